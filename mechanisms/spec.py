@@ -65,7 +65,7 @@ class QuantizerSpec:
         if isinstance(mu, bool) or not isinstance(mu, (int, float)) or not (math.isfinite(mu) and mu > 0):
             raise UserError(f"Expected mu to be a finite number > 0, got mu={mu!r}.")
         cls(bits=bits, dim=dim, clip=clip, scale=2 * abs(clip) if clip else 1.0)  # the other fields fail first
-        return cls(bits=bits, dim=dim, clip=clip, scale=clip * math.sqrt(1 + 4 * (2**bits - 1) * dim / mu**2))
+        return cls(bits=bits, dim=dim, clip=clip, scale=clip * math.hypot(1, 2 * math.sqrt((2**bits - 1) * dim) / mu))
 
     @property
     def trials(self) -> int:
@@ -80,7 +80,7 @@ class QuantizerSpec:
     @property
     def threshold_high(self) -> int:
         """Integer threshold of a coordinate at +clip, in units of 2^-32."""
-        return round((self.scale + self.clip) / (2 * self.scale) * (1 << WORD_BITS))
+        return round((0.5 + 0.5 * (self.clip / self.scale)) * (1 << WORD_BITS))
 
     @property
     def threshold_low(self) -> int:
@@ -90,8 +90,8 @@ class QuantizerSpec:
     @property
     def mu(self) -> float:
         """The paper's mu = 2 sqrt(u d) clip / sqrt(scale^2 - clip^2): a knob, never a guarantee by itself."""
-        spread = (self.scale - self.clip) * (self.scale + self.clip)
-        return 2 * math.sqrt(self.trials * self.dim) * self.clip / math.sqrt(spread)
+        ratio = math.sqrt((self.scale - self.clip) / self.clip) * math.sqrt(self.scale / self.clip + 1)
+        return 2 * math.sqrt(self.trials * self.dim) / ratio
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the four fields under their names."""
