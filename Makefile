@@ -1,0 +1,48 @@
+# Everything runs inside .venv, which `make setup` builds with the tested versions of constraints.txt.
+# Another interpreter: make PYTHON=python3.12 test
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.del-audit-setup
+OUT    ?= out/smollm2-reviews
+
+.DEFAULT_GOAL := help
+.PHONY: help setup certify test test-all bench lint weights clean
+
+help: ## Lists the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Builds .venv once; again when pyproject.toml or constraints.txt changes.
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "setup: installing the tested versions into $(VENV) (one to two minutes, several hundred megabytes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,proved]'
+	@touch $@
+
+certify: setup ## Certifies examples/smollm2-reviews.yaml; fails unless the verdict is certified.
+	@$(BIN)/del-audit certify examples/smollm2-reviews.yaml --out $(OUT)
+
+test: setup ## Runs the tests, without the slow ones.
+	@$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: setup ## Runs every test.
+	@$(BIN)/python -m pytest -q
+
+bench: setup ## Runs the benchmarks.
+	@set -e; for file in benchmarks/*.py; do \
+		[ -e "$$file" ] || { echo "bench: there are no benchmarks"; break; }; \
+		echo "bench: $$file"; $(BIN)/python "$$file"; \
+	done
+
+lint: setup ## Checks style, format and types.
+	@echo "lint: ruff check"; $(BIN)/ruff check --quiet .
+	@echo "lint: ruff format"; $(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; exit 1; }
+	@echo "lint: mypy"; $(BIN)/mypy --no-error-summary
+
+weights: setup ## Trains the packaged soft prompts again.
+	@$(BIN)/python -m mechanisms.training
+
+clean: ## Removes .venv and everything made from it; the cache of assets stays.
+	@rm -rf $(VENV) out build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
