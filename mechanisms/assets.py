@@ -110,14 +110,16 @@ def fetch(source: PackageSource) -> Asset:
         parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(parent / f".{source.slug}.lock")
         _acquire(lock, source)
+        try:
+            fresh = not folder.exists()
+            if fresh:
+                _build(source, folder)
+        finally:
+            lock.release()
     except OSError as error:
-        raise UserError(f"Cannot write the cache DEL_AUDIT_CACHE={str(cache_folder())!r}: {error}.") from error
-    try:
-        fresh = not folder.exists()
-        if fresh:
-            _build(source, folder)
-    finally:
-        lock.release()
+        raise UserError(
+            f"Cannot put {source.name!r} into the cache {cache_folder()} (set by DEL_AUDIT_CACHE): {error}."
+        ) from error
     record = _verified(folder, source)
     if fresh:
         announce(record)

@@ -146,6 +146,8 @@ def _local_file(name: str) -> tuple[dict[str, list[Any]], AssetRecord]:
         raise UserError(f"Expected the corpus {name!r} to be a file, got no such file. {_allowed()}")
     if suffix not in BUILDERS:
         raise UserError(f"Expected the corpus {name!r} to end in {', '.join(BUILDERS)}, got {suffix!r}.")
+    if not path.stat().st_size:
+        raise UserError(f"Expected documents in {name!r}, got an empty file.")
     options = {"sep": "\t"} if suffix == ".tsv" else {}
     with tempfile.TemporaryDirectory() as scratch:
         table = _guarded(
@@ -193,7 +195,16 @@ def _guarded(name: str, load: Callable[[], Any]) -> Any:
 
     try:
         return load()
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, DatasetsError, ArrowException) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        StopIteration,
+        DatasetsError,
+        ArrowException,
+    ) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(cause).split()[:40]) or type(cause).__name__
         raise UserError(f"Cannot read the corpus {name!r}: {reason} {_allowed()}") from error

@@ -53,9 +53,9 @@ class SentenceEncoder:
         """
         if batch_size < 1:
             raise UserError(f"Expected batch_size >= 1, got batch_size={batch_size}.")
-        wrong = next((text for text in texts if not isinstance(text, str)), None)
-        if isinstance(texts, str) or wrong is not None:
-            raise UserError(f"Expected texts to be a list of strings, got {texts if wrong is None else wrong!r}.")
+        wrong = [texts] if isinstance(texts, str) else [text for text in texts if not isinstance(text, str)]
+        if wrong:
+            raise UserError(f"Expected texts to be a list of strings, got {wrong[0]!r}.")
         vectors = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # alike lengths: little padding
         for start in range(0, len(order), batch_size):

