@@ -1,0 +1,103 @@
+"""Encoders: from a public embedding table to codes in the clip cube, in closed form."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.errors import UserError
+from mechanisms.randomness import simulation_generator
+from mechanisms.spec import QuantizerSpec
+
+ROTATION_STEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """How the cube is filled (docs/theory.md, theorem 9).
+
+    whitening: 0 keeps the principal coordinates' spread, 1 makes them equal.
+    prior_power: words weigh prior^power in the fit; below 1 the rarer words are told apart better.
+    fill: root mean square of the codes before clipping, in units of the clip.
+    rotate: turn the coordinates towards the cube's corners (iterative quantization); the budget is spent there.
+    """
+
+    whitening: float = 0.5
+    prior_power: float = 1.0
+    fill: float = 1.0
+    rotate: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("whitening", 0.0, 1.0), ("prior_power", 0.0, 1.0), ("fill", 1e-3, 1e3)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise UserError(f"Expected {name} in [{low:g}, {high:g}], got {name}={value}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """One code for each word: v = clip(E (e - centre)), tabulated, since the vocabulary is public.
+
+    codes: float32, shape (words, dim), all within [-clip, clip].
+    """
+
+    codes: NDArray[np.float32]
+
+    @property
+    def words(self) -> int:
+        """Size of the vocabulary."""
+        return len(self.codes)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the codes, shape and values."""
+        return hashlib.sha256(repr(self.codes.shape).encode() + self.codes.tobytes()).hexdigest()
+
+    def encode(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns the codes of tokens, float32, shape (tokens, dim).
+
+        Raises UserError for a token that the encoder has no row for.
+        """
+        if tokens.size and (tokens.min() < 0 or tokens.max() >= self.words):
+            raise UserError(f"Expected tokens in 0..{self.words - 1}, got {int(tokens.max())}: another tokenizer's?")
+        return self.codes[tokens]
+
+
+def fit_encoder(
+    table: NDArray[np.float32], prior: NDArray[np.float64], spec: QuantizerSpec, settings: EncoderSettings
+) -> Encoder:
+    """Returns the encoder of an embedding table: weighted PCA, partly whitened, rotated, scaled and clipped.
+
+    table: shape (words, width); prior: shape (words,). Nothing private enters: both are public.
+    Raises UserError for a dim above the table's width, and for a prior over another vocabulary.
+    """
+    if spec.dim > table.shape[1]:
+        raise UserError(f"Expected dim <= {table.shape[1]}, the embedding's width, got dim={spec.dim}.")
+    if prior.shape != (len(table),):
+        raise UserError(f"Expected a prior over {len(table)} words, got shape {prior.shape}.")
+    weight = prior**settings.prior_power
+    weight = weight / weight.sum()
+    centred = table - (weight @ table)
+    spread, axes = np.linalg.eigh((centred * weight[:, None]).T @ centred)
+    spread, axes = spread[::-1][: spec.dim], axes[:, ::-1][:, : spec.dim]
+    if spread[-1] <= 0:
+        raise UserError(f"Expected dim at most the rank of the embedding table, got dim={spec.dim}.")
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(spec.dim)])  # a sign that no library decides
+    codes = centred @ (axes * spread ** (-settings.whitening / 2))
+    if settings.rotate:
+        codes = codes @ _towards_corners(codes, weight, settings.seed)
+    root_mean_square = np.sqrt((weight @ codes**2).mean())
+    filled = codes * (settings.fill * spec.clip / root_mean_square)
+    return Encoder(np.clip(filled, -spec.clip, spec.clip).astype(np.float32))
+
+
+def _towards_corners(codes: NDArray[np.float64], weight: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Returns the rotation that brings codes nearest to their signs (Gong and Lazebnik, ITQ, CVPR 2011)."""
+    start = simulation_generator(seed, "rotation").standard_normal((codes.shape[1], codes.shape[1]))
+    rotation: NDArray[np.float64] = np.linalg.qr(start)[0]
+    for _ in range(ROTATION_STEPS):
+        left, _, right = np.linalg.svd((codes * weight[:, None]).T @ np.sign(codes @ rotation))
+        rotation = left @ right
+    return rotation

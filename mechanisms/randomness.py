@@ -1,0 +1,55 @@
+"""The only source of random bits: the client's cipher stream, and the explicit generators of simulations."""
+
+import os
+from typing import Protocol
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+from numpy.typing import NDArray
+
+from mechanisms.errors import UserError
+
+
+class WordSource(Protocol):
+    """Whatever yields uniform, independent 32-bit words."""
+
+    def words(self, count: int) -> NDArray[np.uint32]:
+        """Returns count words, never seen before."""
+        ...
+
+
+class SystemWords:
+    """The client's source: AES-256 in counter mode under a key that the operating system draws for every call.
+
+    No state outlives a call, so a fork copies nothing and no two calls share a word.
+    What is assumed: that this cipher's stream cannot be told from uniform words (docs/theory.md, theorem 3).
+    """
+
+    def words(self, count: int) -> NDArray[np.uint32]:
+        """Returns count uniform words, uint32, shape (count,)."""
+        encryptor = Cipher(AES256(os.urandom(32)), CTR(bytes(16))).encryptor()
+        return np.frombuffer(encryptor.update(bytes(4 * count)), dtype="<u4")
+
+
+class SimulatedWords:
+    """A source that can be repeated from its seed: for audits on public text and for tests, never for a user's words."""
+
+    def __init__(self, seed: int, *labels: str) -> None:
+        self._generator = simulation_generator(seed, *labels)
+
+    def words(self, count: int) -> NDArray[np.uint32]:
+        """Returns the next count words of the seeded stream, uint32, shape (count,)."""
+        return self._generator.integers(0, 1 << 32, size=count, dtype=np.uint32)
+
+
+def simulation_generator(seed: int, *labels: str) -> np.random.Generator:
+    """Returns the generator of one named purpose: the same seed and labels repeat it, other labels are independent.
+
+    Raises UserError for a negative or fractional seed.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"Expected seed to be a whole number >= 0, got seed={seed!r}.")
+    entropy = [seed, *(int.from_bytes(label.encode(), "little") for label in labels)]
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
