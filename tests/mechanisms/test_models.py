@@ -181,6 +181,7 @@ def test_folder_that_is_no_model(tmp_path):
         load_causal_lm(str(tmp_path))
 
 
+@pytest.mark.assets
 def test_package_that_is_no_model(packaged):
     packaged("package:drug-reviews")
     with pytest.raises(UserError, match=r"to be a folder with config\.json"):
