@@ -1,0 +1,61 @@
+"""One DEL configuration put together from public parts: the same object is served, attacked and certified."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.channel import Channel
+from mechanisms.decoding import Decoder, LinearDecoder, PosteriorMeanDecoder
+from mechanisms.projection import Encoder, EncoderSettings, fit_encoder
+from mechanisms.prior import unigram_prior
+from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.randomness import SimulatedWords
+from mechanisms.spec import QuantizerSpec
+
+DecoderName = Literal["posterior-mean", "linear"]
+GAIN_TOKENS = 4096
+"""Public tokens whose simulated release sets the posterior mean's gain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Everything public about a configuration.
+
+    table: the model's embeddings, float32, shape (words, width). prior: float64, shape (words,).
+    linear: the paper's decoder, which its attack goes through, whichever decoder serves.
+    """
+
+    spec: QuantizerSpec
+    table: NDArray[np.float32]
+    prior: NDArray[np.float64]
+    encoder: Encoder
+    channel: Channel
+    linear: LinearDecoder
+    decoder: Decoder
+
+
+def assemble(
+    table: NDArray[np.float32],
+    public_documents: Sequence[Sequence[int]],
+    spec: QuantizerSpec,
+    settings: EncoderSettings,
+    decoder: DecoderName = "posterior-mean",
+) -> Pipeline:
+    """Returns the pipeline of a public embedding table and public tokenized text; same inputs, same pipeline.
+
+    Raises UserError as unigram_prior and fit_encoder do.
+    """
+    prior = unigram_prior(public_documents, len(table))
+    encoder = fit_encoder(table, prior, spec, settings)
+    quantizer = StochasticQuantizer(spec)
+    channel = Channel.of(spec, encoder.codes)
+    linear = LinearDecoder.fit(quantizer, encoder, prior, table)
+    if decoder == "linear":
+        return Pipeline(spec, table, prior, encoder, channel, linear, linear)
+    tokens = np.concatenate([np.asarray(document, dtype=np.int64) for document in public_documents])[:GAIN_TOKENS]
+    counts = quantizer.quantize(encoder.encode(tokens), SimulatedWords(settings.seed, "decoder gain"))
+    fitted = PosteriorMeanDecoder.fit(channel, prior, table, counts, tokens)
+    return Pipeline(spec, table, prior, encoder, channel, linear, fitted)
