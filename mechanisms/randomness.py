@@ -51,5 +51,5 @@ def simulation_generator(seed: int, *labels: str) -> np.random.Generator:
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"Expected seed to be a whole number >= 0, got seed={seed!r}.")
-    entropy = [seed, *(int.from_bytes(label.encode(), "little") for label in labels)]
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+    purpose = int.from_bytes("\0".join(labels).encode(), "little")  # one number: ("ab", "c") is not ("a", "bc")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose])))
