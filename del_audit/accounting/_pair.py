@@ -1,0 +1,87 @@
+"""The arithmetic of a pair of binomial laws at one count: tails of both, their difference, and the errors of each."""
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from del_audit.accounting._density import Extended, Floats, Wide
+from del_audit.accounting.log_tail import log_tail_difference, log_tail_error, tails
+
+WIDE_UNIT = float(np.finfo(Extended).eps)
+_CLOSE = 1.0  # log-ratio of two tails below which their difference is integrated instead of subtracted
+
+
+class Gain(NamedTuple):
+    """What a test at one count gains: delta(epsilon) = exp(gain) - w exp(log_null), w = expm1(epsilon) or exp(epsilon).
+
+    Where `close`, gain is log(P - Q) and w = expm1(epsilon); else gain is log P and w = exp(epsilon), for the upper
+    tails P, Q of the two laws. `error` and `error_null` bound the errors of both logarithms.
+    """
+
+    gain: Wide
+    log_null: Wide
+    close: NDArray[np.bool_]
+    error: Wide
+    error_null: Wide
+
+
+class Pair(NamedTuple):
+    """P = Bin(n, p + p_low) against Q = Bin(n, r + r_low), p - r = span >= 0; `slope` = log-odds of P less Q's."""
+
+    n: Floats
+    p: Floats
+    p_low: Floats
+    r: Floats
+    r_low: Floats
+    span: Wide
+    slope: Wide
+    shift: Wide
+
+    @classmethod
+    def of_offsets(
+        cls, trials: ArrayLike, offset: ArrayLike, offset_low: ArrayLike, null: ArrayLike, null_low: ArrayLike
+    ) -> Self:
+        """Returns the pair of Bin(trials, 1/2 + offset + offset_low) and Bin(trials, 1/2 + null + null_low)."""
+        n = np.asarray(trials, dtype=np.float64)
+        p, p_low, wide = _probability(offset, offset_low)
+        r, r_low, wide_null = _probability(null, null_low)
+        span = wide - wide_null
+        slope = 2 * (np.arctanh(2 * wide) - np.arctanh(2 * wide_null))
+        shift: Wide = n.astype(Extended) * np.log1p(-span / (0.5 - wide_null))
+        return cls(n, p, p_low, r, r_low, span, slope, shift)
+
+    def step(self, epsilon: Wide) -> Floats:
+        """Returns the largest count whose log-likelihood ratio is at most epsilon, held within [-1, n]."""
+        slope = np.where(self.slope > 0, self.slope, 1)
+        return np.clip(np.floor((epsilon - self.shift) / slope), -1, self.n).astype(np.float64)
+
+    def gain_at(self, x: Floats) -> Gain:
+        """Returns what the test [X > x] gains."""
+        log_p, _ = tails(x, self.n, self.p, self.p_low)
+        log_q, _ = tails(x, self.n, self.r, self.r_low)
+        error_p, error_q = (log_tail_error(value.astype(np.float64), rounded=False) for value in (log_p, log_q))
+        close = log_p - log_q < _CLOSE
+        gain = log_p
+        if close.any():
+            difference = log_tail_difference(x, self.n, self.p, self.p_low, self.span)
+            gain = np.where(close, difference, log_p)
+            error_p = np.where(close, log_tail_error(difference.astype(np.float64), rounded=False), error_p)
+        return Gain(gain, log_q, close, error_p.astype(Extended), error_q.astype(Extended))
+
+    def epsilon_at(self, x: Floats, log_delta: Wide) -> tuple[Wide, Wide, NDArray[np.bool_]]:
+        """Returns log((P[X > x] - delta) / Q[X > x]), a bound on its error, and where it exists."""
+        gain, log_q, close, error, error_q = self.gain_at(x)
+        left = -np.expm1(np.minimum(log_delta - gain, 0))
+        ratio = gain + np.log(left) - log_q
+        relative = (error + (1 - left) * WIDE_UNIT * (2 - log_delta)) / left + error_q
+        value = np.where(close, np.log1p(np.exp(np.minimum(ratio, 10))), ratio)
+        scale = np.where(close, np.exp(np.minimum(ratio, 10)), 1)
+        return value, scale * relative + 4 * WIDE_UNIT * np.abs(value), (left > 0) & np.isfinite(ratio)
+
+
+def _probability(offset: ArrayLike, offset_low: ArrayLike) -> tuple[Floats, Floats, Wide]:
+    """Returns 1/2 + offset + offset_low as a double and its remainder, and the offset in wide form."""
+    high, low = np.asarray(offset, dtype=np.float64), np.asarray(offset_low, dtype=np.float64)
+    p = 0.5 + high
+    return p, (high - (p - 0.5)) + low, high.astype(Extended) + low

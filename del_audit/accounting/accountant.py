@@ -1,0 +1,164 @@
+"""Every figure of the quantizer's guarantee, with its unit, its adjacency and its kind."""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal, get_args
+
+from del_audit.accounting.bound import Bound
+from del_audit.accounting.gaussian_limit import GaussianLimit
+from del_audit.accounting.log_tail import MAX_TRIALS
+from del_audit.accounting.trade_off import TradeOff
+from mechanisms.errors import UserError
+from mechanisms.spec import WORD_BITS, QuantizerSpec
+
+Unit = Literal["token", "phrase", "prompt", "session"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+
+_ADJACENCY: dict[Unit, str] = {
+    "token": "two prompts of equal length that differ in one token, each token sent once",
+    "phrase": "two prompts of equal length that differ in at most {tokens} tokens, each token sent once",
+    "prompt": "any two prompts of {tokens} tokens, sent once",
+    "session": "any two sessions in which {tokens} tokens are sent, resent ones counted each time",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Accountant:
+    """The exact guarantee of one quantizer, for every unit. Theorems 1 to 4.
+
+    spec: the quantizer. exact_reals: account for p = (scale + clip) / (2 scale) itself instead of the integer
+    threshold that is on the wire; for comparison with published figures only, never for a certificate.
+
+    Every method takes `unit` (token, phrase, prompt or session) and `tokens`, the number of tokens of that unit, and
+    raises UserError where they do not fit or where the trials exceed 10^10.
+
+    >>> spec = QuantizerSpec.from_mu(bits=4, dim=18, clip=0.05, mu=2)
+    >>> round(Accountant(spec).epsilon(delta=1e-5).estimate, 6)
+    9.900066
+    """
+
+    spec: QuantizerSpec
+    exact_reals: bool = False
+
+    def epsilon(self, delta: float = 1e-5, unit: Unit = "token", tokens: int = 1) -> Bound:
+        """Returns epsilon (nats) at delta, for delta in (0, 1)."""
+        ends = self.trade_off(unit, tokens).enclose_epsilon(_number("delta", delta))
+        return Bound(float(ends.lower), float(ends.estimate), float(ends.upper))
+
+    def delta(self, epsilon: float, unit: Unit = "token", tokens: int = 1) -> Bound:
+        """Returns delta at epsilon (nats, >= 0)."""
+        ends = self.trade_off(unit, tokens).enclose_log_delta(_number("epsilon", epsilon))
+        if math.isinf(ends.upper):
+            return Bound(0.0, 0.0, 0.0)
+        lower, estimate, upper = (math.exp(end) for end in ends)
+        return Bound(max(0.0, math.nextafter(lower, -1)), estimate, min(1.0, math.nextafter(upper, 2)))
+
+    def total_variation(self, unit: Unit = "token", tokens: int = 1) -> Bound:
+        """Returns the best advantage of any distinguisher, in [0, 1]."""
+        return self.delta(0.0, unit, tokens)
+
+    def pure_epsilon(self, unit: Unit = "token", tokens: int = 1) -> Bound:
+        """Returns the epsilon (nats) that holds with delta = 0: the trials times the log-odds of one."""
+        value = float(self.trade_off(unit, tokens).pure_epsilon)
+        return Bound(value * (1 - 2**-50), value, value * (1 + 2**-50))
+
+    def trade_off(self, unit: Unit = "token", tokens: int = 1) -> TradeOff:
+        """Returns the exact curve of the worst pair."""
+        return TradeOff.of_vertices(self.trials(unit, tokens), *self.offset)
+
+    def trials(self, unit: Unit = "token", tokens: int = 1) -> int:
+        """Returns N, the trials that depend on the unit: tokens times dim times 2^bits - 1."""
+        check_unit(unit, tokens)
+        trials = tokens * self.spec.dim * self.spec.trials
+        if trials > MAX_TRIALS:
+            raise UserError(
+                f"Expected at most {MAX_TRIALS} trials (tokens x dim x (2^bits - 1)), got tokens={tokens} with "
+                f"dim={self.spec.dim} and bits={self.spec.bits}: {trials} trials."
+            )
+        return trials
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        """p+ - 1/2 of one trial as a float and its remainder; exact for integer thresholds (theorem 3)."""
+        exact = Fraction(self.spec.threshold_high, 1 << WORD_BITS) - Fraction(1, 2)
+        if self.exact_reals:
+            exact = Fraction(self.spec.clip) / (2 * Fraction(self.spec.scale))
+        return float(exact), float(exact - Fraction(float(exact)))
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """What a release of this spec guarantees for one unit: figures with their kinds, and between whom.
+
+    adjacency: which two inputs nobody can tell apart better than this. delta: the one that epsilon is quoted at.
+    trials: N. gaussian_limit: the paper's theorem for the same unit, for comparison.
+    """
+
+    spec: QuantizerSpec
+    unit: Unit
+    tokens: int
+    trials: int
+    adjacency: str
+    delta: float
+    epsilon: Bound
+    pure_epsilon: Bound
+    total_variation: Bound
+    gaussian_limit: GaussianLimit
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the contract of `del-audit account --json`, keys in its order."""
+        limit = self.gaussian_limit
+        return {
+            "spec": self.spec.to_dict(),
+            "unit": self.unit,
+            "tokens": self.tokens,
+            "trials": self.trials,
+            "delta": self.delta,
+            "epsilon": self.epsilon.to_dict(),
+            "pure_epsilon": self.pure_epsilon.estimate,
+            "total_variation": self.total_variation.estimate,
+            "gaussian_limit": {
+                "mu": limit.mu,
+                "gamma": limit.gamma,
+                "epsilon_certified": limit.epsilon_certified(self.delta),
+                "epsilon_ignoring_gamma": limit.epsilon_ignoring_gamma(self.delta),
+            },
+        }
+
+
+def guarantee(spec: QuantizerSpec, unit: Unit = "token", tokens: int = 1, delta: float = 1e-5) -> Guarantee:
+    """Returns every figure for one unit; arguments and errors as of `Accountant`."""
+    accountant = Accountant(spec)
+    trials = accountant.trials(unit, tokens)
+    return Guarantee(
+        spec=spec,
+        unit=unit,
+        tokens=tokens,
+        trials=trials,
+        adjacency=_ADJACENCY[unit].format(tokens=tokens),
+        delta=delta,
+        epsilon=accountant.epsilon(delta, unit, tokens),
+        pure_epsilon=accountant.pure_epsilon(unit, tokens),
+        total_variation=accountant.total_variation(unit, tokens),
+        gaussian_limit=GaussianLimit.of(spec, tokens),
+    )
+
+
+def check_unit(unit: str, tokens: int) -> None:
+    """Raises UserError for an unknown unit, or a number of tokens that does not fit it."""
+    if unit not in UNITS:
+        raise UserError(f"Expected unit to be one of {', '.join(UNITS)}, got unit={unit!r}.")
+    if isinstance(tokens, bool) or not isinstance(tokens, int):
+        raise UserError(f"Expected tokens to be a whole number, got tokens={tokens!r}.")
+    if tokens < 1:
+        raise UserError(f"Expected tokens >= 1, got tokens={tokens}.")
+    if unit == "token" and tokens != 1:
+        raise UserError(f"Expected tokens=1 for unit=token, got tokens={tokens}: phrase, prompt and session take more.")
+
+
+def _number(name: str, value: float) -> float:
+    """Returns the value as a float; raises UserError for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UserError(f"Expected {name} to be a number, got {name}={value!r}.")
+    return float(value)
