@@ -44,9 +44,7 @@ def observe(public: Pipeline, messages: Sequence[bytes]) -> NDArray[np.uint8]:
     return np.concatenate([unpack(message, public.spec) for message in messages])
 
 
-def invert(
-    attack: InversionAttack, public: Pipeline, counts: NDArray[np.uint8], truth: NDArray[np.int64]
-) -> Outcome:
+def invert(attack: InversionAttack, public: Pipeline, counts: NDArray[np.uint8], truth: NDArray[np.int64]) -> Outcome:
     """Returns the outcome of one attack on observed counts; truth scores the guesses and reaches the attack nowhere.
 
     Raises UserError where truth and counts differ in length.

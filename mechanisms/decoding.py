@@ -37,11 +37,11 @@ class LinearDecoder:
     ) -> "LinearDecoder":
         """Returns the Wiener decoder: the quantizer's variance (A^2 - v^2) / u is part of the fit."""
         spec, codes = quantizer.spec, encoder.codes.astype(np.float64)
-        mean, centre = prior @ table, prior @ codes
+        mean, centre = prior @ table.astype(np.float64), prior @ codes
         weighted = (codes - centre) * prior[:, None]
         noise = (spec.scale**2 - prior @ codes**2) / spec.trials
         covariance = weighted.T @ (codes - centre) + np.diag(noise)
-        matrix = np.linalg.solve(covariance, weighted.T @ (table - mean)).T
+        matrix = np.asarray(np.linalg.solve(covariance, weighted.T @ (table - mean)).T, dtype=np.float64)
         return cls(quantizer, matrix, mean, centre)
 
     def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mechanisms.channel import Channel
 from mechanisms.decoding import Decoder, LinearDecoder, PosteriorMeanDecoder
-from mechanisms.projection import Encoder, EncoderSettings, fit_encoder
 from mechanisms.prior import unigram_prior
+from mechanisms.projection import Encoder, EncoderSettings, fit_encoder
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec

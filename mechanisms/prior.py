@@ -19,7 +19,8 @@ def unigram_prior(documents: Iterable[Sequence[int]], vocabulary: int) -> NDArra
     tokens = np.concatenate([np.asarray(document, dtype=np.int64) for document in documents] or [np.empty(0, int)])
     if not tokens.size:
         raise UserError("Expected public text with at least one token, got none.")
-    if tokens.min() < 0 or tokens.max() >= vocabulary:
-        raise UserError(f"Expected tokens in 0..{vocabulary - 1}, got {int(tokens.max())}: another tokenizer's?")
+    outside = tokens[(tokens < 0) | (tokens >= vocabulary)]
+    if outside.size:
+        raise UserError(f"Expected tokens in 0..{vocabulary - 1}, got {int(outside[0])}: another tokenizer's?")
     counts = np.bincount(tokens, minlength=vocabulary) + PSEUDO_COUNT
     return np.asarray(counts / counts.sum())

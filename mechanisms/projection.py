@@ -60,8 +60,9 @@ class Encoder:
 
         Raises UserError for a token that the encoder has no row for.
         """
-        if tokens.size and (tokens.min() < 0 or tokens.max() >= self.words):
-            raise UserError(f"Expected tokens in 0..{self.words - 1}, got {int(tokens.max())}: another tokenizer's?")
+        outside = tokens[(tokens < 0) | (tokens >= self.words)]
+        if outside.size:
+            raise UserError(f"Expected tokens in 0..{self.words - 1}, got {int(outside[0])}: another tokenizer's?")
         return self.codes[tokens]
 
 

@@ -34,7 +34,7 @@ class SystemWords:
 
 
 class SimulatedWords:
-    """A source that can be repeated from its seed: for audits on public text and for tests, never for a user's words."""
+    """A source that its seed repeats: for audits on public text and for tests, never for a user's words."""
 
     def __init__(self, seed: int, *labels: str) -> None:
         self._generator = simulation_generator(seed, *labels)

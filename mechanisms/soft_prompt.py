@@ -45,7 +45,9 @@ def load_soft_prompt(name: str, width: int) -> SoftPrompt:
     try:
         vectors = load_file(weights)["prompt_embeddings"]
     except (SafetensorError, KeyError) as error:
-        raise UserError(f"Expected {WEIGHTS_FILE} of soft_prompt={name!r} to hold prompt_embeddings: {error}.") from None
+        raise UserError(
+            f"Expected {WEIGHTS_FILE} of soft_prompt={name!r} to hold prompt_embeddings: {error}."
+        ) from None
     if vectors.ndim != 2 or vectors.shape[1] != width or not torch.isfinite(vectors).all():
         raise UserError(
             f"Expected a soft prompt of finite vectors of width {width}, got shape {tuple(vectors.shape)} "

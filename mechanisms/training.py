@@ -14,7 +14,7 @@ from peft import PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
 from tqdm import tqdm
 
 from mechanisms.client import Client
-from mechanisms.continuation import response_losses
+from mechanisms.continuation import embed, response_losses
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 from mechanisms.pipeline import Pipeline
@@ -27,12 +27,12 @@ from mechanisms.wire import unpack
 class PromptTraining:
     """How a soft prompt is trained. Documents are cut to window tokens; a random share of them is the noisy prompt."""
 
-    steps: int = 75
+    steps: int = 150
     batch: int = 4
     learning_rate: float = 1e-2
     warm_up: int = 10
     virtual_tokens: int = 20
-    window: int = 96
+    window: int = 112
     shortest_prompt: int = 16
     shortest_response: int = 16
     seed: int = 0
@@ -66,7 +66,6 @@ def train_soft_prompt(
             task_type=TaskType.CAUSAL_LM,
             num_virtual_tokens=settings.virtual_tokens,
             prompt_tuning_init=PromptTuningInit.RANDOM,
-            base_model_name_or_path=language.record.name,
         ),
     )
     virtual = tuned.prompt_encoder["default"].embedding.weight
@@ -74,6 +73,7 @@ def train_soft_prompt(
         virtual.copy_(_initial_vectors(language, settings))
     losses = _optimise(language, pipeline, long_enough, settings, virtual)
     card = {**about, "training": asdict(settings), "loss_first_10": losses[:10], "loss_last_10": losses[-10:]}
+    tuned.peft_config["default"].base_model_name_or_path = language.record.name
     _write(tuned, card, folder)
     return losses
 
@@ -82,7 +82,7 @@ def _initial_vectors(language: LanguageModel, settings: PromptTraining) -> torch
     """Returns the embeddings of the initial text, repeated to the number of virtual tokens."""
     tokens = language.tokenizer(settings.initial_text, add_special_tokens=False).input_ids
     repeated = (tokens * settings.virtual_tokens)[: settings.virtual_tokens]
-    return language.model.get_input_embeddings()(torch.tensor(repeated)).detach().clone()
+    return embed(language.model, repeated).detach().clone()
 
 
 def _optimise(
@@ -112,10 +112,10 @@ def _optimise(
             responses.append(window[cut:])
         loss = torch.cat(response_losses(language.model, prefixes, responses)).mean()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return losses
 
 
@@ -127,6 +127,8 @@ def _write(tuned: Any, card: dict[str, Any], folder: Path) -> None:
         tuned.save_pretrained(beside, safe_serialization=True)
         (beside / "README.md").unlink(missing_ok=True)
         (beside / CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf8")
+        for path in (beside, *beside.iterdir()):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

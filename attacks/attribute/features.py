@@ -1,20 +1,20 @@
 """What a probe looks at: one vector a prompt, pooled over its tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.channel import most_likely, posterior_mean
+from mechanisms.channel import most_likely
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.wire import unpack
 
 Features = dict[str, NDArray[np.float64]]
-FEATURES = ("released codes", "MAP-decoded words", "posterior-mean embeddings")
+FEATURES = ("released codes", "MAP-decoded words")
 
 
-def pooled_features(public: Pipeline, messages: Sequence[bytes]) -> Features:
+def pooled_features(public: Pipeline, messages: Iterable[bytes]) -> Features:
     """Returns each kind of FEATURES as float64, shape (messages, width of that kind): means over the tokens."""
     pooled: dict[str, list[NDArray[np.float32]]] = {name: [] for name in FEATURES}
     quantizer, log_prior = StochasticQuantizer(public.spec), np.log(public.prior)
@@ -22,11 +22,10 @@ def pooled_features(public: Pipeline, messages: Sequence[bytes]) -> Features:
         counts = unpack(message, public.spec)
         pooled["released codes"].append(quantizer.dequantize(counts).mean(axis=0))
         pooled["MAP-decoded words"].append(public.table[most_likely(public.channel, counts, log_prior)].mean(axis=0))
-        means = posterior_mean(public.channel, counts, log_prior, public.table)
-        pooled["posterior-mean embeddings"].append(means.mean(axis=0))
     return {name: np.array(rows, dtype=np.float64) for name, rows in pooled.items()}
 
 
-def clean_features(public: Pipeline, documents: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+def clean_features(public: Pipeline, documents: Sequence[Sequence[int]]) -> Features:
     """Returns mean clean embeddings, shape (documents, width): the ceiling, which no attacker sees."""
-    return np.array([public.table[np.asarray(tokens)].mean(axis=0) for tokens in documents], dtype=np.float64)
+    rows = [public.table[np.asarray(tokens)].mean(axis=0) for tokens in documents]
+    return {"clean embeddings": np.array(rows, dtype=np.float64)}

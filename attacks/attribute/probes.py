@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from mechanisms.errors import UserError
 
 FOLDS = 4
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
+STRENGTHS = (1e-4, 1e-3, 1e-2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +41,48 @@ class ProbeResult:
         return sum(self.recalled) / sum(self.held_out)
 
 
-def best_probe(
-    train: Mapping[str, NDArray[np.float64]],
-    train_labels: Sequence[str],
-    train_documents: Sequence[int],
-    test: Mapping[str, NDArray[np.float64]],
-    test_labels: Sequence[str],
-) -> ProbeResult:
-    """Returns the held-out result of the kind of features and strength that cross-validation likes best.
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A fitted probe: what it looks at, how well it did in cross-validation, and the model itself."""
 
-    train, test: each kind's features, shape (rows, width). train_documents: a document's rows (it may be released
-    several times) stay in one fold. The held-out part chooses nothing and is scored once.
+    features: str
+    validation: float
+    classes: tuple[str, ...]
+    model: Any
+
+    def score(self, test: Mapping[str, NDArray[np.float64]], labels: Sequence[str]) -> ProbeResult:
+        """Returns the result on held-out features, of one row a label.
+
+        Raises UserError for a class without a held-out document: its recall would be unknown.
+        """
+        truth = np.array(labels)
+        guesses = self.model.predict(test[self.features])
+        held_out = tuple(int((truth == name).sum()) for name in self.classes)
+        if not all(held_out):
+            missing = self.classes[held_out.index(0)]
+            raise UserError(f"Expected held-out documents of every class, got none of {missing!r}.")
+        recalled = tuple(int(((truth == name) & (guesses == name)).sum()) for name in self.classes)
+        return ProbeResult(self.features, self.validation, self.classes, recalled, held_out)
+
+
+def fit_probe(train: Mapping[str, NDArray[np.float64]], labels: Sequence[str], documents: Sequence[int]) -> Probe:
+    """Returns the probe whose kind of features and strength cross-validation likes best; no test document is seen.
+
+    train: each kind's features, shape (rows, width). documents: a document's rows (it may be released several
+    times) stay in one fold.
     Raises UserError for one class, and for a class with fewer documents than folds.
     """
-    labels, documents = np.array(train_labels), np.array(train_documents)
-    classes = tuple(sorted(set(train_labels)))
+    truth, groups = np.array(labels), np.array(documents)
+    classes = tuple(sorted(set(labels)))
     if len(classes) < 2:
         raise UserError(f"Expected an attribute of two classes or more, got {list(classes)}.")
     for name in classes:
-        size = len(set(documents[labels == name]))
-        if size < FOLDS or name not in test_labels:
-            raise UserError(
-                f"Expected every class to have {FOLDS} training documents or more and one held out, "
-                f"got {size} and {list(test_labels).count(name)} of {name!r}."
-            )
-    searches = {kind: _search(features, labels, documents) for kind, features in train.items()}
+        size = len(set(groups[truth == name]))
+        if size < FOLDS:
+            raise UserError(f"Expected {FOLDS} training documents or more of every class, got {size} of {name!r}.")
+    searches = {kind: _search(features, truth, groups) for kind, features in train.items()}
     chosen = max(searches, key=lambda kind: searches[kind].best_score_)
-    guesses = searches[chosen].predict(test[chosen])
-    truth = np.array(test_labels)
-    held_out = tuple(int((truth == name).sum()) for name in classes)
-    recalled = tuple(int(((truth == name) & (guesses == name)).sum()) for name in classes)
-    return ProbeResult(chosen, float(searches[chosen].best_score_), classes, recalled, held_out)
+    return Probe(chosen, float(searches[chosen].best_score_), classes, searches[chosen].best_estimator_)
 
 
 def _search(features: NDArray[np.float64], labels: NDArray[Any], documents: NDArray[Any]) -> GridSearchCV:

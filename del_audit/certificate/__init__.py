@@ -1,0 +1,1 @@
+"""Policy, evidence and verdict: what is certified, and on which grounds."""

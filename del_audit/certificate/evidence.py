@@ -1,0 +1,228 @@
+"""Gathers the evidence for one configuration: the release, the attacks on it, and what it is still good for."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from attacks.attribute import clean_features, pooled_features
+from del_audit.certificate.config import Configuration
+from del_audit.evidence.figure import Figure
+from del_audit.evidence.inference import Inference, Sample, infer
+from del_audit.evidence.leakage import Leakage, measure_leakage
+from del_audit.evidence.utility import Prediction, Prompts, measure_coherence, measure_prediction, paired_gain
+from mechanisms.client import Client
+from mechanisms.corpora import Corpus, load_corpus
+from mechanisms.errors import UserError
+from mechanisms.models import LanguageModel, load_causal_lm, load_embedding_table, load_sentence_encoder
+from mechanisms.pipeline import Pipeline, assemble
+from mechanisms.randomness import SimulatedWords
+from mechanisms.server import Server
+from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt
+from mechanisms.spec import QuantizerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """What a configuration names, loaded. public, private: tokenized documents of the two parts of the corpus."""
+
+    language: LanguageModel
+    sentences: Any
+    soft_prompt: SoftPrompt | None
+    corpus: Corpus
+    public: list[list[int]]
+    private: list[list[int]]
+    public_corpus: Corpus
+    private_corpus: Corpus
+
+
+@dataclass(frozen=True, slots=True)
+class OtherBits:
+    """The same mu with another number of bits: what is gained and what is read."""
+
+    spec: QuantizerSpec
+    gain: Figure
+    success: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that was measured. example: one private prompt, as its writer, the wire and the strongest attack see it."""
+
+    leakage: Leakage
+    attribute: Inference | None
+    task: Inference | None
+    prediction: Prediction
+    coherence: dict[str, Figure]
+    other_bits: tuple[OtherBits, ...]
+    example: dict[str, str]
+
+
+def load_assets(configuration: Configuration) -> Assets:
+    """Returns the assets; raises UserError for what is missing, corrupt or does not fit together."""
+    data = configuration.data
+    corpus = load_corpus(data.corpus, data.text_column)
+    public_corpus, private_corpus = corpus.subset(data.public_split), corpus.subset(data.private_split)
+    for choice in (configuration.attribute, configuration.task):
+        if choice is not None:
+            public_corpus.labels(choice.column)
+            private_corpus.labels(choice.column)
+    if data.public_split == data.private_split:
+        raise UserError(f"Expected public_split and private_split to differ, got {data.public_split!r} twice.")
+    language = load_causal_lm(configuration.model)
+    width = int(language.model.config.hidden_size)
+    soft = load_soft_prompt(configuration.soft_prompt, width) if configuration.soft_prompt else None
+    sentences = load_sentence_encoder(configuration.sentence_encoder)
+    public, private = _tokens(language, public_corpus), _tokens(language, private_corpus)
+    return Assets(language, sentences, soft, corpus, public, private, public_corpus, private_corpus)
+
+
+def build(configuration: Configuration, assets: Assets, spec: QuantizerSpec) -> Pipeline:
+    """Returns the pipeline of a spec over the assets."""
+    table = load_embedding_table(configuration.model)
+    return assemble(table, assets.public, spec, configuration.encoder.settings(), configuration.decoder)
+
+
+def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> Evidence:
+    """Returns the evidence; every random draw is named by the configuration's seed and its purpose."""
+    plan = configuration.evaluation
+    server = Server(assets.language, pipeline.spec, pipeline.decoder, assets.soft_prompt)
+    attacked = _up_to(assets.private, plan.attacked_tokens)
+    client = _client(assets, pipeline, plan.seed, "attacked release")
+    messages = [client.release_tokens(document) for document in tqdm(attacked, desc="releasing", unit="prompt")]
+    leakage = measure_leakage(pipeline, messages, attacked)
+    attribute, task = _inferences(configuration, assets, pipeline)
+    prompts = _prompts(configuration, assets, pipeline, "prompts")
+    with tqdm(total=6 * len(prompts), desc="perplexity", unit="text") as bar:
+        prediction = measure_prediction(assets.language, server, prompts, plan.seed, bar)
+    some = prompts.first(plan.generations)
+    with tqdm(total=5 * len(some), desc="generating", unit="text") as bar:
+        coherence = measure_coherence(
+            assets.language, server, assets.sentences, some, plan.generated_tokens, plan.seed, bar
+        )
+    others = tuple(_other_bits(configuration, assets, bits, attacked) for bits in plan.other_bits)
+    example = _example(assets, attacked[0], messages[0], leakage)
+    return Evidence(leakage, attribute, task, prediction, coherence, others, example)
+
+
+def _tokens(language: LanguageModel, corpus: Corpus) -> list[list[int]]:
+    """Returns each document's tokens, cut to what the model's context holds."""
+    limit = language.context_tokens
+    rows = language.tokenizer(corpus.texts, add_special_tokens=False).input_ids
+    return [list(row[:limit]) for row in rows]
+
+
+def _client(assets: Assets, pipeline: Pipeline, seed: int, purpose: str) -> Client:
+    """Returns the client that serves, on a seeded source: these prompts are public test text."""
+    words = SimulatedWords(seed, purpose)
+    tokenizer, limit = assets.language.tokenizer, assets.language.context_tokens
+    return Client(tokenizer, pipeline.encoder, pipeline.spec, limit, words)
+
+
+def _up_to(documents: Sequence[list[int]], tokens: int) -> list[list[int]]:
+    """Returns the first documents, the last one cut, that hold so many tokens together; empty ones are left out."""
+    taken: list[list[int]] = []
+    for document in documents:
+        if tokens <= 0:
+            break
+        if document:
+            taken.append(document[:tokens])
+            tokens -= len(document)
+    return taken
+
+
+def _prompts(configuration: Configuration, assets: Assets, pipeline: Pipeline, purpose: str) -> Prompts:
+    """Returns the first private documents that are long enough, cut into released prompt and true response."""
+    plan = configuration.evaluation
+    cut, end = plan.prompt_tokens, plan.prompt_tokens + plan.response_tokens
+    long_enough = [document[:end] for document in assets.private if len(document) >= end][: plan.prompts]
+    if len(long_enough) < plan.prompts:
+        raise UserError(
+            f"Expected evaluation.prompts <= {len(long_enough)}, the private documents of {end} tokens or more, "
+            f"got evaluation.prompts={plan.prompts}."
+        )
+    client = _client(assets, pipeline, plan.seed, purpose)
+    clean = [document[:cut] for document in long_enough]
+    return Prompts([client.release_tokens(tokens) for tokens in clean], clean, [d[cut:] for d in long_enough])
+
+
+def _inferences(
+    configuration: Configuration, assets: Assets, pipeline: Pipeline
+) -> tuple[Inference | None, Inference | None]:
+    """Returns the attribute's and the task's probes, on one set of releases."""
+    attribute, task, seed = configuration.attribute, configuration.task, configuration.evaluation.seed
+    columns = [choice.column for choice in (attribute, task) if choice is not None]
+    if not columns:
+        return None, None
+    public = _samples(configuration, assets, pipeline, columns, private=False)
+    private = _samples(configuration, assets, pipeline, columns, private=True)
+    results: dict[str, Inference] = {}
+    for choice in (attribute, task):
+        if choice is None:
+            continue
+        train, test = public[choice.column], private[choice.column]
+        if attribute is choice:
+            once = dict(zip(train.documents, train.labels, strict=True)).values()
+            common = [label for label, _ in Counter(once).most_common(attribute.classes)]
+            train, test = train.only(common), test.only(common)
+        results[choice.column] = infer(choice.column, train, test, seed)
+    return tuple(None if c is None else results[c.column] for c in (attribute, task))  # type: ignore[return-value]
+
+
+def _samples(
+    configuration: Configuration, assets: Assets, pipeline: Pipeline, columns: Sequence[str], private: bool
+) -> dict[str, Sample]:
+    """Returns one sample a column: pooled features of releases. Public documents are released several times."""
+    plan = configuration.evaluation
+    documents, corpus = (assets.private, assets.private_corpus) if private else (assets.public, assets.public_corpus)
+    part = "private" if private else "public"
+    chosen = [i for i, tokens in enumerate(documents) if tokens] * (1 if private else plan.probe_releases)
+    texts = [documents[i][: plan.probe_tokens] for i in chosen]
+    client = _client(assets, pipeline, plan.seed, f"{part} probes")
+    messages = [client.release_tokens(text) for text in texts]
+    with tqdm(messages, desc=f"decoding {part} releases", unit="prompt") as bar:
+        released = pooled_features(pipeline, bar)
+    clean = clean_features(pipeline, texts)
+    samples = {}
+    for column in columns:
+        labels = corpus.labels(column)
+        rows = np.array([k for k, i in enumerate(chosen) if labels[i] is not None])
+        samples[column] = Sample(
+            {kind: values[rows] for kind, values in released.items()},
+            {kind: values[rows] for kind, values in clean.items()},
+            tuple(str(labels[chosen[k]]) for k in rows),
+            tuple(chosen[k] for k in rows),
+        )
+    return samples
+
+
+def _other_bits(configuration: Configuration, assets: Assets, bits: int, attacked: Sequence[list[int]]) -> OtherBits:
+    """Returns gain and strongest attack with another number of bits at the same mu."""
+    plan, here = configuration.evaluation, configuration.mechanism.spec()
+    spec = QuantizerSpec.from_mu(bits, here.dim, here.clip, here.mu)
+    pipeline = build(configuration, assets, spec)
+    server = Server(assets.language, spec, pipeline.decoder, assets.soft_prompt)
+    prompts = _prompts(configuration, assets, pipeline, f"prompts at {bits} bits").first(plan.other_prompts)
+    with tqdm(total=2 * len(prompts), desc=f"perplexity at {bits} bits", unit="text") as bar:
+        gain = paired_gain(server, prompts, plan.seed, bar)
+    some = _up_to(attacked, 4_000)
+    client = _client(assets, pipeline, plan.seed, f"attacked release at {bits} bits")
+    leakage = measure_leakage(pipeline, [client.release_tokens(document) for document in some], some)
+    return OtherBits(spec, gain, leakage.strongest.success)
+
+
+def _example(assets: Assets, tokens: Sequence[int], message: bytes, leakage: Leakage) -> dict[str, str]:
+    """Returns one document as its writer, the wire and the strongest attack see it; public test text."""
+    shown = tokens[:40]
+    read = leakage.strongest.outcome.guesses[: len(shown)].tolist()
+    decode = assets.language.tokenizer.decode
+    return {
+        "written": decode(list(shown)),
+        "sent": message[:48].hex(),
+        "read": decode(read),
+        "attack": leakage.strongest.name,
+        "hits": "".join("1" if a == b else "0" for a, b in zip(shown, read, strict=True)),
+    }

@@ -1,0 +1,33 @@
+"""A measured number with all that a reader needs to act on it."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """value with its interval [lower, upper] at confidence, from a sample of that many units.
+
+    unit: what value counts, such as `share of tokens` or `nats a token`. method: of the interval.
+    kind is always `estimated`: proved bounds have a type of their own.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    unit: str
+    sample: int
+    sample_unit: str
+    method: str
+    confidence: float = 0.95
+    kind: str = "estimated, with interval"
+
+    def mapped(self, increasing: Callable[[float], float], unit: str) -> "Figure":
+        """Returns the figure on another scale: an increasing function keeps the interval's confidence."""
+        value, lower, upper = (float(increasing(end)) for end in (self.value, self.lower, self.upper))
+        return replace(self, value=value, lower=lower, upper=upper, unit=unit)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields under their names."""
+        return asdict(self)
