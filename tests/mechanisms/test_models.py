@@ -42,28 +42,6 @@ def hub_cache(tiny_lm_folder, tmp_path, monkeypatch, no_network):
     return tmp_path / "hub"
 
 
-@pytest.fixture(scope="module")
-def tiny_bert_folder(tmp_path_factory):
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny-bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "sat", "dog", "ran", "far"]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=32,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
-    return folder
-
-
 def test_folder_gives_a_frozen_float32_model(tiny_lm_folder, no_network):
     lm = load_causal_lm(str(tiny_lm_folder))
     assert not lm.model.training

@@ -1,0 +1,103 @@
+"""A configuration is read strictly: what is unknown, doubled or out of range is refused by name."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from del_audit.certificate.config import load_configuration
+from mechanisms.errors import UserError
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MINIMAL = {
+    "name": "a",
+    "model": "m",
+    "mechanism": {"bits": 4, "dim": 8, "clip": 0.05, "mu": 5.0},
+    "data": {"corpus": "c.csv"},
+    "policy": {"attack_success_at_most": 0.2},
+}
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(changes=None, text=None):
+        content = yaml.safe_load(yaml.safe_dump(MINIMAL))
+        for key, value in (changes or {}).items():
+            *path, last = key.split(".")
+            place = content
+            for step in path:
+                place = place.setdefault(step, {})
+            if value is None:
+                place.pop(last)
+            else:
+                place[last] = value
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(content) if text is None else text, encoding="utf8")
+        return path
+
+    return write
+
+
+def test_minimal_configuration_is_read(written):
+    configuration = load_configuration(written())
+    spec = configuration.mechanism.spec()
+    assert (spec.bits, spec.dim, spec.clip) == (4, 8, 0.05)
+    assert spec.mu == pytest.approx(5.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.yaml")))
+def test_examples_are_read(name):
+    assert load_configuration(EXAMPLES / name).name == name.removesuffix(".yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"colour": 1}, "unknown key 'colour'"),
+        ({"policy.max_epsilon": 3}, "unknown key 'policy.max_epsilon'"),
+        ({"model": None}, "the key 'model'"),
+        ({"mechanism.bits": 9}, "bits in 1..8, got bits=9"),
+        ({"mechanism.bits": 4.5}, "mechanism.bits"),
+        ({"mechanism.bits": True}, "mechanism.bits"),
+        ({"mechanism.mu": None}, "exactly one of mechanism.scale and mechanism.mu"),
+        ({"mechanism.scale": 0.2}, "exactly one of mechanism.scale and mechanism.mu"),
+        ({"mechanism.mu": None, "mechanism.scale": 0.04}, "scale > clip=0.05, got scale=0.04"),
+        ({"mechanism.mu": float("nan")}, "mechanism.mu"),
+        ({"mechanism.mu": float("inf")}, "mechanism.mu"),
+        ({"encoder.whitening": 2.0}, r"whitening in \[0, 1\], got whitening=2"),
+        ({"evaluation.seed": -1}, "evaluation.seed"),
+        ({"evaluation.generations": 500}, "generations <= prompts=96, got 500"),
+        ({"policy": {}}, "at least one limit"),
+        ({"policy.epsilon": {"unit": "word", "at_most": 3.0}}, "policy.epsilon.unit"),
+        ({"policy.epsilon": {"delta": 1.5, "at_most": 3.0}}, "policy.epsilon.delta"),
+        ({"policy.attribute_advantage_at_most": 0.1}, "needs an attribute"),
+        ({"policy.task_accuracy_at_least": 0.1}, "needs a task"),
+        ({"name": "../up"}, "name"),
+    ],
+)
+def test_bad_values_are_named(written, changes, said):
+    with pytest.raises(UserError, match=said):
+        load_configuration(written(changes))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "- a\n", "a: [", "name: a\nname: b\n", "a: &x [1]\nb: [*x, *x]\n", "[" * 5_000, "a: !!python/name:os.system\n"],
+    ids=["empty", "list", "broken", "doubled key", "alias", "deep", "python tag"],
+)
+def test_what_is_no_configuration_is_refused(written, text):
+    with pytest.raises(UserError, match="Expected"):
+        load_configuration(written(text=text))
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(UserError, match="readable"):
+        load_configuration(tmp_path / "missing.yaml")
+    with pytest.raises(UserError, match="readable"):
+        load_configuration(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"name: \xff\n")
+    with pytest.raises(UserError, match="UTF-8"):
+        load_configuration(tmp_path / "latin.yaml")
+    (tmp_path / "huge.yaml").write_text("#" * (1 << 20) + "\n")
+    with pytest.raises(UserError, match="at most 1048576 bytes"):
+        load_configuration(tmp_path / "huge.yaml")
