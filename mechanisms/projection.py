@@ -72,7 +72,7 @@ def fit_encoder(
     """Returns the encoder of an embedding table: weighted PCA, partly whitened, rotated, scaled and clipped.
 
     table: shape (words, width); prior: shape (words,). Nothing private enters: both are public.
-    Raises UserError for a dim above the table's width, and for a prior over another vocabulary.
+    Raises UserError for a dim above the table's width or rank, and for a prior over another vocabulary.
     """
     if spec.dim > table.shape[1]:
         raise UserError(f"Expected dim <= {table.shape[1]}, the embedding's width, got dim={spec.dim}.")
@@ -83,7 +83,7 @@ def fit_encoder(
     centred = table - (weight @ table)
     spread, axes = np.linalg.eigh((centred * weight[:, None]).T @ centred)
     spread, axes = spread[::-1][: spec.dim], axes[:, ::-1][:, : spec.dim]
-    if spread[-1] <= 0:
+    if spread[-1] <= float(np.finfo(np.float32).eps) ** 2 * (weight @ table**2).sum():  # what rounding the table makes
         raise UserError(f"Expected dim at most the rank of the embedding table, got dim={spec.dim}.")
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(spec.dim)])  # a sign that no library decides
     codes = centred @ (axes * spread ** (-settings.whitening / 2))
