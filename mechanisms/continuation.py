@@ -67,13 +67,14 @@ def score(
 def generate(
     model: Any, prefixes: Sequence[Tensor], new_tokens: int, seed: int, temperature: float = 0.7, top_p: float = 0.9
 ) -> list[list[int]]:
-    """Returns sampled continuations of prefixes, at most new_tokens tokens each, ended by the end-of-text token.
+    """Returns sampled continuations of prefixes, at most new_tokens tokens each, ended by an end-of-text token.
 
     The defaults are the paper's sampling. The same seed and batch repeat the same text on the same machine.
     """
     require_context(model, max(map(len, prefixes)) + new_tokens)
     texts: list[list[int]] = []
     end = model.config.eos_token_id
+    ends = end if isinstance(end, list) else [end]  # some models have several
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
         for start in range(0, len(prefixes), BATCH):
@@ -88,9 +89,9 @@ def generate(
                 temperature=temperature,
                 top_p=top_p,
                 top_k=0,
-                pad_token_id=end,
+                pad_token_id=ends[0],
             )
-            texts += [[token for token in row if token != end] for row in output.tolist()]
+            texts += [[token for token in row if token not in ends] for row in output.tolist()]
     return texts
 
 
