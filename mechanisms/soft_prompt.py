@@ -54,5 +54,8 @@ def load_soft_prompt(name: str, width: int) -> SoftPrompt:
             f"in soft_prompt={name!r}: it was trained for another model."
         )
     card_path = folder / CARD_FILE
-    card = json.loads(card_path.read_text(encoding="utf8")) if card_path.is_file() else {}
+    try:
+        card = json.loads(card_path.read_text(encoding="utf8")) if card_path.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"Expected {CARD_FILE} of soft_prompt={name!r} to hold JSON: {error}.") from None
     return SoftPrompt(name, vectors.float(), card, hashlib.sha256(weights.read_bytes()).hexdigest())
