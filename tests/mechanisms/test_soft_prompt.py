@@ -10,6 +10,8 @@ from mechanisms.continuation import embed
 from mechanisms.errors import UserError
 from mechanisms.soft_prompt import CARD_FILE, WEIGHTS_FILE, load_soft_prompt
 
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's own
+
 WIDTH = 32
 VIRTUAL = 5
 
