@@ -16,7 +16,7 @@ from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec
 
 DecoderName = Literal["posterior-mean", "linear"]
-GAIN_TOKENS = 4096
+GAIN_TOKENS = 1024
 """Public tokens whose simulated release sets the posterior mean's gain."""
 
 
