@@ -53,8 +53,12 @@ class Probe:
     def score(self, test: Mapping[str, NDArray[np.float64]], labels: Sequence[str]) -> ProbeResult:
         """Returns the result on held-out features, of one row a label.
 
-        Raises UserError for a class without a held-out document: its recall would be unknown.
+        Raises UserError for a class without a held-out document, whose recall would be unknown, and for a held-out
+        class that the probe was not trained on.
         """
+        unknown = sorted(set(labels) - set(self.classes))
+        if unknown:
+            raise UserError(f"Expected held-out documents of the classes {list(self.classes)}, got {unknown[0]!r}.")
         truth = np.array(labels)
         guesses = self.model.predict(test[self.features])
         held_out = tuple(int((truth == name).sum()) for name in self.classes)
