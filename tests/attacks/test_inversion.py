@@ -1,0 +1,177 @@
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.stats import beta, binom
+
+from attacks.base import invert, observe
+from attacks.inversion import CommonestWord, MaximumAPosteriori, MaximumLikelihood, NearestNeighbour
+from mechanisms import channel as channel_module
+from mechanisms.spec import QuantizerSpec
+
+ATTACKS = [CommonestWord(), MaximumAPosteriori(), MaximumLikelihood(), NearestNeighbour()]
+ROUNDING = 1e-4
+"""What single precision may cost an attack: near ties it takes the other word."""
+
+
+def corners(dim):
+    return np.array(list(product([-1.0, 1.0], repeat=dim)))
+
+
+def zipf(words):
+    prior = 1 / np.arange(1.0, words + 1)
+    return prior / prior.sum()
+
+
+def theorem_six(spec, kappa):
+    """Returns the power at level kappa of the best test of Bin(d u, 1/2) against Bin(d u, p+), by the lemma's hand.
+
+    The likelihood ratio grows with the count, so counts join the test from the largest down, the last one in part.
+    """
+    trials = spec.dim * spec.trials
+    power = 0.0
+    for count in range(trials, -1, -1):
+        level = binom.pmf(count, trials, 0.5)
+        share = min(1.0, kappa / level)
+        power += share * binom.pmf(count, trials, spec.threshold_high / 2**32)
+        kappa -= share * level
+        if kappa <= 0:
+            break
+    return power
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_every_token_gets_one_word_of_the_vocabulary(random_public, attack):
+    public = random_public(bits=3, dim=4, mu=4.0, words=11, seed=0)
+    counts = np.random.default_rng(0).integers(0, 8, (2 * channel_module.BLOCK_ROWS + 9, 4), dtype=np.uint8)
+    guesses = attack.guess(public, counts)
+    assert guesses.dtype == np.int64
+    assert guesses.shape == (521,)
+    assert guesses.min() >= 0
+    assert guesses.max() < 11
+    alone = [int(attack.guess(public, row[None])[0]) for row in counts[250:262]]
+    assert guesses[250:262].tolist() == alone
+
+
+def test_names_are_told_apart():
+    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS)
+
+
+@pytest.mark.parametrize("attack", ATTACKS[1:3], ids=lambda attack: attack.name)
+def test_with_the_noise_nearly_off_the_exact_attacks_read_nearly_everything(make_public, release, attack):
+    spec = QuantizerSpec.from_mu(4, 6, 0.05, 1000.0)
+    public = make_public(spec, corners(6), zipf(64))
+    messages, truth = release(public, 40, seed=1)
+    assert invert(attack, public, observe(public, messages), truth).hits.mean() >= 0.99
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_all_noise_map_is_the_baseline(random_public, release, seed):
+    public = random_public(bits=4, dim=5, mu=1e-4, words=30, seed=seed)
+    counts = observe(public, release(public, 4, seed)[0])
+    assert np.array_equal(MaximumAPosteriori().guess(public, counts), CommonestWord().guess(public, counts))
+
+
+def test_the_baseline_ignores_the_release(random_public):
+    public = random_public(bits=4, dim=3, mu=20.0, words=12, seed=0)
+    generator = np.random.default_rng(0)
+    guesses = {
+        tuple(CommonestWord().guess(public, generator.integers(0, 16, (5, 3), dtype=np.uint8))) for _ in range(9)
+    }
+    assert guesses == {(int(public.prior.argmax()),) * 5}
+
+
+def test_the_baselines_success_is_the_largest_prior(random_public, exact_success):
+    public = random_public(bits=2, dim=3, mu=3.0, words=12, seed=0)
+    assert exact_success(CommonestWord(), public) == pytest.approx(public.prior.max(), rel=1e-9)
+
+
+@pytest.mark.parametrize("mu", [0.5, 2.0, 6.0])
+@pytest.mark.parametrize(("bits", "dim"), [(1, 8), (2, 4), (4, 2)])
+def test_theorem_7_no_attack_beats_map_under_the_true_prior(random_public, exact_success, bits, dim, mu):
+    """Exactly, by enumeration of every release; and the paper's attack falls well behind it on average."""
+    lead = []
+    for seed in range(4):
+        public = random_public(bits, dim, mu, words=12, seed=seed)
+        successes = {attack.name: exact_success(attack, public) for attack in ATTACKS}
+        best = successes[MaximumAPosteriori().name]
+        assert best >= max(successes.values()) - ROUNDING
+        lead.append(best - successes[NearestNeighbour().name])
+    assert np.mean(lead) > 0.01
+
+
+@pytest.mark.parametrize("mu", [0.5, 2.0, 6.0])
+def test_maximum_likelihood_is_best_where_all_words_are_alike(random_public, exact_success, mu):
+    public = random_public(bits=2, dim=4, mu=mu, words=12, seed=1)
+    public = replace(public, prior=np.full(12, 1 / 12))
+    best = exact_success(MaximumLikelihood(), public)
+    assert all(best >= exact_success(attack, public) - ROUNDING for attack in ATTACKS)
+
+
+def test_map_success_is_the_sum_of_the_largest_joint_probabilities(random_public, exact_success):
+    public = random_public(bits=2, dim=3, mu=3.0, words=10, seed=2)
+    counts = np.array(list(product(range(4), repeat=3)))
+    success = 1 / (1 + np.exp(-public.channel.weights.T.astype(np.float64)))
+    joint = public.prior * binom.pmf(counts[:, None], 3, success[None]).prod(axis=2)
+    assert exact_success(MaximumAPosteriori(), public) == pytest.approx(joint.max(axis=1).sum(), abs=1e-5)
+
+
+VOCABULARIES = {
+    "two opposite corners": (np.array([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]]), np.full(2, 0.5)),
+    "all corners alike": (corners(3), np.full(8, 1 / 8)),
+    "all corners, Zipf": (corners(3), zipf(8)),
+    "one word nearly certain": (corners(3), np.array([0.93] + [0.01] * 7)),
+    "inside the cube": (np.random.default_rng(0).uniform(-1, 1, (40, 3)), zipf(40)),
+}
+
+
+@pytest.mark.parametrize("mu", [0.3, 2.0, 5.0, 15.0])
+@pytest.mark.parametrize("bits", [1, 2, 3])
+@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+def test_theorem_6_bounds_the_exact_success_of_map(make_public, exact_success, vocabulary, bits, mu):
+    shares, prior = VOCABULARIES[vocabulary]
+    spec = QuantizerSpec.from_mu(bits, 3, 0.05, mu)
+    success = exact_success(MaximumAPosteriori(), make_public(spec, shares, prior))
+    assert prior.max() - ROUNDING <= success <= theorem_six(spec, prior.max()) + 1e-12
+
+
+def test_theorem_6_is_no_empty_bound_and_catches_a_quantizer_of_half_the_scale(make_public, exact_success):
+    spec = QuantizerSpec(bits=2, dim=3, clip=0.05, scale=0.25)
+    shares, prior = VOCABULARIES["all corners alike"]
+    public = make_public(spec, shares, prior)
+    bound = theorem_six(spec, prior.max())
+    success = exact_success(MaximumAPosteriori(), public)
+    assert 0.7 * bound < success <= bound < 0.5
+    broken = replace(spec, scale=spec.scale / 2)
+    assert exact_success(MaximumAPosteriori(), public, law=broken) > bound
+
+
+def test_theorem_6_bounds_what_is_measured_on_released_messages(make_public, release):
+    spec = QuantizerSpec(bits=4, dim=5, clip=0.05, scale=0.4)
+    public = make_public(spec, corners(5), zipf(32))
+    messages, truth = release(public, 80, seed=3)
+    counts = observe(public, messages)
+    bound = theorem_six(spec, public.prior.max())
+    hits = {attack.name: int(invert(attack, public, counts, truth).hits.sum()) for attack in ATTACKS}
+    assert hits[MaximumAPosteriori().name] > hits[CommonestWord().name]
+    for found in hits.values():
+        lower = beta.ppf(1e-6, found, len(truth) - found + 1)  # a confidence limit that chance passes once in a million
+        assert lower < bound < 1
+
+
+def test_the_papers_attack_is_the_cosine_neighbour_of_the_linearly_decoded_vector(random_public):
+    public = random_public(bits=4, dim=4, mu=8.0, words=25, seed=3)
+    counts = np.random.default_rng(0).integers(0, 16, (60, 4), dtype=np.uint8)
+    decoded = public.linear.decode(counts).astype(np.float64)
+    table = public.table.astype(np.float64)
+    cosine = (decoded @ table.T) / np.linalg.norm(decoded, axis=1)[:, None] / np.linalg.norm(table, axis=1)
+    assert np.array_equal(NearestNeighbour().guess(public, counts), cosine.argmax(axis=1))
+
+
+def test_the_papers_attack_stands_a_word_without_length(random_public):
+    public = random_public(bits=4, dim=4, mu=8.0, words=25, seed=3)
+    table = public.table.copy()
+    table[7] = 0
+    guesses = NearestNeighbour().guess(replace(public, table=table), np.full((3, 4), 9, dtype=np.uint8))
+    assert (guesses != 7).all()
