@@ -55,10 +55,24 @@ _TINY = 1e-300
 
 _STIRLING = (1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12)
 _SMALL_STIRLING = np.array(
-    (0.0,)
-    + (0.08106146679532726, 0.0413406959554093, 0.02767792568499834, 0.020790672103765093, 0.016644691189821193)
-    + (0.013876128823070748, 0.01189670994589177, 0.010411265261972096, 0.009255462182712733, 0.00833056343336287)
-    + (0.007573675487951841, 0.00694284010720953, 0.006408994188004207, 0.0059513701127588475, 0.005554733551962801)
+    [
+        0.0,
+        0.08106146679532726,
+        0.0413406959554093,
+        0.02767792568499834,
+        0.020790672103765093,
+        0.016644691189821193,
+        0.013876128823070748,
+        0.01189670994589177,
+        0.010411265261972096,
+        0.009255462182712733,
+        0.00833056343336287,
+        0.007573675487951841,
+        0.00694284010720953,
+        0.006408994188004207,
+        0.0059513701127588475,
+        0.005554733551962801,
+    ]
 )
 _DEVIANCE_TERMS = tuple(1 / Extended(2 * j + 1) for j in range(12, 0, -1))
 _LOG1P_TERMS = tuple(1 / (2 * j + 3) for j in range(11, -1, -1))
@@ -112,8 +126,8 @@ def _log1p_minus(z: Floats) -> Floats:
     r = z / (2 + z)
     near = np.abs(r) < 0.2
     square = np.where(near, r * r, 0)
-    series = np.zeros_like(z)
-    for term in _LOG1P_TERMS:
+    series = _LOG1P_TERMS[0] * square + _LOG1P_TERMS[1]
+    for term in _LOG1P_TERMS[2:]:
         series = series * square + term
     value = r * (2 * square * series - z)
     return value if near.all() else np.where(near, value, np.log1p(z) - z)
@@ -124,19 +138,20 @@ def _deviance(count: Wide, mean: Wide, gap: Wide) -> Wide:
     r = gap / (count + mean)
     near = np.abs(r) < 0.15
     square = np.where(near, r * r, 0)
-    series = np.zeros_like(r)
-    for term in _DEVIANCE_TERMS:
+    series = _DEVIANCE_TERMS[0] * square + _DEVIANCE_TERMS[1]
+    for term in _DEVIANCE_TERMS[2:]:
         series = series * square + term
     value = r * (gap + 2 * count * square * series)
-    return value if near.all() else np.where(near, value, count * np.log(count / mean) - gap)
+    deviance: Wide = value if near.all() else np.where(near, value, count * np.log(count / mean) - gap)
+    return deviance
 
 
 def _stirling_error(n: Wide) -> Wide:
     """Returns log n! - log(sqrt(2 pi n) (n / e)^n) for whole n >= 1."""
     big = np.maximum(n, 16)
     square = 1 / (big * big)
-    series = np.zeros_like(big)
-    for term in _STIRLING:
+    series = _STIRLING[0] * square + _STIRLING[1]
+    for term in _STIRLING[2:]:
         series = series * square + term
     error: Wide = np.where(n < 16, _SMALL_STIRLING[np.minimum(n, 15).astype(np.intp)], series / big)
     return error

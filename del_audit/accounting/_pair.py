@@ -1,6 +1,7 @@
 """The arithmetic of a pair of binomial laws at one count: tails of both, their difference, and the errors of each."""
 
-from typing import NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +52,11 @@ class Pair(NamedTuple):
         shift: Wide = n.astype(Extended) * np.log1p(-span / (0.5 - wide_null))
         return cls(n, p, p_low, r, r_low, span, slope, shift)
 
+    def select(self, take: Callable[[NDArray[Any]], NDArray[Any]]) -> "Pair":
+        """Returns the pair with `take` applied to each field."""
+        fields: tuple[NDArray[Any], ...] = self
+        return Pair(*(take(field) for field in fields))
+
     def step(self, epsilon: Wide) -> Floats:
         """Returns the largest count whose log-likelihood ratio is at most epsilon, held within [-1, n]."""
         slope = np.where(self.slope > 0, self.slope, 1)
@@ -58,9 +64,9 @@ class Pair(NamedTuple):
 
     def gain_at(self, x: Floats) -> Gain:
         """Returns what the test [X > x] gains."""
-        log_p, _ = tails(x, self.n, self.p, self.p_low)
-        log_q, _ = tails(x, self.n, self.r, self.r_low)
-        error_p, error_q = (log_tail_error(value.astype(np.float64), rounded=False) for value in (log_p, log_q))
+        p, p_low, r, r_low, _ = np.broadcast_arrays(self.p, self.p_low, self.r, self.r_low, x)
+        both, _ = tails(x, self.n, np.stack([p, r]), np.stack([p_low, r_low]))
+        (log_p, log_q), (error_p, error_q) = both, log_tail_error(both.astype(np.float64), rounded=False)
         close = log_p - log_q < _CLOSE
         gain = log_p
         if close.any():

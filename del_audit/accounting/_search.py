@@ -1,14 +1,48 @@
 """Where on the integers to look: a first guess for the step of the privacy curve, and a bracketing search."""
 
+import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, ndtri_exp, rel_entr
 
-from del_audit.accounting._density import Floats
+from del_audit.accounting._density import Extended, Floats, Wide
+from del_audit.accounting._pair import Pair
 
-_ROOT_HALF = float(np.sqrt(0.5))
+_ROOT_HALF = math.sqrt(0.5)
+_ROOT_TWO_OVER_PI = math.sqrt(2 / math.pi)
+
+
+def largest_epsilon(pair: Pair, log_delta: Wide) -> tuple[Wide, Wide]:
+    """Returns epsilon at each delta and a bound on its error: the largest of pair.epsilon_at over counts, at least 0.
+
+    Fields of the pair and log_delta: arrays of one shape (cases,). A count x with value e lies at or below the peak
+    exactly where the step on which e lies does not come before x; that step is itself at or below the peak. So each
+    count that is tried shortens the bracket from one side, and the usual case ends at the guess.
+    """
+    best, error = np.zeros(log_delta.shape, dtype=Extended), np.zeros(log_delta.shape, dtype=Extended)
+    low, high = pair.step(best), pair.n - 1
+    slope = np.maximum(pair.slope, 1e-18).astype(np.float64)
+    x = guess_step(log_delta.astype(np.float64), pair.n, pair.p, pair.r, slope, low)
+    open_cases = np.flatnonzero(pair.span > 0)
+    stride = 1.0
+    while open_cases.size:
+        some = pair.select(partial(np.take, indices=open_cases))
+        count, left, right = x[open_cases], low[open_cases], high[open_cases]
+        value, slack, usable = some.epsilon_at(count, log_delta[open_cases])
+        better = usable & (value > best[open_cases])
+        best[open_cases[better]], error[open_cases[better]] = value[better], slack[better]
+        landing = np.where(usable, some.step(np.where(usable, value, 0)), -1)
+        rising = landing >= count
+        left, right = np.maximum(left, landing), np.where(rising, right, np.minimum(right, count - 1))
+        ahead = np.where(rising, np.maximum(left, count + stride), np.minimum(right, count - stride))
+        ahead = np.where((ahead >= left) & (ahead <= right), ahead, np.floor((left + right) / 2))
+        low[open_cases], high[open_cases], x[open_cases] = left, right, ahead
+        open_cases = open_cases[(landing != count) & (left <= right)]
+        stride *= 4
+    return best, error
 
 
 def guess_step(log_delta: Floats, n: Floats, p: Floats, p_null: Floats, slope: Floats, first: Floats) -> Floats:
@@ -19,12 +53,13 @@ def guess_step(log_delta: Floats, n: Floats, p: Floats, p_null: Floats, slope: F
     """
     y = _quantile(log_delta, n, p)
     for _ in range(12):
-        y = np.clip(y, first + 0.5, n - 1e-9 * n)
-        deviance, w = _signed_root(y, n, p)
-        _, w_null = _signed_root(y, n, p_null)
+        y = np.clip(y, first + 0.5, n - 0.5)
+        deviance, w, rate = _signed_root(y, n, p)
+        _, w_null, rate_null = _signed_root(y, n, p_null)
         tail, tail_null = erfcx(np.maximum(w, -30.0) * _ROOT_HALF), erfcx(np.maximum(w_null, -29.9) * _ROOT_HALF)
         gap = np.maximum(tail - tail_null, 1e-15 * tail)
-        step = (np.log(0.5 * gap) - deviance - log_delta) * gap / (slope * tail_null)
+        fall = (rate - rate_null) * _ROOT_TWO_OVER_PI + slope * tail_null
+        step = (np.log(0.5 * gap) - deviance - log_delta) * gap / fall
         y = y + np.clip(step, -n, n)
         if (np.abs(step) < 0.3).all():
             break
@@ -55,7 +90,10 @@ def _quantile(log_tail: Floats, n: Floats, p: Floats) -> Floats:
     return count
 
 
-def _signed_root(y: Floats, n: Floats, p: Floats) -> tuple[Floats, Floats]:
-    """Returns the deviance of the real count y, and its root with the sign of y - n p."""
+def _signed_root(y: Floats, n: Floats, p: Floats) -> tuple[Floats, Floats, Floats]:
+    """Returns the deviance of the real count y, its root w with the sign of y - n p, and dw/dy."""
     deviance = np.maximum(rel_entr(y, n * p) + rel_entr(n - y, n * (1 - p)), 0)
-    return deviance, np.copysign(np.sqrt(2 * deviance), y - n * p)
+    w = np.copysign(np.sqrt(2 * deviance), y - n * p)
+    near = np.abs(w) < 1e-2
+    rate = np.log(y / (n - y) * ((1 - p) / p)) / np.where(near, 1, w)
+    return deviance, w, np.where(near, 1 / np.sqrt(n * p * (1 - p)), rate)

@@ -60,8 +60,8 @@ def _meaning(guarantee: Guarantee) -> list[str]:
     lines = [
         f"Meaning: whoever reads the release tells the two apart with an advantage of at most "
         f"{_figure(guarantee.total_variation.upper)};",
-        f"what is concluded with probability q from one is concluded from the other with probability "
-        f"at most e^{_figure(guarantee.epsilon.upper)} q + {guarantee.delta:g}.",
+        "what is concluded from one with probability q is concluded from the other with at most",
+        f"e^{_figure(guarantee.epsilon.upper)} q + {guarantee.delta:g}.",
     ]
     if guarantee.epsilon.upper > _LARGE_EPSILON:
         lines.append(f"An epsilon above {_LARGE_EPSILON:g} rules little out by itself: read it with the attacks.")

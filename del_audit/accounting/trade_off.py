@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from del_audit.accounting._density import Extended, Floats
 from del_audit.accounting._pair import WIDE_UNIT, Pair
-from del_audit.accounting._search import first_at_most, guess_step
+from del_audit.accounting._search import first_at_most, largest_epsilon
 from del_audit.accounting.log_tail import MAX_TRIALS, tails
 from mechanisms.errors import UserError
 
@@ -51,7 +51,7 @@ class TradeOff:
             if not (np.abs(value) < 0.5).all():
                 raise UserError(f"Expected {name} in (-0.5, 0.5), got {name}={value}.")
         if not (null <= alternative).all():
-            raise UserError(f"Expected null <= alternative={alternative}, got null={self.null}.")
+            raise UserError(f"Expected null <= alternative={alternative}, got null={null}.")
         pair = Pair.of_offsets(n, alternative, self.alternative_low, null, self.null_low)
         object.__setattr__(self, "_pair", pair)
 
@@ -105,31 +105,19 @@ class TradeOff:
     def enclose_epsilon(self, delta: ArrayLike) -> Enclosure:
         """Returns epsilon(delta) with its error bound; arguments and errors as of `epsilon`.
 
-        epsilon(delta) is the largest over counts x of log((P[X > x] - delta) / Q[X > x]). Each count gives a lower
-        bound, and the step on which that bound lies is the next count to try: Newton's method on a convex, piecewise
-        linear function, which ends at the exact step.
+        epsilon(delta) is the largest over counts x of log((P[X > x] - delta) / Q[X > x]), which rises up to one count
+        and falls from there. The count is bracketed from a guess.
         """
         delta = np.asarray(delta, dtype=np.float64)
         if not ((delta > 0) & (delta < 1)).all():
             raise UserError(f"Expected delta in (0, 1), got delta={delta}.")
-        pair = self._pair
-        log_delta = np.log(delta.astype(Extended))
-        best = np.zeros(np.broadcast_shapes(delta.shape, pair.n.shape, pair.slope.shape), dtype=Extended)
-        reach, low = best, pair.step(best)
+        shape = np.broadcast_shapes(delta.shape, *(field.shape for field in self._pair))
+        pair = self._pair.select(lambda field: np.broadcast_to(field, shape).ravel())
+        log_delta = np.broadcast_to(np.log(delta.astype(Extended)), shape).ravel()
         with np.errstate(all="ignore"):
-            arrays = (log_delta, pair.n, pair.p, pair.r, np.maximum(pair.slope, 1e-18))
-            x = guess_step(*np.broadcast_arrays(*(a.astype(np.float64) for a in arrays), low))
-            while True:
-                value, error, usable = pair.epsilon_at(x, log_delta)
-                better = usable & (value > best)
-                best, reach = np.where(better, value, best), np.where(better, error, reach)
-                low = np.maximum(low, pair.step(best))
-                following = np.where(usable, low, np.floor((low + x) / 2))
-                if (following == x).all():
-                    break
-                x = following
-        best, reach = (np.where(pair.span == 0, 0, array) for array in (best, reach))
-        return _enclose(np.maximum(best - reach, 0), best, best + reach)
+            best, error = largest_epsilon(pair, log_delta)
+        best, error = best.reshape(shape), error.reshape(shape)
+        return _enclose(np.maximum(best - error, 0), best, best + error)
 
     def beta(self, alpha: ArrayLike) -> Any:
         """Returns the least type II error of a test of the null at type I error alpha, in [0, 1] (Neyman-Pearson).

@@ -1,0 +1,151 @@
+"""Theorems 1 to 4 as the accountant applies them: units, integer thresholds, and the reference figures."""
+
+import math
+from fractions import Fraction
+
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from del_audit.accounting import UNITS, Accountant, Bound, guarantee
+from mechanisms.errors import UserError
+from mechanisms.spec import QuantizerSpec
+
+REFERENCE = [
+    (2, 18, 4, 1, 9.900065595691),
+    (10, 18, 4, 1, 85.13221285041),
+    (40, 18, 4, 1, 508.9235326108),
+    (10, 128, 4, 1, 90.85954255872),
+    (2, 18, 4, 128, 350.6770505189),
+    (0.5, 128, 8, 512, 111.4040829056),
+]
+SPEC = QuantizerSpec(bits=4, dim=18, clip=0.05, scale=0.8)
+
+
+@pytest.mark.parametrize(("mu", "dim", "bits", "tokens", "epsilon"), REFERENCE)
+def test_theorem_2_reference_figures_of_exact_reals(mu, dim, bits, tokens, epsilon):
+    spec = QuantizerSpec.from_mu(bits, dim, 0.05, mu)
+    exact = Accountant(spec, exact_reals=True).epsilon(1e-5, "session", tokens)
+    assert exact.estimate == pytest.approx(epsilon, rel=1e-11)
+    sent = Accountant(spec).epsilon(1e-5, "session", tokens)
+    assert sent.estimate == pytest.approx(epsilon, rel=1e-6)  # what rounding to thresholds moves
+    assert sent.estimate != exact.estimate
+    for bound in (exact, sent):
+        assert bound.lower <= bound.estimate <= bound.upper
+        assert bound.upper - bound.lower < 1e-11 * bound.estimate
+        assert bound.kind == "float with error bound"
+
+
+def test_total_variation_of_one_trial_at_mu_1():
+    spec = QuantizerSpec.from_mu(bits=1, dim=1, clip=0.05, mu=1)
+    variation = Accountant(spec, exact_reals=True).total_variation()
+    assert variation.estimate == pytest.approx(1 / math.sqrt(5), rel=1e-14)  # 0.447: clip / scale
+    assert variation.lower <= 1 / math.sqrt(5) <= variation.upper
+
+
+def test_theorem_3_the_law_on_the_wire_is_what_is_accounted():
+    p = Fraction(SPEC.threshold_high, 2**32)
+    accountant = Accountant(SPEC)
+    high, low = accountant.offset
+    assert Fraction(high) + Fraction(low) == p - Fraction(1, 2)
+    bound = accountant.delta(3.0, "phrase", 2)
+    truth = oracle.delta_by_sum(3.0, 540, p, 1 - p)
+    assert oracle.real(bound.lower) <= truth <= oracle.real(bound.upper)
+    assert bound.upper - bound.lower < 1e-11 * bound.estimate
+
+
+def test_exact_reals_account_for_the_ratio_itself():
+    accountant = Accountant(SPEC, exact_reals=True)
+    p = Fraction(1, 2) + Fraction(SPEC.clip) / (2 * Fraction(SPEC.scale))
+    bound = accountant.epsilon(1e-5)
+    assert oracle.delta(bound.upper, 270, p, 1 - p) <= oracle.real(1e-5) <= oracle.delta(bound.lower, 270, p, 1 - p)
+
+
+def test_theorem_4_units_differ_in_their_trials_only():
+    accountant = Accountant(SPEC)
+    assert accountant.trials() == 18 * 15
+    assert accountant.trials("prompt", 64) == 64 * 18 * 15
+    for unit in ("phrase", "prompt", "session"):
+        assert accountant.epsilon(1e-5, unit, 5) == accountant.epsilon(1e-5, "session", 5)
+        assert accountant.epsilon(1e-5, unit, 1) == accountant.epsilon(1e-5)
+
+
+def test_pure_epsilon_is_the_trials_times_the_log_odds():
+    p = Fraction(SPEC.threshold_high, 2**32)
+    truth = 270 * math.log(p / (1 - p))
+    bound = Accountant(SPEC).pure_epsilon()
+    assert bound.estimate == pytest.approx(truth, rel=1e-14)
+    assert bound.upper - bound.lower < 1e-14 * truth
+
+
+def test_a_scale_so_wide_that_nothing_is_released():
+    spec = QuantizerSpec(bits=1, dim=1, clip=1e-12, scale=1.0)
+    assert spec.threshold_high == 2**31
+    nothing = Bound(0.0, 0.0, 0.0)
+    accountant = Accountant(spec)
+    assert accountant.epsilon(1e-9) == accountant.total_variation() == accountant.pure_epsilon() == nothing
+
+
+@given(st.floats(0.01, 60), st.integers(1, 8), st.integers(1, 64), st.integers(1, 300))
+@settings(max_examples=60, deadline=None)
+def test_epsilon_rises_with_tokens_and_stays_below_pure_epsilon(mu, bits, dim, tokens):
+    accountant = Accountant(QuantizerSpec.from_mu(bits, dim, 0.05, mu))
+    fewer, more = accountant.epsilon(1e-6, "session", tokens), accountant.epsilon(1e-6, "session", tokens + 1)
+    assert fewer.lower <= more.upper
+    assert more.upper <= accountant.pure_epsilon("session", tokens + 1).upper
+    assert accountant.epsilon(1e-3, "session", tokens).lower <= fewer.upper
+
+
+def test_guarantee_says_between_whom_and_of_what_kind():
+    result = guarantee(SPEC, "prompt", 3, 1e-6)
+    assert result.adjacency == "any two prompts of 3 tokens, sent once"
+    assert "differ in one token" in guarantee(SPEC).adjacency
+    assert "at most 3 tokens" in guarantee(SPEC, "phrase", 3).adjacency
+    assert "resent ones counted each time" in guarantee(SPEC, "session", 3).adjacency
+    assert result.epsilon == Accountant(SPEC).epsilon(1e-6, "prompt", 3)
+    assert (result.trials, result.unit, result.tokens, result.delta, result.spec) == (810, "prompt", 3, 1e-6, SPEC)
+    record = result.to_dict()
+    assert record["epsilon"]["upper"] == result.epsilon.upper
+    assert record["gaussian_limit"]["mu"] == pytest.approx(SPEC.mu * math.sqrt(3))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda a: a.epsilon(1e-5, "token", 2),
+            "Expected tokens=1 for unit=token, got tokens=2: phrase, prompt and session take more.",
+        ),
+        (
+            lambda a: a.epsilon(1e-5, "word"),
+            "Expected unit to be one of token, phrase, prompt, session, got unit='word'.",
+        ),
+        (lambda a: a.epsilon(1e-5, "prompt", 0), "Expected tokens >= 1, got tokens=0."),
+        (lambda a: a.epsilon(1e-5, "prompt", 1.5), "Expected tokens to be a whole number, got tokens=1.5."),
+        (lambda a: a.epsilon(1e-5, "prompt", True), "Expected tokens to be a whole number, got tokens=True."),
+        (lambda a: a.epsilon(1.0), "Expected delta in (0, 1), got delta=1.0."),
+        (lambda a: a.epsilon("x"), "Expected delta to be a number, got delta='x'."),
+        (lambda a: a.delta(math.nan), "Expected epsilon to be a finite number >= 0, got epsilon=nan."),
+        (
+            lambda a: a.epsilon(1e-5, "session", 10**9),
+            "Expected at most 10000000000 trials (tokens x dim x (2^bits - 1)), got tokens=1000000000 with dim=18 and "
+            "bits=4: 270000000000 trials.",
+        ),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(UserError) as raised:
+        call(Accountant(SPEC))
+    assert str(raised.value) == message
+
+
+def test_units_are_the_four_of_the_theory():
+    assert UNITS == ("token", "phrase", "prompt", "session")
+
+
+def test_a_bound_out_of_order_is_refused():
+    assert Bound(1.0, 2.0, 3.0).to_dict() == {"lower": 1.0, "estimate": 2.0, "upper": 3.0}
+    for ends in ((2.0, 1.0, 3.0), (1.0, 3.0, 2.0), (1.0, math.nan, 2.0)):
+        with pytest.raises(ValueError, match="lower <= estimate <= upper"):
+            Bound(*ends)

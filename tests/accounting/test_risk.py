@@ -1,0 +1,83 @@
+"""Theorem 6: no attacker who knows the prior alone beats the bound; checked against the best of them."""
+
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+import oracle
+import pytest
+
+from del_audit.accounting import inversion_bound
+from mechanisms.errors import UserError
+from mechanisms.spec import QuantizerSpec
+
+
+def _law(vector, spec):
+    """The exact law of the counts of one code: thresholds as the quantizer rounds them."""
+    law = np.ones(1)
+    for value in vector:
+        p = round((0.5 + value / (2 * spec.scale)) * 2**32) / 2**32
+        u = spec.trials
+        law = np.multiply.outer(law, [math.comb(u, k) * p**k * (1 - p) ** (u - k) for k in range(u + 1)]).ravel()
+    return law
+
+
+@pytest.mark.parametrize("scale", [1.05, 1.5, 3.0, 20.0])
+@pytest.mark.parametrize("guesses", [1, 2])
+def test_theorem_6_the_bayes_attack_stays_below(scale, guesses):
+    spec = QuantizerSpec(bits=2, dim=2, clip=1.0, scale=scale)
+    draw = np.random.default_rng(11)
+    vocabularies = [draw.uniform(-1, 1, (words, 2)) for words in (2, 3, 5, 9) for _ in range(10)]
+    vocabularies.append(np.array(list(itertools.product((-1.0, 1.0), repeat=2))))
+    closest = math.inf
+    for codes in vocabularies:
+        prior = draw.dirichlet(np.full(len(codes), 5.0))
+        joint = prior[:, None] * np.array([_law(code, spec) for code in codes])
+        success = np.sort(joint, axis=0)[-guesses:].sum()
+        kappa = float(min(1.0, np.sort(prior)[-guesses:].sum()))
+        bound = inversion_bound(spec, kappa)
+        assert success <= bound.upper + 1e-12
+        closest = min(closest, bound.upper - success)
+    assert closest < 0.35  # the bound is not idle
+
+
+def test_theorem_6_value_against_exact_sums():
+    spec = QuantizerSpec.from_mu(bits=4, dim=18, clip=0.05, mu=5)
+    p = Fraction(spec.threshold_high, 2**32)
+    kappa = oracle.real(0.034)
+    x = 270
+    while oracle.upper_tail(x - 1, 270, Fraction(1, 2)) <= kappa:
+        x -= 1
+    low, high = (oracle.upper_tail(c, 270, Fraction(1, 2)) for c in (x, x - 1))
+    share = (kappa - low) / (high - low)
+    truth = (1 - share) * oracle.upper_tail(x, 270, p) + share * oracle.upper_tail(x - 1, 270, p)
+    bound = inversion_bound(spec, 0.034)
+    assert oracle.real(bound.lower) <= truth <= oracle.real(bound.upper)
+    assert bound.estimate == pytest.approx(float(truth), rel=1e-12)
+    assert bound.estimate == pytest.approx(0.7429046060177, rel=1e-12)
+
+
+def test_more_tokens_and_a_larger_prior_raise_the_bound():
+    spec = QuantizerSpec.from_mu(bits=4, dim=18, clip=0.05, mu=1)
+    values = [inversion_bound(spec, kappa).estimate for kappa in (1e-6, 0.01, 0.2, 0.9, 1.0)]
+    assert values == sorted(values)
+    assert values[-1] == 1.0
+    assert inversion_bound(spec, 0.01, tokens=4).lower > inversion_bound(spec, 0.01).upper
+    assert all(inversion_bound(spec, kappa).lower >= kappa for kappa in (1e-9, 0.3, 1.0))
+
+
+def test_a_release_of_nothing_leaves_the_prior():
+    spec = QuantizerSpec(bits=1, dim=1, clip=1e-12, scale=1.0)
+    assert inversion_bound(spec, 0.25).estimate == pytest.approx(0.25, abs=1e-14)
+
+
+@pytest.mark.parametrize("kappa", [0.0, 1.1, -0.5, math.nan])
+def test_bad_kappa(kappa):
+    with pytest.raises(UserError, match=r"Expected kappa in \(0, 1\], got kappa="):
+        inversion_bound(QuantizerSpec(4, 18, 0.05, 0.8), kappa)
+
+
+def test_bad_tokens():
+    with pytest.raises(UserError, match="Expected tokens >= 1, got tokens=0"):
+        inversion_bound(QuantizerSpec(4, 18, 0.05, 0.8), 0.1, tokens=0)

@@ -1,0 +1,222 @@
+"""Theorems 1 and 2: the closed forms against sums, and the worst pair against every other."""
+
+import itertools
+import math
+import random
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from del_audit.accounting.trade_off import TradeOff
+from mechanisms.errors import UserError
+
+OFFSETS = st.integers(1, 2**31 - 1).map(lambda k: k / 2**32)
+TRIALS = st.integers(1, 10**7)
+DELTAS = st.floats(-300, -1e-6).map(lambda exponent: 10**exponent)
+
+
+def _truth(offset):
+    return Fraction(1, 2) + Fraction(offset), Fraction(1, 2) - Fraction(offset)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 60, 270, 2000])
+@pytest.mark.parametrize("offset", [2**-32, 1e-3, 0.03, 0.2, 0.49])
+def test_theorem_2_delta_is_the_sum_over_counts(n, offset):
+    curve = TradeOff.of_vertices(n, offset)
+    for share in (0.0, 0.01, 0.3, 0.9):
+        epsilon = share * min(curve.pure_epsilon, 2000.0)
+        truth = oracle.delta_by_sum(epsilon, n, *_truth(offset))
+        lower, _, upper = (oracle.real(float(end)) for end in curve.enclose_log_delta(epsilon))
+        assert lower <= mpmath.log(truth) <= upper + mpmath.mpf("1e-50")  # the sum itself is good to 60 digits
+        assert upper - lower < (1e-9 if offset < 1e-6 else 1e-11)
+        assert curve.delta(epsilon) == pytest.approx(float(truth), rel=1e-11, abs=1e-300)
+
+
+def test_theorem_2_epsilon_up_to_2000_and_a_million_trials():
+    draw = random.Random(5)
+    seen = []
+    for _ in range(150):
+        n = int(10 ** draw.uniform(0, 6))
+        offset = min(0.499, 10 ** draw.uniform(-2, 1.5) / (2 * math.sqrt(n)))
+        delta = 10 ** draw.uniform(-30, -0.2)
+        ends = TradeOff.of_vertices(n, offset).enclose_epsilon(delta)
+        lower, estimate, upper = map(float, ends)
+        seen.append(estimate)
+        goal = oracle.real(delta)
+        assert oracle.delta(upper, n, *_truth(offset)) <= goal
+        if lower > 0:
+            assert oracle.delta(lower, n, *_truth(offset)) >= goal
+        assert upper - lower <= 1e-10 * estimate
+        assert lower <= estimate <= upper
+    assert max(seen) > 1500
+    assert sum(value > 0 for value in seen) > 100
+
+
+@pytest.mark.parametrize(("n", "offset"), [(1000, 2**-32), (10**6, 2**-30), (50, 1e-8)])
+def test_theorem_2_near_no_information_nothing_cancels(n, offset):
+    curve = TradeOff.of_vertices(n, offset)
+    truth = oracle.delta(0.0, n, *_truth(offset))
+    assert curve.total_variation == pytest.approx(float(truth), rel=1e-14)
+    ends = curve.enclose_epsilon(float(truth) / 2)
+    assert oracle.delta(float(ends.upper), n, *_truth(offset)) <= oracle.real(float(truth) / 2)
+    assert oracle.delta(float(ends.lower), n, *_truth(offset)) >= oracle.real(float(truth) / 2)
+    assert float(ends.upper) - float(ends.lower) < 1e-12 * float(ends.estimate)
+
+
+def test_theorem_2_pure_epsilon_and_the_end_of_the_curve():
+    curve = TradeOff.of_vertices(270, 0.25)
+    assert curve.pure_epsilon == pytest.approx(270 * math.log(3), rel=1e-15)
+    assert curve.log_delta(curve.pure_epsilon * 1.001) == -math.inf
+    assert curve.delta(curve.pure_epsilon * 1.001) == 0.0
+    assert curve.delta(curve.pure_epsilon * 0.98) > 0
+
+
+def test_equal_laws_tell_nothing():
+    curve = TradeOff.of_vertices(270, 0.0)
+    assert (curve.epsilon(1e-5), curve.total_variation, curve.pure_epsilon) == (0.0, 0.0, 0.0)
+    assert tuple(map(float, curve.enclose_epsilon(1e-9))) == (0.0, 0.0, 0.0)
+    assert curve.beta(0.3) == pytest.approx(0.7, abs=1e-15)
+    assert curve.log_delta([0.0, 1.0]).tolist() == [-math.inf, -math.inf]
+
+
+def test_one_trial_by_hand():
+    curve = TradeOff.of_vertices(1, 0.25)  # 3/4 against 1/4
+    assert curve.total_variation == pytest.approx(0.5, rel=1e-15)
+    assert curve.epsilon(0.25) == pytest.approx(math.log(2), rel=1e-14)
+    assert curve.epsilon(0.5) == pytest.approx(0.0, abs=1e-13)
+    assert curve.delta(math.log(2)) == pytest.approx(0.25, rel=1e-14)
+    np.testing.assert_allclose(curve.beta([0, 0.125, 0.25, 0.625, 1]), [1, 0.625, 0.25, 0.125, 0], atol=1e-15)
+    alpha, beta = curve.vertices()
+    np.testing.assert_allclose(alpha, [1, 0.25, 0], rtol=1e-14)
+    np.testing.assert_allclose(beta, [0, 0.25, 1], rtol=1e-14)
+
+
+@given(TRIALS, OFFSETS, DELTAS)
+@settings(max_examples=60, deadline=None)
+def test_delta_of_epsilon_is_delta(n, offset, delta):
+    curve = TradeOff.of_vertices(n, offset)
+    epsilon = curve.epsilon(delta)
+    if epsilon == 0:
+        assert delta >= curve.total_variation * (1 - 1e-9)
+    else:
+        slack = float(curve.enclose_epsilon(delta).upper) - epsilon
+        rate = abs(curve.log_delta(epsilon + slack) - curve.log_delta(max(0.0, epsilon - slack)))
+        assert abs(curve.log_delta(epsilon) - math.log(delta)) <= 1e-11 + 4 * rate
+
+
+@given(TRIALS, OFFSETS, DELTAS, DELTAS)
+@settings(max_examples=60, deadline=None)
+def test_epsilon_falls_in_delta_and_rises_with_trials(n, offset, one, other):
+    curve = TradeOff.of_vertices(n, offset)
+    small, large = curve.enclose_epsilon(min(one, other)), curve.enclose_epsilon(max(one, other))
+    assert small.upper >= large.lower
+    assert TradeOff.of_vertices(2 * n, offset).enclose_epsilon(one).upper >= curve.enclose_epsilon(one).lower
+
+
+@given(st.integers(1, 3000), OFFSETS)
+@settings(max_examples=40, deadline=None)
+def test_beta_is_convex_symmetric_and_below_one_minus_alpha(n, offset):
+    curve = TradeOff.of_vertices(n, offset)
+    alpha = np.linspace(0, 1, 41)
+    beta = curve.beta(alpha)
+    assert beta[0] == 1
+    assert beta[-1] == 0
+    assert (beta <= 1 - alpha + 1e-14).all()
+    assert (np.diff(beta, 2) >= -1e-13).all()
+    inside = (beta > 1e-9) & (beta < 1)
+    np.testing.assert_allclose(curve.beta(beta[inside]), alpha[inside], atol=1e-13)
+
+
+@pytest.mark.parametrize(("n", "offset"), [(6, 0.1), (270, 0.05), (2000, 0.01)])
+def test_beta_interpolates_the_exact_vertices(n, offset):
+    curve = TradeOff.of_vertices(n, offset)
+    p, r = _truth(offset)
+    x = n // 2 + 1
+    corners = [(oracle.upper_tail(c, n, r), 1 - oracle.upper_tail(c, n, p)) for c in (x, x + 1)]
+    middle = [(a + b) / 2 for a, b in zip(*corners, strict=True)]
+    assert curve.beta(float(middle[0])) == pytest.approx(float(middle[1]), rel=1e-12)
+    alpha, beta = curve.vertices()
+    assert alpha[x + 1] == pytest.approx(float(corners[0][0]), rel=1e-13)
+    assert beta[x + 1] == pytest.approx(float(corners[0][1]), rel=1e-13)
+    np.testing.assert_allclose(curve.beta(alpha), beta, rtol=1e-9, atol=1e-15)
+
+
+def test_beta_far_below_the_smallest_tail_keeps_relative_precision():
+    curve = TradeOff.of_vertices(1000, 0.1)
+    alpha = float(oracle.upper_tail(500, 1000, Fraction(1, 2) - Fraction(0.1)))
+    truth = 1 - oracle.upper_tail(500, 1000, Fraction(1, 2) + Fraction(0.1))
+    assert curve.beta(alpha) == pytest.approx(float(truth), rel=1e-10)
+    assert curve.beta(0.5) < 1e-30
+
+
+def test_centre_pair_is_its_own_curve():
+    p, half = Fraction(1, 2) + Fraction(0.1), Fraction(1, 2)
+    curve = TradeOff.of_centre(270, 0.1)
+    for epsilon in (0.0, 1.0, 8.0):
+        truth = oracle.delta_by_sum(epsilon, 270, p, half)
+        assert curve.delta(epsilon) == pytest.approx(float(truth), rel=1e-12)
+    assert curve.delta(curve.epsilon(1e-3)) == pytest.approx(1e-3, rel=1e-12)
+    assert curve.pure_epsilon == pytest.approx(270 * math.log(1.2), rel=1e-14)
+
+
+def _counts_law(thresholds, trials):
+    """The exact law of all counts: an array over (trials + 1)^dim outcomes."""
+    law = np.ones(1)
+    for p in thresholds:
+        one = [math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(trials + 1)]
+        law = np.multiply.outer(law, one).ravel()
+    return law
+
+
+def test_theorem_1_no_pair_in_the_cube_is_easier_to_tell_apart_than_opposite_vertices():
+    dim, trials, offset = 2, 3, 0.2
+    curve = TradeOff.of_vertices(dim * trials, offset)
+    draw = np.random.default_rng(3)
+    epsilons = (0.0, 0.5, 1.5, 3.0)
+    pairs = [draw.uniform(-1, 1, (2, dim)) for _ in range(300)]
+    pairs += [np.sign(pair) for pair in pairs[:50]]
+    reached = np.zeros(len(epsilons))
+    for pair in pairs:
+        first, second = (_counts_law(0.5 + offset * v, trials) for v in pair)
+        divergences = [np.maximum(first - math.exp(e) * second, 0).sum() for e in epsilons]
+        reached = np.maximum(reached, divergences)
+    assert (reached <= curve.delta(epsilons) + 1e-15).all()
+    for signs in itertools.product((-1, 1), repeat=dim):
+        first, second = (_counts_law(0.5 + offset * side * np.array(signs), trials) for side in (1, -1))
+        worst = [np.maximum(first - math.exp(e) * second, 0).sum() for e in epsilons]
+        np.testing.assert_allclose(worst, curve.delta(epsilons), rtol=1e-12)
+
+
+def test_arrays_of_specs_agree_with_one_at_a_time():
+    n, offset = np.array([1, 50, 10**6]), np.array([0.3, 0.1, 1e-3])
+    together = TradeOff.of_vertices(n, offset)
+    alone = [TradeOff.of_vertices(int(a), float(b)) for a, b in zip(n, offset, strict=True)]
+    np.testing.assert_allclose(together.epsilon(1e-5), [curve.epsilon(1e-5) for curve in alone], rtol=1e-14)
+    np.testing.assert_allclose(together.delta(0.5), [curve.delta(0.5) for curve in alone], rtol=1e-13)
+    np.testing.assert_allclose(together.beta(0.1), [curve.beta(0.1) for curve in alone], rtol=1e-14)
+    assert alone[1].epsilon([1e-5, 1e-3]).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: TradeOff.of_vertices(0, 0.1), "trials to be a whole number in 1..10000000000, got trials=0"),
+        (lambda: TradeOff.of_vertices(5, 0.5), "alternative in (-0.5, 0.5), got alternative=0.5"),
+        (lambda: TradeOff(5, 0.1, 0.2), "null <= alternative=0.1, got null=0.2"),
+        (lambda: TradeOff.of_vertices(5, 0.1).epsilon(0.0), "delta in (0, 1), got delta=0.0"),
+        (lambda: TradeOff.of_vertices(5, 0.1).epsilon(math.nan), "delta in (0, 1), got delta=nan"),
+        (lambda: TradeOff.of_vertices(5, 0.1).delta(-1.0), "epsilon to be a finite number >= 0, got epsilon=-1.0"),
+        (lambda: TradeOff.of_vertices(5, 0.1).delta(math.inf), "epsilon to be a finite number >= 0, got epsilon=inf"),
+        (lambda: TradeOff.of_vertices(5, 0.1).beta(1.5), "alpha in [0, 1], got alpha=1.5"),
+        (lambda: TradeOff.of_vertices(10**7, 0.1).vertices(), "at most 1000000 trials, got trials=10000000"),
+    ],
+)
+def test_bad_input(call, words):
+    with pytest.raises(UserError) as raised:
+        call()
+    assert words in str(raised.value)
