@@ -1,0 +1,311 @@
+"""The certificate as the table that `certify` prints, and how a figure is written everywhere: digits, ends, kinds."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+VERDICT_STYLES = {"certified": "bold green", "refused": "bold red", "inconclusive": "bold yellow"}
+STATUS_STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
+KINDS = {
+    "proved": "proved",
+    "float with error bound": "proved",
+    "estimated": "estimate",
+    "estimated, with interval": "estimate",
+    "asymptotic": "asymptotic",
+}
+"""The words of the code for the kind of a figure, and the three that a reader is shown."""
+
+Row = Sequence[str | Text]
+
+
+def number(value: float, digits: int = 4, rounding: str = ROUND_HALF_EVEN) -> str:
+    """Returns a number with so many significant digits, thousands set apart; no digit of a whole number is dropped.
+
+    >>> number(51.379700266), number(1341.01263, rounding=ROUND_CEILING), number(0.036357), number(1e-5)
+    ('51.38', '1,342', '0.03636', '1e-5')
+    """
+    if not math.isfinite(value):
+        return str(value)
+    if value and abs(value) < 1e-4:
+        exponent = math.floor(math.log10(abs(value)))
+        places = 0 if float(f"{value:.0e}") == value else digits - 1
+        return f"{_rounded(Decimal(repr(value)).scaleb(-exponent), places, rounding)}e{exponent}"
+    places = max(0, digits - 1 - (math.floor(math.log10(abs(value))) if value else 0))
+    return _rounded(value, places, rounding)
+
+
+def percent(value: float, rounding: str = ROUND_HALF_EVEN) -> str:
+    """Returns a share in percent: one place after the point, two below 1%.
+
+    >>> percent(0.0953), percent(0.00412), percent(0.15, ROUND_CEILING)
+    ('9.5%', '0.41%', '15.0%')
+    """
+    return _rounded(100 * Decimal(repr(float(value))), 2 if 0 < abs(value) < 0.01 else 1, rounding) + "%"
+
+
+def written(value: float, unit: str, rounding: str = ROUND_HALF_EVEN) -> str:
+    """Returns a value of a unit: shares and recalls in percent, everything else as a number of three digits or more."""
+    if unit.startswith(("share", "mean recall")):
+        return percent(value, rounding)
+    return _rounded(value, 3 if abs(value) < 10 else 1, rounding)
+
+
+def interval(figure: Mapping[str, Any]) -> str:
+    """Returns a measured figure as `value [lower, upper]`; the ends are rounded outwards."""
+    unit = figure["unit"]
+    low, high = written(figure["lower"], unit, ROUND_FLOOR), written(figure["upper"], unit, ROUND_CEILING)
+    return f"{written(figure['value'], unit)} [{low}, {high}]"
+
+
+def upper_end(bound: Any) -> float:
+    """Returns the end of a bound that is safe to quote where less is safer; a plain number is its own."""
+    return float(bound["upper"] if isinstance(bound, Mapping) else bound)
+
+
+def at_most(bound: Any) -> str:
+    """Returns the upper end of a bound, rounded up: what is written is still a bound."""
+    return number(upper_end(bound), rounding=ROUND_CEILING)
+
+
+def total_variation(guarantee: Mapping[str, Any]) -> float:
+    """Returns the best advantage of any test between the two worst inputs, at most 1."""
+    return min(1.0, upper_end(guarantee["total_variation"]))
+
+
+def unit_name(guarantee: Mapping[str, Any]) -> str:
+    """Returns the unit of a guarantee with its number of tokens."""
+    return guarantee["unit"] if guarantee["unit"] == "token" else f"{guarantee['unit']}, {guarantee['tokens']} tokens"
+
+
+def printable(text: object) -> str:
+    """Returns text without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else "�" for c in str(text))
+
+
+def print_summary(certificate: dict[str, Any], console: Console) -> None:
+    """Prints the certificate's table."""
+    console.print(summary(certificate))
+
+
+def summary(certificate: dict[str, Any]) -> Group:
+    """Returns the certificate's table: what is proved, what was read, what is left to use, and the verdict."""
+    spec, c = certificate["spec"], certificate
+    title = f"{c['name']}: {spec['bits']} bits for each of {spec['dim']} numbers a token, scale {number(spec['scale'])}"
+    parts: list[RenderableType] = [Text(printable(title), style="bold")]
+    parts += _guarantees(c["guarantees"])
+    parts += _attacks(c["inversion"], c["configuration"]["policy"].get("attack_success_at_most"))
+    if c["attribute"] is not None:
+        parts += _probe("Attribute that must not leak", c["attribute"])
+        advantage = interval(c["attribute"]["advantage"])
+        parts.append(_note(f"Advantage: {advantage} of the way from chance to certainty."))
+    parts += _utility(c["utility"])
+    if c["utility"]["task"] is not None:
+        parts += _probe("Task of the server", c["utility"]["task"])
+    parts += _bits(c)
+    parts += _bytes(c["bytes"])
+    parts += _checks(c["checks"])
+    parts += _verdict(c["verdict"], reasons(c))
+    parts += [_heading("Not protected"), _list(c["not_protected"])]
+    return Group(*parts)
+
+
+def _guarantees(guarantees: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    rows = []
+    for g in guarantees:
+        limit, certified = g["gaussian_limit"], g["gaussian_limit"]["epsilon_certified"]
+        rows.append(
+            (
+                unit_name(g),
+                at_most(g["epsilon"]),
+                at_most(g["pure_epsilon"]),
+                at_most(total_variation(g)),
+                "none" if certified is None else at_most(certified),
+                number(limit["gamma"], 2),
+                number(limit["epsilon_ignoring_gamma"]),
+            )
+        )
+    heads = ("unit", "epsilon <=", "pure epsilon <=", "advantage <=", "Theorem 4.2", "gamma", "mu alone")
+    deltas = " and ".join(sorted({number(g["delta"]) for g in guarantees}))
+    return [
+        _heading(f"Exact guarantee: epsilon in nats at delta {deltas}", "proved"),
+        _table(heads, rows, right=range(1, 7)),
+        _note(
+            "advantage: of the best test that tells the two worst inputs apart; 0 is a blind guess, 1 is certainty. "
+            "Theorem 4.2: the epsilon that the paper's theorem certifies with its error term gamma. "
+            "mu alone: the same without gamma, asymptotic, no bound at any finite size."
+        ),
+    ]
+
+
+def _attacks(inversion: Mapping[str, Any], limit: float | None) -> list[RenderableType]:
+    rows: list[Row] = []
+    for attack in inversion["attacks"]:
+        strongest = attack["name"] == inversion["strongest"]
+        cells = [attack["name"], interval(attack["success"]), interval(attack["rare"]) if attack["rare"] else "-"]
+        note = "strongest" if strongest else "baseline" if is_baseline(attack) else ""
+        rows.append([Text(printable(cell), style="bold" if strongest else "") for cell in (*cells, note)])
+    allowed = percent(upper_end(inversion["allowed"]), ROUND_CEILING)
+    first = inversion["attacks"][0]["success"]
+    confidence = f"{first['confidence']:.0%} intervals, {first['sample']:,} {first['sample_unit']}"
+    lines = f"Allowed by the guarantee: at most {allowed} (theorem 6, commonest word {percent(inversion['kappa'])})."
+    if limit is not None:
+        lines += f" Limit of the policy: {percent(limit)}."
+    return [
+        _heading(f"Attacks: share of tokens read, {confidence}", "estimate"),
+        _table(("attack", "all words", "rarer words", ""), rows, right=(1, 2)),
+        _note(lines),
+    ]
+
+
+def is_baseline(attack: Mapping[str, Any]) -> bool:
+    """Returns whether an attack guesses without the release; its name says so."""
+    return "baseline" in attack["name"]
+
+
+def probe_rows(probe: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]]:
+    """Returns name, balanced accuracy and accuracy of a probe between its floor and its ceiling, floor first."""
+    return [
+        ("always the commonest class", None, probe["majority_accuracy"]),
+        ("another user's release", probe["other_users_release_balanced_accuracy"], None),
+        (f"the release ({probe['features']})", probe["balanced_accuracy"], probe["accuracy"]),
+        ("clean text", probe["clean_balanced_accuracy"], probe["clean_accuracy"]),
+    ]
+
+
+def _probe(title: str, probe: Mapping[str, Any]) -> list[RenderableType]:
+    rows = []
+    for name, balanced, accuracy in probe_rows(probe):
+        chance = f"{percent(probe['chance'])} (chance)" if accuracy is not None else "-"
+        cells = (name, interval(balanced) if balanced else chance, interval(accuracy) if accuracy else "-")
+        rows.append([printable(cell) for cell in cells])
+    documents = f"{probe['accuracy']['sample']:,} {probe['accuracy']['sample_unit']}"
+    return [
+        _heading(f"{title}: {probe['column']}, {len(probe['recalls'])} classes, {documents}", "estimate"),
+        _table(("a probe that sees", "balanced accuracy", "accuracy"), rows, right=(1, 2)),
+    ]
+
+
+def _utility(utility: Mapping[str, Any]) -> list[RenderableType]:
+    perplexity, coherence = utility["perplexity"], utility["coherence"]
+    names = list(dict.fromkeys([*perplexity, *coherence]))
+    rows = [
+        (printable(name), *(interval(figures[name]) if name in figures else "-" for figures in (perplexity, coherence)))
+        for name in names
+    ]
+    gain, share = interval(utility["paired_gain"]), interval(utility["share_of_clean_gain"])
+    return [
+        _heading(f"Utility: {gain} nats a token over another user's prompt", "estimate"),
+        _note(
+            f"That is {share} of what the clean prompt gives, {interval(utility['clean_paired_gain'])} nats a token."
+        ),
+        _table(("the server sees", "perplexity", "coherence (cosine)"), rows, right=(1, 2)),
+    ]
+
+
+def by_bits(certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns bits, epsilon of a token, gain and strongest attack, fewest bits first; the certified one is `own`."""
+    inversion = certificate["inversion"]
+    strongest = next(a["success"] for a in inversion["attacks"] if a["name"] == inversion["strongest"])
+    token = next((g for g in certificate["guarantees"] if g["unit"] == "token"), None)
+    own = {
+        "bits": certificate["spec"]["bits"],
+        "epsilon": token["epsilon"] if token else None,
+        "gain": certificate["utility"]["paired_gain"],
+        "success": strongest,
+        "own": True,
+    }
+    others = [
+        {
+            "bits": other["spec"]["bits"],
+            "epsilon": other["epsilon"],
+            "gain": other["paired_gain"],
+            "success": other["strongest_attack"],
+            "own": False,
+        }
+        for other in certificate["utility"]["other_bits"]
+    ]
+    return sorted([own, *others], key=lambda row: (row["bits"], not row["own"]))
+
+
+def _bits(certificate: Mapping[str, Any]) -> list[RenderableType]:
+    points = by_bits(certificate)
+    if len(points) == 1:
+        return []
+    rows = [
+        (
+            str(point["bits"]),
+            at_most(point["epsilon"]) if point["epsilon"] else "-",
+            interval(point["gain"]),
+            interval(point["success"]),
+            "this one" if point["own"] else "",
+        )
+        for point in points
+    ]
+    heads = ("bits", "token epsilon <=", "gain, nats a token", "strongest attack", "")
+    return [_heading("Other numbers of bits, at the same mu"), _table(heads, rows, right=range(4))]
+
+
+def _bytes(sent: Mapping[str, Any]) -> list[RenderableType]:
+    clean, prompt = sent["a_prompt_of_clean_float32"], sent["a_prompt"]
+    line = (
+        f"{sent['a_token']:g} a token and {sent['header']} a message: {prompt:,} a prompt, "
+        f"where clean float32 embeddings take {clean:,} ({clean / prompt:.0f} times as many)."
+    )
+    return [_heading("Bytes on the wire", "counted"), _note(line)]
+
+
+def _checks(checks: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    rows = [
+        [Text(check["status"], style=STATUS_STYLES[check["status"]])]
+        + [Text(printable(check[key])) for key in ("limit", "asked", "found")]
+        for check in checks
+    ]
+    return [_heading("Checks of the policy"), _table(("", "limit", "asked", "found"), rows)]
+
+
+def reasons(certificate: Mapping[str, Any]) -> list[str]:
+    """Returns each limit that does not hold, or is not decided, with the reason; none for a certified configuration."""
+    return [f"{c['limit']}: {c['reason']}" for c in certificate["checks"] if c["status"] != "passed"]
+
+
+def _verdict(verdict: str, why: Sequence[str]) -> list[RenderableType]:
+    parts: list[RenderableType] = [Text(), Text(f"Verdict: {verdict.upper()}", style=VERDICT_STYLES[verdict])]
+    return [*parts, _list(why) if why else _note("Every limit of the policy holds.")]
+
+
+def _heading(text: str, kind: str = "") -> RenderableType:
+    return Text.assemble("\n", (printable(text), "bold"), (f"  ({kind})" if kind else "", "dim"))
+
+
+def _note(text: str) -> RenderableType:
+    return Padding(Text(printable(text)), (0, 0, 0, 2))
+
+
+def _list(lines: Iterable[str]) -> RenderableType:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    for line in lines:
+        grid.add_row("  -", Text(printable(line)))
+    return grid
+
+
+def _table(heads: Sequence[str], rows: Iterable[Row], right: Iterable[int] = ()) -> Table:
+    """Returns a table without colour of its own; cells are text, never markup."""
+    aligned = set(right)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=True, header_style="dim")
+    for index, head in enumerate(heads):
+        table.add_column(head, justify="right" if index in aligned else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return table
+
+
+def _rounded(value: float | Decimal, places: int, rounding: str) -> str:
+    exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
+    return f"{exact.quantize(Decimal(1).scaleb(-places), rounding=rounding) + 0:,}"

@@ -1,0 +1,306 @@
+"""A whole certificate by hand: the figures are of a real run's size, the curve is a Gaussian's."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+
+def figure(
+    value: float, low: float, high: float, unit: str, sample: int = 300, of: str = "documents"
+) -> dict[str, Any]:
+    return {
+        "value": value,
+        "lower": low,
+        "upper": high,
+        "unit": unit,
+        "sample": sample,
+        "sample_unit": of,
+        "method": "Clopper-Pearson",
+        "confidence": 0.95,
+        "kind": "estimated, with interval",
+    }
+
+
+def read(value: float, sample: int = 20_000) -> dict[str, Any]:
+    half = 1.96 * (value * (1 - value) / sample) ** 0.5
+    return figure(value, value - half, value + half, "share of tokens read", sample, "tokens")
+
+
+def nats(value: float, half: float = 0.03, sample: int = 96) -> dict[str, Any]:
+    return figure(value, value - half, value + half, "nats a token", sample, "prompts")
+
+
+def bound(value: float) -> dict[str, Any]:
+    return {"lower": value, "estimate": value, "upper": value, "kind": "float with error bound"}
+
+
+def guarantee(
+    unit: str, tokens: int, epsilon: float, pure: float, mu: float, gamma: float, limit: float
+) -> dict[str, Any]:
+    return {
+        "spec": SPEC,
+        "unit": unit,
+        "tokens": tokens,
+        "trials": 270 * tokens,
+        "delta": 1e-5,
+        "epsilon": {key: bound(epsilon)[key] for key in ("lower", "estimate", "upper")},
+        "pure_epsilon": pure,
+        "total_variation": 0.9994559121817811,
+        "gaussian_limit": {"mu": mu, "gamma": gamma, "epsilon_certified": None, "epsilon_ignoring_gamma": limit},
+        "adjacency": f"two prompts of equal length that differ in at most {tokens} tokens, each token sent once",
+        "kind": "float with error bound",
+    }
+
+
+def probe(column: str, classes: list[str], values: tuple[float, float, float]) -> dict[str, Any]:
+    other, released, clean = values
+
+    def balanced(value: float) -> dict[str, Any]:
+        return figure(value, value - 0.05, value + 0.05, "mean recall over classes")
+
+    def share(value: float) -> dict[str, Any]:
+        return figure(value, value - 0.04, value + 0.04, "share of documents")
+
+    chance = 1 / len(classes)
+    advantage = (released - chance) / (1 - chance)
+    return {
+        "column": column,
+        "features": "MAP-decoded words",
+        "validation_balanced_accuracy": released + 0.01,
+        "chance": chance,
+        "balanced_accuracy": balanced(released),
+        "advantage": figure(
+            advantage, max(0, advantage - 0.06), advantage + 0.06, "share of the way from chance to certainty"
+        ),
+        "accuracy": share(released + 0.2),
+        "clean_balanced_accuracy": balanced(clean),
+        "clean_accuracy": share(clean + 0.12),
+        "other_users_release_balanced_accuracy": balanced(other),
+        "majority_accuracy": share(0.51),
+        "recalls": {
+            name: figure(released, released - 0.1, released + 0.1, "share of the class told") for name in classes
+        },
+    }
+
+
+SPEC = {"bits": 4, "dim": 18, "clip": 0.05, "scale": 0.24000425166302058}
+CONDITIONS = {
+    "released prompt": 3.93,
+    "another user's released prompt": 4.11,
+    "soft prompt alone": 4.09,
+    "no prompt": 4.42,
+    "clean prompt": 3.48,
+    "another user's clean prompt": 4.21,
+}
+COHERENCE = {
+    "released prompt": 0.19,
+    "another user's released prompt": 0.12,
+    "soft prompt alone": 0.11,
+    "no prompt": 0.06,
+    "clean prompt": 0.37,
+    "the prompt itself as answer": 0.53,
+    "an unrelated response": 0.17,
+}
+
+
+def _perplexity(loss: dict[str, Any]) -> dict[str, Any]:
+    ends = {key: float(np.exp(loss[key])) for key in ("value", "lower", "upper")}
+    return {**loss, **ends, "unit": "perplexity a token"}
+
+
+def _utility() -> dict[str, Any]:
+    losses = {name: nats(value, 0.12) for name, value in CONDITIONS.items()}
+    return {
+        "paired_gain": nats(0.1817),
+        "clean_paired_gain": nats(0.7291),
+        "share_of_clean_gain": figure(0.2492, 0.2103, 0.2911, "share of the clean gain", 96, "prompts"),
+        "losses": losses,
+        "perplexity": {name: _perplexity(loss) for name, loss in losses.items()},
+        "coherence": {name: figure(v, v - 0.04, v + 0.04, "cosine", 32, "prompts") for name, v in COHERENCE.items()},
+        "task": probe("rating", ["1", "2", "3"], (0.334, 0.391, 0.553)),
+        "other_bits": [
+            {
+                "spec": {**SPEC, "bits": bits, "scale": scale},
+                "epsilon": bound(epsilon),
+                "paired_gain": nats(gain, 0.05, 48),
+                "strongest_attack": read(success, 4_000),
+            }
+            for bits, scale, epsilon, gain, success in (
+                (1, 0.0786, 27.073022638213, 0.1213, 0.0871),
+                (2, 0.1163, 43.7567121084752, 0.1534, 0.1011),
+                (8, 0.9691, 53.4418649826756, 0.1893, 0.1202),
+            )
+        ],
+    }
+
+
+def _curve(mu: float) -> dict[str, Any]:
+    alpha = np.concatenate([[0.0], np.logspace(-4, 0, 200)])
+    limit = norm.cdf(norm.isf(alpha) - mu)
+    return {
+        "unit": "token",
+        "alpha": alpha.tolist(),
+        "exact": (1.3 * limit * (1 - alpha)).tolist(),
+        "gaussian_limit": limit.tolist(),
+    }
+
+
+CERTIFICATE: dict[str, Any] = {
+    "format": "del-audit certificate 1",
+    "name": "smollm2-reviews",
+    "verdict": "certified",
+    "reasons": [],
+    "checks": [
+        {
+            "limit": "attacks within the guarantee",
+            "asked": "at most 0.9577 (theorem 6, kappa 0.0423)",
+            "found": "every attack's rate is at least 0.1072 or less",
+            "status": "passed",
+            "reason": "No attack reads more than the guarantee allows: the implementation is not contradicted.",
+        },
+        {
+            "limit": "epsilon of a token at delta 1e-05",
+            "asked": "at most 60 nats",
+            "found": "at most 51.3797 nats",
+            "status": "passed",
+            "reason": "The exact guarantee is within the limit.",
+        },
+        {
+            "limit": "strongest attack (MAP, unigram prior)",
+            "asked": "at most 0.15 (share of tokens read)",
+            "found": "0.1153 [0.1109, 0.1198], 20,000 tokens",
+            "status": "passed",
+            "reason": "The whole 95% interval is within the limit.",
+        },
+        {
+            "limit": "bytes a token",
+            "asked": "at most 9",
+            "found": "9",
+            "status": "passed",
+            "reason": "Counted on the wire; the header comes once a message.",
+        },
+    ],
+    "not_protected": [
+        "The number of tokens of a prompt, its time and its sender: the message shows them.",
+        "A prompt sent again: each sending is a fresh release, and their guarantees add up (unit: session).",
+        "A whole prompt: its epsilon is that of as many trials as its tokens have together (unit: prompt).",
+        "What many tokens tell together, such as the topic or an attribute of the author, although no single one does.",
+        "The answer, which the server writes and sees.",
+        "An attacker who knows more of a token than its frequency (a language model over its neighbours, for one).",
+    ],
+    "guarantees": [
+        guarantee("token", 1, 51.37970026615638, 114.16926633305197, 7.0, 0.03635738061081357, 53.57516676915689),
+        guarantee(
+            "phrase", 5, 182.32191483776123, 570.8463316652599, 15.652475842498, 0.016259514905922, 188.372458457411
+        ),
+        guarantee(
+            "prompt", 48, 1341.0126273385663, 5480.124783986495, 48.497422611928, 0.00524773587067, 1381.8778758879
+        ),
+    ],
+    "curve": _curve(7.0),
+    "inversion": {
+        "unit": "token",
+        "kappa": 0.0423,
+        "allowed": {**bound(0.9577078906801515), "source": "theorem 6, any attacker who knows the token's frequency"},
+        "strongest": "MAP, unigram prior",
+        "attacks": [
+            {"name": "commonest word (baseline)", "success": read(0.0397), "rare": read(0.0, 9_312)},
+            {"name": "cosine nearest neighbour (the paper's)", "success": read(0.0132), "rare": read(0.0061, 9_312)},
+            {"name": "maximum likelihood", "success": read(0.0287), "rare": read(0.0214, 9_312)},
+            {"name": "MAP, unigram prior", "success": read(0.1153), "rare": read(0.0167, 9_312)},
+        ],
+    },
+    "attribute": probe("condition", ["Birth Control", "Depression", "Pain", "Anxiety", "Acne"], (0.203, 0.287, 0.661)),
+    "utility": _utility(),
+    "bytes": {"a_token": 9.0, "header": 16, "a_prompt": 448, "a_prompt_of_clean_float32": 110_592},
+    "example": {
+        "written": "I was on this for two weeks & the headaches got worse, so my doctor told me to stop taking it.",
+        "sent": "44454c31" + "5f0c9a1b7e2d4c88" + "28000000" + "7a86b9757c68a97b" * 4,
+        "read": " the was the the a to for two the. and of the, I it,,, my the told the to the and it.",
+        "attack": "MAP, unigram prior",
+        "hits": "0100010100000100000100101001",
+    },
+    "configuration": {
+        "name": "smollm2-reviews",
+        "model": "package:smollm2-135m-instruct",
+        "mechanism": {"bits": 4, "dim": 18, "clip": 0.05, "scale": None, "mu": 7.0},
+        "data": {"corpus": "package:drug-reviews", "public_split": "train", "private_split": "test"},
+        "soft_prompt": "shipped:smollm2-reviews",
+        "evaluation": {"seed": 0, "prompts": 96, "prompt_tokens": 48},
+        "policy": {
+            "epsilon": {"unit": "token", "tokens": 1, "delta": 1e-5, "at_most": 60.0},
+            "attack_success_at_most": 0.15,
+            "attribute_advantage_at_most": None,
+            "paired_gain_at_least": 0.0,
+            "task_accuracy_at_least": None,
+            "bytes_per_token_at_most": 9.0,
+        },
+    },
+    "spec": SPEC,
+    "hashes": {
+        name: f"{i:x}" * 64 for i, name in enumerate(("configuration", "spec", "encoder", "model", "soft_prompt"), 1)
+    },
+    "assets": [
+        {
+            "name": "package:smollm2-135m-instruct",
+            "kind": "package",
+            "version": "0.0.0",
+            "sha256": "a" * 64,
+            "licence": "Apache-2.0",
+            "terms": "",
+            "origin": "smollm2-package==0.0.0",
+        },
+        {
+            "name": "package:drug-reviews",
+            "kind": "package",
+            "version": "0.0.1",
+            "sha256": "b" * 64,
+            "licence": "",
+            "terms": "Research use only: see https://example.org/terms.",
+            "origin": "reviews-package==0.0.1",
+        },
+    ],
+    "soft_prompt": {
+        "data": "package:drug-reviews",
+        "virtual_tokens": 20,
+        "loss_last_10": [3.9, 3.8],
+        "training": {"steps": 75},
+    },
+    "versions": {"python": "3.11.2", "del-audit": "0.1.0", "torch": "2.13.0"},
+    "commit": "0123456789abcdef0123456789abcdef01234567",
+    "seed": 0,
+    "made": "2026-11-23T20:30:00+00:00",
+    "seconds": 214.3,
+}
+
+
+@pytest.fixture
+def certificate() -> dict[str, Any]:
+    """Returns a certified certificate, fresh for each test."""
+    return copy.deepcopy(CERTIFICATE)
+
+
+@pytest.fixture
+def bare_certificate(certificate: dict[str, Any]) -> dict[str, Any]:
+    """Returns one without any part that a configuration may leave out."""
+    certificate.update(attribute=None, soft_prompt=None, assets=[])
+    certificate["utility"].update(task=None, other_bits=[])
+    certificate["configuration"]["policy"] = {"epsilon": None, "bytes_per_token_at_most": 9.0}
+    for attack in certificate["inversion"]["attacks"]:
+        attack["rare"] = None
+    return certificate
+
+
+@pytest.fixture
+def refused_certificate(certificate: dict[str, Any]) -> dict[str, Any]:
+    """Returns one that reads nearly all: the curve lies on the axes."""
+    certificate["verdict"] = "refused"
+    certificate["checks"][2].update(status="failed", reason="The whole 95% interval is beyond the limit.")
+    certificate["reasons"] = ["The whole 95% interval is beyond the limit."]
+    certificate["inversion"]["attacks"][3].update(success=read(0.973), rare=read(0.951, 9_312))
+    certificate["inversion"]["allowed"].update(lower=1.0, estimate=1.0, upper=1.0)
+    certificate["curve"] = _curve(40.0)
+    return certificate
