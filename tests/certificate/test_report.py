@@ -1,0 +1,257 @@
+"""The page: whole, self-contained, escaped, the same every time, and the verdict first."""
+
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from del_audit.certificate import plots
+from del_audit.certificate.report import render
+
+VOID = {"meta", "br", "hr", "img", "input", "link", "base"}
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = "</title></style></text></svg><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;$\\frac{"
+
+
+class Page(HTMLParser):
+    """Tags and attributes in order; fails on tags that are not closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[tuple[str, str]] = []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and self.open and self.open[-1] not in ("style",):
+            self.words.append((self.open[-1], " ".join(data.split())))
+
+    @property
+    def text(self) -> str:
+        return " ".join(words for _, words in self.words)
+
+
+@pytest.mark.parametrize("kind", ["certificate", "bare_certificate", "refused_certificate"])
+def test_the_page_is_well_formed_and_needs_nothing_from_outside(request: pytest.FixtureRequest, kind: str) -> None:
+    html = render(request.getfixturevalue(kind))
+    page = Page(html)
+    assert html.lstrip().startswith("<!doctype html>")
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
+    for _, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("src", "href", "action", "xlink:href"):
+                assert str(value).startswith("#")
+    styles = " ".join(re.findall(r"<style>(.*?)</style>", html, re.S) + re.findall(r'style="([^"]*)"', html))
+    assert "@import" not in styles
+    assert all(target.startswith("#") for target in re.findall(r"url\((.*?)\)", html))
+
+
+def test_ids_are_unique_and_references_lead_somewhere(certificate: dict[str, Any]) -> None:
+    html = render(certificate)
+    ids = [str(attributes["id"]) for _, attributes in Page(html).tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    wanted = re.findall(r"url\(#(.*?)\)", html) + re.findall(r'href="#(.*?)"', html)
+    wanted += [name for names in re.findall(r'aria-labelledby="(.*?)"', html) for name in names.split()]
+    assert wanted
+    assert set(wanted) <= set(ids)
+
+
+@pytest.mark.parametrize(
+    ("kind", "word", "sign"), [("certificate", "Certified", "✓"), ("refused_certificate", "Refused", "✕")]
+)
+def test_the_verdict_comes_first_as_word_and_sign(
+    request: pytest.FixtureRequest, kind: str, word: str, sign: str
+) -> None:
+    page = Page(render(request.getfixturevalue(kind)))
+    shown = [(tag, words) for tag, words in page.words if tag != "title"]
+    assert shown[0] == ("span", sign)
+    assert shown[1] == ("h1", word)
+
+
+def test_inconclusive_says_how_many_more(certificate: dict[str, Any]) -> None:
+    reason = "The 95% interval holds the limit: about 1,234 more tokens would decide, were the rate as measured."
+    certificate["verdict"] = "inconclusive"
+    certificate["checks"][2].update(status="inconclusive", reason=reason)
+    text = Page(render(certificate)).text
+    assert "Inconclusive" in text
+    assert f"strongest attack (MAP, unigram prior): {reason}" in text
+
+
+def test_every_figure_of_the_certificate_is_on_the_page(certificate: dict[str, Any]) -> None:
+    text = Page(render(certificate)).text
+    figures = [
+        "≤ 51.38",
+        "≤ 182.4",
+        "≤ 1,342",
+        "≤ 114.2",
+        "≤ 5,481",
+        "≤ 0.9995",
+        "γ = 0.036",
+        "53.58",
+        "1,382",
+        "95.8%",
+    ]
+    figures += [
+        "4.0% [3.6%, 4.3%]",
+        "1.3% [1.1%, 1.5%]",
+        "2.9% [2.6%, 3.2%]",
+        "11.5% [11.0%, 12.0%]",
+        "1.7% [1.4%, 2.0%]",
+    ]
+    figures += ["28.7% [23.7%, 33.7%]", "66.1% [61.1%, 71.2%]", "51.0% [47.0%, 55.0%]", "10.9% [4.8%, 16.9%]"]
+    figures += ["39.1% [34.1%, 44.1%]", "0.182 [0.151, 0.212]", "24.9% [21.0%, 29.2%]", "0.729 [0.699, 0.760]"]
+    figures += [
+        "50.9 [45.1, 57.4]",
+        "3.930 [3.810, 4.050]",
+        "0.530 [0.490, 0.571]",
+        "≤ 27.08",
+        "≤ 53.45",
+        "8.7% [7.8%, 9.6%]",
+    ]
+    figures += ["448 bytes", "110,592", "8 of 28 tokens right", "44 45 4c 31", "9 bytes", "two prompts of equal length"]
+    assert [figure for figure in figures if figure not in text] == []
+    for line in [*certificate["not_protected"], *(check["found"] for check in certificate["checks"])]:
+        assert line in text
+    for value in [*certificate["hashes"].values(), *certificate["versions"].values(), certificate["commit"]]:
+        assert value in text
+    for asset in certificate["assets"]:
+        assert all(part in text for part in (asset["licence"], asset["terms"], asset["sha256"], asset["origin"]))
+
+
+def test_kinds_are_labelled_and_explained(certificate: dict[str, Any]) -> None:
+    page = Page(render(certificate))
+    kinds = [words for tag, words in page.words if tag == "span"]
+    assert min(kinds.count(kind) for kind in ("proved", "estimate", "asymptotic", "counted")) >= 2
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", render(certificate), re.S)
+    assert len(captions) == 7
+    assert all('class="kind' in caption and "Unit" in caption for caption in captions)
+
+
+def test_svgs_are_valid_xml_with_title_description_and_the_pages_colours(certificate: dict[str, Any]) -> None:
+    svgs = re.findall(r"<svg .*?</svg>", render(certificate), re.S)
+    assert len(svgs) == 7
+    for svg in svgs:
+        root = ElementTree.fromstring(svg)
+        assert root.get("role") == "img"
+        assert [child.tag for child in root[:2]] == [f"{SVG}title", f"{SVG}desc"]
+        assert all(child.text for child in root[:2])
+        styles = " ".join(element.get("style", "") for element in root.iter())
+        assert set(re.findall(r"(?:fill|stroke): (?!var|none)([^;]+)", styles)) == set()
+        assert "var(--ink" in styles
+
+
+def test_hostile_text_is_shown_and_never_obeyed(certificate: dict[str, Any]) -> None:
+    names = ("name", "commit", "made", "format")
+    certificate.update(dict.fromkeys(names, HOSTILE))
+    certificate["example"].update(written=HOSTILE, read=HOSTILE, attack=HOSTILE, sent=HOSTILE)
+    certificate["inversion"]["attacks"][3]["name"] = certificate["inversion"]["strongest"] = HOSTILE
+    certificate["inversion"]["allowed"]["source"] = HOSTILE
+    certificate["attribute"].update(column=HOSTILE, features=HOSTILE)
+    certificate["attribute"]["recalls"] = {HOSTILE: certificate["attribute"]["accuracy"]}
+    certificate["utility"]["task"]["column"] = HOSTILE
+    certificate["utility"]["coherence"][HOSTILE] = certificate["utility"]["coherence"]["no prompt"]
+    certificate["configuration"]["model"] = certificate["soft_prompt"]["data"] = HOSTILE
+    certificate["not_protected"] = certificate["reasons"] = [HOSTILE]
+    for entry in (*certificate["checks"], *certificate["assets"]):
+        entry.update({key: HOSTILE for key in entry if key != "status"})
+    for part in ("hashes", "versions"):
+        certificate[part] = {HOSTILE: HOSTILE}
+    html = render(certificate)
+    page = Page(html)
+    assert "<script" not in html
+    assert "<img" not in html
+    assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
+    assert ("dd", " ".join(HOSTILE.split())) in page.words
+    for svg in re.findall(r"<svg .*?</svg>", html, re.S):
+        ElementTree.fromstring(svg)
+
+
+def test_control_characters_do_not_break_the_figures(certificate: dict[str, Any]) -> None:
+    certificate["inversion"]["attacks"][3]["name"] = certificate["inversion"]["strongest"] = "a\x00b\x1b\ud800"
+    certificate["attribute"]["column"] = "c\x0bd"
+    for svg in (
+        plots.attack_ladder(certificate),
+        plots.trade_off(certificate),
+        plots.probe(certificate["attribute"], "x"),
+    ):
+        ElementTree.fromstring(svg.encode())
+
+
+def test_parts_that_a_configuration_leaves_out_are_left_out(bare_certificate: dict[str, Any]) -> None:
+    html = render(bare_certificate)
+    assert len(re.findall(r"<svg ", html)) == 4
+    assert not any(head in html for head in ("What a whole text tells", "Utility against bits", "Soft prompt<", "None"))
+
+
+def test_what_rests_on_measurement_is_said_beside_the_verdict(certificate: dict[str, Any]) -> None:
+    text = Page(render(certificate)).text
+    assert "An epsilon of 51.38 nats for one token is no strong promise by itself" in text
+    assert "up to 95.8% of the tokens" in text
+    assert "the policy sets no limit to that" in text
+
+
+def test_caveats_are_not_said_where_they_are_not_so(refused_certificate: dict[str, Any]) -> None:
+    refused_certificate["configuration"]["policy"]["attribute_advantage_at_most"] = 0.3
+    refused_certificate["guarantees"][0]["epsilon"] = {"lower": 1.0, "estimate": 1.0, "upper": 1.0}
+    text = Page(render(refused_certificate)).text
+    assert not any(said in text for said in ("no strong promise", "stay within", "sets no limit"))
+
+
+def test_the_same_certificate_gives_the_same_bytes(certificate: dict[str, Any]) -> None:
+    before = json.dumps(certificate)
+    first = render(certificate)
+    assert render(json.loads(before)) == first
+    assert json.dumps(certificate) == before
+
+
+def test_a_users_plot_settings_change_nothing_and_are_left_alone(certificate: dict[str, Any]) -> None:
+    import matplotlib
+
+    first = plots.bits(certificate)
+    with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": "other", "axes.facecolor": "red"}):
+        assert plots.bits(certificate) == first
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_points_of_the_trade_off_figure_stand_where_the_figures_say(certificate: dict[str, Any]) -> None:
+    root = ElementTree.fromstring(plots.trade_off(certificate))
+    desc = root.find(f"{SVG}desc")
+    assert desc is not None
+    assert "At kappa 4.2%: theorem 6 allows as few misses as 4.2%" in str(desc.text)
+    assert "MAP, unigram prior misses 88.5%" in str(desc.text)
+    words = [element.text for element in root.iter(f"{SVG}text")]
+    assert "MAP, unigram prior, 88.5%" in words
+    assert "fewest misses that theorem 6 allows (proved), 4.2%" in words
+
+
+def test_a_curve_that_lies_on_the_axes_is_drawn(refused_certificate: dict[str, Any]) -> None:
+    curve = refused_certificate["curve"]
+    for key in ("exact", "gaussian_limit"):
+        curve[key] = np.zeros(len(curve["alpha"])).tolist()
+    assert "nan" not in plots.trade_off(refused_certificate).lower()
+
+
+def test_no_torch_is_imported() -> None:
+    code = "import sys, del_audit.certificate.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
