@@ -41,8 +41,10 @@ lint: setup ## Checks style, format and types.
 	@echo "lint: ruff format"; $(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; exit 1; }
 	@echo "lint: mypy"; $(BIN)/mypy --no-error-summary
 
-weights: setup ## Trains the packaged soft prompts again.
-	@$(BIN)/python -m mechanisms.training
+weights: setup ## Trains the shipped soft prompt again, about 5 minutes; the old one stays until the new one is done.
+	@rm -rf out/weights
+	@$(BIN)/del-audit train prompt examples/smollm2-reviews.yaml --out out/weights
+	@rm -rf mechanisms/weights/smollm2-reviews && mv out/weights mechanisms/weights/smollm2-reviews
 
 clean: ## Removes .venv and everything made from it; the cache of assets stays.
 	@rm -rf $(VENV) out build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_account(commands)
     _add_certify(commands)
+    _add_train(commands)
     return parser
 
 
@@ -83,6 +84,27 @@ def _add_certify(commands: "argparse._SubParsersAction[_Parser]") -> None:
     certify.add_argument("--out", type=Path, help="folder for the results (default: out/NAME)")
     certify.add_argument("--json", action="store_true", help="print the certificate as JSON; the table goes to stderr")
     certify.set_defaults(run=_certify)
+
+
+def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    train = commands.add_parser("train", help="train a part of a configuration on its public text", allow_abbrev=False)
+    parts = train.add_subparsers(title="parts", required=True, metavar="PART")
+    prompt = parts.add_parser(
+        "prompt",
+        help="the soft prompt, with the mechanism's noise on",
+        description="Writes a PEFT adapter with a JSON card; the private split is never read.",
+        allow_abbrev=False,
+    )
+    prompt.add_argument("config", type=Path, help="YAML file of the configuration")
+    prompt.add_argument("--out", type=Path, required=True, help="folder for the adapter; must not exist yet")
+    prompt.add_argument("--steps", type=_whole("steps"), default=150, help="training steps (default: 150)")
+    prompt.set_defaults(run=_train_prompt)
+
+
+def _train_prompt(arguments: argparse.Namespace) -> int:
+    from del_audit.train import train_prompt
+
+    return train_prompt(arguments.config, arguments.out, arguments.steps)
 
 
 def _account(arguments: argparse.Namespace) -> int:

@@ -54,6 +54,8 @@ def train_soft_prompt(
     documents: tokenized public text. about: what the card says of the data and the configuration.
     The folder appears whole or not at all. Raises UserError for too few long documents and a folder that exists.
     """
+    if settings.steps < 1:
+        raise UserError(f"Expected steps >= 1, got steps={settings.steps}.")
     if folder.exists():
         raise UserError(f"Expected a folder that does not exist yet, got {folder}.")
     shortest = settings.shortest_prompt + settings.shortest_response

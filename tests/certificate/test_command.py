@@ -1,0 +1,160 @@
+"""The whole path on a tiny random model: release, attacks, utility, verdict, files, exit codes."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from del_audit.cli import main
+from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.randomness import simulation_generator
+
+WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
+ABOUT = {"sleep": "I could not sleep and felt tired.", "pain": "The pain in the head was gone."}
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    generator = simulation_generator(0, "reviews")
+    path = tmp_path_factory.mktemp("data") / "reviews.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["text", "split", "condition", "rating"])
+        for index in range(60):
+            condition = ("sleep", "pain")[index % 2]
+            words = " ".join(generator.choice(WORDS, 30))
+            rating = ("good", "bad")[index // 2 % 2]
+            writer.writerow([f"{ABOUT[condition]} {words}", "train" if index < 36 else "test", condition, rating])
+    return path
+
+
+@pytest.fixture
+def configured(tiny_lm_folder, tiny_bert_folder, reviews, tmp_path):
+    def write(mu=5.0, policy=None, **changes):
+        content = {
+            "name": "tiny",
+            "model": str(tiny_lm_folder),
+            "sentence_encoder": str(tiny_bert_folder),
+            "mechanism": {"bits": 4, "dim": 12, "clip": 0.05, "mu": mu},
+            "data": {"corpus": str(reviews), "text_column": "text"},
+            "attribute": {"column": "condition", "classes": 2},
+            "task": {"column": "rating"},
+            "evaluation": {
+                **{"attacked_tokens": 1_000, "prompts": 6, "prompt_tokens": 12, "response_tokens": 8},
+                **{"generations": 2, "generated_tokens": 3, "other_bits": [1], "other_prompts": 4},
+            },
+            "policy": policy or {"attack_success_at_most": 0.9, "bytes_per_token_at_most": 9.0},
+            **changes,
+        }
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def test_a_configuration_within_its_policy_is_certified(configured, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["certify", str(configured()), "--out", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["certificate.json", "report.html"]
+    certificate = json.loads((out / "certificate.json").read_text())
+    assert certificate["verdict"] == "certified"
+    assert certificate["reasons"] == []
+    assert {check["status"] for check in certificate["checks"]} == {"passed"}
+    assert certificate["spec"]["bits"] == 4
+    token, phrase, prompt = certificate["guarantees"]
+    assert (token["trials"], phrase["trials"], prompt["trials"]) == (180, 900, 2160)
+    assert token["epsilon"]["lower"] <= token["epsilon"]["estimate"] <= token["epsilon"]["upper"]
+    baseline, *attacks = certificate["inversion"]["attacks"]
+    assert baseline["success"]["sample"] == 1_000
+    assert max(attack["success"]["value"] for attack in attacks) > baseline["success"]["upper"]
+    assert certificate["inversion"]["allowed"]["upper"] >= max(a["success"]["lower"] for a in attacks)
+    for name in ("released prompt", "soft prompt alone", "no prompt", "clean prompt", "another user's released prompt"):
+        assert certificate["utility"]["perplexity"][name]["value"] > 1
+        assert certificate["utility"]["coherence"][name]["lower"] >= -1
+    assert certificate["attribute"]["column"] == "condition"
+    assert certificate["bytes"]["a_token"] == 6.0
+    assert len(certificate["hashes"]["encoder"]) == 64
+    assert certificate["versions"]["torch"]
+    page = (out / "report.html").read_text()
+    assert "certified" in page.lower()
+    assert "certified" in capsys.readouterr().out.lower()
+
+
+def test_the_same_seed_measures_the_same(configured, tmp_path):
+    figures = []
+    for run in ("one", "two"):
+        main(["certify", str(configured()), "--out", str(tmp_path / run)])
+        certificate = json.loads((tmp_path / run / "certificate.json").read_text())
+        for key in ("made", "seconds"):
+            del certificate[key]
+        figures.append(certificate)
+    assert figures[0] == figures[1]
+
+
+def test_a_leaking_configuration_is_refused_and_says_why(configured, tmp_path):
+    policy = {"attack_success_at_most": 0.15, "epsilon": {"at_most": 12.0}, "bytes_per_token_at_most": 5.0}
+    assert main(["certify", str(configured(mu=400.0, policy=policy)), "--out", str(tmp_path / "out")]) == 1
+    certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert certificate["verdict"] == "refused"
+    failed = {check["limit"].split(" (")[0] for check in certificate["checks"] if check["status"] == "failed"}
+    assert failed == {"strongest attack", "epsilon of a token at delta 1e-05", "bytes a token"}
+    assert len(certificate["reasons"]) == 3
+
+
+def test_too_few_samples_are_inconclusive(configured, tmp_path):
+    assert main(["certify", str(configured()), "--out", str(tmp_path / "first")]) == 0
+    measured = json.loads((tmp_path / "first" / "certificate.json").read_text())["inversion"]["attacks"]
+    upper = max(attack["success"]["upper"] for attack in measured)
+    value = max(attack["success"]["value"] for attack in measured)
+    policy = {"attack_success_at_most": (upper + value) / 2}
+    assert main(["certify", str(configured(policy=policy)), "--out", str(tmp_path / "second")]) == 3
+    certificate = json.loads((tmp_path / "second" / "certificate.json").read_text())
+    assert "more tokens would decide" in certificate["reasons"][0]
+
+
+def test_a_release_without_noise_proves_the_implementation_broken(configured, tmp_path, monkeypatch):
+    def rounded(self, values, source):
+        return np.rint(self.thresholds(values) / 2**32 * self.spec.trials).astype(np.uint8)
+
+    monkeypatch.setattr(StochasticQuantizer, "quantize", rounded)
+    policy = {"attack_success_at_most": 1.0}
+    assert main(["certify", str(configured(mu=2.0, policy=policy)), "--out", str(tmp_path / "out")]) == 1
+    certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert "The implementation is broken" in certificate["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mechanism": {"bits": 4, "dim": 33, "mu": 5.0}}, "dim <= 32, the embedding's width, got dim=33"),
+        ({"model": "no-such-folder"}, "no-such-folder"),
+        ({"soft_prompt": "shipped:none"}, "shipped:none"),
+        ({"soft_prompt": "shipped:smollm2-reviews"}, "another model"),
+        ({"attribute": {"column": "colour"}}, "colour"),
+        ({"evaluation": {"prompts": 500, "generations": 2, "other_prompts": 2}}, "evaluation.prompts"),
+    ],
+)
+def test_what_does_not_fit_ends_with_code_2_and_one_line(configured, tmp_path, capsys, changes, said):
+    assert main(["certify", str(configured(**changes)), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_one_class_is_refused(configured, tmp_path, capsys, reviews):
+    single = tmp_path / "single.csv"
+    single.write_text(reviews.read_text().replace(",pain,", ",sleep,"))
+    assert main(["certify", str(configured(data={"corpus": str(single)})), "--out", str(tmp_path / "out")]) == 2
+    assert "two classes or more" in capsys.readouterr().err
+
+
+def test_an_earlier_certificate_survives_a_failed_run(configured, tmp_path):
+    out = tmp_path / "out"
+    assert main(["certify", str(configured()), "--out", str(out)]) == 0
+    before = (out / "certificate.json").read_bytes()
+    assert main(["certify", str(configured(model="no-such-folder")), "--out", str(out)]) == 2
+    assert (out / "certificate.json").read_bytes() == before
