@@ -21,6 +21,8 @@ from mechanisms.wire import HEADER_BYTES, message_bytes
 
 FORMAT = "del-audit certificate 1"
 PHRASE_TOKENS = 5
+DELTA = 1e-5
+"""Where the policy names none."""
 CURVE_POINTS = 201
 
 NOT_PROTECTED = (
@@ -43,7 +45,7 @@ def checks_of(configuration: Configuration, pipeline: Pipeline, evidence: Eviden
         Check(
             "attacks within the guarantee",
             allowed,
-            f"every attack's rate is at least {strongest:.4g} or less",
+            f"lower limit of the strongest attack: {strongest:.4g}",
             broken,
             f"The implementation is broken: {', '.join(leakage.broken)} reads more than the guarantee allows."
             if leakage.broken
@@ -90,14 +92,14 @@ def certificate_of(
         "format": FORMAT,
         "name": configuration.name,
         "verdict": verdict,
-        "reasons": [check.reason for check in checks if check.status != "passed"],
+        "reasons": [f"{check.limit}: {check.reason}" for check in checks if check.status != "passed"],
         "checks": [check.to_dict() for check in checks],
         "not_protected": list(NOT_PROTECTED),
         "guarantees": _guarantees(configuration, pipeline),
         "curve": _curve(pipeline),
         "inversion": _inversion(evidence),
         "attribute": _inference(evidence.attribute),
-        "utility": _utility(evidence),
+        "utility": _utility(evidence, _delta(configuration)),
         "bytes": {
             "a_token": pipeline.spec.token_bits / 8,
             "header": HEADER_BYTES,
@@ -121,7 +123,7 @@ def certificate_of(
 def _guarantees(configuration: Configuration, pipeline: Pipeline) -> list[dict[str, Any]]:
     """Returns the exact guarantee of one token, a phrase and a whole prompt, each beside Theorem 4.2's."""
     limit = configuration.policy.epsilon
-    delta = limit.delta if limit is not None else 1e-5
+    delta = _delta(configuration)
     units: list[tuple[Unit, int]] = [
         ("token", 1),
         ("phrase", PHRASE_TOKENS),
@@ -130,7 +132,22 @@ def _guarantees(configuration: Configuration, pipeline: Pipeline) -> list[dict[s
     if limit is not None and (limit.unit, limit.tokens) not in units:
         units.append((limit.unit, limit.tokens))
     found = [guarantee(pipeline.spec, unit, tokens, delta) for unit, tokens in units]
-    return [{**figures.to_dict(), "adjacency": figures.adjacency, "kind": figures.epsilon.kind} for figures in found]
+    return [
+        {
+            **figures.to_dict(),
+            "pure_epsilon": figures.pure_epsilon.to_dict(),
+            "total_variation": figures.total_variation.to_dict(),
+            "adjacency": figures.adjacency,
+            "kind": figures.epsilon.kind,
+        }
+        for figures in found
+    ]
+
+
+def _delta(configuration: Configuration) -> float:
+    """Returns the delta that every epsilon of the certificate is quoted at."""
+    limit = configuration.policy.epsilon
+    return limit.delta if limit is not None else DELTA
 
 
 def _curve(pipeline: Pipeline) -> dict[str, Any]:
@@ -185,12 +202,12 @@ def _inference(inference: Inference | None) -> dict[str, Any] | None:
     }
 
 
-def _utility(evidence: Evidence) -> dict[str, Any]:
+def _utility(evidence: Evidence, delta: float) -> dict[str, Any]:
     prediction = evidence.prediction
     return {
         "paired_gain": prediction.gain.to_dict(),
         "clean_paired_gain": prediction.clean_gain.to_dict(),
-        "share_of_clean_gain": prediction.share.to_dict(),
+        "share_of_clean_gain": prediction.share.to_dict() if prediction.share else None,
         "losses": {name: figure.to_dict() for name, figure in prediction.losses.items()},
         "perplexity": {
             name: figure.mapped(math.exp, "perplexity a token").to_dict() for name, figure in prediction.losses.items()
@@ -200,7 +217,8 @@ def _utility(evidence: Evidence) -> dict[str, Any]:
         "other_bits": [
             {
                 "spec": other.spec.to_dict(),
-                "epsilon": asdict(Accountant(other.spec).epsilon(delta=1e-5)),
+                "delta": delta,
+                "epsilon": asdict(Accountant(other.spec).epsilon(delta=delta)),
                 "paired_gain": other.gain.to_dict(),
                 "strongest_attack": other.success.to_dict(),
             }

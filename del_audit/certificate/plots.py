@@ -74,7 +74,7 @@ def trade_off(certificate: Mapping[str, Any]) -> str:
         alpha = np.asarray(curve["alpha"])
         inside = (alpha >= LEAST) & (alpha <= 1 - LEAST)
         for key, label, colour, dashes in (
-            ("exact", "exact (proved)", MAIN, "-"),
+            ("exact", "exact", MAIN, "-"),
             ("gaussian_limit", "the paper's Gaussian limit (asymptotic)", MUTED, "--"),
         ):
             beta = np.clip(np.asarray(curve[key])[inside], FLOOR, 1 - FLOOR)
@@ -84,7 +84,7 @@ def trade_off(certificate: Mapping[str, Any]) -> str:
         axes.plot(ends, 1 - ends, ":", color=MUTED, lw=1.2, label="blind guess")
         x = float(np.clip(kappa, LEAST, 1 - LEAST))
         least = 1 - upper_end(inversion["allowed"])
-        points = [(least, f"fewest misses that theorem 6 allows (proved), {percent(least)}", "D", LIMIT, LIMIT)]
+        points = [(least, f"fewest misses that theorem 6 allows, {percent(least)}", "D", LIMIT, LIMIT)]
         for attack in inversion["attacks"]:
             missed = 1 - attack["success"]["value"]
             fill = CARD if is_baseline(attack) else INK
@@ -121,7 +121,7 @@ def attack_ladder(certificate: Mapping[str, Any]) -> str:
     """Returns what each attack reads, with intervals, against the bound, the policy's limit and the baseline."""
     inversion = certificate["inversion"]
     attacks = inversion["attacks"]
-    limits = [(upper_end(inversion["allowed"]), "allowed by the guarantee (proved)", "-")]
+    limits = [(upper_end(inversion["allowed"]), "allowed by the guarantee (theorem 6)", "-")]
     policy = certificate["configuration"]["policy"].get("attack_success_at_most")
     if policy is not None:
         limits.append((policy, "limit of the policy", "--"))

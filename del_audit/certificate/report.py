@@ -59,7 +59,7 @@ def render(certificate: dict[str, Any]) -> str:
 
 
 def kind_of(figure: Mapping[str, Any]) -> str:
-    """Returns proved, estimate or asymptotic; a guarantee's figures without a kind of their own are proved bounds."""
+    """Returns exact, estimate or asymptotic; a guarantee's figures without a kind of their own are exact bounds."""
     return KINDS.get(str(figure.get("kind", "proved")), "estimate")
 
 

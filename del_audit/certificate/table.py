@@ -14,8 +14,8 @@ from rich.text import Text
 VERDICT_STYLES = {"certified": "bold green", "refused": "bold red", "inconclusive": "bold yellow"}
 STATUS_STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
 KINDS = {
-    "proved": "proved",
-    "float with error bound": "proved",
+    "proved": "exact",
+    "float with error bound": "exact",
     "estimated": "estimate",
     "estimated, with interval": "estimate",
     "asymptotic": "asymptotic",
@@ -95,7 +95,7 @@ def print_summary(certificate: dict[str, Any], console: Console) -> None:
 
 
 def summary(certificate: dict[str, Any]) -> Group:
-    """Returns the certificate's table: what is proved, what was read, what is left to use, and the verdict."""
+    """Returns the certificate's table: what is guaranteed, what was read, what is left to use, and the verdict."""
     spec, c = certificate["spec"], certificate
     title = f"{c['name']}: {spec['bits']} bits for each of {spec['dim']} numbers a token, scale {number(spec['scale'])}"
     parts: list[RenderableType] = [Text(printable(title), style="bold")]
@@ -134,7 +134,7 @@ def _guarantees(guarantees: Sequence[Mapping[str, Any]]) -> list[RenderableType]
     heads = ("unit", "epsilon <=", "pure epsilon <=", "advantage <=", "Theorem 4.2", "gamma", "mu alone")
     deltas = " and ".join(sorted({number(g["delta"]) for g in guarantees}))
     return [
-        _heading(f"Exact guarantee: epsilon in nats at delta {deltas}", "proved"),
+        _heading(f"Exact guarantee: epsilon in nats at delta {deltas}", "exact"),
         _table(heads, rows, right=range(1, 7)),
         _note(
             "advantage: of the best test that tells the two worst inputs apart; 0 is a blind guess, 1 is certainty. "
@@ -199,12 +199,12 @@ def _utility(utility: Mapping[str, Any]) -> list[RenderableType]:
         (printable(name), *(interval(figures[name]) if name in figures else "-" for figures in (perplexity, coherence)))
         for name in names
     ]
-    gain, share = interval(utility["paired_gain"]), interval(utility["share_of_clean_gain"])
+    gain, clean = interval(utility["paired_gain"]), interval(utility["clean_paired_gain"])
+    share = utility["share_of_clean_gain"]
+    of_clean = f"That is {interval(share)} of what" if share else "Not above zero is what"
     return [
         _heading(f"Utility: {gain} nats a token over another user's prompt", "estimate"),
-        _note(
-            f"That is {share} of what the clean prompt gives, {interval(utility['clean_paired_gain'])} nats a token."
-        ),
+        _note(f"{of_clean} the clean prompt gives, {clean} nats a token."),
         _table(("the server sees", "perplexity", "coherence (cosine)"), rows, right=(1, 2)),
     ]
 

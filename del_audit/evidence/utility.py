@@ -39,13 +39,14 @@ class Prediction:
     """losses: mean next-token loss of the true response in each condition, nats a token.
 
     gain: loss with another user's prompt less loss with the right one, through the same release: what of the prompt
-    itself arrives. clean_gain: the same without the mechanism. share: the one over the other.
+    itself arrives. clean_gain: the same without the mechanism. share: the one over the other; None where the clean
+    gain is not above zero, so that a share of it says nothing.
     """
 
     losses: dict[str, Figure]
     gain: Figure
     clean_gain: Figure
-    share: Figure
+    share: Figure | None
 
 
 def measure_prediction(
@@ -67,8 +68,11 @@ def measure_prediction(
     figures = {name: _mean(values, seed) for name, values in losses.items()}
     gains = losses["another user's released prompt"] - losses["released prompt"]
     clean_gains = losses["another user's clean prompt"] - losses["clean prompt"]
-    share = bootstrap_ratio(gains, clean_gains, "share of the clean gain", "prompts", seed)
-    return Prediction(figures, _mean(gains, seed), _mean(clean_gains, seed), share)
+    gain, clean_gain = _mean(gains, seed), _mean(clean_gains, seed)
+    share = None
+    if clean_gain.lower > 0:
+        share = bootstrap_ratio(gains, clean_gains, "share of the clean gain", "prompts", seed)
+    return Prediction(figures, gain, clean_gain, share)
 
 
 def paired_gain(server: Server, prompts: Prompts, seed: int, progress: Any) -> Figure:

@@ -42,8 +42,14 @@ def configured(tiny_lm_folder, tiny_bert_folder, reviews, tmp_path):
             "attribute": {"column": "condition", "classes": 2},
             "task": {"column": "rating"},
             "evaluation": {
-                **{"attacked_tokens": 1_000, "prompts": 6, "prompt_tokens": 12, "response_tokens": 8},
-                **{"generations": 2, "generated_tokens": 3, "other_bits": [1], "other_prompts": 4},
+                "attacked_tokens": 1_000,
+                "prompts": 6,
+                "prompt_tokens": 12,
+                "response_tokens": 8,
+                "generations": 2,
+                "generated_tokens": 3,
+                "other_bits": [1],
+                "other_prompts": 4,
             },
             "policy": policy or {"attack_success_at_most": 0.9, "bytes_per_token_at_most": 9.0},
             **changes,
@@ -102,6 +108,7 @@ def test_a_leaking_configuration_is_refused_and_says_why(configured, tmp_path):
     failed = {check["limit"].split(" (")[0] for check in certificate["checks"] if check["status"] == "failed"}
     assert failed == {"strongest attack", "epsilon of a token at delta 1e-05", "bytes a token"}
     assert len(certificate["reasons"]) == 3
+    assert all(any(reason.startswith(name) for name in failed) for reason in certificate["reasons"])
 
 
 def test_too_few_samples_are_inconclusive(configured, tmp_path):

@@ -82,7 +82,15 @@ def test_bad_values_are_named(written, changes, said):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "- a\n", "a: [", "name: a\nname: b\n", "a: &x [1]\nb: [*x, *x]\n", "[" * 5_000, "a: !!python/name:os.system\n"],
+    [
+        "",
+        "- a\n",
+        "a: [",
+        "name: a\nname: b\n",
+        "a: &x [1]\nb: [*x, *x]\n",
+        "[" * 5_000,
+        "a: !!python/name:os.system\n",
+    ],
     ids=["empty", "list", "broken", "doubled key", "alias", "deep", "python tag"],
 )
 def test_what_is_no_configuration_is_refused(written, text):
