@@ -122,3 +122,12 @@ def test_a_count_out_of_range_is_not_packed(wrong):
 def test_real_numbers_are_not_packed():
     with pytest.raises(UserError, match="whole counts"):
         pack(np.zeros((2, 5)), a_spec(4, 5))
+
+
+@pytest.mark.parametrize(("bits", "entropy"), [(4, 3.00), (8, 5.04)])
+def test_theorem_10_counts_near_one_half_need_fewer_bits_than_are_sent(bits, entropy):
+    from scipy.stats import binom
+
+    law = binom.pmf(np.arange(2**bits), 2**bits - 1, 0.5)
+    assert -(law * np.log2(law)).sum() == pytest.approx(entropy, abs=0.005)
+    assert entropy < bits
