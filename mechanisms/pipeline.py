@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.channel import Channel
 from mechanisms.decoding import Decoder, LinearDecoder, PosteriorMeanDecoder
+from mechanisms.errors import UserError
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import Encoder, EncoderSettings, fit_encoder
 from mechanisms.quantizer import StochasticQuantizer
@@ -46,8 +47,10 @@ def assemble(
 ) -> Pipeline:
     """Returns the pipeline of a public embedding table and public tokenized text; same inputs, same pipeline.
 
-    Raises UserError as unigram_prior and fit_encoder do.
+    Raises UserError for an unknown decoder, and as unigram_prior and fit_encoder do.
     """
+    if decoder not in get_args(DecoderName):
+        raise UserError(f"Expected decoder to be one of {', '.join(get_args(DecoderName))}, got decoder={decoder!r}.")
     prior = unigram_prior(public_documents, len(table))
     encoder = fit_encoder(table, prior, spec, settings)
     quantizer = StochasticQuantizer(spec)

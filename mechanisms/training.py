@@ -40,6 +40,17 @@ class PromptTraining:
         "The following is a noisy and scrambled drug review; continue it as its writer would, on the same topic."
     )
 
+    def __post_init__(self) -> None:
+        whole = ("steps", "batch", "warm_up", "virtual_tokens", "shortest_prompt", "shortest_response")
+        for name in whole:
+            if getattr(self, name) < 1:
+                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
+        shortest = self.shortest_prompt + self.shortest_response
+        if self.window < shortest:
+            raise UserError(f"Expected window >= {shortest}, shortest prompt and response, got window={self.window}.")
+        if not self.initial_text:
+            raise UserError("Expected initial_text to hold at least one word, got an empty text.")
+
 
 def train_soft_prompt(
     language: LanguageModel,
@@ -54,8 +65,6 @@ def train_soft_prompt(
     documents: tokenized public text. about: what the card says of the data and the configuration.
     The folder appears whole or not at all. Raises UserError for too few long documents and a folder that exists.
     """
-    if settings.steps < 1:
-        raise UserError(f"Expected steps >= 1, got steps={settings.steps}.")
     if folder.exists():
         raise UserError(f"Expected a folder that does not exist yet, got {folder}.")
     shortest = settings.shortest_prompt + settings.shortest_response

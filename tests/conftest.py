@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from mechanisms.assets import Asset, package_asset
 from mechanisms.package_sources import AssetUnavailableError
@@ -15,6 +16,13 @@ SENTENCES = [
     "I had no side effects at all, but my sister could not sleep while she was on it.",
     "It did not work for me: the headaches came back, and I felt tired all the time.",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small matrix products on several threads wait for each other, seconds where the machine is shared."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")

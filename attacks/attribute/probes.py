@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from mechanisms.errors import UserError
 
 FOLDS = 4
-STRENGTHS = (1e-4, 1e-3, 1e-2)
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Fixtures of the attacks' tests: small public worlds whose every release can be enumerated."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
-from threadpoolctl import threadpool_limits
 
 from mechanisms.channel import Channel
 from mechanisms.client import Client
@@ -18,13 +17,6 @@ from mechanisms.projection import Encoder
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small matrix products on several threads wait for each other, seconds where the machine is shared."""
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Fixtures of the mechanism's tests: a tiny model, a toy world of words, and sources of chosen words."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.spec import QuantizerSpec
@@ -19,13 +18,6 @@ PUBLIC_TEXT = [
     "It did not work for me: the headaches came back, and I felt tired all the time. " * 2,
     "After a month my skin was clear, but my mouth was dry and I was hungry at night. " * 2,
 ]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small matrix products on several threads wait for each other, seconds where the machine is shared."""
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="session")
