@@ -13,6 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 from mechanisms.errors import UserError
 
 BATCH = 16
+"""Texts scored at once."""
+GENERATION_BATCH = 32
+"""Texts written at once: a step reads all weights, whatever the batch."""
 
 
 def embed(model: Any, tokens: Sequence[int]) -> Tensor:
@@ -77,8 +80,8 @@ def generate(
     ends = end if isinstance(end, list) else [end]  # some models have several
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        for start in range(0, len(prefixes), BATCH):
-            rows = list(prefixes[start : start + BATCH])
+        for start in range(0, len(prefixes), GENERATION_BATCH):
+            rows = list(prefixes[start : start + GENERATION_BATCH])
             mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True, 0, "left")
             inputs = pad_sequence(rows, True, 0.0, "left")
             output = model.generate(

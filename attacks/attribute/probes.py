@@ -10,11 +10,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from mechanisms.errors import UserError
 
 FOLDS = 4
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +97,5 @@ def _search(features: NDArray[np.float64], labels: NDArray[Any], documents: NDAr
     search = GridSearchCV(
         probe, {"logisticregression__C": STRENGTHS}, scoring="balanced_accuracy", cv=folds, refit=True
     )
-    return search.fit(features, labels, groups=documents)
+    with threadpool_limits(1):  # these products are small: several threads would wait for each other
+        return search.fit(features, labels, groups=documents)

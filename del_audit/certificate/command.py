@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from transformers.utils import logging as transformers_logging
 
 from del_audit.certificate.config import load_configuration
 from del_audit.certificate.document import certificate_of, checks_of
@@ -83,4 +84,5 @@ def _quiet() -> None:
     for name in ("transformers", "peft", "datasets", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # it counts tensors; the audit's own bars count texts and prompts

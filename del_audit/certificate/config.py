@@ -78,14 +78,14 @@ class Evaluation(_Strict):
     seed: int = Field(default=0, ge=0)
     attacked_tokens: int = Field(default=20_000, ge=1)
     probe_tokens: int = Field(default=256, ge=1)
-    probe_releases: int = Field(default=2, ge=1)
+    probe_releases: int = Field(default=4, ge=1)
     prompts: int = Field(default=96, ge=2)
     prompt_tokens: int = Field(default=48, ge=1)
     response_tokens: int = Field(default=48, ge=1)
     generations: int = Field(default=32, ge=2)
     generated_tokens: int = Field(default=32, ge=1)
     other_bits: tuple[int, ...] = Field(default=(), strict=False)
-    other_prompts: int = Field(default=48, ge=2)
+    other_prompts: int = Field(default=32, ge=2)
 
     @model_validator(mode="after")
     def _samples_fit(self) -> Self:
