@@ -4,6 +4,7 @@ import io
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import Any
 
 import matplotlib
@@ -84,7 +85,7 @@ def trade_off(certificate: Mapping[str, Any]) -> str:
         axes.plot(ends, 1 - ends, ":", color=MUTED, lw=1.2, label="blind guess")
         x = float(np.clip(kappa, LEAST, 1 - LEAST))
         least = 1 - upper_end(inversion["allowed"])
-        points = [(least, f"fewest misses that theorem 6 allows, {percent(least)}", "D", LIMIT, LIMIT)]
+        points = [(least, f"fewest misses that theorem 6 allows, {percent(least, ROUND_FLOOR)}", "D", LIMIT, LIMIT)]
         for attack in inversion["attacks"]:
             missed = 1 - attack["success"]["value"]
             fill = CARD if is_baseline(attack) else INK
@@ -112,7 +113,7 @@ def trade_off(certificate: Mapping[str, Any]) -> str:
         canvas.legend(loc="outside lower center", ncols=3, columnspacing=1.4, handlelength=1.8)
 
     attacks = "; ".join(f"{a['name']} misses {percent(1 - a['success']['value'])}" for a in inversion["attacks"])
-    fewest = percent(1 - upper_end(inversion["allowed"]))
+    fewest = percent(1 - upper_end(inversion["allowed"]), ROUND_FLOOR)
     described = f"At kappa {percent(kappa)}: theorem 6 allows as few misses as {fewest}; {attacks}."
     return _svg("trade-off", "Trade-off curve of one token", described, (WIDTH, 4.3), draw)
 
@@ -141,7 +142,7 @@ def attack_ladder(certificate: Mapping[str, Any]) -> str:
             _write_beside(axes, place, interval(success))
         for row, (value, label, dashes) in enumerate(limits):
             axes.axvline(value, color=LIMIT, ls=dashes, lw=1.4, clip_on=False)
-            words, left = f"{label}, {percent(value)}", value > 0.5
+            words, left = f"{label}, {percent(value, ROUND_CEILING)}", value > 0.5
             beside = value - 0.01 if left else value + 0.01
             axes.text(beside, -0.72 - 0.42 * row, words, ha="right" if left else "left", fontsize=8.5, color=LIMIT)
         axes.set(xlim=(0, 1), ylim=(len(attacks) - 0.4, -0.95 - 0.42 * (len(limits) - 1)))
@@ -152,7 +153,7 @@ def attack_ladder(certificate: Mapping[str, Any]) -> str:
         axes.grid(axis="x")
 
     described = "; ".join(f"{a['name']}: {interval(a['success'])}" for a in attacks)
-    described += "; " + "; ".join(f"{label}: {percent(value)}" for value, label, _ in limits)
+    described += "; " + "; ".join(f"{label}: {percent(value, ROUND_CEILING)}" for value, label, _ in limits)
     return _svg("attacks", "What each attack reads", described, (WIDTH, 1.3 + 0.48 * len(attacks)), draw)
 
 

@@ -1,6 +1,7 @@
 """The certificate as one HTML page that needs no network: verdict first, then why, then every figure with its kind."""
 
 from collections.abc import Iterator, Mapping
+from decimal import ROUND_CEILING
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,8 @@ def _caveats(certificate: Mapping[str, Any]) -> Iterator[str]:
     strongest = next(a["success"] for a in inversion["attacks"] if a["name"] == inversion["strongest"])
     if limit is not None and strongest["upper"] <= limit < allowed:
         yield (
-            f"The proof alone would allow an attacker to read up to {percent(allowed)} of the tokens. That attackers "
-            f"stay within {percent(limit)} is measured, with the attacks listed here; another attack may read more."
+            f"The guarantee alone would allow an attacker to read up to {percent(allowed, ROUND_CEILING)} of the tokens. "
+            f"That attackers stay within {percent(limit)} is measured, with the attacks listed here; another attack may read more."
         )
     attribute = certificate["attribute"]
     if attribute is not None:
