@@ -90,8 +90,9 @@ def _caveats(certificate: Mapping[str, Any]) -> Iterator[str]:
     strongest = next(a["success"] for a in inversion["attacks"] if a["name"] == inversion["strongest"])
     if limit is not None and strongest["upper"] <= limit < allowed:
         yield (
-            f"The guarantee alone would allow an attacker to read up to {percent(allowed, ROUND_CEILING)} of the tokens. "
-            f"That attackers stay within {percent(limit)} is measured, with the attacks listed here; another attack may read more."
+            f"The guarantee alone allows an attacker to read up to {percent(allowed, ROUND_CEILING)} of the tokens. "
+            f"That attackers stay within {percent(limit)} is measured, with the attacks listed here; "
+            "another attack may read more."
         )
     attribute = certificate["attribute"]
     if attribute is not None:
