@@ -40,7 +40,7 @@ class EncoderSettings:
 class Encoder:
     """One code for each word: v = clip(E (e - centre)), tabulated, since the vocabulary is public.
 
-    codes: float32, shape (words, dim), all within [-clip, clip].
+    codes: float32, shape (words, dim), within [-clip, clip] up to rounding; the quantizer clips again.
     """
 
     codes: NDArray[np.float32]
