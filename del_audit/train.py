@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from del_audit.certificate.config import load_configuration
+from del_audit.quiet import silence_libraries
 from mechanisms.corpora import load_corpus
 from mechanisms.models import load_causal_lm, load_embedding_table
 from mechanisms.pipeline import assemble
@@ -15,6 +16,7 @@ def train_prompt(config_path: Path, out: Path, steps: int) -> int:
     The private split is never read. Raises UserError as load_configuration and train_soft_prompt do.
     """
     configuration = load_configuration(config_path)
+    silence_libraries()
     public = load_corpus(configuration.data.corpus, configuration.data.text_column).subset(
         configuration.data.public_split
     )

@@ -1,16 +1,13 @@
 """`del-audit certify`: configuration in, certificate and report out."""
 
 import json
-import logging
 import os
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers.utils import logging as transformers_logging
 
 from del_audit.certificate.config import load_configuration
 from del_audit.certificate.document import certificate_of, checks_of
@@ -18,6 +15,7 @@ from del_audit.certificate.evidence import build, gather, load_assets
 from del_audit.certificate.report import render
 from del_audit.certificate.table import print_summary
 from del_audit.certificate.verdict import Verdict, verdict_of
+from del_audit.quiet import silence_libraries
 from mechanisms.errors import UserError
 
 EXIT_CODES: dict[Verdict, int] = {"certified": 0, "refused": 1, "inconclusive": 3}
@@ -33,7 +31,7 @@ def certify(config_path: Path, out: Path | None) -> int:
     configuration = load_configuration(config_path)
     folder = out if out is not None else Path("out") / configuration.name
     _prepare(folder)
-    _quiet()
+    silence_libraries()
     assets = load_assets(configuration)
     pipeline = build(configuration, assets, configuration.mechanism.spec())
     evidence = gather(configuration, assets, pipeline)
@@ -77,12 +75,3 @@ def _write(path: Path, content: str) -> None:
         raise UserError(f"Expected to write {str(path)!r}: {error}.") from None
     finally:
         Path(beside).unlink(missing_ok=True)
-
-
-def _quiet() -> None:
-    """Silences libraries' notices, which say nothing of the certificate; errors still come through."""
-    for name in ("transformers", "peft", "datasets", "huggingface_hub"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()  # it counts tensors; the audit's own bars count texts and prompts

@@ -165,3 +165,34 @@ def test_an_earlier_certificate_survives_a_failed_run(configured, tmp_path):
     before = (out / "certificate.json").read_bytes()
     assert main(["certify", str(configured(model="no-such-folder")), "--out", str(out)]) == 2
     assert (out / "certificate.json").read_bytes() == before
+
+
+def test_json_alone_goes_to_standard_output(configured, tmp_path, capsys):
+    assert main(["certify", str(configured()), "--out", str(tmp_path / "out"), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert "CERTIFIED" in printed.err
+
+
+def test_a_soft_prompt_is_trained_on_public_text_and_then_certified(configured, tmp_path, capsys):
+    folder = tmp_path / "prompt"
+    command = ["train", "prompt", str(configured()), "--out", str(folder), "--steps", "2"]
+    assert main(command) == 0
+    card = json.loads((folder / "card.json").read_text())
+    assert (card["data"]["split"], card["data"]["documents"]) == ("train", 36)
+    assert card["spec"]["dim"] == 12
+    assert main(["certify", str(configured(soft_prompt=str(folder))), "--out", str(tmp_path / "out")]) == 0
+    certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert certificate["soft_prompt"] == card
+    assert len(certificate["hashes"]["soft_prompt"]) == 64
+    assert main(command) == 2
+    assert "does not exist yet" in capsys.readouterr().err
+    assert json.loads((folder / "card.json").read_text()) == card
+
+
+@pytest.mark.parametrize("steps", ["0", "-3", "many"])
+def test_bad_steps_end_with_code_2(configured, tmp_path, capsys, steps):
+    command = ["train", "prompt", str(configured()), "--out", str(tmp_path / "prompt"), f"--steps={steps}"]
+    assert main(command) == 2
+    assert "steps" in capsys.readouterr().err
+    assert not (tmp_path / "prompt").exists()
