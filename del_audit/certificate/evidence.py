@@ -159,17 +159,15 @@ def _inferences(
         return None, None
     public = _samples(configuration, assets, pipeline, columns, private=False)
     private = _samples(configuration, assets, pipeline, columns, private=True)
-    results: dict[str, Inference] = {}
-    for choice in (attribute, task):
-        if choice is None:
-            continue
-        train, test = public[choice.column], private[choice.column]
-        if attribute is choice:
-            once = dict(zip(train.documents, train.labels, strict=True)).values()
-            common = [label for label, _ in Counter(once).most_common(attribute.classes)]
-            train, test = train.only(common), test.only(common)
-        results[choice.column] = infer(choice.column, train, test, seed)
-    return tuple(None if c is None else results[c.column] for c in (attribute, task))  # type: ignore[return-value]
+    inferred: list[Inference | None] = [None, None]
+    if attribute is not None:
+        train, test = public[attribute.column], private[attribute.column]
+        once = dict(zip(train.documents, train.labels, strict=True)).values()
+        common = [label for label, _ in Counter(once).most_common(attribute.classes)]
+        inferred[0] = infer(attribute.column, train.only(common), test.only(common), seed)
+    if task is not None:
+        inferred[1] = infer(task.column, public[task.column], private[task.column], seed)
+    return inferred[0], inferred[1]
 
 
 def _samples(

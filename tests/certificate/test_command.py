@@ -196,3 +196,10 @@ def test_bad_steps_end_with_code_2(configured, tmp_path, capsys, steps):
     assert main(command) == 2
     assert "steps" in capsys.readouterr().err
     assert not (tmp_path / "prompt").exists()
+
+
+def test_one_column_may_be_attribute_and_task(configured, tmp_path):
+    columns = {"attribute": {"column": "condition", "classes": 2}, "task": {"column": "condition"}}
+    assert main(["certify", str(configured(**columns)), "--out", str(tmp_path / "out")]) == 0
+    certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert certificate["attribute"]["column"] == certificate["utility"]["task"]["column"] == "condition"

@@ -195,7 +195,7 @@ def test_control_characters_do_not_break_the_figures(certificate: dict[str, Any]
         plots.trade_off(certificate),
         plots.probe(certificate["attribute"], "x"),
     ):
-        ElementTree.fromstring(svg.encode())
+        assert ElementTree.fromstring(svg.encode()).tag.endswith("svg")
 
 
 def test_parts_that_a_configuration_leaves_out_are_left_out(bare_certificate: dict[str, Any]) -> None:
