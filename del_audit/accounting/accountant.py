@@ -1,13 +1,14 @@
 """Every figure of the quantizer's guarantee, with its unit, its adjacency and its kind."""
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
-from del_audit.accounting.bound import Bound
+from del_audit.accounting.bound import Bound, Kind
+from del_audit.accounting.computed import ComputedTradeOff
 from del_audit.accounting.gaussian_limit import GaussianLimit
 from del_audit.accounting.log_tail import MAX_TRIALS
+from del_audit.accounting.rigorous import ProvedTradeOff
 from del_audit.accounting.trade_off import TradeOff
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
@@ -28,7 +29,8 @@ class Accountant:
     """The exact guarantee of one quantizer, for every unit. Theorems 1 to 4.
 
     spec: the quantizer. exact_reals: account for p = (scale + clip) / (2 scale) itself instead of the integer
-    threshold that is on the wire; for comparison with published figures only, never for a certificate.
+    threshold that is on the wire; for comparison with published figures only, never for a certificate. proved: bounds
+    by ball arithmetic, which takes a hundred times as long and needs python-flint; a certificate quotes these.
 
     Every method takes `unit` (token, phrase, prompt or session) and `tokens`, the number of tokens of that unit, and
     raises UserError where they do not fit or where the trials exceed 10^10.
@@ -40,31 +42,39 @@ class Accountant:
 
     spec: QuantizerSpec
     exact_reals: bool = False
+    proved: bool = False
 
     def epsilon(self, delta: float = 1e-5, unit: Unit = "token", tokens: int = 1) -> Bound:
         """Returns epsilon (nats) at delta, for delta in (0, 1)."""
-        ends = self.trade_off(unit, tokens).enclose_epsilon(_number("delta", delta))
-        return Bound(float(ends.lower), float(ends.estimate), float(ends.upper))
+        return self.figures(unit, tokens).epsilon(_number("delta", delta))
 
     def delta(self, epsilon: float, unit: Unit = "token", tokens: int = 1) -> Bound:
         """Returns delta at epsilon (nats, >= 0)."""
-        ends = self.trade_off(unit, tokens).enclose_log_delta(_number("epsilon", epsilon))
-        if math.isinf(ends.upper):
-            return Bound(0.0, 0.0, 0.0)
-        lower, estimate, upper = (math.exp(end) for end in ends)
-        return Bound(max(0.0, math.nextafter(lower, -1)), estimate, min(1.0, math.nextafter(upper, 2)))
+        return self.figures(unit, tokens).delta(_number("epsilon", epsilon))
 
     def total_variation(self, unit: Unit = "token", tokens: int = 1) -> Bound:
         """Returns the best advantage of any distinguisher, in [0, 1]."""
-        return self.delta(0.0, unit, tokens)
+        return self.figures(unit, tokens).total_variation
 
     def pure_epsilon(self, unit: Unit = "token", tokens: int = 1) -> Bound:
         """Returns the epsilon (nats) that holds with delta = 0: the trials times the log-odds of one."""
-        value = float(self.trade_off(unit, tokens).pure_epsilon)
-        return Bound(value * (1 - 2**-50), value, value * (1 + 2**-50))
+        return self.figures(unit, tokens).pure_epsilon
+
+    def figures(self, unit: Unit = "token", tokens: int = 1) -> ComputedTradeOff | ProvedTradeOff:
+        """Returns the curve of the worst pair, one figure at a time, each as a Bound."""
+        if self.proved:
+            return ProvedTradeOff.of_vertices(self.trials(unit, tokens), self.success)
+        return ComputedTradeOff(self.trade_off(unit, tokens))
+
+    def centre_figures(self, unit: Unit = "token", tokens: int = 1) -> ComputedTradeOff | ProvedTradeOff:
+        """Returns the same of the cube's centre against a vertex, which bounds what can be guessed (theorem 6)."""
+        trials = self.trials(unit, tokens)
+        if self.proved:
+            return ProvedTradeOff.of_centre(trials, self.success)
+        return ComputedTradeOff(TradeOff.of_centre(trials, *self.offset))
 
     def trade_off(self, unit: Unit = "token", tokens: int = 1) -> TradeOff:
-        """Returns the exact curve of the worst pair."""
+        """Returns the exact curve of the worst pair, array in and array out."""
         return TradeOff.of_vertices(self.trials(unit, tokens), *self.offset)
 
     def trials(self, unit: Unit = "token", tokens: int = 1) -> int:
@@ -79,11 +89,16 @@ class Accountant:
         return trials
 
     @property
-    def offset(self) -> tuple[float, float]:
-        """p+ - 1/2 of one trial as a float and its remainder; exact for integer thresholds (theorem 3)."""
-        exact = Fraction(self.spec.threshold_high, 1 << WORD_BITS) - Fraction(1, 2)
+    def success(self) -> Fraction:
+        """p+, the largest success probability of one trial; of integer thresholds unless exact_reals (theorem 3)."""
         if self.exact_reals:
-            exact = Fraction(self.spec.clip) / (2 * Fraction(self.spec.scale))
+            return Fraction(1, 2) + Fraction(self.spec.clip) / (2 * Fraction(self.spec.scale))
+        return Fraction(self.spec.threshold_high, 1 << WORD_BITS)
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        """p+ - 1/2 of one trial as a float and its remainder."""
+        exact = self.success - Fraction(1, 2)
         return float(exact), float(exact - Fraction(float(exact)))
 
 
@@ -106,6 +121,11 @@ class Guarantee:
     total_variation: Bound
     gaussian_limit: GaussianLimit
 
+    @property
+    def kind(self) -> Kind:
+        """How sure the figures are; the least sure of them."""
+        return self.epsilon.kind
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the contract of `del-audit account --json`, keys in its order."""
         limit = self.gaussian_limit
@@ -127,9 +147,11 @@ class Guarantee:
         }
 
 
-def guarantee(spec: QuantizerSpec, unit: Unit = "token", tokens: int = 1, delta: float = 1e-5) -> Guarantee:
+def guarantee(
+    spec: QuantizerSpec, unit: Unit = "token", tokens: int = 1, delta: float = 1e-5, proved: bool = False
+) -> Guarantee:
     """Returns every figure for one unit; arguments and errors as of `Accountant`."""
-    accountant = Accountant(spec)
+    accountant = Accountant(spec, proved=proved)
     trials = accountant.trials(unit, tokens)
     return Guarantee(
         spec=spec,

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from del_audit.accounting import guarantee
 from del_audit.certificate.config import load_configuration
 from del_audit.certificate.document import certificate_of, checks_of
 from del_audit.certificate.evidence import build, gather, load_assets
@@ -31,6 +32,7 @@ def certify(config_path: Path, out: Path | None) -> int:
     configuration = load_configuration(config_path)
     folder = out if out is not None else Path("out") / configuration.name
     _prepare(folder)
+    guarantee(configuration.mechanism.spec(), proved=True)  # fails now, not after minutes, where nothing can be proved
     silence_libraries()
     assets = load_assets(configuration)
     pipeline = build(configuration, assets, configuration.mechanism.spec())

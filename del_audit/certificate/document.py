@@ -54,7 +54,7 @@ def checks_of(configuration: Configuration, pipeline: Pipeline, evidence: Eviden
     ]
     if policy.epsilon is not None:
         limit = policy.epsilon
-        bound = Accountant(pipeline.spec).epsilon(delta=limit.delta, unit=limit.unit, tokens=limit.tokens)
+        bound = Accountant(pipeline.spec, proved=True).epsilon(delta=limit.delta, unit=limit.unit, tokens=limit.tokens)
         where = f"{limit.unit} of {limit.tokens} tokens" if limit.tokens > 1 else limit.unit
         checks.append(check_bound(f"epsilon of a {where} at delta {limit.delta:g}", bound, limit.at_most, "nats"))
     if policy.attack_success_at_most is not None:
@@ -131,7 +131,7 @@ def _guarantees(configuration: Configuration, pipeline: Pipeline) -> list[dict[s
     ]
     if limit is not None and (limit.unit, limit.tokens) not in units:
         units.append((limit.unit, limit.tokens))
-    found = [guarantee(pipeline.spec, unit, tokens, delta) for unit, tokens in units]
+    found = [guarantee(pipeline.spec, unit, tokens, delta, proved=True) for unit, tokens in units]
     return [
         {
             **figures.to_dict(),
@@ -218,7 +218,7 @@ def _utility(evidence: Evidence, delta: float) -> dict[str, Any]:
             {
                 "spec": other.spec.to_dict(),
                 "delta": delta,
-                "epsilon": asdict(Accountant(other.spec).epsilon(delta=delta)),
+                "epsilon": asdict(Accountant(other.spec, proved=True).epsilon(delta=delta)),
                 "paired_gain": other.gain.to_dict(),
                 "strongest_attack": other.success.to_dict(),
             }

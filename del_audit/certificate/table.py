@@ -14,13 +14,13 @@ from rich.text import Text
 VERDICT_STYLES = {"certified": "bold green", "refused": "bold red", "inconclusive": "bold yellow"}
 STATUS_STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
 KINDS = {
-    "proved": "exact",
-    "float with error bound": "exact",
+    "proved": "proved",
+    "float with error bound": "computed",
     "estimated": "estimate",
     "estimated, with interval": "estimate",
     "asymptotic": "asymptotic",
 }
-"""The words of the code for the kind of a figure, and the three that a reader is shown."""
+"""The words of the code for the kind of a figure, and those that a reader is shown."""
 
 Row = Sequence[str | Text]
 
@@ -134,7 +134,7 @@ def _guarantees(guarantees: Sequence[Mapping[str, Any]]) -> list[RenderableType]
     heads = ("unit", "epsilon <=", "pure epsilon <=", "advantage <=", "Theorem 4.2", "gamma", "mu alone")
     deltas = " and ".join(sorted({number(g["delta"]) for g in guarantees}))
     return [
-        _heading(f"Exact guarantee: epsilon in nats at delta {deltas}", "exact"),
+        _heading(f"Exact guarantee: epsilon in nats at delta {deltas}", "proved"),
         _table(heads, rows, right=range(1, 7)),
         _note(
             "advantage: of the best test that tells the two worst inputs apart; 0 is a blind guess, 1 is certainty. "

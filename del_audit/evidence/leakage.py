@@ -83,4 +83,4 @@ def measure_leakage(public: Pipeline, messages: Sequence[bytes], documents: Sequ
         )
     commonest = int(np.bincount(truth).max())
     _, kappa = clopper_pearson(commonest, len(truth), 1 - 2 * ALARM)
-    return Leakage(tuple(figures), kappa, inversion_bound(public.spec, kappa))
+    return Leakage(tuple(figures), kappa, inversion_bound(public.spec, kappa, proved=True))

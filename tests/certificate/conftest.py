@@ -34,7 +34,7 @@ def nats(value: float, half: float = 0.03, sample: int = 96) -> dict[str, Any]:
 
 
 def bound(value: float) -> dict[str, Any]:
-    return {"lower": value, "estimate": value, "upper": value, "kind": "float with error bound"}
+    return {"lower": value, "estimate": value, "upper": value, "kind": "proved"}
 
 
 def guarantee(
@@ -51,7 +51,7 @@ def guarantee(
         "total_variation": 0.9994559121817811,
         "gaussian_limit": {"mu": mu, "gamma": gamma, "epsilon_certified": None, "epsilon_ignoring_gamma": limit},
         "adjacency": f"two prompts of equal length that differ in at most {tokens} tokens, each token sent once",
-        "kind": "float with error bound",
+        "kind": "proved",
     }
 
 

@@ -142,7 +142,7 @@ def test_every_figure_of_the_certificate_is_on_the_page(certificate: dict[str, A
 def test_kinds_are_labelled_and_explained(certificate: dict[str, Any]) -> None:
     page = Page(render(certificate))
     kinds = [words for tag, words in page.words if tag == "span"]
-    assert min(kinds.count(kind) for kind in ("exact", "estimate", "asymptotic", "counted")) >= 2
+    assert min(kinds.count(kind) for kind in ("proved", "estimate", "asymptotic", "counted")) >= 2
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", render(certificate), re.S)
     assert len(captions) == 7
     assert all('class="kind' in caption and "Unit" in caption for caption in captions)

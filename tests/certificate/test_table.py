@@ -42,7 +42,7 @@ def test_every_section_stands_in_order_and_the_verdict_near_the_end(certificate:
 def test_it_prints_the_figures_with_intervals_units_and_kinds(certificate: dict[str, Any]) -> None:
     text = squeezed(printed(certificate))
     for expected in (
-        "epsilon in nats at delta 1e-5 (exact)",
+        "epsilon in nats at delta 1e-5 (proved)",
         "token 51.38 114.2 0.9995 none 0.036 53.58",
         "prompt, 48 tokens 1,342 5,481",
         "MAP, unigram prior 11.5% [11.0%, 12.0%] 1.7% [1.4%, 2.0%] strongest",
