@@ -5,6 +5,7 @@ import random
 import warnings
 from fractions import Fraction
 
+import flint
 import mpmath
 import numpy as np
 import oracle
@@ -57,6 +58,49 @@ def test_theorem_2_tails_are_within_the_stated_error_of_direct_sums(seed, count,
             assert error <= allowed, (x, n, p, float(error))
             worst = max(worst, float(error / mpmath.mpf(float(allowed))))
     assert worst > 0.05  # the stated error is an error bound, not a blank cheque
+
+
+def _deep_cases(seed, count):
+    """Random (x, n, p): n to 10^10, p within 1e-9 of 0 and 1 and of 1/2, either tail down to exp(-10^6)."""
+    draw = random.Random(seed)
+    for _ in range(count):
+        n = draw.choice([1, 2, 10**10, int(10 ** draw.uniform(0, 10)), int(10 ** draw.uniform(7, 10))])
+        near = 10 ** draw.uniform(-9, -0.4)
+        p = draw.choice([draw.uniform(1e-9, 1 - 1e-9), near, 1 - near, 0.5 + near, 0.5 - near, 1e-9, 1 - 1e-9])
+        deviations = draw.choice([0, 1, -1]) * math.sqrt(2 * 10 ** draw.uniform(-2, 6))
+        x = int(n * p + deviations * math.sqrt(n * p * (1 - p)))
+        yield max(0, min(n - 1, x)), n, p
+
+
+def _ball_tail(x, n, p):
+    """P[X > x] as a ball of 80 good bits: the incomplete beta function, or one less the other tail's."""
+    chance = flint.arb(flint.fmpq(*Fraction(p).as_integer_ratio()))
+    forms = (
+        lambda: 1 - (1 - chance).beta_lower(flint.arb(n - x), flint.arb(x + 1), regularized=True),
+        lambda: chance.beta_lower(flint.arb(x + 1), flint.arb(n - x), regularized=True),
+    )
+    for form in forms if p > 0.5 else forms[::-1]:
+        if (ball := form()).rel_accuracy_bits() > 80:
+            return ball
+    raise AssertionError((x, n, p))
+
+
+def test_theorem_2_tails_are_within_1e_12_of_ball_arithmetic_over_the_whole_range():
+    if np.finfo(np.longdouble).nmant < 63:
+        pytest.skip("this platform's widest float is a double")
+    deepest, compared = 0.0, 0
+    with flint.ctx.workprec(192):
+        for x, n, p in _deep_cases(9, 2000):
+            upper, lower = _ball_tail(x, n, p), _ball_tail(n - x - 1, n, 1 - Fraction(p))
+            for wide, truth in zip(tails(x, n, p), (upper.log(), lower.log()), strict=True):
+                if truth < -1e6:
+                    continue
+                high = float(wide)
+                error = abs(flint.arb(high) + flint.arb(float(wide - np.longdouble(high))) - truth)
+                assert error < 1e-12, (x, n, p, error)
+                deepest, compared = min(deepest, high), compared + 1
+    assert deepest < -9e5
+    assert compared > 3500
 
 
 def test_error_bound_meets_1e_12_down_to_a_million_nats():

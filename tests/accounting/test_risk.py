@@ -8,7 +8,8 @@ import numpy as np
 import oracle
 import pytest
 
-from del_audit.accounting import inversion_bound
+from del_audit.accounting import Accountant, inversion_bound
+from del_audit.accounting.risk import attribute_advantage, membership_advantage, prior_peak
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
@@ -81,3 +82,81 @@ def test_bad_kappa(kappa):
 def test_bad_tokens():
     with pytest.raises(UserError, match="Expected tokens >= 1, got tokens=0"):
         inversion_bound(QuantizerSpec(4, 18, 0.05, 0.8), 0.1, tokens=0)
+
+
+def test_proved_bounds_hold_the_computed_ones():
+    spec = QuantizerSpec.from_mu(bits=4, dim=18, clip=0.05, mu=5)
+    for kappa, tokens in ((0.034, 1), (1e-6, 3), (0.9, 1)):
+        proved, computed = inversion_bound(spec, kappa, tokens, proved=True), inversion_bound(spec, kappa, tokens)
+        assert (proved.kind, computed.kind) == ("proved", "float with error bound")
+        assert computed.lower <= proved.lower <= proved.upper <= computed.upper
+
+
+def test_prior_peak_adds_up_the_largest():
+    assert prior_peak(np.array([0.1, 0.4, 0.2, 0.3]), guesses=2) == pytest.approx(0.7)
+    assert prior_peak([0.25] * 4, guesses=9) == 1.0
+    assert prior_peak([1.0]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("prior", "guesses", "message"),
+    [
+        ([], 1, "Expected prior to be a list of probabilities"),
+        ([0.5, -0.5, 1.0], 1, "Expected prior to be a list of probabilities"),
+        ([0.5, math.nan], 1, "Expected prior to be a list of probabilities"),
+        ([[0.5, 0.5]], 1, "Expected prior to be a list of probabilities"),
+        ([0.5, 0.4], 1, "Expected prior to add up to 1, got a sum of 0.9"),
+        ([0.5, 0.5], 0, "Expected guesses to be a whole number >= 1, got guesses=0"),
+        ([0.5, 0.5], 1.5, "Expected guesses to be a whole number >= 1, got guesses=1.5"),
+    ],
+)
+def test_bad_priors(prior, guesses, message):
+    with pytest.raises(UserError, match=message):
+        prior_peak(prior, guesses)
+
+
+def test_membership_advantage_is_the_total_variation_of_any_curve():
+    accountant = Accountant(QuantizerSpec(2, 2, 1.0, 1.5))
+    assert membership_advantage(accountant.figures()) == accountant.total_variation()
+
+
+@pytest.mark.parametrize("scale", [1.1, 1.5, 4.0])
+@pytest.mark.parametrize("prior", [(0.5, 0.5), (0.8, 0.2), (0.1, 0.3, 0.6), (0.25, 0.25, 0.25, 0.25)])
+def test_theorem_17_no_attacker_gets_further_on_an_attribute(scale, prior):
+    """The Bayes attacker of every assignment of corner codes to the attribute's values, by enumeration."""
+    spec = QuantizerSpec(bits=1, dim=3, clip=1.0, scale=scale)
+    corners = list(itertools.product((-1.0, 0.3, 1.0), repeat=3))
+    draw, best, kappa = np.random.default_rng(1), 0.0, max(prior)
+    assignments = [draw.permutation(len(corners))[: len(prior)] for _ in range(300)]
+    assignments.append([corners.index((-1.0,) * 3), corners.index((1.0,) * 3), 1, 2][: len(prior)])
+    for chosen in assignments:
+        joint = np.array(prior)[:, None] * np.array([_law(corners[place], spec) for place in chosen])
+        best = max(best, (joint.max(axis=0).sum() - kappa) / (1 - kappa))
+    bound = attribute_advantage(spec, tokens=1, prior=prior)
+    assert best <= bound.upper + 1e-12
+    if len(prior) == 2:
+        assert best == pytest.approx(bound.estimate, rel=1e-12)  # opposite vertices attain it
+    else:
+        assert best > 0.25 * bound.estimate  # the bound is not idle
+
+
+def test_attribute_advantage_grows_with_the_tokens_it_changes_and_is_proved_on_request():
+    spec = QuantizerSpec.from_mu(bits=4, dim=18, clip=1.0, mu=0.1)
+    values = [attribute_advantage(spec, tokens, (0.2,) * 5).estimate for tokens in (1, 5, 40, 64)]
+    assert values == sorted(values)
+    assert values[0] > 0
+    for prior in ((0.5, 0.5), (0.2,) * 5):
+        proved = attribute_advantage(spec, 5, prior, proved=True)
+        computed = attribute_advantage(spec, 5, prior)
+        assert proved.kind == "proved"
+        assert computed.lower <= proved.upper
+        assert proved.lower <= computed.upper
+        assert proved.estimate == pytest.approx(computed.estimate, rel=1e-10)
+    assert attribute_advantage(spec, 1, (0.5, 0.5)).estimate == pytest.approx(
+        Accountant(spec).total_variation().estimate, rel=1e-12
+    )
+
+
+def test_an_attribute_of_one_value_is_refused():
+    with pytest.raises(UserError, match="Expected prior to leave something to guess"):
+        attribute_advantage(QuantizerSpec(4, 18, 0.05, 0.8), 1, (1.0, 0.0))
