@@ -22,6 +22,7 @@ Side = Literal["lower", "upper"]
 _REACH = 45.0  # what lies outside a window has a tilted mass of at most exp(-45)
 _RELATIVE_ERROR = 1e-10  # of the masses and of their generating function, for up to 10^10 trials
 _LOG_TINY = -700.0
+_LOG_TILTS = (-16.0, 5.0)
 _UNIT = float(np.finfo(np.float64).eps)
 
 
@@ -34,6 +35,9 @@ class Part(Protocol):
 
     def log_mgf(self, theta: float) -> float:
         """Returns log E_P[exp(theta loss)] of one copy."""
+
+    def ends(self) -> tuple[float, float]:
+        """Returns the least and the largest loss of one copy, in nats."""
 
     def spread(self, theta: float) -> tuple[float, float, float]:
         """Returns mean, variance and the largest single step of the tilted loss of one copy, in nats."""
@@ -54,6 +58,11 @@ class Trials:
     def log_mgf(self, theta: float) -> float:
         """Returns log E_P[exp(theta loss)]."""
         return float(self.count * self._log_step(theta))
+
+    def ends(self) -> tuple[float, float]:
+        """Returns the least and the largest loss."""
+        low, high = sorted(float(self.count * step) for step in self._steps())
+        return low, high
 
     def spread(self, theta: float) -> tuple[float, float, float]:
         """Returns mean, variance and largest step of the tilted loss."""
@@ -102,6 +111,10 @@ class Losses:
         """Returns log E_P[exp(theta loss)]."""
         return float(np.logaddexp.reduce(self.log_mass + theta * self.loss))
 
+    def ends(self) -> tuple[float, float]:
+        """Returns the least and the largest loss."""
+        return float(self.loss.min()), float(self.loss.max())
+
     def spread(self, theta: float) -> tuple[float, float, float]:
         """Returns mean, variance and largest step of the tilted loss."""
         _, _, mass = self.tilted(theta)
@@ -140,9 +153,10 @@ class Composition:
         """Returns the smallest epsilon >= 0 (nats) with delta(epsilon) <= delta, for delta in (0, 1)."""
         if not 0 < delta < 1:
             raise UserError(f"Expected delta in (0, 1), got delta={delta}.")
-        theta = self._tilt(lambda theta: (self._log_chernoff(theta) - math.log(delta)) / theta)
+        log_delta, ceiling = math.log(delta), min(self.renyi_epsilon(delta), self.pure_epsilon)
+        theta = self._tilt_to(log_delta)
         below, above = self._curve(theta, "lower"), self._curve(theta, "upper")
-        log_delta, ceiling, gap = math.log(delta), self.renyi_epsilon(delta), 256 * above.step
+        gap = 256 * above.step
         estimate = _least(lambda epsilon: above.log_delta(epsilon)[1] <= log_delta, ceiling, gap)
         upper = _least(lambda epsilon: above.log_delta(epsilon)[2] <= log_delta, ceiling, gap)
         lower = _greatest(lambda epsilon: below.log_delta(epsilon)[0] > log_delta, estimate, below.step)
@@ -157,6 +171,11 @@ class Composition:
         _, estimate, upper = (min(1.0, math.exp(end)) for end in self._curve(theta, "upper").log_delta(epsilon))
         return Bound(min(lower, estimate), estimate, upper)
 
+    @property
+    def pure_epsilon(self) -> float:
+        """The epsilon (nats) that holds with delta = 0, from its safe side."""
+        return max(0.0, math.fsum(part.times * part.ends()[1] for part in self.parts)) * (1 + 1e-12)
+
     def renyi_epsilon(self, delta: float) -> float:
         """Returns the epsilon (nats) at delta that follows from the best Renyi divergence: cheap, valid, not tight."""
         theta = self._tilt(lambda theta: (self._log_chernoff(theta) - math.log(delta)) / theta)
@@ -168,8 +187,24 @@ class Composition:
 
     def _tilt(self, height: Callable[[float], float]) -> float:
         """Returns theta > 0 at which the height is about smallest; accuracy, not validity, depends on it."""
-        found = minimize_scalar(lambda log: height(math.exp(log)), bounds=(-16.0, 5.0), method="bounded")
+        found = minimize_scalar(lambda log: height(math.exp(log)), bounds=_LOG_TILTS, method="bounded")
         return math.exp(float(found.x))
+
+    def _tilt_to(self, log_delta: float) -> float:
+        """Returns theta > 0 whose tilted mean is about the epsilon in question: P[loss > mean] is about delta there.
+
+        Where the largest loss alone is likelier than delta, most of the tilted mass lies there, and no more tilt helps.
+        """
+
+        def rate(theta: float) -> float:
+            return sum(part.times * (part.log_mgf(theta) - theta * part.spread(theta)[0]) for part in self.parts)
+
+        low, high = _LOG_TILTS
+        target = max(log_delta, 0.95 * rate(math.exp(high)))
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if rate(math.exp(middle)) > target else (low, middle)
+        return math.exp(low)
 
     def _curve(self, theta: float, side: Side) -> "_Curve":
         """Returns the tilted law of the sum on a grid around its mean."""
@@ -177,16 +212,20 @@ class Composition:
         mean = math.fsum(times * m for times, m, _, _ in spreads)
         variance = math.fsum(times * v for times, _, v, _ in spreads)
         reach = 1.1 * _reach(variance, max(step for *_, step in spreads))  # a tenth for what the grid adds
+        lowest, highest = (math.fsum(part.times * part.ends()[i] for part in self.parts) for i in (0, 1))
         copies = sum(part.times for part in self.parts)
         points = max(self.points, 1 << math.ceil(math.log2(8 * copies)))
-        step = 2 * reach / points
+        low, width = mean - reach, 2 * reach
+        if 1.3 * (highest - lowest) < width:  # the whole range fits, with room for what the grid moves
+            low, width = lowest - 0.15 * (highest - lowest), 1.3 * (highest - lowest)
+        step = max(width, 1e-9) / points
         spectrum = np.ones(points // 2 + 1, dtype=np.complex128)
         log_mgf = 0.0
         for part in self.parts:
             cells, excess = _on_grid(part, theta, step, side, points)
             spectrum *= np.fft.rfft(cells) ** part.times
             log_mgf += part.times * (part.log_mgf(theta) + excess)
-        first = math.floor((mean - reach) / step)
+        first = math.floor(low / step)
         mass = np.roll(np.fft.irfft(spectrum, points), -(first % points))
         transform_error = 8 * (copies + 1) * _UNIT * math.log2(points)
         lost = 4 * (copies + 1) * math.exp(-_REACH)
@@ -271,7 +310,8 @@ def _masses(x: Wide, n: int, p: Extended, q: Extended) -> Floats:
     trials, chance, rest = (np.full(x.shape, value, dtype=Extended) for value in (n, p, q))
     with np.errstate(all="ignore"):
         log_mass = log_density(inner, trials, chance, rest, inner - n * p) - np.log((n - inner) / q)
-        masses: Floats = np.exp(np.where(x == n, n * np.log(p), log_mass)).astype(np.float64)
+        log_mass = np.where(x == 0, n * np.log(q), np.where(x == n, n * np.log(p), log_mass))
+        masses: Floats = np.exp(log_mass).astype(np.float64)
     return masses
 
 

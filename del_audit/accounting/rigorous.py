@@ -28,6 +28,7 @@ RELATIVE_WIDTH = 1e-12
 
 _PRECISIONS = (128, 256, 512, 1024, 2048, 4096)
 _TINY = 1e-300
+_NEAR_ONE = Fraction(999, 1000)
 
 
 @dataclass(frozen=True)
@@ -217,8 +218,15 @@ def _lower(trials: int, x: int, p: Fraction) -> "arb":
 
 @lru_cache(maxsize=256)
 def _tail(trials: int, x: int, p: Fraction, precision: int) -> "arb":
-    """Returns P[X > x] of Bin(trials, p), 0 <= x < trials: the regularised incomplete beta function."""
+    """Returns P[X > x] of Bin(trials, p), 0 <= x < trials: the regularised incomplete beta function.
+
+    Near p = 1 its ball may be far too wide, after a second; one less the other tail is narrow there unless tiny.
+    """
     with _flint().ctx.workprec(precision):
+        if p > _NEAR_ONE:
+            rest = 1 - _ball(1 - p).beta_lower(_ball(trials - x), _ball(x + 1), regularized=True)
+            if rest.rel_accuracy_bits() >= precision // 2:
+                return rest
         return _ball(p).beta_lower(_ball(x + 1), _ball(trials - x), regularized=True)
 
 
