@@ -60,7 +60,7 @@ def render(certificate: dict[str, Any]) -> str:
 
 
 def kind_of(figure: Mapping[str, Any]) -> str:
-    """Returns proved, computed, estimate or asymptotic; a guarantee's figures without a kind of their own are proved."""
+    """Returns the label of a figure; figures of a guarantee without a kind of their own are proved."""
     return KINDS.get(str(figure.get("kind", "proved")), "estimate")
 
 
