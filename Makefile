@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.del-audit-setup
 OUT    ?= out/smollm2-reviews
 
 .DEFAULT_GOAL := help
-.PHONY: help setup certify test test-all bench lint weights clean
+.PHONY: help setup certify test test-all bench lint mutants weights clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ setup: $(STAMP) ## Builds .venv once; again when pyproject.toml or constraints.t
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setup: installing the tested versions into $(VENV) (the first time about one minute and 0.4 GB)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,proved]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,proved,dp,notebooks]'
 	@touch $@
 
 certify: setup ## Certifies examples/smollm2-reviews.yaml; fails unless the verdict is certified.
@@ -41,10 +41,13 @@ lint: setup ## Checks style, format and types.
 	@echo "lint: ruff format"; $(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; exit 1; }
 	@echo "lint: mypy"; $(BIN)/mypy --no-error-summary
 
+mutants: setup ## Tests the tests of the accounting: mutates it, and lists the mutants that survive (about 40 minutes).
+	@$(BIN)/mutmut run --max-children 2 && $(BIN)/mutmut results
+
 weights: setup ## Trains the shipped soft prompt again, about 5 minutes; the old one stays until the new one is done.
 	@rm -rf out/weights
 	@$(BIN)/del-audit train prompt examples/smollm2-reviews.yaml --out out/weights
 	@rm -rf mechanisms/weights/smollm2-reviews && mv out/weights mechanisms/weights/smollm2-reviews
 
 clean: ## Removes .venv and everything made from it; the cache of assets stays.
-	@rm -rf $(VENV) out build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	@rm -rf $(VENV) out build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache mutants

@@ -9,9 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mechanisms.errors import UserError
+
+if TYPE_CHECKING:
+    from del_audit.accounting.calibration import Target
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -48,8 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"del-audit {_version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_account(commands)
+    _add_calibrate(commands)
     _add_certify(commands)
     _add_train(commands)
+    _add_curve(commands)
     return parser
 
 
@@ -71,6 +76,49 @@ def _add_account(commands: "argparse._SubParsersAction[_Parser]") -> None:
     account.add_argument("--delta", type=_real("delta"), default=1e-5, help="in (0, 1) (default: 1e-5)")
     account.add_argument("--json", action="store_true", help="print JSON with stable keys")
     account.set_defaults(run=_account)
+
+
+def _add_calibrate(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="the smallest scale that is proved to meet a target",
+        description="Finds the smallest scale whose proved guarantee meets exactly one target: --epsilon (at --delta), "
+        "--delta (at --at-epsilon), --total-variation, or --attack-success (at --kappa).",
+        allow_abbrev=False,
+    )
+    calibrate.add_argument("--bits", type=_whole("bits"), help="bits a coordinate, 1 to 8 (or give --bytes-a-token)")
+    calibrate.add_argument(
+        "--bytes-a-token", type=_whole("bytes-a-token"), help="choose the fewest bits worth sending within these bytes"
+    )
+    calibrate.add_argument(
+        "--loss", type=_real("loss"), help="noise variance that --bytes-a-token may give up, relative (default: 0.05)"
+    )
+    calibrate.add_argument("--dim", type=_whole("dim"), required=True, help="coordinates a token")
+    calibrate.add_argument("--clip", type=_real("clip"), required=True, help="largest magnitude of a coordinate")
+    calibrate.add_argument("--epsilon", type=_real("epsilon"), help="target: epsilon (nats) at --delta at most this")
+    calibrate.add_argument(
+        "--at-epsilon", type=_real("at-epsilon"), help="target: at this epsilon (nats), delta at most --delta"
+    )
+    calibrate.add_argument(
+        "--total-variation",
+        type=_real("total-variation"),
+        help="target: no distinguisher has an advantage above this, in (0, 1)",
+    )
+    calibrate.add_argument(
+        "--attack-success",
+        type=_real("attack-success"),
+        help="target: no guess at the secret, without its context, is right more often than this, in (kappa, 1)",
+    )
+    calibrate.add_argument(
+        "--delta", type=_real("delta"), help="with --epsilon, in (0, 1) (default: 1e-5); with --at-epsilon, in [0, 1)"
+    )
+    calibrate.add_argument(
+        "--kappa", type=_real("kappa"), help="with --attack-success: success of the best guess without the release"
+    )
+    calibrate.add_argument("--unit", default="token", help="token, phrase, prompt or session (default: token)")
+    calibrate.add_argument("--tokens", type=_whole("tokens"), default=1, help="tokens in the unit (default: 1)")
+    calibrate.add_argument("--json", action="store_true", help="print JSON with stable keys")
+    calibrate.set_defaults(run=_calibrate)
 
 
 def _add_certify(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -101,6 +149,32 @@ def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
     prompt.set_defaults(run=_train_prompt)
 
 
+def _add_curve(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    curve = commands.add_parser(
+        "curve",
+        help="draw trade-off and privacy curves of several quantizers",
+        description="Draws the exact trade-off function and privacy curve of each SPEC, beside the Gaussian limit and "
+        "the paper's Theorem 4.2. A .html file also shows the values under the pointer; it needs no network.",
+        allow_abbrev=False,
+    )
+    curve.add_argument(
+        "--spec",
+        action="append",
+        required=True,
+        help="KEY=VALUE,... with bits, dim, clip and one of mu and scale; unit (default: token), tokens (1) and name "
+        'besides; give it once a curve: --spec "bits=4,dim=18,clip=1,mu=2,unit=prompt,tokens=64,name=a prompt"',
+    )
+    curve.add_argument("--delta", type=_real("delta"), default=1e-5, help="where epsilon is marked (default: 1e-5)")
+    curve.add_argument("--out", type=Path, required=True, help="file to write: .html, .svg or .png")
+    curve.set_defaults(run=_curve)
+
+
+def _curve(arguments: argparse.Namespace) -> int:
+    from del_audit.curve import draw_curves
+
+    return draw_curves(arguments.spec, arguments.delta, arguments.out)
+
+
 def _train_prompt(arguments: argparse.Namespace) -> int:
     from del_audit.train import train_prompt
 
@@ -127,6 +201,57 @@ def _account(arguments: argparse.Namespace) -> int:
 
         print(render(result))
     return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from del_audit.accounting.calibration import calibrate, render, smallest_bits
+
+    target, bits, loss = _target(arguments), arguments.bits, arguments.loss
+    if (bits is None) == (arguments.bytes_a_token is None):
+        got = "neither" if bits is None else "both"
+        raise UserError(f"Expected exactly one of --bits (1 to 8) and --bytes-a-token, got {got}.")
+    if bits is not None and loss is not None:
+        raise UserError(f"Expected --loss with --bytes-a-token only, got --bits and loss={loss}.")
+    found = (
+        smallest_bits(arguments.dim, arguments.clip, target, arguments.bytes_a_token, 0.05 if loss is None else loss)
+        if bits is None
+        else calibrate(bits, arguments.dim, arguments.clip, target)
+    )
+    print(json.dumps(found.to_dict(), indent=2, allow_nan=False) if arguments.json else render(found))
+    return 0
+
+
+def _target(arguments: argparse.Namespace) -> "Target":
+    from del_audit.accounting.calibration import Target
+
+    kinds = ("epsilon", "at_epsilon", "total_variation", "attack_success")
+    asked = [kind for kind in kinds if getattr(arguments, kind) is not None]
+    if len(asked) != 1:
+        got = " and ".join(map(_option, asked)) or "none"
+        raise UserError(f"Expected exactly one of {', '.join(map(_option, kinds))}, got {got}.")
+    kind, delta, kappa = asked[0], arguments.delta, arguments.kappa
+    if (kappa is None) == (kind == "attack_success"):
+        got = "no --kappa" if kappa is None else f"kappa={kappa}"
+        raise UserError(f"Expected --kappa (in (0, 1)) with --attack-success and only there, got {got}.")
+    if delta is None and kind == "at_epsilon":
+        raise UserError("Expected --delta (in [0, 1)) with --at-epsilon, got none.")
+    if delta is not None and kind in ("total_variation", "attack_success"):
+        raise UserError(f"Expected --delta with --epsilon or --at-epsilon only, got {_option(kind)} and delta={delta}.")
+
+    value, unit = getattr(arguments, kind), (arguments.unit, arguments.tokens)
+    match kind:
+        case "epsilon":
+            return Target.epsilon(value, 1e-5 if delta is None else delta, *unit)
+        case "at_epsilon":
+            return Target.delta(delta, value, *unit)
+        case "total_variation":
+            return Target.total_variation(value, *unit)
+        case _:
+            return Target.attack_success(value, kappa, *unit)
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _certify(arguments: argparse.Namespace) -> int:

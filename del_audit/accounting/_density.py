@@ -82,9 +82,10 @@ def log_density(x: Wide, n: Wide, p: Wide, q: Wide, excess: Wide) -> Wide:
     """Returns the log of n C(n-1, x) p^x q^(n-1-x), the derivative of P[X > x] in p."""
     rest = n - x
     inner = np.maximum(x, 1)  # x = 0 has no Stirling form: the mass is q^n
-    correction = _stirling_error(n) - _stirling_error(inner) - _stirling_error(rest)
-    deviance = _deviance(inner, n * p, excess) + _deviance(rest, n * q, -excess)
-    mass = 0.5 * np.log(n / (2 * np.pi * inner * rest)) + correction - deviance
+    whole, part, remainder = _stirling_error(np.array([n, inner, rest]))
+    deviance, deviance_rest = _deviance(np.array([inner, rest]), np.array([n * p, n * q]), np.array([excess, -excess]))
+    correction = whole - part - remainder
+    mass = 0.5 * np.log(n / (2 * np.pi * inner * rest)) + correction - (deviance + deviance_rest)
     log_mass: Wide = np.where(x == 0, n * np.log1p(-np.minimum(p, 0.75)), mass)
     result: Wide = log_mass + np.log(rest / q)
     return result
@@ -102,7 +103,8 @@ def relative_integral(x: Wide, n: Wide, p: Wide, q: Wide, excess: Wide, span: Wi
     width = np.minimum(span.astype(np.float64), _reach(fx / fp**2, rest / fq**2, np.maximum(slope, 0), fq))
     step = width[..., None] * _NODES
     decay = slope[..., None] * step
-    drop = fx[..., None] * _log1p_minus(-step / fp[..., None]) + rest[..., None] * _log1p_minus(step / fq[..., None])
+    down, up = _log1p_minus(np.array([-step / fp[..., None], step / fq[..., None]]))
+    drop = fx[..., None] * down + rest[..., None] * up
     total: Floats = width * (np.exp(drop - decay) @ _WEIGHTS)
     return total
 

@@ -60,12 +60,13 @@ class Pair(NamedTuple):
     def step(self, epsilon: Wide) -> Floats:
         """Returns the largest count whose log-likelihood ratio is at most epsilon, held within [-1, n]."""
         slope = np.where(self.slope > 0, self.slope, 1)
-        return np.clip(np.floor((epsilon - self.shift) / slope), -1, self.n).astype(np.float64)
+        count: Floats = np.minimum(np.maximum(np.floor((epsilon - self.shift) / slope), -1), self.n).astype(np.float64)
+        return count
 
     def gain_at(self, x: Floats) -> Gain:
         """Returns what the test [X > x] gains."""
         p, p_low, r, r_low, _ = np.broadcast_arrays(self.p, self.p_low, self.r, self.r_low, x)
-        both, _ = tails(x, self.n, np.stack([p, r]), np.stack([p_low, r_low]))
+        both, _ = tails(x, self.n, np.array([p, r]), np.array([p_low, r_low]))
         (log_p, log_q), (error_p, error_q) = both, log_tail_error(both.astype(np.float64), rounded=False)
         close = log_p - log_q < _CLOSE
         gain = log_p

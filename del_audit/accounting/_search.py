@@ -29,7 +29,7 @@ def largest_epsilon(pair: Pair, log_delta: Wide) -> tuple[Wide, Wide]:
     open_cases = np.flatnonzero(pair.span > 0)
     stride = 1.0
     while open_cases.size:
-        some = pair.select(partial(np.take, indices=open_cases))
+        some = pair if open_cases.size == x.size else pair.select(partial(np.take, indices=open_cases))
         count, left, right = x[open_cases], low[open_cases], high[open_cases]
         value, slack, usable = some.epsilon_at(count, log_delta[open_cases])
         better = usable & (value > best[open_cases])
@@ -52,18 +52,21 @@ def guess_step(log_delta: Floats, n: Floats, p: Floats, p_null: Floats, slope: F
     matters. Only the time that the exact solution takes depends on it. `slope`: the log-likelihood ratio of one count.
     """
     y = _quantile(log_delta, n, p)
+    both = np.array([p, p_null])
+    mean, rest = n * both, n * (1 - both)
+    odds, flat = (1 - both) / both, 1 / np.sqrt(mean * (1 - both))
+    floor = np.array([-30.0, -29.9]).reshape((2,) + (1,) * p.ndim)
     for _ in range(12):
-        y = np.clip(y, first + 0.5, n - 0.5)
-        deviance, w, rate = _signed_root(y, n, p)
-        _, w_null, rate_null = _signed_root(y, n, p_null)
-        tail, tail_null = erfcx(np.maximum(w, -30.0) * _ROOT_HALF), erfcx(np.maximum(w_null, -29.9) * _ROOT_HALF)
+        y = np.minimum(np.maximum(y, first + 0.5), n - 0.5)
+        deviance, w, rate = _signed_root(y, n, mean, rest, odds, flat)
+        tail, tail_null = erfcx(np.maximum(w, floor) * _ROOT_HALF)
         gap = np.maximum(tail - tail_null, 1e-15 * tail)
-        fall = (rate - rate_null) * _ROOT_TWO_OVER_PI + slope * tail_null
-        step = (np.log(0.5 * gap) - deviance - log_delta) * gap / fall
-        y = y + np.clip(step, -n, n)
+        fall = (rate[0] - rate[1]) * _ROOT_TWO_OVER_PI + slope * tail_null
+        step = (np.log(0.5 * gap) - deviance[0] - log_delta) * gap / fall
+        y = y + np.minimum(np.maximum(step, -n), n)
         if (np.abs(step) < 0.3).all():
             break
-    guess: Floats = np.clip(np.floor(y), first, n - 1)
+    guess: Floats = np.minimum(np.maximum(np.floor(y), first), n - 1)
     return guess
 
 
@@ -85,15 +88,17 @@ def first_at_most(log_alpha: Floats, log_tail: Callable[[Floats], Floats], n: Fl
 def _quantile(log_tail: Floats, n: Floats, p: Floats) -> Floats:
     """Returns about the count whose upper tail has the given logarithm, by the variance-stabilising arcsine."""
     z = -ndtri_exp(np.minimum(log_tail, -1e-300))
-    angle = np.clip(np.arcsin(np.sqrt(p)) + 0.5 * z / np.sqrt(n), 0, np.pi / 2)
+    angle = np.minimum(np.maximum(np.arcsin(np.sqrt(p)) + 0.5 * z / np.sqrt(n), 0), np.pi / 2)
     count: Floats = n * np.sin(angle) ** 2
     return count
 
 
-def _signed_root(y: Floats, n: Floats, p: Floats) -> tuple[Floats, Floats, Floats]:
-    """Returns the deviance of the real count y, its root w with the sign of y - n p, and dw/dy."""
-    deviance = np.maximum(rel_entr(y, n * p) + rel_entr(n - y, n * (1 - p)), 0)
-    w = np.copysign(np.sqrt(2 * deviance), y - n * p)
+def _signed_root(
+    y: Floats, n: Floats, mean: Floats, rest: Floats, odds: Floats, flat: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Returns the deviance of the real count y from each mean, its root w with the sign of y - mean, and dw/dy."""
+    deviance = np.maximum(rel_entr(y, mean) + rel_entr(n - y, rest), 0)
+    w = np.copysign(np.sqrt(2 * deviance), y - mean)
     near = np.abs(w) < 1e-2
-    rate = np.log(y / (n - y) * ((1 - p) / p)) / np.where(near, 1, w)
-    return deviance, w, np.where(near, 1 / np.sqrt(n * p * (1 - p)), rate)
+    rate = np.log(y / (n - y) * odds) / np.where(near, 1, w)
+    return deviance, w, np.where(near, flat, rate)

@@ -256,7 +256,8 @@ class _Curve:
         scale = float(log_weight.max())
         weight = np.exp(log_weight - scale)
         value = float(weight @ mass)
-        error = self.transform_error * float(np.linalg.norm(weight)) + _RELATIVE_ERROR * value
+        relative = _RELATIVE_ERROR + 4 * _UNIT * (abs(self.log_mgf) + self.theta * abs(epsilon))  # both round in `shift`
+        error = self.transform_error * float(np.linalg.norm(weight)) + relative * value
         error += math.exp(min(log_lost - scale, 700.0))
         ends = (value - error, value, value + error)
         low, middle, high = (math.log(end) + scale + shift if end > 0 else -math.inf for end in ends)
@@ -293,7 +294,8 @@ def _on_grid(part: Part, theta: float, step: float, side: Side, points: int) -> 
     goes to the neighbour below, which lowers delta at every epsilon.
     """
     loss, rounding, mass = part.tilted(theta)
-    loss = loss + (rounding if side == "upper" else -rounding)
+    shift = rounding if side == "upper" else -rounding
+    loss, mass = loss + shift, mass * np.exp(theta * shift)  # P keeps its mass where the loss moves
     index = np.floor(loss / step)
     rest = np.clip(loss - index * step, 0, step)
     share = np.expm1(-rest) / math.expm1(-step) if side == "upper" else np.zeros_like(rest)

@@ -80,7 +80,7 @@ def _prepare(
     """Returns x held within [0, n), n, p, q, x - n p, and -1, 0 or +1 for an x that was below, inside or above."""
     arrays = (np.asarray(value, dtype=np.float64) for value in (x, trials, p, p_low))
     count, n, high, low = np.broadcast_arrays(*arrays)
-    held = np.clip(count, 0, n - 1)
+    held = np.minimum(np.maximum(count, 0), n - 1)
     product = n * high
     n_head, p_head = _head(n), _head(high)
     n_rest, p_rest = n - n_head, high - p_head

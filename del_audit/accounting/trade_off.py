@@ -113,8 +113,8 @@ class TradeOff:
         if not ((delta > 0) & (delta < 1)).all():
             raise UserError(f"Expected delta in (0, 1), got delta={delta}.")
         shape = np.broadcast_shapes(delta.shape, *(field.shape for field in self._pair))
-        pair = self._pair.select(lambda field: np.broadcast_to(field, shape).ravel())
-        log_delta = np.broadcast_to(np.log(delta.astype(Extended)), shape).ravel()
+        pair = self._pair.select(lambda field: _flat(field, shape))
+        log_delta = _flat(np.log(delta.astype(Extended)), shape)
         with np.errstate(all="ignore"):
             best, error = largest_epsilon(pair, log_delta)
         best, error = best.reshape(shape), error.reshape(shape)
@@ -223,6 +223,11 @@ def _enclose(lower: NDArray[Any], estimate: NDArray[Any], upper: NDArray[Any]) -
     exact = (lower == upper) & ((upper == 0) | np.isinf(upper))
     down, up = np.nextafter(low, np.where(low > 0, 0.0, -np.inf)), np.nextafter(high, np.inf)
     return Enclosure(np.where(exact, low, down), middle, np.where(exact, high, up))
+
+
+def _flat(field: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Returns the field broadcast to the shape, without axes."""
+    return field.reshape(-1) if field.shape == shape else np.broadcast_to(field, shape).ravel()
 
 
 def _plain(value: NDArray[Any]) -> Any:
