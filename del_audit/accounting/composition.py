@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-
 from del_audit.accounting._density import Extended, Floats, Wide, log_density
 from del_audit.accounting.bound import Bound
 from mechanisms.errors import UserError
@@ -187,6 +185,8 @@ class Composition:
 
     def _tilt(self, height: Callable[[float], float]) -> float:
         """Returns theta > 0 at which the height is about smallest; accuracy, not validity, depends on it."""
+        from scipy.optimize import minimize_scalar  # a quarter of a second, which one quantizer's figures do not need
+
         found = minimize_scalar(lambda log: height(math.exp(log)), bounds=_LOG_TILTS, method="bounded")
         return math.exp(float(found.x))
 
@@ -256,7 +256,7 @@ class _Curve:
         scale = float(log_weight.max())
         weight = np.exp(log_weight - scale)
         value = float(weight @ mass)
-        relative = _RELATIVE_ERROR + 4 * _UNIT * (abs(self.log_mgf) + self.theta * abs(epsilon))  # both round in `shift`
+        relative = _RELATIVE_ERROR + 4 * _UNIT * (abs(self.log_mgf) + self.theta * abs(epsilon))  # of `shift`
         error = self.transform_error * float(np.linalg.norm(weight)) + relative * value
         error += math.exp(min(log_lost - scale, 700.0))
         ends = (value - error, value, value + error)
