@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+
 from del_audit.accounting._density import Extended, Floats, Wide, log_density
 from del_audit.accounting.bound import Bound
 from mechanisms.errors import UserError
