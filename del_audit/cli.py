@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mechanisms.errors import UserError
 
@@ -66,13 +66,19 @@ def _add_account(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "beside what the paper's Theorem 4.2 certifies. All epsilons are in nats.",
         allow_abbrev=False,
     )
-    account.add_argument("--bits", type=_whole("bits"), required=True, help="bits a coordinate, 1 to 8")
-    account.add_argument("--dim", type=_whole("dim"), required=True, help="coordinates a token")
-    account.add_argument("--clip", type=_real("clip"), required=True, help="largest magnitude of a coordinate")
+    account.add_argument("--bits", type=_whole("bits"), help="bits a coordinate, 1 to 8")
+    account.add_argument("--dim", type=_whole("dim"), help="coordinates a token")
+    account.add_argument("--clip", type=_real("clip"), help="largest magnitude of a coordinate")
     account.add_argument("--scale", type=_real("scale"), help="the quantizer's range, above clip (or give --mu)")
     account.add_argument("--mu", type=_real("mu"), help="the paper's mu, from which the scale follows")
-    account.add_argument("--unit", default="token", help="token, phrase, prompt or session (default: token)")
-    account.add_argument("--tokens", type=_whole("tokens"), default=1, help="tokens in the unit (default: 1)")
+    account.add_argument("--unit", help="token, phrase, prompt or session (default: token)")
+    account.add_argument("--tokens", type=_whole("tokens"), help="tokens in the unit (default: 1)")
+    account.add_argument("--sends", type=_whole("sends"), help="with --unit session: times each token is sent")
+    account.add_argument("--session", type=Path, metavar="FILE", help="YAML file of a session, instead of all above")
+    account.add_argument("--dp-sgd", action="store_true", help="a training run's guarantee instead, by the next three")
+    account.add_argument("--noise-multiplier", type=_real("noise-multiplier"), help="noise over the clipping norm")
+    account.add_argument("--sample-rate", type=_real("sample-rate"), help="chance of an example to be in a batch")
+    account.add_argument("--steps", type=_whole("steps"), help="training steps")
     account.add_argument("--delta", type=_real("delta"), default=1e-5, help="in (0, 1) (default: 1e-5)")
     account.add_argument("--json", action="store_true", help="print JSON with stable keys")
     account.set_defaults(run=_account)
@@ -181,7 +187,42 @@ def _train_prompt(arguments: argparse.Namespace) -> int:
     return train_prompt(arguments.config, arguments.out, arguments.steps)
 
 
+_QUANTIZER = ("bits", "dim", "clip", "scale", "mu", "unit", "tokens", "sends")
+_TRAINING = ("noise_multiplier", "sample_rate", "steps")
+
+
 def _account(arguments: argparse.Namespace) -> int:
+    if arguments.session is not None:
+        _check_options(arguments, "with --session", (*_QUANTIZER, "dp_sgd", *_TRAINING), ())
+        from del_audit.session_file import account_session
+
+        return account_session(arguments.session, arguments.delta, arguments.json)
+    if arguments.dp_sgd:
+        _check_options(arguments, "with --dp-sgd", _QUANTIZER, _TRAINING)
+        return _account_training(arguments)
+    _check_options(arguments, "without --dp-sgd", _TRAINING, ("bits", "dim", "clip"))
+    return _account_quantizer(arguments)
+
+
+def _check_options(arguments: argparse.Namespace, where: str, barred: Sequence[str], needed: Sequence[str]) -> None:
+    """Raises UserError for options that do not go together, and for those that are missing."""
+    values = vars(arguments)
+    if extra := [name for name in barred if values[name] is not None and values[name] is not False]:
+        raise UserError(f"Expected no {' or '.join(map(_option, extra))} {where}. See del-audit account --help.")
+    if missing := [name for name in needed if values[name] is None]:
+        names = ", ".join(map(_option, missing))
+        raise UserError(f"the following arguments are required: {names}. See del-audit account --help.")
+
+
+def _account_training(arguments: argparse.Namespace) -> int:
+    from del_audit.accounting.dp_sgd import render, training_guarantee
+
+    found = training_guarantee(arguments.noise_multiplier, arguments.sample_rate, arguments.steps, arguments.delta)
+    print(json.dumps(found.to_dict(), indent=2, allow_nan=False) if arguments.json else render(found))
+    return 0
+
+
+def _account_quantizer(arguments: argparse.Namespace) -> int:
     from del_audit.accounting import guarantee
     from mechanisms.spec import QuantizerSpec
 
@@ -193,7 +234,14 @@ def _account(arguments: argparse.Namespace) -> int:
         spec = QuantizerSpec(**quantizer, scale=arguments.scale)
     else:
         spec = QuantizerSpec.from_mu(**quantizer, mu=arguments.mu)
-    result = guarantee(spec, arguments.unit, arguments.tokens, arguments.delta)
+    unit: Any = "token" if arguments.unit is None else arguments.unit
+    tokens = 1 if arguments.tokens is None else arguments.tokens
+    if arguments.sends is not None:
+        if unit != "session" or arguments.sends < 1:
+            got = f"sends={arguments.sends} and unit={unit}"
+            raise UserError(f"Expected --sends >= 1, and with --unit session only, got {got}.")
+        tokens *= arguments.sends
+    result = guarantee(spec, unit, tokens, arguments.delta)
     if arguments.json:
         print(json.dumps(result.to_dict(), indent=2, allow_nan=False))
     else:

@@ -3,12 +3,13 @@
 import math
 from fractions import Fraction
 
+import mpmath
 import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from del_audit.accounting import UNITS, Accountant, Bound, guarantee
+from del_audit.accounting import UNITS, Accountant, Bound, GaussianLimit, guarantee
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
@@ -149,3 +150,76 @@ def test_a_bound_out_of_order_is_refused():
     for ends in ((2.0, 1.0, 3.0), (1.0, 3.0, 2.0), (1.0, math.nan, 2.0)):
         with pytest.raises(ValueError, match="lower <= estimate <= upper"):
             Bound(*ends)
+
+
+def test_defaults_are_one_token_at_1e_5_and_not_proved():
+    accountant = Accountant(SPEC)
+    assert accountant.epsilon() == accountant.epsilon(1e-5, "token", 1)
+    assert accountant.delta(1.0) == accountant.delta(1.0, "token", 1)
+    assert accountant.total_variation() == accountant.total_variation("token", 1)
+    assert accountant.pure_epsilon() == accountant.pure_epsilon("token", 1)
+    assert accountant.centre_figures().power(0.1) == accountant.centre_figures("token", 1).power(0.1)
+    assert accountant.figures().total_variation.kind == "float with error bound"
+    assert (guarantee(SPEC).unit, guarantee(SPEC).tokens, guarantee(SPEC).delta) == ("token", 1, 1e-5)
+    assert guarantee(SPEC).kind == "float with error bound"
+
+
+@pytest.mark.parametrize("proved", [False, True])
+def test_every_figure_is_of_the_unit_that_was_asked_for(proved):
+    result, p = guarantee(SPEC, "phrase", 3, 1e-6, proved), Fraction(SPEC.threshold_high, 2**32)
+    kind = "proved" if proved else "float with error bound"
+    assert [b.kind for b in (result.epsilon, result.pure_epsilon, result.total_variation)] == [kind] * 3
+    assert result.kind == kind
+    truths = {
+        result.total_variation: oracle.delta(0, 810, p, 1 - p),
+        result.pure_epsilon: 810 * mpmath.log(oracle.real(p) / oracle.real(1 - p)),
+    }
+    for bound, truth in truths.items():
+        assert oracle.real(bound.lower) <= truth <= oracle.real(bound.upper)
+        assert bound.upper - bound.lower <= 1e-12 * bound.estimate
+    assert oracle.delta(result.epsilon.upper, 810, p, 1 - p) <= oracle.real(1e-6)
+    assert oracle.delta(result.epsilon.lower, 810, p, 1 - p) >= oracle.real(1e-6)
+    assert result.gaussian_limit == GaussianLimit.of(SPEC, 3)
+
+
+@pytest.mark.parametrize("proved", [False, True])
+def test_the_figures_of_the_centre_are_those_of_half_against_the_vertex(proved):
+    p, half = Fraction(SPEC.threshold_high, 2**32), Fraction(1, 2)
+    bound = Accountant(SPEC, proved=proved).centre_figures("prompt", 2).delta(0.5)
+    truth = oracle.delta(0.5, 540, p, half)
+    assert oracle.real(bound.lower) <= truth <= oracle.real(bound.upper)
+    assert bound.upper - bound.lower <= 1e-11 * bound.estimate
+
+
+def test_the_json_contract_key_by_key():
+    result = guarantee(SPEC, "session", 2, 0.3)
+    limit = result.gaussian_limit
+    assert result.to_dict() == {
+        "spec": {"bits": 4, "dim": 18, "clip": 0.05, "scale": 0.8},
+        "unit": "session",
+        "tokens": 2,
+        "trials": 540,
+        "delta": 0.3,
+        "epsilon": result.epsilon.to_dict(),
+        "pure_epsilon": result.pure_epsilon.estimate,
+        "total_variation": result.total_variation.estimate,
+        "gaussian_limit": {
+            "mu": limit.mu,
+            "gamma": limit.gamma,
+            "epsilon_certified": limit.epsilon_certified(0.3),
+            "epsilon_ignoring_gamma": limit.epsilon_ignoring_gamma(0.3),
+        },
+    }
+    assert list(result.to_dict())[:5] == ["spec", "unit", "tokens", "trials", "delta"]
+
+
+def test_the_most_trials_are_allowed_and_one_more_is_not():
+    accountant = Accountant(QuantizerSpec(bits=1, dim=10, clip=1.0, scale=2.0))
+    assert accountant.trials("session", 10**9) == 10**10
+    with pytest.raises(UserError, match="Expected at most 10000000000 trials"):
+        accountant.trials("session", 10**9 + 1)
+
+
+def test_an_epsilon_that_is_no_number_is_refused_by_name():
+    with pytest.raises(UserError, match=r"^Expected epsilon to be a number, got epsilon='x'\.$"):
+        Accountant(SPEC).delta("x")

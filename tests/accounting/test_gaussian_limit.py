@@ -130,3 +130,35 @@ def test_bad_delta(delta):
 def test_bad_epsilon(epsilon):
     with pytest.raises(UserError, match="Expected epsilon to be a finite number >= 0"):
         GaussianLimit(1.0, 0.1).delta_certified(epsilon)
+
+
+@pytest.mark.parametrize(("gamma", "delta"), [(0.1, 0.2), (0.3, 0.6), (0.7, 1.0), (1.5, 1.0)])
+def test_theorem_13_without_a_signal_two_slacks_are_left(gamma, delta):
+    assert GaussianLimit(0.0, gamma).delta_certified(1.0) == pytest.approx(delta, rel=1e-13)
+
+
+@pytest.mark.parametrize(("mu", "gamma"), [(0.1, 0.02), (0.5, 0.001), (0.5, 0.03), (1.0, 0.01), (2.0, 0.03), (2.5, 0.01)])
+def test_theorem_13_the_smallest_certified_delta_is_itself_certified(mu, gamma):
+    limit = GaussianLimit(mu, gamma)
+    delta = limit.smallest_certified_delta
+    epsilon = limit.epsilon_certified(delta)
+    assert epsilon is not None
+    assert limit.delta_certified(epsilon) <= delta
+    assert limit.epsilon_certified(delta * (1 - 1e-12)) is None
+    assert limit.epsilon_certified(limit.delta_certified(0.0)) == 0.0
+
+
+def test_a_signal_below_the_resolution_of_floats_needs_no_epsilon():
+    assert GaussianLimit(1e-20, 0.1).epsilon_ignoring_gamma(1e-5) == 0.0
+    assert 0.0 <= GaussianLimit(1e-15, 0.1).epsilon_ignoring_gamma(1e-17) < 5e-15
+
+
+@pytest.mark.parametrize("mu", [1e-6, 0.3, 1.0, 2.0, 40.0, 3000.0])
+@pytest.mark.parametrize("delta", [1e-300, 1e-30, 1e-5, 0.3, 0.9999])
+def test_plain_mu_gdp_at_any_size(mu, delta):
+    epsilon = GaussianLimit(mu, 0.01).epsilon_ignoring_gamma(delta)
+    if epsilon == 0:
+        assert _gaussian_delta(0, mu) <= delta
+    else:
+        with mpmath.workdps(400):
+            assert float(_gaussian_delta(epsilon, mu) / mpmath.mpf(delta)) == pytest.approx(1, rel=1e-7)

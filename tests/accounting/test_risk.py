@@ -3,13 +3,15 @@
 import itertools
 import math
 from fractions import Fraction
+from typing import NamedTuple
 
+import mpmath
 import numpy as np
 import oracle
 import pytest
 
-from del_audit.accounting import Accountant, inversion_bound
-from del_audit.accounting.risk import attribute_advantage, membership_advantage, prior_peak
+from del_audit.accounting import Accountant, Bound, inversion_bound
+from del_audit.accounting.risk import attribute_advantage, membership_advantage, prior_peak, success_bound
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
@@ -160,3 +162,85 @@ def test_attribute_advantage_grows_with_the_tokens_it_changes_and_is_proved_on_r
 def test_an_attribute_of_one_value_is_refused():
     with pytest.raises(UserError, match="Expected prior to leave something to guess"):
         attribute_advantage(QuantizerSpec(4, 18, 0.05, 0.8), 1, (1.0, 0.0))
+
+
+class _Claim(NamedTuple):
+    """A curve whose power is whatever it is told."""
+
+    bound: Bound
+
+    def power(self, _):
+        return self.bound
+
+
+def test_success_is_held_between_the_prior_and_certainty_whatever_the_curve():
+    assert success_bound(_Claim(Bound(0.1, 1.5, 2.0, "estimated")), 0.25) == Bound(0.25, 1.0, 1.0, "estimated")
+
+
+def test_kappa_that_is_no_number_is_refused_by_name():
+    with pytest.raises(UserError, match="Expected kappa to be a number, got kappa='x'"):
+        inversion_bound(QuantizerSpec(4, 18, 0.05, 0.8), "x")
+
+
+def test_prior_peak_of_exact_fractions_and_of_a_sum_just_above_one():
+    assert prior_peak([Fraction(1, 2), Fraction(1, 4), Fraction(1, 4)], guesses=2) == 0.75
+    assert prior_peak([0.5000004, 0.5000004], guesses=2) == 1.0
+
+
+@pytest.mark.parametrize("kappa", [0.6, 0.8, 0.95, 1 - 2.0**-39])
+@pytest.mark.parametrize("proved", [False, True])
+def test_theorem_17_of_two_unequal_values_is_never_below_the_truth(kappa, proved):
+    """(success - kappa) / (1 - kappa) of the best attacker, from the two tails at 60 digits."""
+    spec, tokens = QuantizerSpec(4, 18, 0.05, 0.4), 3
+    p = Fraction(spec.threshold_high, 2**32)
+    with mpmath.workdps(60):
+        odds = mpmath.log(oracle.real(kappa) / (1 - oracle.real(kappa)))
+        truth = oracle.delta(odds, 810, p, 1 - p)
+    bound = attribute_advantage(spec, tokens, (1 - kappa, kappa), proved)
+    assert truth <= oracle.real(bound.upper)
+    assert bound.upper <= float(truth) * (1 + 1e-10)
+    assert bound.upper - bound.lower <= 1e-10 * bound.upper
+    assert bound.estimate == pytest.approx(float(truth), rel=1e-11)
+
+
+@pytest.mark.parametrize("proved", [False, True])
+def test_theorem_17_of_more_values_is_the_rest_of_the_way_of_theorem_6(proved):
+    spec, prior, tokens = QuantizerSpec.from_mu(4, 18, 1.0, 0.3), (0.2, 0.3, 0.5), 4
+    success, bound = inversion_bound(spec, 0.5, tokens, proved), attribute_advantage(spec, tokens, prior, proved)
+    assert bound.kind == ("proved" if proved else "float with error bound")
+    assert Fraction(bound.lower) <= 2 * Fraction(success.lower) - 1
+    assert Fraction(bound.upper) >= 2 * Fraction(success.upper) - 1
+    assert bound.estimate == pytest.approx(2 * success.estimate - 1, rel=1e-14)
+    assert bound.upper - bound.lower <= 2 * (success.upper - success.lower) + 4e-15 * bound.upper
+    certain = attribute_advantage(QuantizerSpec(8, 50, 1.0, 1.01), 1, prior, proved)
+    assert certain.upper == 1.0
+
+
+def test_attributes_are_not_proved_unless_asked():
+    for prior in ((0.5, 0.5), (0.2,) * 5):
+        assert attribute_advantage(QuantizerSpec(4, 18, 0.05, 0.8), 1, prior).kind == "float with error bound"
+
+
+@pytest.mark.parametrize("prior", [(0.5, 0.5), (0.8, 0.2), (0.2,) * 5])
+def test_every_token_that_an_attribute_changes_counts(prior):
+    spec = QuantizerSpec.from_mu(bits=4, dim=18, clip=1.0, mu=0.5)
+    lowest = [attribute_advantage(spec, tokens, prior) for tokens in (1, 2, 5)]
+    for fewer, more in itertools.pairwise(lowest):
+        assert fewer.upper < more.lower
+
+
+def test_the_guessing_bound_counts_every_token():
+    spec = QuantizerSpec.from_mu(bits=4, dim=18, clip=1.0, mu=0.5)
+    for tokens in (1, 3):
+        truth = Accountant(spec, proved=True).centre_figures("phrase", tokens).power(0.1)
+        bound = inversion_bound(spec, 0.1, tokens)
+        assert bound.lower <= truth.lower <= truth.upper <= bound.upper
+
+
+def test_refused_priors_say_what_they_are():
+    with pytest.raises(UserError) as raised:
+        attribute_advantage(QuantizerSpec(4, 18, 0.05, 0.8), 1, (1.0, 0.0))
+    assert str(raised.value) == "Expected prior to leave something to guess, got a largest probability of 1.0."
+    with pytest.raises(UserError) as raised:
+        prior_peak([0.5, 0.25])
+    assert str(raised.value) == "Expected prior to add up to 1, got a sum of 0.75."

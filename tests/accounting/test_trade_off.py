@@ -12,6 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from del_audit.accounting._pair import Pair
+from del_audit.accounting._search import first_at_most, guess_step
+from del_audit.accounting.log_tail import tails
 from del_audit.accounting.trade_off import TradeOff
 from mechanisms.errors import UserError
 
@@ -220,3 +223,59 @@ def test_bad_input(call, words):
     with pytest.raises(UserError) as raised:
         call()
     assert words in str(raised.value)
+
+
+def _random_pairs(seed, count):
+    draw = random.Random(seed)
+    for _ in range(count):
+        n = int(10 ** draw.uniform(0, 7))
+        offset = min(0.499, 10 ** draw.uniform(-2, 1.5) / (2 * math.sqrt(n)))
+        middle = draw.choice([0.0, draw.uniform(-0.45, 0.45)])
+        pair = min(0.4999, middle + offset), max(-0.4999, middle - offset)
+        yield TradeOff(n, *pair), 10 ** draw.uniform(-40, -0.3)
+
+
+def test_the_search_for_epsilon_starts_at_its_end():
+    off, looks = [], []
+    count = Pair.epsilon_at
+
+    def counted(pair, x, log_delta):
+        looks[-1] += 1
+        return count(pair, x, log_delta)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pair, "epsilon_at", counted)
+        for curve, delta in _random_pairs(7, 300):
+            looks.append(0)
+            epsilon = np.asarray(curve.epsilon(delta))
+            if epsilon > 0:
+                pair = curve._pair.select(np.atleast_1d)
+                log_delta, slope = np.array([math.log(delta)]), pair.slope.astype(np.float64)
+                with np.errstate(all="ignore"):
+                    guess = guess_step(log_delta, pair.n, pair.p, pair.r, slope, pair.step(np.zeros(1, np.longdouble)))
+                off.append(abs(float(guess[0]) - float(pair.step(epsilon)[0])))
+    assert max(off) <= 1
+    assert off.count(0) > 0.8 * len(off) > 200
+    assert max(looks) <= 2
+    assert looks.count(1) > 0.95 * len(looks)
+
+
+def test_the_first_count_at_most_a_level_is_found_in_a_few_looks():
+    draw = np.random.default_rng(3)
+    n = np.floor(10 ** draw.uniform(0, 7, 400))
+    p, log_alpha = draw.uniform(0.001, 0.999, 400), -(10 ** draw.uniform(-3, 2, 400))
+    looks = []
+    for trials, chance, level in zip(n, p, log_alpha, strict=True):
+        seen = []
+
+        def tail(count, trials=trials, chance=chance, seen=seen):
+            seen.append(float(count))
+            return tails(count, trials, chance)[0].astype(np.float64)
+
+        with np.errstate(all="ignore"):
+            x = first_at_most(np.asarray(level), tail, np.asarray(trials), np.asarray(chance))
+            assert tails(x, trials, chance)[0] <= level
+            assert x == -1 or tails(x - 1, trials, chance)[0] > level
+        looks.append(len(seen))
+    assert max(looks) <= 8
+    assert sum(looks) <= 4.5 * len(looks)

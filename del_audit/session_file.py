@@ -1,0 +1,190 @@
+"""What `del-audit account --session` reads and prints: a YAML file of parts and other mechanisms, and its guarantee."""
+
+import json
+import math
+import textwrap
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from del_audit.accounting.other_mechanisms import DpSgd, Gaussian, Guaranteed, Mechanism
+from del_audit.accounting.session import Part, Session
+from del_audit.certificate.config import LARGEST_FILE, _said, _Strict, _UniqueKeys
+from mechanisms.errors import UserError
+from mechanisms.spec import QuantizerSpec
+
+
+class PartEntry(_Strict):
+    """A quantizer and what goes through it: tokens, or the lengths of prompts, each sent `sends` times."""
+
+    bits: int
+    dim: int
+    clip: float
+    scale: float | None = None
+    mu: float | None = None
+    tokens: int | None = None
+    prompts: list[int] | None = None
+    sends: int = 1
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        for one, other in (("scale", "mu"), ("tokens", "prompts")):
+            if (getattr(self, one) is None) == (getattr(self, other) is None):
+                raise ValueError(f"expected exactly one of {one} and {other}")
+        if self.prompts is not None and not (self.prompts and min(self.prompts) >= 1):
+            raise ValueError(f"expected prompts of at least one token each, got prompts={self.prompts}")
+        return self
+
+    def part(self) -> Part:
+        """Returns the part; raises UserError for values out of range."""
+        tokens = self.tokens or sum(self.prompts or ())
+        if self.mu is not None:
+            return Part(QuantizerSpec.from_mu(self.bits, self.dim, self.clip, self.mu), tokens, self.sends)
+        return Part(QuantizerSpec(self.bits, self.dim, self.clip, self.scale or 0.0), tokens, self.sends)
+
+
+class GaussianEntry(_Strict):
+    """See other_mechanisms.Gaussian."""
+
+    noise_multiplier: float
+    releases: int = 1
+
+
+class DpSgdEntry(_Strict):
+    """See other_mechanisms.DpSgd."""
+
+    noise_multiplier: float
+    sample_rate: float
+    steps: int
+
+
+class GuaranteedEntry(_Strict):
+    """See other_mechanisms.Guaranteed."""
+
+    epsilon: float
+    delta: float = 0.0
+    times: int = 1
+
+
+class OtherEntry(_Strict):
+    """One mechanism under its name."""
+
+    gaussian: GaussianEntry | None = None
+    dp_sgd: DpSgdEntry | None = None
+    guaranteed: GuaranteedEntry | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.model_dump(exclude_none=True)) != 1:
+            raise ValueError("expected exactly one of gaussian, dp_sgd and guaranteed")
+        return self
+
+    def mechanism(self) -> Mechanism:
+        """Returns the mechanism; raises UserError for values out of range."""
+        if self.gaussian is not None:
+            return Gaussian(**self.gaussian.model_dump())
+        if self.dp_sgd is not None:
+            return DpSgd(**self.dp_sgd.model_dump())
+        assert self.guaranteed is not None
+        return Guaranteed(**self.guaranteed.model_dump())
+
+
+class SessionFile(_Strict):
+    """The whole file."""
+
+    parts: list[PartEntry]
+    others: tuple[OtherEntry, ...] = Field(default=(), strict=False)
+
+
+def load_session(path: Path) -> tuple[Session, SessionFile]:
+    """Returns the session in a YAML file, and the file's entries.
+
+    Raises UserError for a file that cannot be read, is no YAML, or has an unknown key or a value out of range.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UserError(f"Expected a session of at most {LARGEST_FILE} bytes, got {path.stat().st_size}.")
+        content = yaml.load(path.read_text(encoding="utf8"), Loader=_UniqueKeys)  # a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Expected a readable UTF-8 session file, got {str(path)!r}: {error}.") from None
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"Expected valid YAML in {str(path)!r}: {said[:300]}.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"Expected {str(path)!r} to hold keys and values, got {type(content).__name__}.")
+    try:
+        entries = SessionFile.model_validate(content)
+        parts = [entry.part() for entry in entries.parts]
+        return Session(tuple(parts), tuple(entry.mechanism() for entry in entries.others)), entries
+    except ValidationError as error:
+        raise UserError(f"{path}: " + "; ".join(map(_said, error.errors())) + ".") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def account_session(path: Path, delta: float, as_json: bool) -> int:
+    """Prints the guarantee of the session in a file, as text or JSON, and returns exit code 0."""
+    session, entries = load_session(path)
+    record = describe(session, entries, delta)
+    print(json.dumps(record, indent=2, allow_nan=False) if as_json else render(record))
+    return 0
+
+
+def describe(session: Session, entries: SessionFile, delta: float) -> dict[str, Any]:
+    """Returns the contract of `del-audit account --session FILE --json`, keys in its order."""
+    epsilon = session.epsilon(delta)
+    pure = session.pure_epsilon
+    return {
+        "unit": "session",
+        "parts": [
+            {
+                "spec": part.spec.to_dict(),
+                "tokens": part.tokens,
+                "prompts": entry.prompts,
+                "sends": part.sends,
+                "trials": part.trials,
+            }
+            for part, entry in zip(session.parts, entries.parts, strict=True)
+        ],
+        "others": [entry.model_dump(exclude_none=True) for entry in entries.others],
+        "tokens": session.tokens,
+        "trials": session.trials,
+        "adjacency": session.adjacency,
+        "delta": delta,
+        "kind": epsilon.kind,
+        "exact": session.exact,
+        "epsilon": epsilon.to_dict(),
+        "total_variation": session.total_variation.to_dict(),
+        "pure_epsilon": pure.to_dict() if math.isfinite(pure.upper) else None,
+    }
+
+
+def render(record: dict[str, Any]) -> str:
+    """Returns the same as lines of text for a terminal, each figure by its upper end."""
+    lines = []
+    for number, part in enumerate(record["parts"], 1):
+        spec = " ".join(f"{name}={value!r}" for name, value in part["spec"].items())
+        prompts = "" if part["prompts"] is None else f" in {len(part['prompts'])} prompts"
+        times = "once" if part["sends"] == 1 else f"{part['sends']} times"
+        lines.append(f"Part {number}     {spec}")
+        lines.append(f"           {part['tokens']:,} tokens{prompts}, sent {times}, {part['trials']:,} trials")
+    for number, other in enumerate(record["others"], 1):
+        ((name, values),) = other.items()
+        lines.append(f"Other {number}    {name} " + " ".join(f"{key}={value!r}" for key, value in values.items()))
+    epsilon, pure = record["epsilon"], record["pure_epsilon"]
+    what = "exact closed form" if record["exact"] else f"upper bound; not below {epsilon['lower']:.8g}"
+    return "\n".join(
+        [
+            *lines,
+            f"Unit       session, {record['tokens']:,} tokens with resent ones, {record['trials']:,} trials",
+            textwrap.fill(f"Between    {record['adjacency']}", 100, subsequent_indent=" " * 11),
+            f"Epsilon    <= {epsilon['upper']!r} nats at delta={record['delta']!r} ({what})",
+            f"Total variation <= {record['total_variation']['upper']!r}",
+            f"Pure epsilon    {'none' if pure is None else '<= ' + repr(pure['upper']) + ' nats'}",
+            f"Kind       {record['kind']}",
+        ]
+    )
