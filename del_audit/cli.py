@@ -79,6 +79,8 @@ def _add_account(commands: "argparse._SubParsersAction[_Parser]") -> None:
     account.add_argument("--noise-multiplier", type=_real("noise-multiplier"), help="noise over the clipping norm")
     account.add_argument("--sample-rate", type=_real("sample-rate"), help="chance of an example to be in a batch")
     account.add_argument("--steps", type=_whole("steps"), help="training steps")
+    account.add_argument("--codes", type=Path, metavar="FILE", help="a vocabulary's codes, .npy or .safetensors")
+    account.add_argument("--proved", action="store_true", help="enclose each figure of a quantizer by ball arithmetic")
     account.add_argument("--delta", type=_real("delta"), default=1e-5, help="in (0, 1) (default: 1e-5)")
     account.add_argument("--json", action="store_true", help="print JSON with stable keys")
     account.set_defaults(run=_account)
@@ -187,7 +189,7 @@ def _train_prompt(arguments: argparse.Namespace) -> int:
     return train_prompt(arguments.config, arguments.out, arguments.steps)
 
 
-_QUANTIZER = ("bits", "dim", "clip", "scale", "mu", "unit", "tokens", "sends")
+_QUANTIZER = ("bits", "dim", "clip", "scale", "mu", "unit", "tokens", "sends", "codes", "proved")
 _TRAINING = ("noise_multiplier", "sample_rate", "steps")
 
 
@@ -241,7 +243,12 @@ def _account_quantizer(arguments: argparse.Namespace) -> int:
             got = f"sends={arguments.sends} and unit={unit}"
             raise UserError(f"Expected --sends >= 1, and with --unit session only, got {got}.")
         tokens *= arguments.sends
-    result = guarantee(spec, unit, tokens, arguments.delta)
+    if arguments.codes is not None:
+        _check_options(arguments, "with --codes", ("proved",), ())
+        from del_audit.codes_file import account_codes
+
+        return account_codes(arguments.codes, spec, unit, tokens, arguments.delta, arguments.json)
+    result = guarantee(spec, unit, tokens, arguments.delta, arguments.proved)
     if arguments.json:
         print(json.dumps(result.to_dict(), indent=2, allow_nan=False))
     else:

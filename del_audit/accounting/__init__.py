@@ -15,6 +15,7 @@ from del_audit.accounting.risk import (
     prior_peak,
     success_bound,
 )
+from del_audit.accounting.session import Part, Session
 from del_audit.accounting.trade_off import Enclosure, TradeOff
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "Guarantee",
     "Kind",
     "Losses",
+    "Part",
     "ProvedTradeOff",
+    "Session",
     "Target",
     "TradeOff",
     "Trials",

@@ -19,17 +19,17 @@ def render(guarantee: Guarantee) -> str:
         ("figure", "exact", "Theorem 4.2", "mu-GDP, gamma ignored"),
         (
             f"epsilon at delta={guarantee.delta:g} (nats)",
-            _figure(guarantee.epsilon.upper),
-            "certifies none" if certified is None else _figure(certified),
-            _figure(limit.epsilon_ignoring_gamma(guarantee.delta)),
+            rounded_up(guarantee.epsilon.upper),
+            "certifies none" if certified is None else rounded_up(certified),
+            rounded_up(limit.epsilon_ignoring_gamma(guarantee.delta)),
         ),
         (
             "total variation",
-            _figure(guarantee.total_variation.upper),
-            _figure(limit.delta_certified(0.0)),
-            _figure(gaussian_variation),
+            rounded_up(guarantee.total_variation.upper),
+            rounded_up(limit.delta_certified(0.0)),
+            rounded_up(gaussian_variation),
         ),
-        ("pure epsilon (nats)", _figure(guarantee.pure_epsilon.upper), "certifies none", "infinite"),
+        ("pure epsilon (nats)", rounded_up(guarantee.pure_epsilon.upper), "certifies none", "infinite"),
         ("kind", guarantee.epsilon.kind, "upper bound", "asymptotic, no bound"),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
@@ -59,9 +59,9 @@ def _meaning(guarantee: Guarantee) -> list[str]:
     """Returns the guarantee in words, with a warning where it is weak or covers little."""
     lines = [
         f"Meaning: whoever reads the release tells the two apart with an advantage of at most "
-        f"{_figure(guarantee.total_variation.upper)};",
+        f"{rounded_up(guarantee.total_variation.upper)};",
         "what is concluded from one with probability q is concluded from the other with at most",
-        f"e^{_figure(guarantee.epsilon.upper)} q + {guarantee.delta:g}.",
+        f"e^{rounded_up(guarantee.epsilon.upper)} q + {guarantee.delta:g}.",
     ]
     if guarantee.epsilon.upper > _LARGE_EPSILON:
         lines.append(f"An epsilon above {_LARGE_EPSILON:g} rules little out by itself: read it with the attacks.")
@@ -70,6 +70,6 @@ def _meaning(guarantee: Guarantee) -> list[str]:
     return lines
 
 
-def _figure(value: float) -> str:
+def rounded_up(value: float) -> str:
     """Returns eight digits, rounded up: a figure that is quoted must not fall short of the bound."""
     return f"{_EIGHT_DIGITS.create_decimal(value):g}"

@@ -1,0 +1,69 @@
+"""What `del-audit account --codes` reads and prints: a vocabulary and how much less than the cube it allows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from del_audit.accounting.accountant import Unit
+from del_audit.accounting.table import rounded_up
+from del_audit.accounting.vocabulary import Profile, Vocabulary, VocabularyGuarantee
+from mechanisms.errors import UserError
+from mechanisms.spec import QuantizerSpec
+
+
+def account_codes(path: Path, spec: QuantizerSpec, unit: Unit, tokens: int, delta: float, as_json: bool) -> int:
+    """Prints cube, box and pairs for the codes in a file, and the profile of pairs; returns exit code 0."""
+    vocabulary = Vocabulary.of(load_codes(path), spec)
+    found, profile = vocabulary.guarantee(unit, tokens, delta), vocabulary.profile(delta)
+    if as_json:
+        print(json.dumps({**found.to_dict(), "profile": profile.to_dict()}, indent=2, allow_nan=False))
+    else:
+        print(render(found, profile))
+    return 0
+
+
+def load_codes(path: Path) -> NDArray[Any]:
+    """Returns the array of a .npy file, or of a .safetensors file that holds one tensor or one named codes.
+
+    Raises UserError for any other file, and for what cannot be read. Never unpickles.
+    """
+    if path.suffix not in (".npy", ".safetensors"):
+        raise UserError(f"Expected --codes to end in .npy or .safetensors, got {str(path)!r}.")
+    try:
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False))
+        from safetensors.numpy import load_file
+
+        tensors = load_file(path)
+    except Exception as error:  # numpy and safetensors raise what they like for a broken file
+        raise UserError(f"Expected --codes to be a readable {path.suffix} file, got {str(path)!r}: {error}.") from None
+    if len(tensors) != 1 and "codes" not in tensors:
+        names = ", ".join(sorted(tensors)) or "none"
+        raise UserError(f"Expected one tensor in {str(path)!r}, or one named codes, got {names}.")
+    return np.asarray(tensors["codes"] if "codes" in tensors else next(iter(tensors.values())))
+
+
+def render(found: VocabularyGuarantee, profile: Profile) -> str:
+    """Returns lines of text for a terminal."""
+    cube, delta = found.cube, found.cube.delta
+    unit = cube.unit if cube.unit == "token" else f"{cube.unit}, tokens={cube.tokens}"
+    lines = [
+        f"Vocabulary {found.words:,} words, thresholds sha256 {found.sha256}",
+        f"Unit       {unit}",
+        f"Between    {cube.adjacency}",
+        "",
+        f"epsilon (nats) at delta={delta!r}, upper ends, {found.pairs.kind}",
+        f"  any codes (cube)         {rounded_up(cube.epsilon.upper)}",
+        f"  this vocabulary (box)    {rounded_up(found.box.upper)}",
+        f"  its worst pair of words  {rounded_up(found.pairs.upper)}  "
+        f"(words {found.worst[0]} and {found.worst[1]}, at least {found.pairs.lower:.6g}; {found.evaluated} curves computed, a bound covers all other pairs)",
+        "",
+        f"Random pairs of words, one token ({profile.samples:,} pairs, seed {profile.seed}): estimated, no guarantee",
+    ]
+    for level, bound in profile.quantiles.items():
+        lines.append(f"  {level:4.0%} are at most        {bound.estimate:.6g} [{bound.lower:.6g}, {bound.upper:.6g}]")
+    lines.append("Box and pairs hold only while every code that is sent is one of this vocabulary.")
+    return "\n".join(lines)
