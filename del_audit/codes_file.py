@@ -58,8 +58,9 @@ def render(found: VocabularyGuarantee, profile: Profile) -> str:
         f"epsilon (nats) at delta={delta!r}, upper ends, {found.pairs.kind}",
         f"  any codes (cube)         {rounded_up(cube.epsilon.upper)}",
         f"  this vocabulary (box)    {rounded_up(found.box.upper)}",
-        f"  its worst pair of words  {rounded_up(found.pairs.upper)}  "
-        f"(words {found.worst[0]} and {found.worst[1]}, at least {found.pairs.lower:.6g}; {found.evaluated} curves computed, a bound covers all other pairs)",
+        f"  its worst pair of words  {rounded_up(found.pairs.upper)}, at least {found.pairs.lower:.6g}: "
+        f"words {found.worst[0]} and {found.worst[1]}",
+        f"                           {found.evaluated} curves computed, a bound covers all other pairs",
         "",
         f"Random pairs of words, one token ({profile.samples:,} pairs, seed {profile.seed}): estimated, no guarantee",
     ]

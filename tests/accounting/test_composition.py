@@ -196,6 +196,23 @@ def test_losses_are_the_law_that_they_list():
         assert bound.upper <= float(truth) * (1 + 1e-6)
 
 
+class _Unsure(Losses):
+    """Losses that may each be off by a hundredth of a nat either way."""
+
+    def tilted(self, theta):
+        loss, _, mass = super().tilted(theta)
+        return loss, np.full(loss.shape, 0.01), mass
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.5, 1.5, 1.9])
+def test_losses_that_are_known_roughly_are_taken_at_their_worst(epsilon):
+    loss, mass = np.array([-1.0, 0.1, 2.0]), np.array([0.3, 0.3, 0.4])
+    bound = Composition([_Unsure(loss, np.log(mass))]).delta(epsilon)
+    worst, best = (float(-mass @ np.expm1(np.minimum(epsilon - loss - shift, 0))) for shift in (0.01, -0.01))
+    assert worst <= bound.upper <= worst * (1 + 1e-6)
+    assert bound.lower <= best <= bound.lower * (1 + 1e-2)
+
+
 def test_mass_that_is_missing_counts_for_nothing():
     whole = Losses(np.array([-1.0, 0.0, 2.0]), np.log([0.3, 0.3, 0.4]))
     less = Losses(whole.loss, whole.log_mass + math.log(0.5))
