@@ -176,7 +176,7 @@ def render(record: dict[str, Any]) -> str:
         ((name, values),) = other.items()
         lines.append(f"Other {number}    {name} " + " ".join(f"{key}={value!r}" for key, value in values.items()))
     epsilon, pure = record["epsilon"], record["pure_epsilon"]
-    what = "exact closed form" if record["exact"] else f"upper bound; not below {epsilon['lower']:.8g}"
+    what = "exact closed form" if record["exact"] else f"upper bound; not below {epsilon['lower']!r}"
     return "\n".join(
         [
             *lines,

@@ -175,8 +175,8 @@ class PrivacyLoss:
         for name in ("_pmf_remove", "_pmf_add"):
             if getattr(getattr(self.pld, name, None), "_pessimistic_estimate", None) is not True:
                 raise UserError(
-                    "Expected pld to be a dp_accounting PrivacyLossDistribution and a pessimistic estimate, got "
-                    f"pld={type(self.pld).__name__}."
+                    "Expected pld to be a dp_accounting PrivacyLossDistribution and a pessimistic estimate, got a "
+                    f"{type(self.pld).__name__} that is none."
                 )
         _check_number("error", self.error, "in [0, 1)", lambda value: 0 <= value < 1)
         _check_whole("times", self.times)

@@ -185,21 +185,29 @@ def test_full_ranges_give_the_cube(kind):
     assert result.pairs.estimate == pytest.approx(cube.estimate, rel=1e-9)
 
 
-def test_several_tokens_hold_for_every_mixture_of_pairs():
-    spec, tokens = spec_of(2, 1, 3), 3
-    book = Vocabulary.of([[-1.0], [-0.1], [0.8]], spec)
+@pytest.mark.parametrize(
+    ("bits", "mu", "codes", "tokens", "delta", "excess"),
+    [
+        (2, 3.0, [-1.0, -0.1, 0.8], 3, 1e-4, 1.0),
+        (1, 9.08, [0.9, -0.1], 3, 0.19, 1.1),
+        (1, 4.47, [0.9, 0.2], 3, 0.072, 1.1),
+    ],
+)
+def test_several_tokens_hold_for_every_mixture_of_pairs(bits, mu, codes, tokens, delta, excess):
+    spec = spec_of(bits, 1, mu)
+    book = Vocabulary.of(np.array(codes)[:, None], spec)
     chances = book.thresholds[:, 0] / WHOLE
-    worst, box = book.pairs(1e-4, tokens), book.box(1e-4, tokens)
-    pairs = list(itertools.permutations(chances, 2))
     found = {}
-    for mixture in itertools.combinations_with_replacement(pairs, tokens):
-        p, q = (outcomes(np.array([[pair[side] for pair in mixture]]), 3)[0] for side in (0, 1))
-        found[mixture] = epsilon_of(p, q, 1e-4)
-    largest, a, b = max(found.values()), *worst.words
+    for mixture in itertools.combinations_with_replacement(itertools.permutations(chances, 2), tokens):
+        p, q = (outcomes(np.array([[pair[side] for pair in mixture]]), spec.trials)[0] for side in (0, 1))
+        found[mixture] = epsilon_of(p, q, delta)
+    largest = max(found.values())
+    assert largest >= excess * max(found[mixture] for mixture in found if len(set(mixture)) == 1)
+    worst, box = book.pairs(delta, tokens), book.box(delta, tokens)
+    assert worst.epsilon.lower <= found[(tuple(chances[list(worst.words)]),) * tokens]
     assert largest <= worst.epsilon.upper
-    assert largest <= box.upper <= Accountant(spec).epsilon(1e-4, "phrase", tokens).upper
-    assert worst.epsilon.lower <= found[((chances[a], chances[b]),) * tokens] <= largest
-    assert worst.epsilon.upper < 1.15 * largest
+    assert largest <= box.upper <= Accountant(spec).epsilon(delta, "phrase", tokens).upper
+    assert book.guarantee("phrase", tokens, delta).pairs.upper < 1.25 * largest
 
 
 def test_many_tokens_cost_little_more_than_the_worst_pair_each_time():
@@ -232,6 +240,52 @@ def test_bounds_of_all_pairs_are_above_their_curves(bits, dim):
         level = float(np.median(found.log_mgf))
         assert truth[found.log_mgf <= level].max() <= tilt.epsilon_of(level, ends)
     assert np.median(best / truth) < 1.15
+
+
+def test_a_level_of_K_is_harmless_only_up_to_the_pairs_that_have_it():
+    draw, trials = np.random.default_rng(0), 255
+    p, q = np.sort(draw.uniform(0.46, 0.54, (2, 400, 1)), axis=0)[::-1]
+    laws = outcomes(p, trials), outcomes(q, trials)
+    truth = np.array([epsilon_of(a, b, DELTA) for a, b in zip(*laws, strict=True)])
+    worst, ends = truth.argmax(), tuple(math.log(x / (1 - x)) for x in (q.min(), p.max()))
+    tilt = Tilt.of_pair(p[worst], q[worst], trials, DELTA)
+    log_mgf = moments(p, q, trials, tilt.theta).log_mgf
+    assert tilt.harmless(truth[worst] * (1 - 1e-9), ends) < log_mgf[worst]
+    assert truth[worst] < tilt.epsilon_of(log_mgf[worst], ends) < 1.06 * truth[worst]
+
+
+def test_a_poor_start_hides_nothing(monkeypatch):
+    spec = spec_of(6, 2, 4)
+    book = Vocabulary.of(codes_of("small", 40, 2, 5), spec)
+    truth = brute_force(book, DELTA, spec.trials)
+    different, first = np.unique(book.thresholds, axis=0, return_index=True)
+    truth = truth[np.ix_(first, first)]
+    for rank in (1, 3, 10, 1000):
+        start = np.array(np.unravel_index(np.argsort(-truth, axis=None)[rank], truth.shape))
+        monkeypatch.setattr(_pairs._Search, "_promising", lambda *_, start=start: start)
+        worst = _pairs.worst_pair(different, spec.trials, 1, DELTA)
+        assert truth.max() <= worst.epsilon.upper <= truth.max() * (1 + 1e-4)
+        assert truth[worst.words] == pytest.approx(truth.max(), rel=1e-4)
+
+
+@pytest.mark.parametrize("start", [(0, 1), (1, 0)])
+def test_both_orders_of_a_pair_are_tried(monkeypatch, start):
+    spec = QuantizerSpec(bits=8, dim=1, clip=1.0, scale=1.1)
+    book = Vocabulary.of([[0.55], [0.75]], spec)
+    laws = outcomes(book.thresholds / WHOLE, spec.trials)
+    both = [epsilon_of(laws[0], laws[1], DELTA), epsilon_of(laws[1], laws[0], DELTA)]
+    assert abs(both[0] - both[1]) > 0.005 * max(both)
+    monkeypatch.setattr(_pairs._Search, "_promising", lambda *_: np.array(start))
+    assert book.pairs(DELTA).epsilon.upper == pytest.approx(max(both), rel=1e-5)
+
+
+def test_a_poor_start_does_not_narrow_what_mixtures_may_do(monkeypatch):
+    book = Vocabulary.of(codes_of("small", 40, 2, 5), spec_of(6, 2, 4))
+    good = book.pairs(DELTA, 8)
+    monkeypatch.setattr(_pairs._Search, "_promising", lambda *_: np.array([0, 1]))
+    poor = book.pairs(DELTA, 8)
+    assert poor.epsilon.upper >= good.epsilon.upper * (1 - 1e-6)
+    assert poor.words == good.words
 
 
 def test_normal_form_of_the_bound_is_closer_than_the_peak_for_many_trials():
