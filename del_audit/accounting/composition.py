@@ -21,7 +21,7 @@ Side = Literal["lower", "upper"]
 _REACH = 45.0  # what lies outside a window has a tilted mass of at most exp(-45)
 _RELATIVE_ERROR = 1e-10  # of the masses and of their generating function, for up to 10^10 trials
 _LOG_TINY = -700.0
-_LOG_TILTS = (-16.0, 5.0)
+_LOG_TILTS = (-16.0, 12.0)
 _UNIT = float(np.finfo(np.float64).eps)
 
 
@@ -201,7 +201,7 @@ class Composition:
             return sum(part.times * (part.log_mgf(theta) - theta * part.spread(theta)[0]) for part in self.parts)
 
         low, high = _LOG_TILTS
-        target = max(log_delta, 0.95 * rate(math.exp(high)))
+        target = max(log_delta, 0.5 * rate(math.exp(high)))
         for _ in range(40):
             middle = (low + high) / 2
             low, high = (middle, high) if rate(math.exp(middle)) > target else (low, middle)
