@@ -6,17 +6,16 @@ import textwrap
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from del_audit.accounting.other_mechanisms import DpSgd, Gaussian, Guaranteed, Mechanism
 from del_audit.accounting.session import Part, Session
-from del_audit.certificate.config import LARGEST_FILE, _said, _Strict, _UniqueKeys
+from del_audit.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
 
-class PartEntry(_Strict):
+class PartEntry(Strict):
     """A quantizer and what goes through it: tokens, or the lengths of prompts, each sent `sends` times."""
 
     bits: int
@@ -45,14 +44,14 @@ class PartEntry(_Strict):
         return Part(QuantizerSpec(self.bits, self.dim, self.clip, self.scale or 0.0), tokens, self.sends)
 
 
-class GaussianEntry(_Strict):
+class GaussianEntry(Strict):
     """See other_mechanisms.Gaussian."""
 
     noise_multiplier: float
     releases: int = 1
 
 
-class DpSgdEntry(_Strict):
+class DpSgdEntry(Strict):
     """See other_mechanisms.DpSgd."""
 
     noise_multiplier: float
@@ -60,7 +59,7 @@ class DpSgdEntry(_Strict):
     steps: int
 
 
-class GuaranteedEntry(_Strict):
+class GuaranteedEntry(Strict):
     """See other_mechanisms.Guaranteed."""
 
     epsilon: float
@@ -68,7 +67,7 @@ class GuaranteedEntry(_Strict):
     times: int = 1
 
 
-class OtherEntry(_Strict):
+class OtherEntry(Strict):
     """One mechanism under its name."""
 
     gaussian: GaussianEntry | None = None
@@ -91,7 +90,7 @@ class OtherEntry(_Strict):
         return Guaranteed(**self.guaranteed.model_dump())
 
 
-class SessionFile(_Strict):
+class SessionFile(Strict):
     """The whole file."""
 
     parts: list[PartEntry]
@@ -99,29 +98,11 @@ class SessionFile(_Strict):
 
 
 def load_session(path: Path) -> tuple[Session, SessionFile]:
-    """Returns the session in a YAML file, and the file's entries.
-
-    Raises UserError for a file that cannot be read, is no YAML, or has an unknown key or a value out of range.
-    """
+    """Returns the session in a YAML file, and the file's entries; raises UserError as load_yaml does."""
+    entries = load_yaml(path, SessionFile, "session")
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise UserError(f"Expected a session of at most {LARGEST_FILE} bytes, got {path.stat().st_size}.")
-        content = yaml.load(path.read_text(encoding="utf8"), Loader=_UniqueKeys)  # a SafeLoader
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Expected a readable UTF-8 session file, got {str(path)!r}: {error}.") from None
-    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        if isinstance(error, UserError):
-            raise
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"Expected valid YAML in {str(path)!r}: {said[:300]}.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"Expected {str(path)!r} to hold keys and values, got {type(content).__name__}.")
-    try:
-        entries = SessionFile.model_validate(content)
         parts = [entry.part() for entry in entries.parts]
         return Session(tuple(parts), tuple(entry.mechanism() for entry in entries.others)), entries
-    except ValidationError as error:
-        raise UserError(f"{path}: " + "; ".join(map(_said, error.errors())) + ".") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

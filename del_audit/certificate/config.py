@@ -1,24 +1,17 @@
 """The configuration that is certified, and the policy that it is held against: one YAML file, nothing else."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from del_audit.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
 from mechanisms.projection import EncoderSettings
 from mechanisms.spec import QuantizerSpec
 
-LARGEST_FILE = 1 << 20
-"""Bytes. A configuration is a page of text; more is a mistake or an attack."""
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-
-class Mechanism(_Strict):
+class Mechanism(Strict):
     """The quantizer: exactly one of scale and mu."""
 
     bits: int
@@ -36,7 +29,7 @@ class Mechanism(_Strict):
         raise UserError(f"Expected exactly one of mechanism.scale and mechanism.mu, got {self.scale} and {self.mu}.")
 
 
-class EncoderChoice(_Strict):
+class EncoderChoice(Strict):
     """See mechanisms.projection.EncoderSettings."""
 
     whitening: float = 0.5
@@ -50,7 +43,7 @@ class EncoderChoice(_Strict):
         return EncoderSettings(**self.model_dump())
 
 
-class Data(_Strict):
+class Data(Strict):
     """Real text. The public part fits prior, encoder and probes; the private part stands for users and is attacked."""
 
     corpus: str
@@ -59,20 +52,20 @@ class Data(_Strict):
     private_split: str = "test"
 
 
-class Attribute(_Strict):
+class Attribute(Strict):
     """A column that must not leak; only its commonest classes (counted in the public part) are kept."""
 
     column: str
     classes: int = Field(default=5, ge=2)
 
 
-class Task(_Strict):
+class Task(Strict):
     """A column that the server is meant to predict: utility."""
 
     column: str
 
 
-class Evaluation(_Strict):
+class Evaluation(Strict):
     """Sample sizes and seed of what is measured."""
 
     seed: int = Field(default=0, ge=0)
@@ -95,7 +88,7 @@ class Evaluation(_Strict):
         return self
 
 
-class EpsilonLimit(_Strict):
+class EpsilonLimit(Strict):
     """The guarantee asked for: epsilon at delta, for a unit of that many tokens."""
 
     unit: Literal["token", "phrase", "prompt", "session"] = "token"
@@ -104,7 +97,7 @@ class EpsilonLimit(_Strict):
     at_most: float = Field(ge=0)
 
 
-class Policy(_Strict):
+class Policy(Strict):
     """Limits; each one that is given is a check. An upper limit is held against the interval's upper end, and so on."""
 
     epsilon: EpsilonLimit | None = None
@@ -121,7 +114,7 @@ class Policy(_Strict):
         return self
 
 
-class Configuration(_Strict):
+class Configuration(Strict):
     """Everything that decides what is served, and what is asked of it."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
@@ -146,56 +139,9 @@ class Configuration(_Strict):
         return self
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key given twice, and aliases, which can make a small file huge."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(problem="aliases are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Returns the mapping of a node; raises ConstructorError for a key that stands in it twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(problem=f"key {key!r} is given twice")
-        return super().construct_mapping(node, deep)
-
-
 def load_configuration(path: Path) -> Configuration:
-    """Returns the configuration in a YAML file.
-
-    Raises UserError for a file that cannot be read, is no YAML, or has an unknown key or a value out of range.
-    """
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise UserError(f"Expected a configuration of at most {LARGEST_FILE} bytes, got {path.stat().st_size}.")
-        text = path.read_text(encoding="utf8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Expected a readable UTF-8 configuration file, got {str(path)!r}: {error}.") from None
-    try:
-        content = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader
-    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"Expected valid YAML in {str(path)!r}: {said[:300]}.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"Expected {str(path)!r} to hold keys and values, got {type(content).__name__}.")
-    try:
-        configuration = Configuration.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{path}: " + "; ".join(map(_said, error.errors())) + ".") from None
+    """Returns the configuration in a YAML file; raises UserError as load_yaml, and for values that do not fit."""
+    configuration = load_yaml(path, Configuration, "configuration")
     configuration.mechanism.spec()
     configuration.encoder.settings()
     return configuration
-
-
-def _said(error: Any) -> str:
-    """Returns one validation error as `key: what was expected, what was got`."""
-    where = ".".join(map(str, error["loc"])) or "configuration"
-    if error["type"] == "extra_forbidden":
-        return f"Expected only known keys, got the unknown key {where!r}"
-    if error["type"] == "missing":
-        return f"Expected the key {where!r}, got none"
-    got = "" if isinstance(error["input"], (dict, list)) else f", got {error['input']!r}"
-    return f"{where}: {error['msg']}{got}"
