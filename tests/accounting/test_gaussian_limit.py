@@ -137,7 +137,9 @@ def test_theorem_13_without_a_signal_two_slacks_are_left(gamma, delta):
     assert GaussianLimit(0.0, gamma).delta_certified(1.0) == pytest.approx(delta, rel=1e-13)
 
 
-@pytest.mark.parametrize(("mu", "gamma"), [(0.1, 0.02), (0.5, 0.001), (0.5, 0.03), (1.0, 0.01), (2.0, 0.03), (2.5, 0.01)])
+@pytest.mark.parametrize(
+    ("mu", "gamma"), [(0.1, 0.02), (0.5, 0.001), (0.5, 0.03), (1.0, 0.01), (2.0, 0.03), (2.5, 0.01)]
+)
 def test_theorem_13_the_smallest_certified_delta_is_itself_certified(mu, gamma):
     limit = GaussianLimit(mu, gamma)
     delta = limit.smallest_certified_delta
