@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from del_audit.accounting import Accountant
+from del_audit.accounting import Accountant, rigorous
 from del_audit.accounting.rigorous import RELATIVE_WIDTH, ProvedTradeOff
 from del_audit.accounting.trade_off import TradeOff
 from mechanisms.errors import UserError
@@ -158,11 +158,62 @@ def test_a_delta_below_every_float_is_enclosed_from_below_and_above():
     assert 0.0 < bound.upper < 1e-300
 
 
+@pytest.mark.parametrize("wrong", [0.0, 1e-9, 0.5, 1 - 1e-9, 1 + 1e-9, 1.5, 40.0])
+@pytest.mark.parametrize(("trials", "delta"), [(270, 1e-5), (270, 0.6), (3, 0.05), (10**6, 1e-12)])
+def test_epsilon_is_proved_and_narrow_however_wrong_the_float_guess_is(monkeypatch, wrong, trials, delta):
+    p = Fraction(1, 2) + Fraction(1, 16 if trials < 1000 else 1024)
+    proved = ProvedTradeOff.of_vertices(trials, p)
+    right = proved.epsilon(delta)
+    monkeypatch.setattr(TradeOff, "epsilon", lambda self, asked: wrong * right.estimate)
+    bound = proved.epsilon(delta)
+    goal = oracle.real(delta)
+    assert bound.kind == "proved"
+    assert 0 < bound.lower <= bound.estimate <= bound.upper <= bound.lower * (1 + RELATIVE_WIDTH)
+    assert oracle.delta(bound.lower, trials, p, 1 - p) >= goal >= oracle.delta(bound.upper, trials, p, 1 - p)
+
+
+def test_an_epsilon_of_zero_is_proved_too_and_only_where_delta_allows_it():
+    zero = COIN.epsilon(math.nextafter(COIN.total_variation.upper, 1))
+    assert (zero.lower, zero.upper, zero.kind) == (0.0, 0.0, "proved")
+    barely = COIN.epsilon(math.nextafter(COIN.total_variation.lower, 0))
+    assert 0 < barely.upper < 1e-14
+    assert barely.kind == "proved"
+
+
+@pytest.mark.parametrize("shift", [-400, -3, -2, -1, 0, 1, 2, 3, 400])
+@pytest.mark.parametrize("alpha", [1e-30, 0.01, 0.5, 0.97, 1 - 1e-12])
+def test_beta_is_proved_however_wrong_the_guessed_count_is(monkeypatch, shift, alpha):
+    trials, p, q = 60, Fraction(9, 16), Fraction(7, 16)
+    truth = _beta(Fraction(alpha), _polygon(trials, p, q))
+    right = rigorous.first_at_most
+    monkeypatch.setattr(rigorous, "first_at_most", lambda *arguments: right(*arguments) + shift)
+    _holds(ProvedTradeOff(trials, p, q).beta(alpha), truth)
+
+
+@pytest.mark.parametrize("count", [0, 1, 20, 39, 40])
+def test_beta_at_the_corners_of_the_polygon(count):
+    """There alpha may lie on either of two lines, as no precision tells."""
+    trials, p, q = 40, Fraction(9, 16), Fraction(1, 2)
+    alpha, beta = _polygon(trials, p, q)[count + 1]
+    assert Fraction(float(alpha)) == alpha
+    _holds(ProvedTradeOff(trials, p, q).beta(float(alpha)), beta)
+
+
+def test_probabilities_stay_within_0_and_1():
+    sure = ProvedTradeOff.of_vertices(10**4, Fraction(9, 10))
+    for bound in (sure.delta(0.5), sure.total_variation, sure.power(0.3), sure.advantage(1e-300), sure.beta(1e-320)):
+        assert 0 <= bound.lower <= bound.upper <= 1
+    assert ProvedTradeOff.of_vertices(10**4, Fraction(1, 2) + Fraction(1, 2**32)).beta(1e-300).upper <= 1
+    assert (COIN.beta(1.0).upper, COIN.alpha(0.0).upper, COIN.power(1.0).lower) == (0.0, 1.0, 1.0)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: ProvedTradeOff.of_vertices(0, Fraction(3, 4)), "Expected trials in 1..10000000000, got trials=0"),
         (lambda: ProvedTradeOff(5, Fraction(1, 4), Fraction(1, 2)), "Expected 0 < q <= p < 1, got q=1/2, p=1/4"),
+        (lambda: ProvedTradeOff(5, Fraction(1, 2), Fraction(0)), "Expected 0 < q <= p < 1, got q=0, p=1/2"),
+        (lambda: COIN.epsilon(0.0), r"Expected delta in \(0, 1\), got delta=0.0"),
         (lambda: ProvedTradeOff(5, Fraction(1), Fraction(1, 2)), "Expected 0 < q <= p < 1, got q=1/2, p=1"),
         (
             lambda: COIN.epsilon(1.0),
@@ -200,6 +251,6 @@ def test_without_python_flint_the_error_names_the_extra(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_flint)
     spec = QuantizerSpec.from_mu(4, 18, 1.0, 2)
-    with pytest.raises(UserError, match=r"pip install 'del-audit\[proved\]'"):
+    with pytest.raises(UserError, match=r"^Expected python-flint to be installed .* pip install 'del-audit\[proved\]'"):
         Accountant(spec, proved=True).epsilon(1e-5)
     assert Accountant(spec).epsilon(1e-5).kind == "float with error bound"
