@@ -80,6 +80,24 @@ def test_renyi_divergence_does_not_cancel_near_order_one_nor_for_close_laws(gap,
     )
 
 
+@pytest.mark.parametrize("order", [0.3, 1.0, 1.5, 4.0, 40.0])
+@pytest.mark.parametrize("pair", [(10, -0.498, -0.499), (10, 0.4995, 0.499), (3, 0.4999, 0.1), (3, -0.1, -0.49999)])
+def test_renyi_divergence_of_laws_whose_two_likelihood_ratios_differ_in_size(pair, order):
+    trials, alternative, null = pair
+    proved = ProvedTradeOff(trials, Fraction(1, 2) + Fraction(alternative), Fraction(1, 2) + Fraction(null))
+    assert TradeOff(*pair).renyi(order) == pytest.approx(proved.renyi(order).estimate, rel=1e-13)
+
+
+@pytest.mark.parametrize("gap", [1e-14, 1e-12, 1e-9])
+@pytest.mark.parametrize("share", [0.03, 0.3, 3.0, 300.0])
+def test_renyi_divergence_of_large_orders_for_close_laws(gap, share):
+    trials, null = 1000, 0.125
+    proved = ProvedTradeOff(trials, Fraction(1, 2) + Fraction(null + gap), Fraction(1, 2) + Fraction(null))
+    assert TradeOff(trials, null + gap, null).renyi(share / gap) == pytest.approx(
+        proved.renyi(share / gap).estimate, rel=1e-12
+    )
+
+
 def test_renyi_divergence_rises_to_the_pure_epsilon():
     curve = TradeOff(50, 0.3, -0.1)
     values = curve.renyi(np.array([0.5, 1.0, 1.001, 2.0, 100.0, 1e6]))

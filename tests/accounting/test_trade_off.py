@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import warnings
 from fractions import Fraction
 
 import mpmath
@@ -12,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from del_audit.accounting import trade_off
 from del_audit.accounting._pair import Pair
 from del_audit.accounting._search import first_at_most, guess_step
 from del_audit.accounting.log_tail import tails
-from del_audit.accounting.trade_off import TradeOff
+from del_audit.accounting.rigorous import ProvedTradeOff
+from del_audit.accounting.trade_off import TradeOff, _enclose
 from mechanisms.errors import UserError
 
 OFFSETS = st.integers(1, 2**31 - 1).map(lambda k: k / 2**32)
@@ -279,3 +282,143 @@ def test_the_first_count_at_most_a_level_is_found_in_a_few_looks():
         looks.append(len(seen))
     assert max(looks) <= 8
     assert sum(looks) <= 4.5 * len(looks)
+
+
+EDGE = math.nextafter(0.5, 0)  # 0.5 + EDGE is 1 as a double: what is left of the probability is in the remainder
+
+
+@pytest.mark.parametrize(("low", "null_low"), [(8e-19, None), (8e-19, 0.0), (-6e-19, 7e-19)])
+def test_what_lies_below_the_resolution_of_an_offset_counts(low, null_low):
+    n, offset = 10**10, 0.01
+    if null_low is None:
+        curve, null = TradeOff.of_vertices(n, offset, low), -Fraction(offset) - Fraction(low)
+    else:
+        curve, null = TradeOff(n, offset, -offset, low, null_low), Fraction(null_low) - Fraction(offset)
+    proved = ProvedTradeOff(n, Fraction(1, 2) + Fraction(offset) + Fraction(low), Fraction(1, 2) + null)
+    for epsilon in (8_005_000.0, 8_010_000.0, 8_020_000.0):
+        truth, ends = proved.delta(epsilon), curve.enclose_log_delta(epsilon)
+        with mpmath.workdps(40):
+            assert oracle.real(float(ends.lower)) <= mpmath.log(truth.upper)
+            assert mpmath.log(truth.lower) <= oracle.real(float(ends.upper))
+            assert ends.upper - ends.lower < 1e-13 * abs(ends.estimate) + 1e-13
+
+
+def test_the_centre_pair_takes_the_remainder_of_its_vertex():
+    assert TradeOff.of_centre(5, 0.1, 1e-18) == TradeOff(5, 0.1, 0.0, 1e-18, 0.0)
+    assert TradeOff.of_vertices(5, 0.1, 1e-18) == TradeOff(5, 0.1, -0.1, 1e-18, -1e-18)
+
+
+@pytest.mark.parametrize(
+    ("n", "offset", "low", "null", "null_low"),
+    [
+        (3, EDGE, -2e-17, 0.1, 0.0),
+        (3, EDGE, 2e-17, -EDGE, 2e-17),
+        (4, -0.1, 0.0, -EDGE, 2e-17),
+        (3, -0.1, 0.0, -EDGE, -2e-17),
+        (40, EDGE, 2e-17, 0.3, 0.0),
+    ],
+)
+def test_probabilities_next_to_0_and_1_keep_every_digit(n, offset, low, null, null_low):
+    p, q = (Fraction(1, 2) + Fraction(high) + Fraction(rest) for high, rest in ((offset, low), (null, null_low)))
+    curve, proved = TradeOff(n, offset, null, low, null_low), ProvedTradeOff(n, p, q)
+    for order in (0.5, 1.0, 2.0, 30.0):
+        assert curve.renyi(order) == pytest.approx(proved.renyi(order).estimate, rel=1e-12)
+    for alpha in (1e-40, 1e-17, 1e-3, 0.5, 0.99):
+        assert curve.beta(alpha) == pytest.approx(proved.beta(alpha).estimate, rel=1e-12, abs=0)
+        assert curve.alpha(alpha) == pytest.approx(proved.alpha(alpha).estimate, rel=1e-12, abs=0)
+    for prior in (1e-17, 0.3, 0.9, 1 - 1e-16):
+        masses = [[math.comb(n, x) * chance**x * (1 - chance) ** (n - x) for x in range(n + 1)] for chance in (p, q)]
+        truth = sum(min(Fraction(prior) * a, (1 - Fraction(prior)) * b) for a, b in zip(*masses, strict=True))
+        assert curve.bayes_error(prior) == pytest.approx(float(truth), rel=1e-12, abs=0)
+    alphas, betas = curve.vertices()
+    corners = [(float(sum(masses[1][x + 1 :])), float(sum(masses[0][: x + 1]))) for x in range(-1, n + 1)]
+    np.testing.assert_allclose(alphas, [alpha for alpha, _ in corners], rtol=1e-12)
+    np.testing.assert_allclose(betas, [beta for _, beta in corners], rtol=1e-12)
+
+
+def test_numbers_of_any_type_give_the_same_figure():
+    curve, half = TradeOff(270, 0.05, -0.05), np.float32(0.3)
+    for figure in (
+        curve.beta,
+        curve.alpha,
+        curve.advantage,
+        curve.bayes_error,
+        curve.epsilon,
+        curve.delta,
+        curve.renyi,
+    ):
+        assert figure(half) == figure(float(half))
+        assert figure(Fraction(1, 4)) == figure(0.25)
+        assert type(figure(0.25)) is float
+    assert curve.delta(1) == curve.delta(1.0)
+    assert TradeOff(270, Fraction(1, 8), Fraction(-1, 8)).delta(1.0) == TradeOff(270, 0.125, -0.125).delta(1.0)
+    assert [type(value) for value in (curve.total_variation, curve.pure_epsilon, curve.zcdp_rho)] == [float] * 3
+
+
+def test_a_probability_has_a_logarithm_of_at_most_0():
+    ends = TradeOff.of_vertices(10_000, 0.4).enclose_log_delta(0.0)
+    assert ends.estimate == 0
+    assert ends.lower < 0 <= ends.upper < 1e-300
+
+
+@pytest.mark.parametrize("lower", [-1.5, -1e-20, 0.0, 1e-20, 0.3, 700.0])
+@pytest.mark.parametrize("width", [0.0, 1e-19, 1e-3])
+def test_ends_are_rounded_outwards(lower, width):
+    third = np.longdouble(1) / 3
+    low, middle, high = (np.asarray(lower + third * part) for part in (1, 1 + width, 1 + 2 * width))
+    for ends in ((low, middle, high), (-high, -middle, -low), (low - high, low - middle, low - low)):
+        down, estimate, up = _enclose(*ends)
+        assert np.longdouble(down) <= ends[0] <= ends[2] <= np.longdouble(up)
+        assert estimate == np.float64(ends[1])
+        assert up - down <= float(ends[2] - ends[0]) * (1 + 1e-15) + 4 * np.spacing(max(abs(down), abs(up)))
+
+
+@pytest.mark.parametrize("value", [0.0, -math.inf])
+def test_an_exact_zero_and_minus_infinity_stay_themselves(value):
+    end = np.asarray(value, dtype=np.longdouble)
+    assert [float(figure) for figure in _enclose(end, end, end)] == [value] * 3
+
+
+def test_no_warnings_at_the_ends_of_the_curve():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for curve in (TradeOff(7, 0.1, 0.1), TradeOff.of_vertices(1, 0.49), TradeOff.of_vertices([3, 10**6], 0.3)):
+            for level in (0.0, 0.4, 1.0):
+                figures = [curve.beta(level), curve.alpha(level), curve.advantage(level), curve.bayes_error(level)]
+                assert all(np.isfinite(figure).all() for figure in figures)
+            for epsilon in (0.0, 3.0, 1e9):
+                assert not np.isnan(curve.log_delta(epsilon)).any()
+            for order in (1e-3, 1.0, 1e9):
+                assert np.isfinite(curve.renyi(order)).all()
+            assert np.isfinite(curve.epsilon([[1e-300], [0.9]])).all()
+        TradeOff(7, 0.1, 0.1).vertices()
+
+
+@pytest.mark.parametrize(
+    "curve", [TradeOff([5, 6], 0.1, 0.0), TradeOff(5, [0.1, 0.2], 0.0), TradeOff(5, 0.3, [0.1, 0.2])]
+)
+def test_vertices_are_those_of_one_pair(curve):
+    with pytest.raises(UserError, match="Expected one pair of at most 1000000 trials, got trials="):
+        curve.vertices()
+
+
+def test_the_most_vertices_are_allowed_and_one_more_is_not(monkeypatch):
+    monkeypatch.setattr(trade_off, "MAX_VERTICES", 7)
+    assert len(TradeOff.of_vertices(7, 0.1).vertices()[0]) == 9
+    with pytest.raises(UserError, match="Expected one pair of at most 7 trials, got trials=8"):
+        TradeOff.of_vertices(8, 0.1).vertices()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: TradeOff(5, 0.1, -0.5), "Expected null in (-0.5, 0.5), got null=-0.5."),
+        (lambda: TradeOff(2.5, 0.1, 0.0), "Expected trials to be a whole number in 1..10000000000, got trials=2.5."),
+        (lambda: TradeOff(5, 0.1, 0.0).bayes_error(1.5), "Expected prior in [0, 1], got prior=1.5."),
+        (lambda: TradeOff(5, 0.1, 0.0).epsilon(1.0), "Expected delta in (0, 1), got delta=1.0."),
+    ],
+)
+def test_each_error_names_its_argument(call, message):
+    with pytest.raises(UserError) as raised:
+        call()
+    assert str(raised.value) == message
