@@ -54,6 +54,8 @@ def worst_pair(thresholds: Thresholds, trials: int, tokens: int, delta: float) -
     """
     search = _Search(thresholds, thresholds / (1 << WORD_BITS), trials, tokens, delta)
     tilt, bounds, rows = search.start()
+    if search.is_worst_of_box(rows):
+        return WorstPair(search.epsilon(rows), _plain(rows), 1)
     return search.single(tilt, bounds, rows) if tokens == 1 else search.mixture(tilt, bounds, rows)
 
 
@@ -74,7 +76,7 @@ class _Search:
 
     def single(self, tilt: Tilt, bounds: AllPairs, pair: Indices) -> WorstPair:
         """Returns the worst pair of one token: evaluates pairs by falling bound until no bound is above the result."""
-        best, evaluated, seen = self._epsilon(pair), 1, {self._parts(pair)}
+        best, evaluated, seen = self.epsilon(pair), 1, {self._parts(pair)}
         attained, upper = best, best.upper
         harmless = tilt.harmless(upper, self.logits)
         pairs, level = bounds.above(harmless)
@@ -92,10 +94,13 @@ class _Search:
             seen.add(parts)
             evaluated += 1
             if Composition(parts, _COARSE).delta(upper).upper > self.delta:
-                found = self._epsilon(pairs[index])
+                found = self.epsilon(pairs[index])
                 upper = max(upper, found.upper)
                 if found.estimate > attained.estimate:
                     attained, pair = found, pairs[index]
+                if self.is_worst_of_box(pairs[index]):
+                    unresolved = 0.0
+                    break
         return WorstPair(Bound(attained.lower, attained.estimate, max(upper, unresolved)), _plain(pair), evaluated)
 
     def mixture(self, tilt: Tilt, bounds: AllPairs, pair: Indices) -> WorstPair:
@@ -105,9 +110,19 @@ class _Search:
         if len(pairs):
             found = self.moments(pairs, tilt).log_mgf / self.tokens
             pair, level = pairs[found.argmax()], max(level, float(found.max()))
-        best = self._epsilon(pair)
+        best = self.epsilon(pair)
         upper = max(best.upper, tilt.epsilon_of(self.tokens * level, self.logits))
         return WorstPair(Bound(best.lower, best.estimate, upper), _plain(pair), 1)
+
+    def is_worst_of_box(self, pair: Indices) -> bool:
+        """Tells whether no pair can be worse: opposite ends of every coordinate, and both orders of them the same."""
+        low, high = self.thresholds.min(axis=0), self.thresholds.max(axis=0)
+        symmetric = (low.astype(np.int64) + high == 1 << WORD_BITS)[low < high].all()
+        return bool(symmetric) and self._parts(pair) == pair_parts(high, low, self.trials * self.tokens)
+
+    def epsilon(self, pair: Indices) -> Bound:
+        """Returns the epsilon at delta of one pair, over all tokens."""
+        return Composition(self._parts(pair)).epsilon(self.delta)
 
     def moments(self, pairs: Indices, tilt: Tilt) -> Moments:
         """Returns the moments of ordered pairs of rows (pairs, 2), over all tokens."""
@@ -149,9 +164,6 @@ class _Search:
     def _parts(self, pair: Indices) -> tuple[Trials, ...]:
         first, second = pair
         return pair_parts(self.thresholds[first], self.thresholds[second], self.trials * self.tokens)
-
-    def _epsilon(self, pair: Indices) -> Bound:
-        return Composition(self._parts(pair)).epsilon(self.delta)
 
 
 def _plain(pair: Indices) -> tuple[int, int]:

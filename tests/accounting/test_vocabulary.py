@@ -210,6 +210,23 @@ def test_several_tokens_hold_for_every_mixture_of_pairs(bits, mu, codes, tokens,
     assert book.guarantee("phrase", tokens, delta).pairs.upper < 1.25 * largest
 
 
+@pytest.mark.parametrize("tokens", [1, 5])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_pair_at_opposite_corners_ends_the_search(monkeypatch, known, tokens):
+    spec = spec_of(4, 3, 5)
+    codes = np.vstack([codes_of("corners", 60, 3, 0), [1, -1, 1], [-1, 1, -1]])
+    different, first = np.unique(Vocabulary.of(codes, spec).thresholds, axis=0, return_index=True)
+    ends = [int(np.flatnonzero(first == word)[0]) for word in (60, 61)]
+    monkeypatch.setattr(_pairs._Search, "_promising", lambda *_: np.array(ends if known else [1, 2]))
+    worst = _pairs.worst_pair(different, spec.trials, tokens, DELTA)
+    exact = Accountant(spec).epsilon(DELTA, "session", tokens).estimate
+    assert sorted(worst.words) == sorted(ends)
+    assert worst.epsilon.lower <= exact <= worst.epsilon.upper
+    if known or tokens == 1:
+        assert worst.epsilon.upper == pytest.approx(exact, rel=1e-4)
+    assert worst.evaluated <= (1 if known else 3)
+
+
 def test_many_tokens_cost_little_more_than_the_worst_pair_each_time():
     book = Vocabulary.of(codes_of("spread", 200, 6, 1), spec_of(4, 6, 8))
     worst = book.pairs(DELTA, 64)
