@@ -86,7 +86,7 @@ def log_density(x: Wide, n: Wide, p: Wide, q: Wide, excess: Wide) -> Wide:
     deviance, deviance_rest = _deviance(np.array([inner, rest]), np.array([n * p, n * q]), np.array([excess, -excess]))
     correction = whole - part - remainder
     mass = 0.5 * np.log(n / (2 * np.pi * inner * rest)) + correction - (deviance + deviance_rest)
-    log_mass: Wide = np.where(x == 0, n * np.log1p(-np.minimum(p, 0.75)), mass)
+    log_mass: Wide = np.where(x == 0, n * np.where(p < 0.5, np.log1p(-p), np.log(q)), mass)
     result: Wide = log_mass + np.log(rest / q)
     return result
 

@@ -422,3 +422,19 @@ def test_each_error_names_its_argument(call, message):
     with pytest.raises(UserError) as raised:
         call()
     assert str(raised.value) == message
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(1, 3), st.integers(-(2**31) + 1, 2**31 - 1), st.integers(-(2**31) + 1, 2**31 - 1), st.floats(0, 3))
+def test_theorem_2_delta_of_few_trials_of_any_two_chances(trials, first, second, epsilon):
+    high, low = max(first, second) / 2**32, min(first, second) / 2**32
+    truth = oracle.delta_by_sum(epsilon, trials, Fraction(1, 2) + Fraction(high), Fraction(1, 2) + Fraction(low))
+    ends = TradeOff(trials, high, low).enclose_log_delta(epsilon)
+    if truth > 1e-30:
+        log_truth = mpmath.log(truth)
+        assert oracle.real(float(ends.lower)) <= log_truth <= oracle.real(float(ends.upper)) + mpmath.mpf("1e-40")
+    assert TradeOff(trials, high, low).delta(epsilon) == pytest.approx(float(truth), rel=1e-9, abs=1e-30)
+
+
+def test_one_trial_of_a_likely_success_against_a_fair_coin():
+    assert TradeOff(1, 0.4, 0.0).total_variation == pytest.approx(0.4, rel=1e-14)
