@@ -1,0 +1,58 @@
+"""The one interface of DEL and its rivals: a client that releases a message, a server that reads embeddings from it."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.randomness import WordSource
+
+
+class Description(Protocol):
+    """A frozen, complete description of a mechanism: no tensors, so that it can be accounted for, hashed and sent."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """32 bytes that name the description: sha256 of its fields in canonical JSON."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields under their names."""
+        ...
+
+
+class Releaser(Protocol):
+    """The client's half. Each release draws fresh noise from the source; there is no switch that turns it off."""
+
+    @property
+    def spec(self) -> Description:
+        """What the accountant bounds."""
+        ...
+
+    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+        """Returns the message for a tokenized prompt.
+
+        Raises UserError for an empty prompt and for tokens outside the vocabulary; then nothing is drawn or sent.
+        """
+        ...
+
+
+class Receiver(Protocol):
+    """The server's half: it is given messages and nothing else of a prompt."""
+
+    def embeddings(self, message: bytes) -> NDArray[np.float32]:
+        """Returns what the language model reads for each token, float32, shape (tokens, width).
+
+        Raises UserError for a message that this mechanism did not make.
+        """
+        ...
+
+
+class Mechanism(Releaser, Receiver, Protocol):
+    """Both halves under one name."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
