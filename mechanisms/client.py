@@ -1,11 +1,13 @@
 """The client: text in, message out. It needs a tokenizer and the encoder's table, no language model."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Description, Releaser
 from mechanisms.projection import Encoder
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SystemWords, WordSource
@@ -13,33 +15,49 @@ from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import pack
 
 
+@dataclass(frozen=True, slots=True)
+class CodeReleaser:
+    """DEL's half of the client: the code of each token, quantized and packed.
+
+    Raises UserError for an encoder of another dim than the spec's.
+    """
+
+    encoder: Encoder
+    spec: QuantizerSpec
+
+    def __post_init__(self) -> None:
+        if self.encoder.codes.shape[1] != self.spec.dim:
+            raise UserError(f"Expected an encoder of dim={self.spec.dim}, got dim={self.encoder.codes.shape[1]}.")
+
+    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+        """Returns the message for a tokenized prompt, with fresh noise.
+
+        Raises UserError for an empty prompt and for a token without a code; then nothing is drawn or sent.
+        """
+        if not len(tokens):
+            raise UserError("Expected a prompt of at least one token, got an empty prompt.")
+        values = self.encoder.encode(np.asarray(tokens, dtype=np.int64))
+        return pack(StochasticQuantizer(self.spec).quantize(values, source), self.spec)
+
+
 class Client:
     """Releases prompts. Every release draws fresh noise; there is no switch that turns it off.
 
-    source: where random words come from. Leave it out, except to simulate a release of public text.
-    max_tokens: the longest prompt that is released; the server's context less its virtual and new tokens.
+    releaser: the client's half of a mechanism. max_tokens: the longest prompt that is released; the server's context
+    less its virtual and new tokens. source: where random words come from. Leave it out, except to simulate a
+    release of public text.
     """
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        encoder: Encoder,
-        spec: QuantizerSpec,
-        max_tokens: int,
-        source: WordSource | None = None,
-    ) -> None:
-        if encoder.codes.shape[1] != spec.dim:
-            raise UserError(f"Expected an encoder of dim={spec.dim}, got dim={encoder.codes.shape[1]}.")
+    def __init__(self, tokenizer: Any, releaser: Releaser, max_tokens: int, source: WordSource | None = None) -> None:
         self._tokenizer = tokenizer
-        self._encoder = encoder
-        self._quantizer = StochasticQuantizer(spec)
+        self._releaser = releaser
         self._max_tokens = max_tokens
         self._source = source if source is not None else SystemWords()
 
     @property
-    def spec(self) -> QuantizerSpec:
-        """The quantizer that this client runs."""
-        return self._quantizer.spec
+    def spec(self) -> Description:
+        """The mechanism that this client runs."""
+        return self._releaser.spec
 
     def release(self, text: str) -> bytes:
         """Returns the message for a prompt.
@@ -50,9 +68,6 @@ class Client:
 
     def release_tokens(self, tokens: Sequence[int]) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as release does."""
-        if not len(tokens):
-            raise UserError("Expected a prompt of at least one token, got an empty prompt.")
         if len(tokens) > self._max_tokens:
             raise UserError(f"Expected a prompt of at most {self._max_tokens} tokens, got {len(tokens)}.")
-        values = self._encoder.encode(np.asarray(tokens, dtype=np.int64))
-        return pack(self._quantizer.quantize(values, self._source), self.spec)
+        return self._releaser.release(tokens, self._source)

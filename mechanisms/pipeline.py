@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.channel import Channel
+from mechanisms.client import CodeReleaser
 from mechanisms.decoding import Decoder, LinearDecoder, PosteriorMeanDecoder
 from mechanisms.errors import UserError
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import Encoder, EncoderSettings, fit_encoder
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedWords, WordSource
 from mechanisms.spec import QuantizerSpec
+from mechanisms.wire import unpack
 
 DecoderName = Literal["posterior-mean", "linear"]
 GAIN_TOKENS = 1024
@@ -23,7 +25,7 @@ GAIN_TOKENS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Everything public about a configuration.
+    """Everything public about a configuration, and both halves of the mechanism that it makes.
 
     table: the model's embeddings, float32, shape (words, width). prior: float64, shape (words,).
     linear: the paper's decoder, which its attack goes through, whichever decoder serves.
@@ -36,6 +38,15 @@ class Pipeline:
     channel: Channel
     linear: LinearDecoder
     decoder: Decoder
+    name: str = "DEL"
+
+    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+        """Returns the message for a tokenized prompt; raises UserError as CodeReleaser does."""
+        return CodeReleaser(self.encoder, self.spec).release(tokens, source)
+
+    def embeddings(self, message: bytes) -> NDArray[np.float32]:
+        """Returns the decoded embeddings, float32, shape (tokens, width); raises UserError as unpack does."""
+        return self.decoder.decode(unpack(message, self.spec))
 
 
 def assemble(

@@ -9,24 +9,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mechanisms.continuation import embed, generate, score
-from mechanisms.decoding import Decoder
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Receiver
 from mechanisms.models import LanguageModel
 from mechanisms.soft_prompt import SoftPrompt
-from mechanisms.spec import QuantizerSpec
-from mechanisms.wire import unpack
 
 
 class Server:
-    """Decodes messages, puts the soft prompt in front, and runs the frozen language model through inputs_embeds."""
+    """Decodes messages, puts the soft prompt in front, and runs the frozen language model through inputs_embeds.
 
-    def __init__(
-        self, language: LanguageModel, spec: QuantizerSpec, decoder: Decoder, soft_prompt: SoftPrompt | None
-    ) -> None:
+    receiver: the server's half of the mechanism that the clients run.
+    """
+
+    def __init__(self, language: LanguageModel, receiver: Receiver, soft_prompt: SoftPrompt | None) -> None:
         self._model: Any = language.model
         self._tokenizer = language.tokenizer
-        self._spec = spec
-        self._decoder = decoder
+        self._receiver = receiver
         self._virtual = soft_prompt.vectors if soft_prompt else embed(self._model, self._opening())
 
     def _opening(self) -> list[int]:
@@ -38,13 +36,13 @@ class Server:
         """Returns what the model reads before it answers, float32, shape (virtual tokens + tokens, width).
 
         message: None is a request without a prompt, the control of theorem 12.
-        Raises UserError for a message that unpack refuses.
+        Raises UserError for a message that the receiver refuses.
         """
         if message is None:
             if not len(self._virtual):
                 raise UserError("Expected a prompt: this model has neither a soft prompt nor an opening token.")
             return self._virtual
-        decoded = torch.from_numpy(self._decoder.decode(unpack(message, self._spec)))
+        decoded = torch.from_numpy(self._receiver.embeddings(message))
         return torch.cat([self._virtual, decoded.to(self._virtual.device)])
 
     def answer(self, messages: Sequence[bytes | None], new_tokens: int, seed: int) -> list[str]:

@@ -20,7 +20,6 @@ from mechanisms.models import LanguageModel
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedWords, simulation_generator
 from mechanisms.soft_prompt import CARD_FILE
-from mechanisms.wire import unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ def _optimise(
     """Runs AdamW with linear warm-up and decay; every step releases its prompts anew."""
     choice = simulation_generator(settings.seed, "soft prompt batches")
     words = SimulatedWords(settings.seed, "soft prompt noise")
-    client = Client(language.tokenizer, pipeline.encoder, pipeline.spec, language.context_tokens, words)
+    client = Client(language.tokenizer, pipeline, language.context_tokens, words)
     optimiser = torch.optim.AdamW([virtual], lr=settings.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / settings.warm_up, 1.0) * (1 - step / settings.steps)
@@ -118,7 +117,7 @@ def _optimise(
             window = documents[index][: settings.window]
             cut = int(choice.integers(settings.shortest_prompt, len(window) - settings.shortest_response + 1))
             message = client.release_tokens(window[:cut])
-            decoded = torch.from_numpy(pipeline.decoder.decode(unpack(message, pipeline.spec)))
+            decoded = torch.from_numpy(pipeline.embeddings(message))
             prefixes.append(torch.cat([virtual, decoded]))
             responses.append(window[cut:])
         loss = torch.cat(response_losses(language.model, prefixes, responses)).mean()

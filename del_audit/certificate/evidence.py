@@ -89,7 +89,7 @@ def build(configuration: Configuration, assets: Assets, spec: QuantizerSpec) -> 
 def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> Evidence:
     """Returns the evidence; every random draw is named by the configuration's seed and its purpose."""
     plan = configuration.evaluation
-    server = Server(assets.language, pipeline.spec, pipeline.decoder, assets.soft_prompt)
+    server = Server(assets.language, pipeline, assets.soft_prompt)
     attacked = _up_to(assets.private, plan.attacked_tokens)
     client = _client(assets, pipeline, plan.seed, "attacked release")
     messages = [client.release_tokens(document) for document in tqdm(attacked, desc="releasing", unit="prompt")]
@@ -119,7 +119,7 @@ def _client(assets: Assets, pipeline: Pipeline, seed: int, purpose: str) -> Clie
     """Returns the client that serves, on a seeded source: these prompts are public test text."""
     words = SimulatedWords(seed, purpose)
     tokenizer, limit = assets.language.tokenizer, assets.language.context_tokens
-    return Client(tokenizer, pipeline.encoder, pipeline.spec, limit, words)
+    return Client(tokenizer, pipeline, limit, words)
 
 
 def _up_to(documents: Sequence[list[int]], tokens: int) -> list[list[int]]:
@@ -202,7 +202,7 @@ def _other_bits(configuration: Configuration, assets: Assets, bits: int, attacke
     plan, here = configuration.evaluation, configuration.mechanism.spec()
     spec = QuantizerSpec.from_mu(bits, here.dim, here.clip, here.mu)
     pipeline = build(configuration, assets, spec)
-    server = Server(assets.language, spec, pipeline.decoder, assets.soft_prompt)
+    server = Server(assets.language, pipeline, assets.soft_prompt)
     prompts = _prompts(configuration, assets, pipeline, f"prompts at {bits} bits").first(plan.other_prompts)
     with tqdm(total=2 * len(prompts), desc=f"perplexity at {bits} bits", unit="text") as bar:
         gain = paired_gain(server, prompts, plan.seed, bar)

@@ -69,7 +69,7 @@ def release() -> Callable[..., tuple[list[bytes], NDArray[np.int64]]]:
     """Returns a maker of messages of 50 tokens drawn from the prior, and the tokens."""
 
     def make(public: Pipeline, messages: int, seed: int) -> tuple[list[bytes], NDArray[np.int64]]:
-        client = Client(None, public.encoder, public.spec, 50, SimulatedWords(seed, "attacks"))
+        client = Client(None, public, 50, SimulatedWords(seed, "attacks"))
         words = np.random.default_rng(seed).choice(len(public.prior), (messages, 50), p=public.prior)
         return [client.release_tokens(row.tolist()) for row in words], words.reshape(-1)
 

@@ -1,6 +1,7 @@
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import torch
 
 import mechanisms
 from mechanisms import client as client_module
-from mechanisms.client import Client
+from mechanisms.client import Client, CodeReleaser
 from mechanisms.continuation import embed
 from mechanisms.errors import UserError
 from mechanisms.projection import Encoder
@@ -37,7 +38,7 @@ SPEC = QuantizerSpec(bits=4, dim=8, clip=0.05, scale=0.1)
 
 def a_client(source=None, max_tokens=10, words=26):
     codes = np.random.default_rng(0).uniform(-0.05, 0.05, (words, SPEC.dim)).astype(np.float32)
-    return Client(CharacterTokenizer(), Encoder(codes), SPEC, max_tokens, source)
+    return Client(CharacterTokenizer(), CodeReleaser(Encoder(codes), SPEC), max_tokens, source)
 
 
 class RecordingDecoder:
@@ -65,13 +66,13 @@ def soft_prompt(language):
 
 @pytest.fixture
 def server(language, tiny_pipeline, decoder, soft_prompt):
-    return Server(language, tiny_pipeline.spec, decoder, soft_prompt)
+    return Server(language, replace(tiny_pipeline, decoder=decoder), soft_prompt)
 
 
 @pytest.fixture
 def make_client(language, tiny_pipeline):
     def make(source=None):
-        return Client(language.tokenizer, tiny_pipeline.encoder, tiny_pipeline.spec, 100, source)
+        return Client(language.tokenizer, tiny_pipeline, 100, source)
 
     return make
 
@@ -116,7 +117,7 @@ class TestClient:
         """The mechanism that is calibrated is the one that is deployed: clip, scale and sign survive the whole path."""
         client = a_client(SimulatedWords(5), max_tokens=20_000)
         counts = unpack(client.release("c" * 20_000), SPEC)
-        code = client._encoder.codes[2].astype(np.float64)
+        code = client._releaser.encoder.codes[2].astype(np.float64)
         success = 0.5 + 0.5 * code / SPEC.scale
         deviation = np.sqrt(SPEC.trials * success * (1 - success) / len(counts))
         assert (np.abs(counts.mean(axis=0) - SPEC.trials * success) < 5 * deviation).all()
@@ -139,17 +140,18 @@ class TestClient:
 
     def test_an_encoder_of_another_dim_is_refused(self):
         with pytest.raises(UserError, match=r"dim=8, got dim=7"):
-            Client(CharacterTokenizer(), Encoder(np.zeros((26, 7), dtype=np.float32)), SPEC, 10)
+            CodeReleaser(Encoder(np.zeros((26, 7), dtype=np.float32)), SPEC)
 
     def test_a_client_needs_no_language_model_and_no_torch(self):
         program = (
             "import sys\n"
             "sys.modules['torch'] = sys.modules['transformers'] = None\n"
             "import numpy as np\n"
-            "from mechanisms.client import Client\n"
+            "from mechanisms.client import Client, CodeReleaser\n"
             "from mechanisms.projection import Encoder\n"
             "from mechanisms.spec import QuantizerSpec\n"
-            "client = Client(None, Encoder(np.zeros((9, 3), dtype=np.float32)), QuantizerSpec(4, 3, 0.05, 0.1), 10)\n"
+            "codes = Encoder(np.zeros((9, 3), dtype=np.float32))\n"
+            "client = Client(None, CodeReleaser(codes, QuantizerSpec(4, 3, 0.05, 0.1)), 10)\n"
             "print(len(client.release_tokens([1, 2, 8])))\n"
         )
         root = Path(mechanisms.__file__).parent.parent
@@ -165,7 +167,7 @@ class TestServer:
         server.answer([message], 3, seed=0)
         assert len(decoder.given) == 2
         for counts in decoder.given:
-            assert np.array_equal(counts, unpack(message, server._spec))
+            assert np.array_equal(counts, unpack(message, server._receiver.spec))
 
     def test_prompts_whose_messages_are_the_same_bytes_cannot_be_told_apart(self, server, make_client, constant_words):
         """With every word 2^32 - 1 no trial succeeds, so two prompts of one length give one message."""
@@ -216,7 +218,8 @@ class TestServer:
     )
     def test_a_message_of_another_spec_is_refused(self, server, decoder, language, tiny_pipeline, change):
         spec = QuantizerSpec(**{**tiny_pipeline.spec.to_dict(), **change})
-        other = Client(language.tokenizer, Encoder(tiny_pipeline.encoder.codes[:, : spec.dim]), spec, 100)
+        codes = Encoder(tiny_pipeline.encoder.codes[:, : spec.dim])
+        other = Client(language.tokenizer, CodeReleaser(codes, spec), 100)
         with pytest.raises(UserError, match="do not run the same quantizer"):
             server.losses([other.release(PROMPT)], [RESPONSE])
         assert decoder.given == []
@@ -240,14 +243,14 @@ class TestServer:
         assert torch.equal(server.prefix(None), soft_prompt.vectors)
 
     def test_without_a_soft_prompt_the_models_opening_token_stands_in_front(self, language, tiny_pipeline, make_client):
-        plain = Server(language, tiny_pipeline.spec, tiny_pipeline.decoder, None)
+        plain = Server(language, tiny_pipeline, None)
         prefix = plain.prefix(make_client().release(PROMPT))
         assert torch.equal(prefix[:1], embed(language.model, [language.model.config.bos_token_id]))
         assert torch.equal(plain.prefix(None), prefix[:1])
 
     def test_a_model_without_opening_token_needs_a_prompt(self, language, tiny_pipeline, make_client, monkeypatch):
         monkeypatch.setattr(language.model.config, "bos_token_id", None)
-        plain = Server(language, tiny_pipeline.spec, tiny_pipeline.decoder, None)
+        plain = Server(language, tiny_pipeline, None)
         message = make_client().release(PROMPT)
         assert len(plain.prefix(message)) == len(unpack(message, tiny_pipeline.spec))
         assert plain.losses([message], [RESPONSE]).shape == (1,)

@@ -111,9 +111,9 @@ def test_the_same_seed_gives_the_same_vectors(trained, train, tmp_path):
 
 def test_the_model_serves_after_training_as_before(trained, own_language, language, tiny_pipeline):
     folder, _, _ = trained
-    message = Client(language.tokenizer, tiny_pipeline.encoder, tiny_pipeline.spec, 50).release("It did not work.")
+    message = Client(language.tokenizer, tiny_pipeline, 50).release("It did not work.")
     prompt = load_soft_prompt(str(folder), 32)
-    used, fresh = (Server(lm, tiny_pipeline.spec, tiny_pipeline.decoder, prompt) for lm in (own_language, language))
+    used, fresh = (Server(lm, tiny_pipeline, prompt) for lm in (own_language, language))
     assert type(own_language.model) is type(language.model)
     assert used.losses([message, None], [[5, 9], [7]]).tolist() == fresh.losses([message, None], [[5, 9], [7]]).tolist()
     assert used.answer([message], 6, seed=0) == fresh.answer([message], 6, seed=0)
