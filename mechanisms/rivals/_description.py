@@ -1,0 +1,40 @@
+"""What every description of a rival has: its fields under their names, and a fingerprint of them."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from mechanisms.errors import UserError
+
+
+class RivalSpec:
+    """Base of the frozen descriptions of rivals. kind: the name under which reports and the accountant know it."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the kind, then the fields under their names."""
+        return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]  # every subclass is a dataclass
+
+    @property
+    def fingerprint(self) -> bytes:
+        """32 bytes that name this spec: sha256 of its kind and fields in canonical JSON."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).digest()
+
+
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """Returns the value; raises UserError unless it is a whole number in low..high."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UserError(f"Expected {name} to be a whole number in {low}..{high}, got {name}={value!r}.")
+    return value
+
+
+def positive(name: str, value: Any) -> float:
+    """Returns the value as a float; raises UserError unless it is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
+        raise UserError(f"Expected {name} to be a finite number > 0, got {name}={value!r}.")
+    return float(value)

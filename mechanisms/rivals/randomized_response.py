@@ -1,0 +1,135 @@
+"""k-ary randomized response over the vocabulary: a token's number is kept, or replaced by any other, all alike."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.errors import UserError
+from mechanisms.randomness import WordSource
+from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table
+from mechanisms.rivals._description import RivalSpec, positive, whole
+from mechanisms.rivals._draws import wide_words
+from mechanisms.rivals._message import MessageFormat, checked_tokens, id_format
+
+WIDE = 1 << 64
+MAX_WORDS = 1 << 24
+_BLOCK_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RandomizedResponseSpec(RivalSpec):
+    """k-ary randomized response (Kairouz, Oh and Viswanath, arXiv 1407.1338), completely.
+
+    Each of the other words is released with probability weight / 2^64, the true one with all that is left: the law is
+    exactly that, by one comparison and one division of a uniform 64-bit word (docs/theory.md, theorem 18).
+    words: 2 to 2^24. weight: 1 to floor(2^64 / words). Raises UserError for values outside these ranges.
+    """
+
+    kind: ClassVar[str] = "randomized response"
+    words: int
+    weight: int
+
+    def __post_init__(self) -> None:
+        whole("words", self.words, 2, MAX_WORDS)
+        whole("weight", self.weight, 1, WIDE // self.words)
+
+    @classmethod
+    def from_epsilon(cls, words: int, epsilon: float) -> Self:
+        """Returns the least noisy spec whose pure epsilon (nats) is at most this: the least weight that suffices.
+
+        Beyond 44.3 nats the weight is 1 and the spec's epsilon stays there. Raises UserError for an epsilon that
+        is not above 0, or so small that 64 bits do not resolve it.
+        """
+        whole("words", words, 2, MAX_WORDS)
+        odds = Fraction(math.exp(min(positive("epsilon", epsilon), 60.0)) * (1 - 2**-50))  # no more than e^epsilon
+        weight = -(-WIDE // (odds + words - 1))
+        if weight > WIDE // words:
+            raise UserError(f"Expected epsilon > {words * words / WIDE:.3g} for {words} words, got epsilon={epsilon}.")
+        return cls(words, int(weight))
+
+    @property
+    def kept(self) -> int:
+        """The weight of the true word, of 2^64."""
+        return WIDE - self.weight * (self.words - 1)
+
+
+@dataclass(frozen=True)
+class RandomizedResponse:
+    """The mechanism: what is sent is a word's number.
+
+    table: the server's embeddings, float32, shape (words, width); a client needs none. prior: the server's unigram
+    prior, shape (words,), uniform if left out. decoding: what the server makes of a number; plain is the released
+    word's own row.
+    """
+
+    spec: RandomizedResponseSpec
+    table: NDArray[np.float32] | None = None
+    prior: NDArray[np.float64] | None = None
+    decoding: Decoding = "posterior-mean"
+    name: str = "randomized response"
+
+    def __post_init__(self) -> None:
+        checked_decoding(self.decoding)
+        checked_prior(self.prior, self.spec.words)
+        if self.table is not None:
+            checked_table(self.table, self.spec.words)
+
+    @property
+    def format(self) -> MessageFormat:
+        """The message's layout."""
+        return id_format(self.spec.fingerprint, self.spec.words)
+
+    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+        """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
+        return self.format.pack(self.replace(checked_tokens(tokens, self.spec.words), source)[:, None])
+
+    def replace(self, tokens: NDArray[np.int64], source: WordSource) -> NDArray[np.int64]:
+        """Returns the released words, int64, shape (tokens,), one 64-bit word each."""
+        drawn = wide_words(len(tokens), source)
+        kept = np.uint64(self.spec.kept)
+        other = ((drawn - np.minimum(kept, drawn)) // np.uint64(self.spec.weight)).astype(np.int64)
+        return np.where(drawn < kept, tokens, other + (other >= tokens))
+
+    def log_channel(self, words: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Returns log P(released word | word), float64, shape (words given, words)."""
+        rows = np.full((len(words), self.spec.words), math.log(self.spec.weight) - math.log(WIDE))
+        rows[np.arange(len(words)), words] = math.log(self.spec.kept / WIDE)
+        return rows
+
+    def scores(
+        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yields (rows, log P(observed | word) + log_prior[word]), float32, shape (rows, words)."""
+        for start in range(0, len(observed), _BLOCK_ROWS):
+            rows = slice(start, min(start + _BLOCK_ROWS, len(observed)))
+            block = self.log_channel(observed[rows])
+            yield rows, (block if log_prior is None else block + log_prior).astype(np.float32)
+
+    def observed(self, message: bytes) -> NDArray[np.int64]:
+        """Returns the released words of a message, int64, shape (tokens,); raises UserError as unpack does."""
+        return self.format.unpack(message)[:, 0]
+
+    def embeddings(self, message: bytes) -> NDArray[np.float32]:
+        """Returns one embedding a token, float32, shape (tokens, width), in closed form.
+
+        The posterior weighs the released word with kept - weight and every word's prior with weight. Raises UserError
+        for a message of another mechanism, and where there is no table.
+        """
+        observed = self.observed(message)
+        if self.table is None:
+            raise UserError("Expected an embedding table at the server, got table=None.")
+        if self.decoding == "plain":
+            return self.table[observed]
+        log_prior = checked_prior(self.prior, self.spec.words)
+        prior = np.exp(log_prior)
+        own = (self.spec.kept - self.spec.weight) / self.spec.weight * prior[observed][:, None]
+        if self.decoding == "most-likely":
+            commonest = int(prior.argmax())
+            released = own[:, 0] + prior[observed] >= prior[commonest]
+            return self.table[np.where(released, observed, commonest)]
+        return ((own * self.table[observed] + prior @ self.table) / (own + 1)).astype(np.float32)
