@@ -1,0 +1,219 @@
+"""Training for a task: first the classifier alone, on kept states; then the soft tokens with it, through the model."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mechanisms.errors import UserError
+from mechanisms.models import LanguageModel
+from mechanisms.nlu.denoiser import Denoiser, DenoiserShape
+from mechanisms.nlu.denoiser_training import SoftStart, require_base_model
+from mechanisms.nlu.fitting import Problem, fit
+from mechanisms.nlu.inputs import Inputs
+from mechanisms.nlu.pairs import LabelledTokens
+from mechanisms.nlu.reader import SPLIT_AND_DENOISE, ClassifierShape, TaskParts, TaskReader
+from mechanisms.nlu.states import by_length, initial_soft_tokens
+from mechanisms.nlu.storage import digest_of, digest_of_tensors, read_folder, write_folder
+from mechanisms.randomness import simulation_generator
+
+KIND = "task"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTraining:
+    """How a task is trained.
+
+    First stage: head_epochs of the classifier on states of head_releases fresh releases, which it takes turns with.
+    Second stage: epochs of soft tokens and classifier together, each on a fresh release; this runs the language model
+    forwards and backwards, and epochs=0 leaves it out. Both stop early on a share of the examples that is set aside.
+    """
+
+    classifier: ClassifierShape = SPLIT_AND_DENOISE
+    soft: SoftStart = field(default_factory=SoftStart)
+    head_epochs: int = 60
+    head_releases: int = 1
+    head_patience: int = 10
+    head_rate: float = 1e-3
+    epochs: int = 3
+    patience: int = 2
+    prompt_rate: float = 3e-3
+    joint_head_rate: float = 3e-4
+    weight_decay: float = 0.1
+    batch: int = 16
+    validation_share: float = 0.2
+    bfloat16: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("head_epochs", "head_releases", "head_patience", "patience", "batch"):
+            if getattr(self, name) < 1:
+                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
+        if self.epochs < 0:
+            raise UserError(f"Expected epochs >= 0, got epochs={self.epochs}.")
+        for name in ("head_rate", "prompt_rate", "joint_head_rate"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"Expected {name} > 0, got {name}={getattr(self, name)}.")
+        if not 0 < self.validation_share < 1:
+            raise UserError(f"Expected validation_share in (0, 1), got validation_share={self.validation_share}.")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """The examples to fit on and to stop by, and how the server comes to read them."""
+
+    inputs: Inputs
+    fitted: LabelledTokens
+    aside: LabelledTokens
+
+    def read(self, *purpose: str) -> list[Tensor]:
+        """Returns what the server reads of a fresh release of the fitted part."""
+        return self.inputs.rows(self.fitted.tokens, "task", *purpose)
+
+    def read_aside(self) -> list[Tensor]:
+        """Returns what the server reads of the part set aside, the same release each time."""
+        return self.inputs.rows(self.aside.tokens, "task validation")
+
+
+def train_task(
+    language: LanguageModel,
+    inputs: Inputs,
+    examples: LabelledTokens,
+    settings: TaskTraining,
+    folder: Path,
+    about: dict[str, Any],
+    denoiser: Denoiser | None = None,
+) -> TaskReader:
+    """Trains soft tokens and a classifier, writes them to folder with a JSON card, and returns the reader.
+
+    inputs: releases of the mechanism that will serve, or Clean for the ceiling. denoiser: of the same mechanism; None
+    is the plain path. about: what the card says of the data and the configuration. The folder appears whole or not at
+    all; an interrupted run goes on after its last whole epoch, from files beside the folder, to the same result.
+
+    Raises UserError for clean inputs with a denoiser, a class of fewer than two examples, and a folder that exists.
+    """
+    if folder.exists():
+        raise UserError(f"Expected a folder that does not exist yet, got {folder}.")
+    if denoiser is not None and not inputs.private:
+        raise UserError("Expected no denoiser for clean embeddings: a denoiser is given nothing but releases.")
+    soft = initial_soft_tokens(language, settings.soft.text, settings.soft.count)
+    data = TaskData(inputs, *examples.parted(settings.validation_share, settings.seed))
+    parts = TaskParts(soft, examples.classes, settings.classifier, denoiser, settings.seed).to(soft.device)
+    reader = TaskReader(language.model, parts, settings.bfloat16)
+    identity = digest_of(
+        [
+            language.record.sha256,
+            inputs.fingerprint,
+            asdict(settings),
+            [examples.tokens, examples.labels.tolist(), examples.classes],
+            None if denoiser is None else digest_of_tensors(denoiser.state_dict()),
+        ]
+    )
+    partial = folder.with_name(f".{folder.name}.partial")
+    head = _head_problem(reader, data, settings, identity)
+    first = fit(head, settings.head_epochs, settings.head_patience, partial / "head.safetensors")
+    joint = _joint_problem(reader, data, settings, identity)
+    second = fit(joint, settings.epochs, settings.patience, partial / "joint.safetensors") if settings.epochs else []
+    card = {
+        "kind": KIND,
+        **about,
+        "base_model": language.record.to_dict(),
+        "mechanism": inputs.fingerprint,
+        "training": asdict(settings),
+        "classes": list(examples.classes),
+        "denoiser": None if denoiser is None else denoiser.shape.to_dict(),
+        "history": {
+            stage: [{k: v for k, v in record.items() if v == v} for record in history]  # JSON has no NaN
+            for stage, history in (("head", first), ("joint", second))
+        },
+    }
+    write_folder(folder, parts.state_dict(), card)
+    shutil.rmtree(partial, ignore_errors=True)
+    return TaskReader(language.model, parts.requires_grad_(False), settings.bfloat16)
+
+
+def load_task(folder: Path, language: LanguageModel) -> TaskReader:
+    """Returns the reader that train_task wrote.
+
+    Raises UserError for a folder that holds none, and for one that was trained for another model.
+    """
+    tensors, card = read_folder(folder, KIND)
+    require_base_model(card, language, folder)
+    soft, seed = tensors["soft"], card["training"]["seed"]
+    shape = ClassifierShape(**card["training"]["classifier"])
+    denoiser = None if card["denoiser"] is None else Denoiser(soft.shape[1], DenoiserShape(**card["denoiser"]), seed)
+    parts = TaskParts(soft, card["classes"], shape, denoiser, seed)
+    parts.load_state_dict(tensors)
+    return TaskReader(language.model, parts.requires_grad_(False), card["training"]["bfloat16"])
+
+
+def _head_problem(reader: TaskReader, data: TaskData, settings: TaskTraining, identity: str) -> Problem:
+    """Returns the first stage; the language model reads each release once."""
+    classifier = reader.parts.classifier
+    labels, aside = (torch.from_numpy(part.labels).to(reader.parts.soft.device) for part in (data.fitted, data.aside))
+
+    @cache
+    def features(release: int) -> Tensor:
+        return reader.cached_features(data.read("head", str(release)), settings.batch, f"reading release {release}")
+
+    @cache
+    def held() -> Tensor:
+        return reader.cached_features(data.read_aside(), settings.batch, "reading the validation part")
+
+    def losses(epoch: int) -> Iterator[Tensor]:
+        seen = features((epoch - 1) % settings.head_releases)
+        order = simulation_generator(settings.seed, "nlu head batches", str(epoch)).permutation(len(seen))
+        for start in range(0, len(order), settings.batch):
+            chosen = torch.from_numpy(order[start : start + settings.batch])
+            yield functional.cross_entropy(classifier(seen[chosen]), labels[chosen])
+
+    @torch.no_grad()
+    def validate() -> float:
+        return float(functional.cross_entropy(classifier(held()), aside))
+
+    groups = [
+        {"params": list(classifier.parameters()), "lr": settings.head_rate, "weight_decay": settings.weight_decay}
+    ]
+    return Problem(
+        classifier,
+        groups,
+        losses,
+        validate,
+        identity,
+        "training the classifier",
+        prepare=lambda: classifier.standardise(features(0)),
+    )
+
+
+def _joint_problem(reader: TaskReader, data: TaskData, settings: TaskTraining, identity: str) -> Problem:
+    """Returns the second stage: every epoch releases its examples anew."""
+    parts = reader.parts
+    labels, aside = (torch.from_numpy(part.labels).to(reader.parts.soft.device) for part in (data.fitted, data.aside))
+
+    def losses(epoch: int) -> Iterator[Tensor]:
+        rows = data.read("joint", str(epoch))
+        batches = by_length(rows, settings.batch)
+        for index in simulation_generator(settings.seed, "nlu joint batches", str(epoch)).permutation(len(batches)):
+            chosen = batches[index]
+            yield functional.cross_entropy(reader.logits([rows[i] for i in chosen]), labels[chosen])
+
+    @torch.no_grad()
+    def validate() -> float:
+        features = reader.cached_features(data.read_aside(), settings.batch, "reading the validation part")
+        return float(functional.cross_entropy(parts.classifier(features), aside))
+
+    groups = [
+        {"params": [parts.soft], "lr": settings.prompt_rate, "weight_decay": 0.0},
+        {
+            "params": list(parts.classifier.parameters()),
+            "lr": settings.joint_head_rate,
+            "weight_decay": settings.weight_decay,
+        },
+    ]
+    return Problem(parts, groups, losses, validate, identity, "training the soft tokens")
