@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from mechanisms.errors import UserError
 from mechanisms.nlu.inputs import Clean, Inputs
@@ -17,20 +18,23 @@ class TaskScores:
     """Probabilities of the classes, float64, shape (examples, classes), the same examples in every field.
 
     released: from each example's own release. other: from another example's release, what the labels' frequencies alone
-    give (floor). majority: the classes' shares in the training part. clean: of the reader that was trained on clean
-    embeddings, shown clean embeddings (ceiling); None where none was given. labels: indices into classes.
+    give (floor). majority: the classes' shares in the training part. length: from the number of tokens alone, which no
+    mechanism here hides (a second floor: what is not above it was not learned from the words). clean: of the reader that
+    was trained on clean embeddings, shown clean embeddings (ceiling); None where none was given. labels: indices into
+    classes.
     """
 
     released: NDArray[np.float64]
     other: NDArray[np.float64]
     majority: NDArray[np.float64]
+    length: NDArray[np.float64]
     clean: NDArray[np.float64] | None
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
 
     def by_name(self) -> dict[str, NDArray[np.float64]]:
         """Returns the scores that there are, under their names."""
-        named = {"released": self.released, "other": self.other, "majority": self.majority}
+        named = {"released": self.released, "other": self.other, "majority": self.majority, "length": self.length}
         return named if self.clean is None else {**named, "clean": self.clean}
 
 
@@ -63,10 +67,24 @@ def score_task(
         released,
         released[others(len(test), seed)],
         np.tile(shares, (len(test), 1)),
+        _length_scores(train, test),
         clean,
         test.labels,
         test.classes,
     )
+
+
+def _length_scores(train: LabelledTokens, test: LabelledTokens) -> NDArray[np.float64]:
+    """Returns what a logistic regression on the number of tokens says, with classes that training lacks at 0."""
+
+    def counted(part: LabelledTokens) -> NDArray[np.float64]:
+        return np.log([[len(example)] for example in part.tokens])
+
+    centre, spread = counted(train).mean(), counted(train).std() or 1.0
+    fitted = LogisticRegression().fit((counted(train) - centre) / spread, train.labels)
+    scores = np.zeros((len(test), len(test.classes)))
+    scores[:, fitted.classes_] = fitted.predict_proba((counted(test) - centre) / spread)
+    return scores
 
 
 def others(examples: int, seed: int) -> NDArray[np.int64]:
