@@ -10,6 +10,8 @@ class Figure:
     """value with its interval [lower, upper] at confidence, from a sample of that many units.
 
     unit: what value counts, such as `share of tokens` or `nats a token`. method: of the interval.
+    documents: independent documents that the sample comes from; None where every unit of the sample is its own.
+    seed: of the random draws behind the interval; None where there are none.
     kind is always `estimated`: proved bounds have a type of their own.
     """
 
@@ -22,6 +24,8 @@ class Figure:
     method: str
     confidence: float = 0.95
     kind: str = "estimated, with interval"
+    documents: int | None = None
+    seed: int | None = None
 
     def mapped(self, increasing: Callable[[float], float], unit: str) -> "Figure":
         """Returns the figure on another scale: an increasing function keeps the interval's confidence."""

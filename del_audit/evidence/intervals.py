@@ -1,16 +1,15 @@
-"""Intervals for measured rates and means."""
+"""Intervals for measured rates."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
 from del_audit.evidence.figure import Figure
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 
-RESAMPLES = 10_000
+DRAWS = 10_000
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -49,56 +48,13 @@ def balanced_rate(recalled: Sequence[int], held_out: Sequence[int], seed: int, c
         clopper_pearson(successes, trials, confidence)
     generator = simulation_generator(seed, "balanced rate")
     tail = (1 - confidence) / 2
-    low = np.zeros(RESAMPLES)
-    high = np.zeros(RESAMPLES)
+    low = np.zeros(DRAWS)
+    high = np.zeros(DRAWS)
     for k, n in zip(recalled, held_out, strict=True):
-        low += generator.beta(k, n - k + 1, RESAMPLES) if k else 0.0
-        high += generator.beta(k + 1, n - k, RESAMPLES) if k < n else 1.0
+        low += generator.beta(k, n - k + 1, DRAWS) if k else 0.0
+        high += generator.beta(k + 1, n - k, DRAWS) if k < n else 1.0
     value = float(np.mean(np.divide(recalled, held_out)))
     lower = min(value, float(np.quantile(low / len(recalled), tail)))
     upper = max(value, float(np.quantile(high / len(recalled), 1 - tail)))
     unit, method = "mean recall over classes", "combined Clopper-Pearson"
-    return Figure(value, lower, upper, unit, sum(held_out), "documents", method, confidence)
-
-
-def bootstrap_mean(values: ArrayLike, unit: str, sample_unit: str, seed: int, confidence: float = 0.95) -> Figure:
-    """Returns the mean of one value a document with its percentile bootstrap interval over documents.
-
-    values: shape (documents,). Raises UserError for fewer than two, and for NaN or infinite values.
-    """
-    array = _checked(values)
-    return _percentiles(array.mean(), _resampled(array, seed), unit, len(array), sample_unit, confidence)
-
-
-def bootstrap_ratio(
-    over: ArrayLike, under: ArrayLike, unit: str, sample_unit: str, seed: int, confidence: float = 0.95
-) -> Figure:
-    """Returns the ratio of two means over the same documents with its percentile bootstrap interval.
-
-    over, under: shape (documents,), resampled together. Raises UserError as bootstrap_mean does.
-    """
-    top, bottom = _checked(over), _checked(under)
-    drawn = _resampled(top, seed) / _resampled(bottom, seed)
-    return _percentiles(top.mean() / bottom.mean(), drawn, unit, len(top), sample_unit, confidence)
-
-
-def _checked(values: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or len(array) < 2 or not np.isfinite(array).all():
-        raise UserError(f"Expected two finite values or more, one a document, got shape {array.shape}.")
-    return array
-
-
-def _resampled(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Returns RESAMPLES means of values drawn with replacement; the same seed draws the same documents."""
-    drawn = simulation_generator(seed, "bootstrap").integers(0, len(values), (RESAMPLES, len(values)))
-    return np.asarray(values[drawn].mean(axis=1))
-
-
-def _percentiles(
-    value: float, drawn: NDArray[np.float64], unit: str, sample: int, sample_unit: str, confidence: float
-) -> Figure:
-    tail = (1 - confidence) / 2
-    lower, upper = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
-    method = "percentile bootstrap over documents"
-    return Figure(float(value), lower, upper, unit, sample, sample_unit, method, confidence)
+    return Figure(value, lower, upper, unit, sum(held_out), "documents", method, confidence, seed=seed)

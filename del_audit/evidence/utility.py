@@ -1,37 +1,62 @@
 """What the server still makes of a release, always beside its controls (docs/theory.md, theorem 12)."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from del_audit.evidence.bootstrap import Clusters, bootstrap_mean, bootstrap_ratio
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import bootstrap_mean, bootstrap_ratio
+from del_audit.evidence.prompts import Prompts, strangers
 from mechanisms.continuation import embed, generate, score
 from mechanisms.models import LanguageModel, SentenceEncoder
-from mechanisms.server import Server
+
+__all__ = [
+    "Answering",
+    "Prediction",
+    "Prompts",
+    "coherences",
+    "condition_answers",
+    "condition_losses",
+    "mean_cosine",
+    "measure_coherence",
+    "measure_prediction",
+    "paired_gain",
+    "predict",
+    "references",
+]
 
 T = TypeVar("T")
 NATS = "nats a token"
+RELEASED = "released prompt"
+OTHER = "another user's released prompt"
+ALONE = "soft prompt alone"
+NOBODY = "no prompt"
+CLEAN = "clean prompt"
+OTHER_CLEAN = "another user's clean prompt"
+COPY = "the prompt itself as answer"
+UNRELATED = "an unrelated response"
+
+Measured = dict[str, NDArray[np.float64]]
+"""One value a prompt for each condition."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """Private prompts: their messages, their clean tokens, and the responses that really followed."""
+class Answering(Protocol):
+    """A server as the evaluation sees it: messages in, losses and text out. None is a request without a prompt."""
 
-    messages: list[bytes]
-    clean: list[list[int]]
-    responses: list[list[int]]
+    def losses(
+        self, messages: Sequence[bytes | None], responses: Sequence[Sequence[int]], progress: Any = None
+    ) -> NDArray[np.float64]:
+        """Returns the mean loss of each response after its message, nats a token, shape (messages,)."""
+        ...
 
-    def __len__(self) -> int:
-        return len(self.messages)
-
-    def first(self, count: int) -> "Prompts":
-        """Returns the first count of them."""
-        return Prompts(self.messages[:count], self.clean[:count], self.responses[:count])
+    def answer(self, messages: Sequence[bytes | None], new_tokens: int, seed: int) -> list[str]:
+        """Returns one continuation a message."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,89 +74,124 @@ class Prediction:
     share: Figure | None
 
 
-def measure_prediction(
-    language: LanguageModel, server: Server, prompts: Prompts, seed: int, progress: Any
-) -> Prediction:
-    """Returns perplexity's evidence: the loss of each response in every condition, paired by document."""
+def condition_losses(language: LanguageModel, server: Answering, prompts: Prompts, progress: Any) -> Measured:
+    """Returns the loss of each true response in every condition, nats a token, shape (prompts,) each.
+
+    Another user's prompt is one of another document. progress: an object with update(n); six updates a prompt.
+    Raises UserError as strangers does.
+    """
     model, responses = language.model, prompts.responses
-    nobody = [torch.empty(0, model.config.hidden_size) for _ in responses]
-    opening = embed(model, [_opening_token(model)])
-    clean = [torch.cat([opening, embed(model, tokens)]) for tokens in prompts.clean]
-    losses = {
-        "released prompt": server.losses(prompts.messages, responses, progress),
-        "another user's released prompt": server.losses(_rolled(prompts.messages), responses, progress),
-        "soft prompt alone": server.losses([None] * len(prompts), responses, progress),
-        "no prompt": score(model, [torch.cat([opening, row]) for row in nobody], responses, progress),
-        "clean prompt": score(model, clean, responses, progress),
-        "another user's clean prompt": score(model, _rolled(clean), responses, progress),
+    other = strangers(prompts.clusters)
+    opening, clean = _clean_prefixes(model, prompts)
+    return {
+        RELEASED: server.losses(prompts.messages, responses, progress),
+        OTHER: server.losses(_picked(prompts.messages, other), responses, progress),
+        ALONE: server.losses([None] * len(prompts), responses, progress),
+        NOBODY: score(model, [opening] * len(prompts), responses, progress),
+        CLEAN: score(model, clean, responses, progress),
+        OTHER_CLEAN: score(model, _picked(clean, other), responses, progress),
     }
-    figures = {name: _mean(values, seed) for name, values in losses.items()}
-    gains = losses["another user's released prompt"] - losses["released prompt"]
-    clean_gains = losses["another user's clean prompt"] - losses["clean prompt"]
-    gain, clean_gain = _mean(gains, seed), _mean(clean_gains, seed)
+
+
+def predict(losses: Mapping[str, NDArray[np.float64]], clusters: Clusters, seed: int) -> Prediction:
+    """Returns the figures of condition_losses, paired by prompt, with intervals over documents."""
+    figures = {
+        name: bootstrap_mean(values, NATS, "prompts", seed, clusters=clusters, within=(0.0, math.inf))
+        for name, values in losses.items()
+    }
+    gains, clean_gains = losses[OTHER] - losses[RELEASED], losses[OTHER_CLEAN] - losses[CLEAN]
+    gain, clean_gain = (
+        bootstrap_mean(values, NATS, "prompts", seed, clusters=clusters) for values in (gains, clean_gains)
+    )
     share = None
     if clean_gain.lower > 0:
-        share = bootstrap_ratio(gains, clean_gains, "share of the clean gain", "prompts", seed)
+        share = bootstrap_ratio(gains, clean_gains, "share of the clean gain", "prompts", seed, clusters=clusters)
     return Prediction(figures, gain, clean_gain, share)
 
 
-def paired_gain(server: Server, prompts: Prompts, seed: int, progress: Any) -> Figure:
+def measure_prediction(
+    language: LanguageModel, server: Answering, prompts: Prompts, seed: int, progress: Any
+) -> Prediction:
+    """Returns perplexity's evidence: the loss of each response in every condition, paired by prompt."""
+    return predict(condition_losses(language, server, prompts, progress), prompts.clusters, seed)
+
+
+def paired_gain(server: Answering, prompts: Prompts, seed: int, progress: Any) -> Figure:
     """Returns the gain alone: two conditions instead of six."""
     own = server.losses(prompts.messages, prompts.responses, progress)
-    other = server.losses(_rolled(prompts.messages), prompts.responses, progress)
-    return _mean(other - own, seed)
+    others = _picked(prompts.messages, strangers(prompts.clusters))
+    other = server.losses(others, prompts.responses, progress)
+    return bootstrap_mean(other - own, NATS, "prompts", seed, clusters=prompts.clusters)
+
+
+def condition_answers(
+    language: LanguageModel, server: Answering, prompts: Prompts, new_tokens: int, seed: int, progress: Any
+) -> dict[str, list[str]]:
+    """Returns the text that is written in every condition, one a prompt.
+
+    The prompt itself and an unrelated response stand among them: coherence rewards copying, and style alone.
+    progress: an object with update(n); five updates a prompt.
+    """
+    model, tokenizer = language.model, language.tokenizer
+    other = strangers(prompts.clusters)
+    opening, clean = _clean_prefixes(model, prompts)
+    answers: dict[str, list[str]] = {}
+    for name, messages in (
+        (RELEASED, prompts.messages),
+        (OTHER, _picked(prompts.messages, other)),
+        (ALONE, [None] * len(prompts)),
+    ):
+        answers[name] = server.answer(messages, new_tokens, seed)
+        progress.update(len(prompts))
+    for name, prefixes in ((NOBODY, [opening] * len(prompts)), (CLEAN, clean)):
+        answers[name] = _texts(tokenizer, generate(model, prefixes, new_tokens, seed))
+        progress.update(len(prompts))
+    answers[COPY] = _texts(tokenizer, prompts.clean)
+    answers[UNRELATED] = _picked(references(language, prompts), other)
+    return answers
+
+
+def references(language: LanguageModel, prompts: Prompts) -> list[str]:
+    """Returns the true responses as text."""
+    return _texts(language.tokenizer, prompts.responses)
+
+
+def coherences(sentences: SentenceEncoder, answers: Mapping[str, Sequence[str]], truth: Sequence[str]) -> Measured:
+    """Returns the cosine of each answer's sentence embedding with the true response's, shape (prompts,) each."""
+    targets = sentences.embed(truth).astype(np.float64)
+    return {name: (sentences.embed(texts) * targets).sum(axis=1) for name, texts in answers.items()}
 
 
 def measure_coherence(
     language: LanguageModel,
-    server: Server,
+    server: Answering,
     sentences: SentenceEncoder,
     prompts: Prompts,
     new_tokens: int,
     seed: int,
     progress: Any,
 ) -> dict[str, Figure]:
-    """Returns the cosine of each condition's text with the true response, mean over documents.
-
-    The prompt itself and an unrelated response are scored as answers too: coherence rewards copying.
-    """
-    model, tokenizer = language.model, language.tokenizer
-    opening = embed(model, [_opening_token(model)])
-    clean = [torch.cat([opening, embed(model, tokens)]) for tokens in prompts.clean]
-    references = _texts(tokenizer, prompts.responses)
-    answers: dict[str, list[str]] = {}
-    for name, messages in (
-        ("released prompt", prompts.messages),
-        ("another user's released prompt", _rolled(prompts.messages)),
-        ("soft prompt alone", [None] * len(prompts)),
-    ):
-        answers[name] = server.answer(messages, new_tokens, seed)
-        progress.update(len(prompts))
-    for name, prefixes in (("no prompt", [opening] * len(prompts)), ("clean prompt", clean)):
-        answers[name] = _texts(tokenizer, generate(model, prefixes, new_tokens, seed))
-        progress.update(len(prompts))
-    answers["the prompt itself as answer"] = _texts(tokenizer, prompts.clean)
-    answers["an unrelated response"] = _rolled(references)
-    truth = sentences.embed(references)
-    return {
-        name: bootstrap_mean((sentences.embed(texts) * truth).sum(axis=1), "cosine", "prompts", seed)
-        for name, texts in answers.items()
-    }
+    """Returns the cosine of each condition's text with the true response, mean over prompts."""
+    answers = condition_answers(language, server, prompts, new_tokens, seed, progress)
+    measured = coherences(sentences, answers, references(language, prompts))
+    return {name: mean_cosine(values, prompts.clusters, seed) for name, values in measured.items()}
 
 
-def _opening_token(model: Any) -> int:
+def mean_cosine(values: NDArray[np.float64], clusters: Clusters, seed: int) -> Figure:
+    """Returns the mean cosine with its interval over documents."""
+    return bootstrap_mean(values, "cosine", "prompts", seed, clusters=clusters, within=(-1.0, 1.0))
+
+
+def _clean_prefixes(model: Any, prompts: Prompts) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Returns the opening token's embedding, and each clean prompt's behind it."""
     begin = model.config.bos_token_id
-    return int(begin if begin is not None else model.config.eos_token_id)
+    opening = embed(model, [int(begin if begin is not None else model.config.eos_token_id)])
+    return opening, [torch.cat([opening, embed(model, tokens)]) for tokens in prompts.clean]
 
 
-def _rolled(rows: Sequence[T]) -> list[T]:
-    """Returns rows moved by one, so that every document meets another's."""
-    return [*rows[1:], *rows[:1]]
+def _picked(rows: Sequence[T], order: Sequence[int]) -> list[T]:
+    return [rows[index] for index in order]
 
 
 def _texts(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     return [tokenizer.decode(list(row), skip_special_tokens=True) for row in rows]
-
-
-def _mean(values: NDArray[np.float64], seed: int) -> Figure:
-    return bootstrap_mean(values, NATS, "prompts", seed)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from del_audit.evidence.intervals import balanced_rate, bootstrap_mean, bootstrap_ratio, clopper_pearson, rate
+from del_audit.evidence.intervals import balanced_rate, clopper_pearson, rate
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 
@@ -47,29 +47,6 @@ def test_balanced_rate_covers(truth):
         figure = balanced_rate(generator.binomial(sizes, truth).tolist(), sizes, seed)
         missed += not figure.lower <= np.mean(truth) <= figure.upper
     assert missed <= stats.binom.isf(1e-6, 500, 0.05)
-
-
-def test_bootstrap_mean_covers_and_is_repeatable():
-    generator, missed = simulation_generator(3, "coverage"), 0
-    for seed in range(300):
-        figure = bootstrap_mean(generator.normal(0.05, 0.2, 100), "nats a token", "prompts", seed)
-        missed += not figure.lower <= 0.05 <= figure.upper
-    assert missed <= stats.binom.isf(1e-6, 300, 0.06)  # percentile intervals of 100 documents are slightly short
-    values = generator.normal(size=20)
-    assert bootstrap_mean(values, "u", "s", 5) == bootstrap_mean(values, "u", "s", 5)
-    assert bootstrap_mean(values, "u", "s", 5) != bootstrap_mean(values, "u", "s", 6)
-
-
-def test_bootstrap_ratio_resamples_both_means_together():
-    values = simulation_generator(4, "ratio").uniform(1, 2, 60)
-    figure = bootstrap_ratio(0.25 * values, values, "share", "prompts", 0)
-    assert (figure.lower, figure.value, figure.upper) == pytest.approx((0.25, 0.25, 0.25))
-
-
-@pytest.mark.parametrize("values", [[], [1.0], [1.0, float("nan")], [[1.0, 2.0]]])
-def test_bootstrap_refuses(values):
-    with pytest.raises(UserError, match="finite values"):
-        bootstrap_mean(values, "u", "s", 0)
 
 
 def test_a_rate_states_what_it_is():
