@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
-from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 
 BLOCK_ROWS = 256
@@ -29,10 +29,11 @@ class Channel:
     @classmethod
     def of(cls, spec: QuantizerSpec, codes: NDArray[np.float32]) -> "Channel":
         """Returns the channel for a table of codes, shape (words, dim)."""
-        success = StochasticQuantizer(spec).thresholds(codes) / float(1 << WORD_BITS)
+        levels = StochasticQuantizer(spec).levels(codes)
+        success = level_thresholds(spec) / float(1 << WORD_BITS)
         failure = np.log1p(-success)
-        weights = (np.log(success) - failure).T.astype(np.float32)
-        return cls(spec, np.ascontiguousarray(weights), (spec.trials * failure.sum(axis=1)).astype(np.float32))
+        weights = (np.log(success) - failure).astype(np.float32)[levels.T]
+        return cls(spec, np.ascontiguousarray(weights), (spec.trials * failure[levels].sum(axis=1)).astype(np.float32))
 
     @property
     def words(self) -> int:

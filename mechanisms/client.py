@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Description, Releaser
-from mechanisms.projection import Encoder
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SystemWords, WordSource
 from mechanisms.spec import QuantizerSpec
@@ -19,15 +19,17 @@ from mechanisms.wire import pack
 class CodeReleaser:
     """DEL's half of the client: the code of each token, quantized and packed.
 
-    Raises UserError for an encoder of another dim than the spec's.
+    Raises UserError for an encoder of another dim or clip than the spec's: it was made for another quantizer.
     """
 
     encoder: Encoder
     spec: QuantizerSpec
 
     def __post_init__(self) -> None:
-        if self.encoder.codes.shape[1] != self.spec.dim:
-            raise UserError(f"Expected an encoder of dim={self.spec.dim}, got dim={self.encoder.codes.shape[1]}.")
+        for name in ("dim", "clip"):
+            wanted, got = getattr(self.spec, name), getattr(self.encoder, name)
+            if wanted != got:
+                raise UserError(f"Expected an encoder of {name}={wanted}, got {name}={got}: trained for another spec.")
 
     def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
         """Returns the message for a tokenized prompt, with fresh noise.
@@ -36,8 +38,8 @@ class CodeReleaser:
         """
         if not len(tokens):
             raise UserError("Expected a prompt of at least one token, got an empty prompt.")
-        values = self.encoder.encode(np.asarray(tokens, dtype=np.int64))
-        return pack(StochasticQuantizer(self.spec).quantize(values, source), self.spec)
+        levels = self.encoder.levels_of(np.asarray(tokens, dtype=np.int64))
+        return pack(StochasticQuantizer(self.spec).sample(levels, source), self.spec)
 
 
 class Client:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.channel import Channel, posterior_mean
-from mechanisms.projection import Encoder
+from mechanisms.encoder import Encoder
 from mechanisms.quantizer import StochasticQuantizer
 
 

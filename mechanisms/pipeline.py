@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from mechanisms.channel import Channel
 from mechanisms.client import CodeReleaser
 from mechanisms.decoding import Decoder, LinearDecoder, PosteriorMeanDecoder
+from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.prior import unigram_prior
-from mechanisms.projection import Encoder, EncoderSettings, fit_encoder
+from mechanisms.projection import EncoderSettings, fit_encoder
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedWords, WordSource
 from mechanisms.spec import QuantizerSpec
@@ -70,6 +71,6 @@ def assemble(
     if decoder == "linear":
         return Pipeline(spec, table, prior, encoder, channel, linear, linear)
     tokens = np.concatenate([np.asarray(document, dtype=np.int64) for document in public_documents])[:GAIN_TOKENS]
-    counts = quantizer.quantize(encoder.encode(tokens), SimulatedWords(settings.seed, "decoder gain"))
+    counts = quantizer.sample(encoder.levels_of(tokens), SimulatedWords(settings.seed, "decoder gain"))
     fitted = PosteriorMeanDecoder.fit(channel, prior, table, counts, tokens)
     return Pipeline(spec, table, prior, encoder, channel, linear, fitted)

@@ -1,11 +1,11 @@
 """Encoders: from a public embedding table to codes in the clip cube, in closed form."""
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 from mechanisms.spec import QuantizerSpec
@@ -19,7 +19,8 @@ class EncoderSettings:
 
     whitening: 0 keeps the principal coordinates' spread, 1 makes them equal.
     prior_power: words weigh prior^power in the fit; below 1 the rarer words are told apart better.
-    fill: root mean square of the codes before clipping, in units of the clip.
+    fill: root mean square of the codes before clipping, in units of the clip. Codes are rounded to steps
+        of clip / 127, so little is left of them below a fill of about 0.05.
     rotate: turn the coordinates towards the cube's corners (iterative quantization); the budget is spent there.
     """
 
@@ -36,40 +37,17 @@ class EncoderSettings:
                 raise UserError(f"Expected {name} in [{low:g}, {high:g}], got {name}={value}.")
 
 
-@dataclass(frozen=True, slots=True)
-class Encoder:
-    """One code for each word: v = clip(E (e - centre)), tabulated, since the vocabulary is public.
-
-    codes: float32, shape (words, dim), within [-clip, clip] up to rounding; the quantizer clips again.
-    """
-
-    codes: NDArray[np.float32]
-
-    @property
-    def words(self) -> int:
-        """Size of the vocabulary."""
-        return len(self.codes)
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the codes, shape and values."""
-        return hashlib.sha256(repr(self.codes.shape).encode() + self.codes.tobytes()).hexdigest()
-
-    def encode(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Returns the codes of tokens, float32, shape (tokens, dim).
-
-        Raises UserError for a token that the encoder has no row for.
-        """
-        outside = tokens[(tokens < 0) | (tokens >= self.words)]
-        if outside.size:
-            raise UserError(f"Expected tokens in 0..{self.words - 1}, got {int(outside[0])}: another tokenizer's?")
-        return self.codes[tokens]
-
-
 def fit_encoder(
     table: NDArray[np.float32], prior: NDArray[np.float64], spec: QuantizerSpec, settings: EncoderSettings
 ) -> Encoder:
-    """Returns the encoder of an embedding table: weighted PCA, partly whitened, rotated, scaled and clipped.
+    """Returns the encoder of an embedding table: fit_codes, rounded to levels; raises UserError as fit_codes does."""
+    return Encoder.of(fit_codes(table, prior, spec, settings), spec.clip)
+
+
+def fit_codes(
+    table: NDArray[np.float32], prior: NDArray[np.float64], spec: QuantizerSpec, settings: EncoderSettings
+) -> NDArray[np.float64]:
+    """Returns codes, float64, shape (words, dim): weighted PCA, partly whitened, rotated, scaled and clipped.
 
     table: shape (words, width); prior: shape (words,). Nothing private enters: both are public.
     Raises UserError for a dim above the table's width or rank, and for a prior over another vocabulary.
@@ -91,7 +69,7 @@ def fit_encoder(
         codes = codes @ _towards_corners(codes, weight, settings.seed)
     root_mean_square = np.sqrt((weight @ codes**2).mean())
     filled = codes * (settings.fill * spec.clip / root_mean_square)
-    return Encoder(np.clip(filled, -spec.clip, spec.clip).astype(np.float32))
+    return np.clip(filled, -spec.clip, spec.clip)
 
 
 def _towards_corners(codes: NDArray[np.float64], weight: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

@@ -1,11 +1,13 @@
 """The stochastic n-bit quantizer of DEL: the one implementation that is calibrated, attacked, certified and served."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.levels import LEVELS, ZERO_LEVEL, from_levels, to_levels
 from mechanisms.randomness import WordSource
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 
@@ -13,33 +15,55 @@ WORDS_AT_ONCE = 1 << 22
 """Words drawn in one block, 16 MiB: bounds the memory of a release of any length."""
 
 
+@lru_cache(maxsize=64)
+def level_thresholds(spec: QuantizerSpec) -> NDArray[np.uint32]:
+    """Returns the integer threshold of each level, round(2^32 p), uint32, shape (255,), read-only.
+
+    The ends are the spec's, and opposite levels mirror each other: their thresholds add up to 2^32.
+    """
+    upper = 0.5 + 0.5 * (from_levels(np.arange(ZERO_LEVEL, LEVELS), spec.clip) / spec.scale)
+    upper = np.rint(upper * (1 << WORD_BITS)).astype(np.int64)
+    thresholds = np.concatenate([(1 << WORD_BITS) - upper[:0:-1], upper]).astype(np.uint32)
+    thresholds.flags.writeable = False
+    return thresholds
+
+
 @dataclass(frozen=True, slots=True)
 class StochasticQuantizer:
-    """Turns code vectors into counts whose law is exactly the one that the accountant bounds (theorems 1 and 3)."""
+    """Turns codes into counts whose law is exactly the one that the accountant bounds (theorems 1 and 3).
+
+    Values are rounded to levels, levels have integer thresholds, and there is one sampler, of levels.
+    """
 
     spec: QuantizerSpec
 
-    def thresholds(self, values: ArrayLike) -> NDArray[np.uint32]:
-        """Returns the integer thresholds of values: round(2^32 p), held within the spec's ends.
+    def levels(self, values: ArrayLike) -> NDArray[np.uint8]:
+        """Returns the levels of values, uint8, shape (n, dim).
 
         values: float array, shape (n, dim); outside [-clip, clip] they are clipped.
         Raises UserError for another shape, and for NaN or infinite values.
         """
-        array = np.asarray(values, dtype=np.float64)
-        if array.ndim != 2 or array.shape[1] != self.spec.dim:
-            raise UserError(f"Expected values of shape (n, dim={self.spec.dim}), got shape {array.shape}.")
-        if not np.isfinite(array).all():
-            raise UserError("Expected finite values, got NaN or infinity: nothing was released.")
-        clipped = np.clip(array, -self.spec.clip, self.spec.clip)
-        exact = np.rint((0.5 + 0.5 * (clipped / self.spec.scale)) * (1 << WORD_BITS))
-        return np.clip(exact, self.spec.threshold_low, self.spec.threshold_high).astype(np.uint32)
+        levels = to_levels(values, self.spec.clip)
+        self._require_shape(levels)
+        return levels
+
+    def thresholds(self, values: ArrayLike) -> NDArray[np.uint32]:
+        """Returns the integer thresholds of values: those of their levels; raises UserError as levels does."""
+        return level_thresholds(self.spec)[self.levels(values)]
 
     def quantize(self, values: ArrayLike, source: WordSource) -> NDArray[np.uint8]:
+        """Returns the released counts of values, uint8, shape (n, dim); raises UserError as levels does."""
+        return self.sample(self.levels(values), source)
+
+    def sample(self, levels: NDArray[np.uint8], source: WordSource) -> NDArray[np.uint8]:
         """Returns the released counts, uint8, shape (n, dim): u fresh trials [word < threshold] a coordinate.
 
-        Raises UserError as thresholds does.
+        levels: uint8, shape (n, dim), each below 255. Raises UserError for anything else; then nothing is drawn.
         """
-        thresholds = self.thresholds(values)
+        self._require_shape(levels)
+        if levels.dtype != np.uint8 or (levels.size and levels.max() >= LEVELS):
+            raise UserError(f"Expected levels to be bytes in 0..{LEVELS - 1}, got {levels.dtype} up to {levels.max()}.")
+        thresholds = level_thresholds(self.spec)[levels]
         trials = self.spec.trials
         rows = max(1, WORDS_AT_ONCE // (trials * self.spec.dim))
         counts = np.empty(thresholds.shape, dtype=np.uint8)
@@ -50,9 +74,13 @@ class StochasticQuantizer:
         return counts
 
     def dequantize(self, counts: ArrayLike) -> NDArray[np.float32]:
-        """Returns the unbiased estimate y = (2 K / u - 1) scale of the clipped values, float32, the counts' shape.
+        """Returns the unbiased estimate y = (2 K / u - 1) scale of the level's value, float32, the counts' shape.
 
         Its variance is (scale^2 - v^2) / u a coordinate.
         """
         fraction = np.asarray(counts, dtype=np.float64) / self.spec.trials
         return ((2 * fraction - 1) * self.spec.scale).astype(np.float32)
+
+    def _require_shape(self, array: NDArray[np.uint8]) -> None:
+        if array.ndim != 2 or array.shape[1] != self.spec.dim:
+            raise UserError(f"Expected values of shape (n, dim={self.spec.dim}), got shape {array.shape}.")

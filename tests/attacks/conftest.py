@@ -12,8 +12,8 @@ from scipy.stats import binom
 from mechanisms.channel import Channel
 from mechanisms.client import Client
 from mechanisms.decoding import LinearDecoder
+from mechanisms.encoder import Encoder
 from mechanisms.pipeline import Pipeline
-from mechanisms.projection import Encoder
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec
@@ -25,7 +25,7 @@ def make_public() -> Callable[..., Pipeline]:
 
     def make(spec: QuantizerSpec, shares: NDArray[np.float64], prior: NDArray[np.float64], seed: int = 0) -> Pipeline:
         turn = np.random.default_rng(seed).standard_normal((spec.dim, 3 * spec.dim))
-        encoder = Encoder((np.asarray(shares) * spec.clip).astype(np.float32))
+        encoder = Encoder.of(np.asarray(shares) * spec.clip, spec.clip)
         table = (encoder.codes @ turn).astype(np.float32)
         linear = LinearDecoder.fit(StochasticQuantizer(spec), encoder, prior, table)
         return Pipeline(spec, table, prior, encoder, Channel.of(spec, encoder.codes), linear, linear)

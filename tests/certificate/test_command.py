@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from del_audit.cli import main
-from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import simulation_generator
 
 WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
@@ -123,10 +123,10 @@ def test_too_few_samples_are_inconclusive(configured, tmp_path):
 
 
 def test_a_release_without_noise_proves_the_implementation_broken(configured, tmp_path, monkeypatch):
-    def rounded(self, values, source):
-        return np.rint(self.thresholds(values) / 2**32 * self.spec.trials).astype(np.uint8)
+    def rounded(self, levels, source):
+        return np.rint(level_thresholds(self.spec)[levels] / 2**32 * self.spec.trials).astype(np.uint8)
 
-    monkeypatch.setattr(StochasticQuantizer, "quantize", rounded)
+    monkeypatch.setattr(StochasticQuantizer, "sample", rounded)
     policy = {"attack_success_at_most": 1.0}
     assert main(["certify", str(configured(mu=2.0, policy=policy)), "--out", str(tmp_path / "out")]) == 1
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())

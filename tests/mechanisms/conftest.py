@@ -108,4 +108,4 @@ def broken_quantizer(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object) -> None:
         raise RuntimeError("the quantizer is broken")
 
-    monkeypatch.setattr(StochasticQuantizer, "quantize", refuse)
+    monkeypatch.setattr(StochasticQuantizer, "sample", refuse)

@@ -13,8 +13,8 @@ import mechanisms
 from mechanisms import client as client_module
 from mechanisms.client import Client, CodeReleaser
 from mechanisms.continuation import embed
+from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
-from mechanisms.projection import Encoder
 from mechanisms.randomness import SimulatedWords
 from mechanisms.server import Server
 from mechanisms.soft_prompt import SoftPrompt
@@ -38,7 +38,7 @@ SPEC = QuantizerSpec(bits=4, dim=8, clip=0.05, scale=0.1)
 
 def a_client(source=None, max_tokens=10, words=26):
     codes = np.random.default_rng(0).uniform(-0.05, 0.05, (words, SPEC.dim)).astype(np.float32)
-    return Client(CharacterTokenizer(), CodeReleaser(Encoder(codes), SPEC), max_tokens, source)
+    return Client(CharacterTokenizer(), CodeReleaser(Encoder.of(codes, SPEC.clip), SPEC), max_tokens, source)
 
 
 class RecordingDecoder:
@@ -140,7 +140,11 @@ class TestClient:
 
     def test_an_encoder_of_another_dim_is_refused(self):
         with pytest.raises(UserError, match=r"dim=8, got dim=7"):
-            CodeReleaser(Encoder(np.zeros((26, 7), dtype=np.float32)), SPEC)
+            CodeReleaser(Encoder.of(np.zeros((26, 7)), SPEC.clip), SPEC)
+
+    def test_an_encoder_of_another_clip_is_refused(self):
+        with pytest.raises(UserError, match=r"clip=0\.05, got clip=0\.04"):
+            CodeReleaser(Encoder.of(np.zeros((26, 8)), 0.04), SPEC)
 
     def test_a_client_needs_no_language_model_and_no_torch(self):
         program = (
@@ -148,9 +152,9 @@ class TestClient:
             "sys.modules['torch'] = sys.modules['transformers'] = None\n"
             "import numpy as np\n"
             "from mechanisms.client import Client, CodeReleaser\n"
-            "from mechanisms.projection import Encoder\n"
+            "from mechanisms.encoder import Encoder\n"
             "from mechanisms.spec import QuantizerSpec\n"
-            "codes = Encoder(np.zeros((9, 3), dtype=np.float32))\n"
+            "codes = Encoder.of(np.zeros((9, 3)), 0.05)\n"
             "client = Client(None, CodeReleaser(codes, QuantizerSpec(4, 3, 0.05, 0.1)), 10)\n"
             "print(len(client.release_tokens([1, 2, 8])))\n"
         )
@@ -218,7 +222,7 @@ class TestServer:
     )
     def test_a_message_of_another_spec_is_refused(self, server, decoder, language, tiny_pipeline, change):
         spec = QuantizerSpec(**{**tiny_pipeline.spec.to_dict(), **change})
-        codes = Encoder(tiny_pipeline.encoder.codes[:, : spec.dim])
+        codes = Encoder.of(tiny_pipeline.encoder.codes[:, : spec.dim], spec.clip)
         other = Client(language.tokenizer, CodeReleaser(codes, spec), 100)
         with pytest.raises(UserError, match="do not run the same quantizer"):
             server.losses([other.release(PROMPT)], [RESPONSE])

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from mechanisms.errors import UserError
-from mechanisms.projection import Encoder, EncoderSettings, fit_encoder
+from mechanisms.levels import from_levels
+from mechanisms.projection import EncoderSettings, fit_codes, fit_encoder
 from mechanisms.spec import QuantizerSpec
 
 CLIP = 0.05
@@ -16,6 +17,11 @@ def world(toy_world):
 def fit(world, dim=5, **settings):
     spec = QuantizerSpec(bits=4, dim=dim, clip=CLIP, scale=0.2)
     return fit_encoder(world.table, world.prior, spec, EncoderSettings(**settings))
+
+
+def fitted_codes(world, dim=5, **settings):
+    spec = QuantizerSpec(bits=4, dim=dim, clip=CLIP, scale=0.2)
+    return fit_codes(world.table, world.prior, spec, EncoderSettings(**settings))
 
 
 def distances(codes):
@@ -49,24 +55,24 @@ def test_same_inputs_same_codes(world):
     assert fit(world, seed=4).sha256 != first.sha256
 
 
-def test_hash_follows_shape_and_values():
-    codes = np.zeros((4, 3), dtype=np.float32)
-    changed = codes.copy()
-    changed[3, 2] = 1e-6
-    hashes = {Encoder(table).sha256 for table in (codes, codes.reshape(3, 4), changed)}
-    assert len(hashes) == 3
+@pytest.mark.parametrize("fill", [0.3, 1.0, 1e3])
+def test_the_encoder_is_the_codes_at_the_nearest_level(world, fill):
+    codes = fitted_codes(world, fill=fill)
+    assert np.abs(codes).max() <= CLIP
+    exact = from_levels(fit(world, fill=fill).levels, CLIP)
+    assert np.abs(exact - codes).max() <= CLIP / 254 * (1 + 1e-12)
 
 
 def test_the_order_of_the_words_decides_nothing_not_even_a_sign(world):
     spec = QuantizerSpec(bits=4, dim=5, clip=CLIP, scale=0.2)
     order = np.random.default_rng(0).permutation(150)
-    shuffled = fit_encoder(world.table[order], world.prior[order], spec, EncoderSettings(rotate=False))
-    assert np.abs(shuffled.codes - fit(world, rotate=False).codes[order]).max() < 1e-5 * CLIP
+    shuffled = fit_codes(world.table[order], world.prior[order], spec, EncoderSettings(rotate=False))
+    assert np.abs(shuffled - fitted_codes(world, rotate=False)[order]).max() < 1e-5 * CLIP
 
 
 def test_unrotated_unwhitened_codes_are_the_principal_coordinates(world):
     """Against numpy's singular value decomposition of the weighted, centred table."""
-    codes = fit(world, dim=4, whitening=0.0, rotate=False, fill=0.01).codes
+    codes = fitted_codes(world, dim=4, whitening=0.0, rotate=False, fill=0.01)
     centred = world.table - world.prior @ world.table
     _, _, axes = np.linalg.svd(centred * np.sqrt(world.prior)[:, None])
     expected = centred @ axes[:4].T
@@ -76,15 +82,15 @@ def test_unrotated_unwhitened_codes_are_the_principal_coordinates(world):
 
 @pytest.mark.parametrize("rotate", [False, True])
 def test_full_width_unwhitened_codes_keep_every_distance(world, rotate):
-    codes = fit(world, dim=12, whitening=0.0, rotate=rotate, fill=1e-3).codes
+    codes = fitted_codes(world, dim=12, whitening=0.0, rotate=rotate, fill=1e-3)
     ratio = distances(codes)[np.triu_indices(150, 1)] / distances(world.table)[np.triu_indices(150, 1)]
     assert np.ptp(ratio) < 1e-4 * ratio.mean()
 
 
 @pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
 def test_rotation_moves_codes_without_changing_distances(world, whitening):
-    plain = fit(world, whitening=whitening, rotate=False, fill=1e-3).codes
-    rotated = fit(world, whitening=whitening, rotate=True, fill=1e-3).codes
+    plain = fitted_codes(world, whitening=whitening, rotate=False, fill=1e-3)
+    rotated = fitted_codes(world, whitening=whitening, rotate=True, fill=1e-3)
     assert np.abs(plain - rotated).max() > 0.1 * np.abs(plain).max()
     assert np.abs(distances(plain) - distances(rotated)).max() < 1e-5 * distances(plain).max()
 
@@ -94,20 +100,20 @@ def test_rotation_brings_codes_nearer_to_the_corners(world):
         scaled = codes / root_mean_square(codes, world.prior)
         return world.prior @ ((np.abs(scaled) - 1) ** 2).sum(axis=1)
 
-    plain, rotated = (fit(world, whitening=1.0, rotate=rotate, fill=1e-3).codes for rotate in (False, True))
+    plain, rotated = (fitted_codes(world, whitening=1.0, rotate=rotate, fill=1e-3) for rotate in (False, True))
     assert gap(rotated) < 0.95 * gap(plain)
 
 
 @pytest.mark.parametrize("rotate", [False, True])
 def test_whitening_of_one_makes_the_spread_equal(world, rotate):
-    codes = fit(world, whitening=1.0, rotate=rotate, fill=1e-3).codes.astype(np.float64)
+    codes = fitted_codes(world, whitening=1.0, rotate=rotate, fill=1e-3).astype(np.float64)
     covariance = weighted_covariance(codes, world.prior)
     assert np.allclose(covariance, np.eye(5) * covariance.trace() / 5, atol=1e-4 * covariance.trace())
 
 
 def test_whitening_takes_the_power_of_each_spread_that_it_says(world):
     def spread(whitening):
-        codes = fit(world, whitening=whitening, rotate=False, fill=1e-3).codes.astype(np.float64)
+        codes = fitted_codes(world, whitening=whitening, rotate=False, fill=1e-3).astype(np.float64)
         return np.sqrt(np.diag(weighted_covariance(codes, world.prior)))
 
     plain = spread(0.0)
@@ -120,7 +126,7 @@ def test_whitening_takes_the_power_of_each_spread_that_it_says(world):
 @pytest.mark.parametrize("fill", [1e-3, 0.1])
 def test_fill_is_the_root_mean_square_before_clipping(world, fill, prior_power):
     weight = world.prior**prior_power
-    codes = fit(world, fill=fill, prior_power=prior_power).codes
+    codes = fitted_codes(world, fill=fill, prior_power=prior_power)
     assert np.abs(codes).max() < CLIP
     assert root_mean_square(codes, weight / weight.sum()) == pytest.approx(fill * CLIP, rel=1e-5)
 
@@ -134,23 +140,8 @@ def test_prior_power_zero_forgets_the_prior(world):
     spec = QuantizerSpec(bits=4, dim=5, clip=CLIP, scale=0.2)
     uniform = np.full(150, 1 / 150)
     settings = EncoderSettings(prior_power=0.0)
-    assert np.allclose(
-        fit_encoder(world.table, uniform, spec, settings).codes, fit(world, prior_power=0.0).codes, atol=1e-7
-    )
-    assert np.abs(fit(world, prior_power=0.0).codes - fit(world).codes).max() > 1e-3
-
-
-def test_a_word_is_encoded_as_its_row(world):
-    encoder = fit(world)
-    tokens = np.array([149, 0, 7, 7])
-    assert np.array_equal(encoder.encode(tokens), encoder.codes[tokens])
-    assert encoder.encode(np.empty(0, dtype=np.int64)).shape == (0, 5)
-
-
-@pytest.mark.parametrize("wrong", [150, -1, 10**12])
-def test_a_word_without_a_row_is_refused_by_its_number(world, wrong):
-    with pytest.raises(UserError, match=rf"0\.\.149, got {wrong}:"):
-        fit(world).encode(np.array([3, wrong, 4]))
+    assert np.allclose(fit_codes(world.table, uniform, spec, settings), fitted_codes(world, prior_power=0.0), atol=1e-7)
+    assert np.abs(fitted_codes(world, prior_power=0.0) - fitted_codes(world)).max() > 1e-3
 
 
 def test_more_coordinates_than_the_embedding_has_are_refused(world):

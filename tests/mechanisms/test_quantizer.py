@@ -9,7 +9,8 @@ from scipy.stats import binom
 
 from mechanisms import quantizer as quantizer_module
 from mechanisms.errors import UserError
-from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.levels import from_levels, to_levels
+from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec
 
@@ -60,10 +61,14 @@ def release_p_value(spec, values, counts):
 
 
 def exact_threshold(spec, value):
-    """Returns round(2^32 (A + v) / (2 A)) for the clipped value, in rational arithmetic."""
+    """Returns round(2^32 (A + v) / (2 A)) for the nearest level to the clipped value, in rational arithmetic."""
+    return round(exact_success(spec, value) * 2**32)
+
+
+def exact_success(spec, value):
     clip, scale = Fraction(spec.clip), Fraction(spec.scale)
-    clipped = min(max(Fraction(value), -clip), clip)
-    return round((scale + clipped) / (2 * scale) * 2**32)
+    share = min(max(Fraction(value) / clip, -1), 1)
+    return (scale + Fraction(round(share * 127), 127) * clip) / (2 * scale)
 
 
 def a_spec(bits, dim=5):
@@ -120,9 +125,11 @@ def test_law_test_rejects_a_reversed_sign(bits):
 class Unclipped(StochasticQuantizer):
     """The planted fault of a quantizer that trusts its input to lie in the range."""
 
-    def thresholds(self, values):
-        share = np.clip(0.5 + 0.5 * (values / self.spec.scale), 0, 1 - 2**-32)
-        return np.rint(share * 2**32).astype(np.uint32)
+    def quantize(self, values, source):
+        steps = np.rint(values / self.spec.clip * 127) / 127
+        success = 0.5 + 0.5 * steps * self.spec.clip / self.spec.scale
+        words = source.words(self.spec.trials * success.size).reshape(self.spec.trials, *success.shape)
+        return np.count_nonzero(words < np.rint(success * 2**32), axis=0)
 
 
 @pytest.mark.parametrize("bits", [1, 4, 8])
@@ -179,10 +186,9 @@ specs = st.builds(
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(spec=specs, share=st.floats(-1.5, 1.5))
 def test_thresholds_are_the_rational_ones(spec, share):
-    value = share * spec.clip
+    value = from_levels(to_levels(share * spec.clip, spec.clip), spec.clip)
     got = int(StochasticQuantizer(spec).thresholds([[value] * spec.dim])[0, 0])
-    clip, scale = Fraction(spec.clip), Fraction(spec.scale)
-    exact = (scale + min(max(Fraction(value), -clip), clip)) / (2 * scale) * 2**32
+    exact = exact_success(spec, float(value)) * 2**32
     assert abs(got - exact) <= Fraction(1, 2) + Fraction(1, 2**18)  # at a tie, doubles may go either way
     if abs(exact - round(exact)) < Fraction(1, 2) - Fraction(1, 2**18):
         assert got == round(exact)
@@ -200,6 +206,15 @@ def test_ends_are_the_threshold_of_the_clip_and_all_beyond_is_held_there(spec):
         low = quantizer.thresholds([[-factor * spec.clip] * spec.dim])
         assert (high == spec.threshold_high).all()
         assert (low == spec.threshold_low).all()
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(spec=specs)
+def test_opposite_levels_have_opposite_thresholds(spec):
+    thresholds = level_thresholds(spec).astype(np.int64)
+    assert (thresholds + thresholds[::-1] == 2**32).all()
+    assert (thresholds[0], thresholds[127], thresholds[254]) == (spec.threshold_low, 2**31, spec.threshold_high)
+    assert (np.diff(thresholds) >= 0).all()
 
 
 def test_thresholds_never_fall_as_the_value_grows():
