@@ -19,7 +19,7 @@ from mechanisms.rivals._message import MessageFormat, checked_tokens, grid_forma
 LAW_BITS = 62
 """A cell's probability is a whole multiple of 2^-62."""
 LEAST = 1 << 24
-"""The least such multiple: no cell is impossible, and each is known to one part in 2^24."""
+"""The least such multiple: no cell is impossible, and flooring changes none by more than one part in 2^24."""
 _CELLS_AT_ONCE = 1 << 20
 _BLOCK_ROWS = 256
 
@@ -46,6 +46,8 @@ class GaussianSpec(RivalSpec):
         whole("dim", self.dim, 1, 1 << 20)
         for name in ("clip", "sigma", "reach"):
             object.__setattr__(self, name, positive(name, getattr(self, name)))
+        if self.reach < self.sigma / 16:
+            raise UserError(f"Expected reach >= sigma / 16 = {self.sigma / 16}, got reach={self.reach}.")
 
     @classmethod
     def of(cls, bits: int, dim: int, clip: float, sigma: float) -> Self:

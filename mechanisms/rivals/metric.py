@@ -25,8 +25,9 @@ class MetricSpec(RivalSpec):
     """Noise of density proportional to e^(-eta norm) (Feyisetan et al., WSDM 2020; Split-and-Denoise), completely.
 
     A vector is scaled down to norm `radius` at most. The noise has a norm drawn once a vector, Gamma(dim, 1 / eta), and
-    a uniform direction. Each coordinate of the sum is released as its cell among 2^bits equal cells over [-reach, reach],
-    the outer two without end. eta: nats for each unit of distance. bits: 1 to 16. Raises UserError otherwise.
+    a uniform direction. Each coordinate of the sum is released as its cell among 2^bits equal cells over
+    [-reach, reach], the outer two without end. eta: nats for each unit of distance. bits: 1 to 16. Raises UserError
+    otherwise.
     """
 
     kind: ClassVar[str] = "metric"

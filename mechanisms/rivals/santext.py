@@ -44,7 +44,7 @@ class SanTextSpec(RivalSpec):
         return cls(epsilon, points.words, points.sha256, public_hash(np.ones(points.words, dtype=np.bool_)), 1.0)
 
     @classmethod
-    def plus(cls, points: Points, epsilon: float, sensitive: NDArray[np.bool_], p: float = 0.3) -> Self:
+    def plus(cls, points: Points, epsilon: float, sensitive: NDArray[np.bool_], p: float = 0.2) -> Self:
         """Returns SanText+ over public points: p of the uses of words that are not sensitive change."""
         return cls(epsilon, points.words, points.sha256, public_hash(sensitive), p)
 
@@ -123,10 +123,10 @@ class SanText(RowMechanism):
         return self.spec.epsilon * (self.points.distance_error + 1e-12 * largest)
 
 
-def rarest(prior: NDArray[np.float64], share: float = 0.9) -> NDArray[np.bool_]:
+def rarest(prior: NDArray[np.float64], share: float = 0.5) -> NDArray[np.bool_]:
     """Returns which words are sensitive, bool, shape (words,): that share of the vocabulary, the rarest in public text.
 
-    The paper takes the least frequent 90% of words. Raises UserError for a share outside (0, 1].
+    Half is what the authors' code takes, with p = 0.2. Raises UserError for a share outside (0, 1].
     """
     if not 0 < share <= 1:
         raise UserError(f"Expected share in (0, 1], got share={share}.")
