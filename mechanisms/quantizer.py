@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.inversion import BinomialTable
 from mechanisms.levels import LEVELS, ZERO_LEVEL, from_levels, to_levels
 from mechanisms.randomness import WordSource
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 
-WORDS_AT_ONCE = 1 << 22
-"""Words drawn in one block, 16 MiB: bounds the memory of a release of any length."""
+COORDINATES_AT_ONCE = 1 << 20
+"""Coordinates sampled in one block, about 16 MiB: bounds the memory of a release of any length."""
 
 
 @lru_cache(maxsize=64)
@@ -26,6 +27,12 @@ def level_thresholds(spec: QuantizerSpec) -> NDArray[np.uint32]:
     thresholds = np.concatenate([(1 << WORD_BITS) - upper[:0:-1], upper]).astype(np.uint32)
     thresholds.flags.writeable = False
     return thresholds
+
+
+@lru_cache(maxsize=8)
+def level_table(spec: QuantizerSpec) -> BinomialTable:
+    """Returns the sampler of each level's binomial; about 1 MB, made once for a spec."""
+    return BinomialTable.of(level_thresholds(spec).tolist(), spec.trials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +63,17 @@ class StochasticQuantizer:
         return self.sample(self.levels(values), source)
 
     def sample(self, levels: NDArray[np.uint8], source: WordSource) -> NDArray[np.uint8]:
-        """Returns the released counts, uint8, shape (n, dim): u fresh trials [word < threshold] a coordinate.
+        """Returns the released counts, uint8, shape (n, dim), each exactly Bin(u, threshold / 2^32) from fresh words.
 
         levels: uint8, shape (n, dim), each below 255. Raises UserError for anything else; then nothing is drawn.
         """
         self._require_shape(levels)
         if levels.dtype != np.uint8 or (levels.size and levels.max() >= LEVELS):
-            raise UserError(f"Expected levels to be bytes in 0..{LEVELS - 1}, got {levels.dtype} up to {levels.max()}.")
-        thresholds = level_thresholds(self.spec)[levels]
-        trials = self.spec.trials
-        rows = max(1, WORDS_AT_ONCE // (trials * self.spec.dim))
-        counts = np.empty(thresholds.shape, dtype=np.uint8)
-        for start in range(0, len(thresholds), rows):
-            block = thresholds[start : start + rows]
-            words = source.words(trials * block.size).reshape(trials, *block.shape)
-            counts[start : start + rows] = np.count_nonzero(words < block, axis=0)
-        return counts
+            raise UserError(f"Expected levels to be bytes in 0..{LEVELS - 1}, got {levels.dtype} out of them.")
+        table, rows = level_table(self.spec), max(1, COORDINATES_AT_ONCE // self.spec.dim)
+        if len(levels) <= rows:
+            return table.sample(levels, source)
+        return np.concatenate([table.sample(levels[at : at + rows], source) for at in range(0, len(levels), rows)])
 
     def dequantize(self, counts: ArrayLike) -> NDArray[np.float32]:
         """Returns the unbiased estimate y = (2 K / u - 1) scale of the level's value, float32, the counts' shape.

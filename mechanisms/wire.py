@@ -5,6 +5,7 @@ bits * dim * tokens bits of counts, most significant bit first, and zero bits up
 """
 
 import struct
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,9 @@ from mechanisms.spec import QuantizerSpec
 MAGIC = b"DEL1"
 _HEADER = struct.Struct("<4s8sI")
 HEADER_BYTES = _HEADER.size
+_SHIFTS = {2: (np.dtype("<u4"), 0x40100401, 24), 4: (np.dtype("<u2"), 0x1001, 8)}
+"""How the counts of one byte are packed: a word of them, the first lowest, times a factor that gathers them, in order,
+at its top. No two products overlap."""
 
 
 def message_bytes(spec: QuantizerSpec, tokens: int) -> int:
@@ -32,8 +36,7 @@ def pack(counts: ArrayLike, spec: QuantizerSpec) -> bytes:
         raise UserError(f"Expected counts of shape (tokens >= 1, dim={spec.dim}), got shape {array.shape}.")
     if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() > spec.trials:
         raise UserError(f"Expected whole counts in 0..{spec.trials}, got values outside.")
-    bits = np.unpackbits(array.astype(np.uint8)[..., None], axis=-1)[..., 8 - spec.bits :]
-    return _HEADER.pack(MAGIC, spec.fingerprint[:8], len(array)) + np.packbits(bits.reshape(-1)).tobytes()
+    return _HEADER.pack(MAGIC, _name(spec), len(array)) + _to_bytes(array.astype(np.uint8, copy=False), spec.bits)
 
 
 def unpack(message: bytes, spec: QuantizerSpec) -> NDArray[np.uint8]:
@@ -46,9 +49,9 @@ def unpack(message: bytes, spec: QuantizerSpec) -> NDArray[np.uint8]:
     magic, fingerprint, tokens = _HEADER.unpack_from(message)
     if magic != MAGIC:
         raise UserError(f"Expected a message that starts with {MAGIC!r}, got {magic!r}.")
-    if fingerprint != spec.fingerprint[:8]:
+    if fingerprint != _name(spec):
         raise UserError(
-            f"Expected a message of spec {spec.fingerprint[:8].hex()}, got one of spec {fingerprint.hex()}: "
+            f"Expected a message of spec {_name(spec).hex()}, got one of spec {fingerprint.hex()}: "
             "client and server do not run the same quantizer."
         )
     if not tokens:
@@ -56,9 +59,43 @@ def unpack(message: bytes, spec: QuantizerSpec) -> NDArray[np.uint8]:
     expected = message_bytes(spec, tokens)
     if len(message) != expected:
         raise UserError(f"Expected {expected} bytes for {tokens} tokens, got {len(message)}: truncated or padded.")
-    stream = np.unpackbits(np.frombuffer(message, dtype=np.uint8, offset=HEADER_BYTES))
-    used = spec.token_bits * tokens
-    if stream[used:].any():
-        raise UserError(f"Expected the last {len(stream) - used} spare bits of the message to be 0, got bits set.")
-    bits = stream[:used].reshape(tokens, spec.dim, spec.bits)
-    return np.packbits(bits, axis=-1)[..., 0] >> np.uint8(8 - spec.bits)
+    payload = np.frombuffer(message, dtype=np.uint8, offset=HEADER_BYTES)
+    spare = 8 * payload.size - spec.token_bits * tokens
+    if payload[-1] & ((1 << spare) - 1):
+        raise UserError(f"Expected the last {spare} spare bits of the message to be 0, got bits set.")
+    return _from_bytes(payload, spec.bits)[: tokens * spec.dim].reshape(tokens, spec.dim)
+
+
+@lru_cache(maxsize=64)
+def _name(spec: QuantizerSpec) -> bytes:
+    """Returns what names the spec in a message: the first 8 bytes of its fingerprint."""
+    return spec.fingerprint[:8]
+
+
+def _to_bytes(counts: NDArray[np.uint8], bits: int) -> bytes:
+    """Returns the counts, bits each, most significant bit first, with zero bits up to the next whole byte."""
+    flat = np.ascontiguousarray(counts).reshape(-1)
+    if bits == 8:
+        return flat.tobytes()
+    if bits in _SHIFTS:
+        if tail := -flat.size % (8 // bits):
+            flat = np.concatenate([flat, np.zeros(tail, dtype=np.uint8)])
+        word, factor, top = _SHIFTS[bits]
+        return (flat.view(word) * word.type(factor) >> word.type(top)).astype(np.uint8).tobytes()
+    if bits == 1:
+        return np.packbits(flat).tobytes()
+    return np.packbits(np.unpackbits(flat[:, None], axis=1)[:, 8 - bits :].reshape(-1)).tobytes()
+
+
+def _from_bytes(payload: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Returns the counts in payload, uint8, and whatever its spare bits make after them."""
+    if bits == 8:
+        return payload.copy()
+    if bits == 1:
+        return np.unpackbits(payload)
+    if bits in _SHIFTS:
+        shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+        return ((payload[:, None] >> shifts) & np.uint8((1 << bits) - 1)).reshape(-1)
+    stream = np.unpackbits(payload)
+    whole = stream[: stream.size // bits * bits].reshape(-1, bits)
+    return np.packbits(whole, axis=1)[:, 0] >> np.uint8(8 - bits)

@@ -9,6 +9,7 @@ from scipy.stats import binom
 
 from mechanisms import quantizer as quantizer_module
 from mechanisms.errors import UserError
+from mechanisms.inversion import BinomialTable, Bits
 from mechanisms.levels import from_levels, to_levels
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import SimulatedWords
@@ -109,10 +110,30 @@ def test_law_test_rejects_a_wrong_scale(bits, factor):
 def test_law_test_rejects_one_trial_too_many_or_too_few(monkeypatch, bits, off):
     spec = a_spec(bits)
     values = SHARES * spec.clip
-    with monkeypatch.context() as patch:
-        patch.setattr(QuantizerSpec, "trials", property(lambda spec: (1 << spec.bits) - 1 + off))
-        counts = release(StochasticQuantizer(spec), values)
-    assert release_p_value(spec, values, counts) < FALSE_ALARM
+    wrong = BinomialTable.of(level_thresholds(spec).tolist(), spec.trials + off)
+    monkeypatch.setattr(quantizer_module, "level_table", lambda _: wrong)
+    assert release_p_value(spec, values, release(StochasticQuantizer(spec), values)) < FALSE_ALARM
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda table: np.roll(table.cells, 1),
+        lambda table: np.roll(table.cells, 1 << table.bits.cell),
+        lambda table: np.where(table.cells == 7, np.uint8(8), table.cells),
+    ],
+    ids=["off by one cell", "off by one level", "a count left out"],
+)
+def test_law_test_rejects_wrong_cells(monkeypatch, fault):
+    """With cells of a 32nd, that the fault is large enough to be seen in a sample."""
+    spec = a_spec(4)
+    values = np.full(5, 0.6 * spec.clip)
+    right = BinomialTable.of(level_thresholds(spec).tolist()[::40], spec.trials, bits=Bits(5, 51))
+    rows = np.tile(np.full(5, 5, dtype=np.uint8), (TRIALS_A_COORDINATE // spec.trials, 1))
+    values[:] = from_levels(200, spec.clip)
+    assert release_p_value(spec, values, right.sample(rows, SimulatedWords(0, "law"))) > FALSE_ALARM
+    wrong = replace(right, cells=fault(right))
+    assert release_p_value(spec, values, wrong.sample(rows, SimulatedWords(0, "law"))) < FALSE_ALARM
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
@@ -142,36 +163,63 @@ def test_law_test_rejects_a_quantizer_that_does_not_clip(bits):
 
 
 class SharedWords:
-    """The planted fault of a source that hands every word out twice, to trials that are `lag` apart."""
+    """The planted fault of a source that hands every word out twice, `lag` words apart. A word makes two counts."""
 
     def __init__(self, lag):
         self.lag, self.source = lag, SimulatedWords(0, "shared")
 
     def words(self, count):
-        half = self.source.words(count).reshape(-1, self.lag)[: -(-count // self.lag // 2)]
-        return np.repeat(half, 2, axis=0).reshape(-1)[:count]
+        blocks = -(-count // self.lag)
+        block = self.source.words(-(-blocks // 2) * self.lag).reshape(-1, self.lag)
+        return np.repeat(block, 2, axis=0).reshape(-1)[:count]
 
 
-@pytest.mark.parametrize("lag", [1, 4])
-def test_law_test_rejects_trials_that_share_words_across_coordinates_or_tokens(lag):
-    spec = a_spec(4, dim=4)
+class SharedHalves(SharedWords):
+    """The planted fault of a source whose words have two equal halves."""
+
+    def words(self, count):
+        return (self.source.words(count) >> np.uint32(16)) * np.uint32(0x10001)
+
+
+@pytest.mark.parametrize("shared", [SharedHalves(0), SharedWords(2)], ids=["coordinates", "tokens"])
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_law_test_rejects_counts_that_share_words(bits, shared):
+    spec = a_spec(bits, dim=4)
     values = np.full(4, 0.6 * spec.clip)
     quantizer = StochasticQuantizer(spec)
     rows = TRIALS_A_COORDINATE // spec.trials // 4 * 4  # so that no pair is torn
-    shared = quantizer.quantize(np.tile(values, (rows, 1)), SharedWords(lag))
-    assert release_p_value(spec, values, shared) < FALSE_ALARM
+    found = quantizer.quantize(np.tile(values, (rows, 1)), shared)
+    assert release_p_value(spec, values, found) < FALSE_ALARM
     assert release_p_value(spec, values, release(quantizer, values)) > FALSE_ALARM
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
-def test_a_trial_succeeds_exactly_where_the_word_is_below_the_threshold(bits, constant_words):
+def test_the_least_and_the_largest_number_give_the_least_and_the_largest_count(bits, constant_words):
     spec = a_spec(bits)
-    quantizer = StochasticQuantizer(spec)
-    for index, value in enumerate(SHARES * spec.clip):
-        threshold = exact_threshold(spec, value)
-        values = np.full((1, spec.dim), value)
-        assert (quantizer.quantize(values, constant_words(threshold - 1)) == spec.trials).all(), index
-        assert (quantizer.quantize(values, constant_words(threshold)) == 0).all(), index
+    values = SHARES[None] * spec.clip
+    assert (StochasticQuantizer(spec).quantize(values, constant_words(0)) == 0).all()
+    assert (StochasticQuantizer(spec).quantize(values, constant_words(2**32 - 1)) == spec.trials).all()
+
+
+@pytest.mark.parametrize("level", [0, 60, 127, 254])
+def test_of_one_trial_the_threshold_is_met_to_the_last_of_32_bits(level):
+    """The count is 1 exactly where the number is at least 1 - t / 2^32."""
+    spec = a_spec(1, dim=1)
+    first = 2**32 - int(level_thresholds(spec)[level])
+
+    class Top:
+        """The top 12 bits first, in a half word, and then the other 20 on top of 64."""
+
+        def __init__(self, number):
+            self.calls = [[number >> 20 << 4], [0, number << 12 & 0xFFFFFFFF]]
+
+        def words(self, count):
+            return np.array(self.calls.pop(0)[:count], dtype=np.uint32)
+
+    for number, expected in [(first, 1), (first - 1, 0)]:
+        assert StochasticQuantizer(spec).sample(np.array([[level]], dtype=np.uint8), Top(number)).tolist() == [
+            [expected]
+        ]
 
 
 specs = st.builds(
@@ -239,8 +287,8 @@ def test_another_shape_is_refused_and_nothing_is_drawn(shape, no_words):
 
 
 @pytest.mark.parametrize("at_once", [1, 200, 10_000])
-def test_a_long_release_is_drawn_in_blocks_one_fresh_word_a_trial(monkeypatch, at_once):
-    monkeypatch.setattr(quantizer_module, "WORDS_AT_ONCE", at_once)
+def test_a_long_release_is_drawn_in_blocks_with_bits_of_its_own_for_each_count(monkeypatch, at_once):
+    monkeypatch.setattr(quantizer_module, "COORDINATES_AT_ONCE", at_once)
     spec = a_spec(3)
     values = np.tile(SHARES * spec.clip, (301, 1))
 
@@ -252,12 +300,33 @@ def test_a_long_release_is_drawn_in_blocks_one_fresh_word_a_trial(monkeypatch, a
             return super().words(count)
 
     counts = StochasticQuantizer(spec).quantize(values, Counted(0))
-    assert sum(Counted.sizes) == spec.trials * values.size
-    assert max(Counted.sizes) <= max(at_once, spec.trials * spec.dim)
+    assert sum(Counted.sizes) >= values.size / 2
+    assert max(Counted.sizes) <= max(at_once, spec.dim + 1)
     assert counts.dtype == np.uint8
     assert counts.shape == values.shape
     expected = 301 * spec.trials * (0.5 + 0.25 * SHARES)
     assert (np.abs(counts.sum(axis=0) - expected) < 5 * np.sqrt(301 * spec.trials) / 2).all()
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        np.zeros((2, 4), dtype=np.uint8),
+        np.zeros(5, dtype=np.uint8),
+        np.zeros((2, 5)),
+        np.zeros((2, 5), dtype=np.int64),
+        np.full((2, 5), 255, dtype=np.uint8),
+        np.empty((0, 5)),
+    ],
+)
+def test_what_are_no_levels_is_refused_and_nothing_is_drawn(levels, no_words):
+    with pytest.raises(UserError, match=r"levels|dim=5"):
+        StochasticQuantizer(a_spec(4)).sample(levels, no_words)
+
+
+def test_levels_are_not_taken_for_values(no_words):
+    with pytest.raises(UserError, match="levels"):
+        StochasticQuantizer(a_spec(4)).quantize(np.zeros((2, 5), dtype=np.uint8), no_words)
 
 
 @pytest.mark.parametrize("bits", [1, 4, 8])

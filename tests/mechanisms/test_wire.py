@@ -131,3 +131,23 @@ def test_theorem_10_counts_near_one_half_need_fewer_bits_than_are_sent(bits, ent
     law = binom.pmf(np.arange(2**bits), 2**bits - 1, 0.5)
     assert -(law * np.log2(law)).sum() == pytest.approx(entropy, abs=0.005)
     assert entropy < bits
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_every_byte_of_counts_is_packed_as_its_bits_are_written(bits):
+    """All pairs of counts, and all places in a byte, against the bits as text."""
+    spec = a_spec(bits, 3)
+    least = np.arange(2**bits, dtype=np.uint8)
+    counts = np.stack(np.meshgrid(least, least[:: max(1, 2**bits // 8)], least[:: 2**bits - 1]), axis=-1).reshape(-1, 3)
+    text = "".join(f"{count:0{bits}b}" for count in counts.reshape(-1))
+    sent = bits_of(pack(counts, spec)[HEADER_BYTES:])
+    assert sent == text + "0" * (-len(text) % 8)
+    assert np.array_equal(unpack(pack(counts, spec), spec), counts)
+
+
+def test_counts_that_are_no_contiguous_bytes_are_packed_alike():
+    spec = a_spec(4, 6)
+    counts = counts_of(spec, 7)
+    wide = np.zeros((7, 12), dtype=np.uint8)
+    wide[:, ::2] = counts
+    assert pack(wide[:, ::2], spec) == pack(counts.astype(np.int64), spec) == pack(counts, spec)
