@@ -19,7 +19,7 @@ class TaskScores:
 
     released: from each example's own release. other: from another example's release, what the labels' frequencies alone
     give (floor). majority: the classes' shares in the training part. length: from the number of tokens alone, which no
-    mechanism here hides (a second floor: what is not above it was not learned from the words). clean: of the reader that
+    mechanism here hides (a second floor: what is not above it was not learned from words). clean: of the reader that
     was trained on clean embeddings, shown clean embeddings (ceiling); None where none was given. labels: indices into
     classes.
     """

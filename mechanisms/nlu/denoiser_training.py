@@ -13,7 +13,7 @@ from torch import Tensor
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 from mechanisms.nlu.denoiser import Denoiser, DenoiserShape
-from mechanisms.nlu.fitting import Problem, fit
+from mechanisms.nlu.fitting import Problem, fit, freeze
 from mechanisms.nlu.inputs import Clean, Inputs
 from mechanisms.nlu.states import by_length, cached_states, initial_soft_tokens
 from mechanisms.nlu.storage import digest_of, read_folder, write_folder
@@ -135,7 +135,8 @@ def train_denoiser(
     }
     write_folder(folder, denoiser.state_dict(), card)
     shutil.rmtree(partial, ignore_errors=True)
-    return denoiser.requires_grad_(False)
+    freeze(denoiser)
+    return denoiser
 
 
 def load_denoiser(folder: Path, language: LanguageModel) -> Denoiser:
@@ -148,7 +149,8 @@ def load_denoiser(folder: Path, language: LanguageModel) -> Denoiser:
     shape = DenoiserShape(**card["training"]["shape"])
     denoiser = Denoiser(len(tensors["mean"]), shape, card["training"]["seed"])
     denoiser.load_state_dict(tensors)
-    return denoiser.requires_grad_(False)
+    freeze(denoiser)
+    return denoiser
 
 
 def require_base_model(card: dict[str, Any], language: LanguageModel, folder: Path) -> None:

@@ -58,7 +58,7 @@ def fit(problem: Problem, epochs: int, patience: int, progress_file: Path) -> li
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 losses.append(_finite(float(loss.detach()), problem.label))
-                bar.set_postfix(loss=f"{losses[-1]:.3f}")
+                bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
             validation = _finite(problem.validate(), problem.label)
             history.append({"loss": sum(losses) / len(losses), "validation": validation})
             if _best_epoch(history) == len(history) - 1:
@@ -67,6 +67,13 @@ def fit(problem: Problem, epochs: int, patience: int, progress_file: Path) -> li
             bar.update()
     problem.module.load_state_dict(best)
     return history
+
+
+def freeze(module: nn.Module) -> None:
+    """Ends training: no parameter takes gradients any more, and those that are left are dropped."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+        parameter.grad = None
 
 
 def _best_epoch(history: list[dict[str, float]]) -> int:

@@ -15,7 +15,7 @@ from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 from mechanisms.nlu.denoiser import Denoiser, DenoiserShape
 from mechanisms.nlu.denoiser_training import SoftStart, require_base_model
-from mechanisms.nlu.fitting import Problem, fit
+from mechanisms.nlu.fitting import Problem, fit, freeze
 from mechanisms.nlu.inputs import Inputs
 from mechanisms.nlu.pairs import LabelledTokens
 from mechanisms.nlu.reader import SPLIT_AND_DENOISE, ClassifierShape, TaskParts, TaskReader
@@ -135,7 +135,8 @@ def train_task(
     }
     write_folder(folder, parts.state_dict(), card)
     shutil.rmtree(partial, ignore_errors=True)
-    return TaskReader(language.model, parts.requires_grad_(False), settings.bfloat16)
+    freeze(parts)
+    return reader
 
 
 def load_task(folder: Path, language: LanguageModel) -> TaskReader:
@@ -150,7 +151,8 @@ def load_task(folder: Path, language: LanguageModel) -> TaskReader:
     denoiser = None if card["denoiser"] is None else Denoiser(soft.shape[1], DenoiserShape(**card["denoiser"]), seed)
     parts = TaskParts(soft, card["classes"], shape, denoiser, seed)
     parts.load_state_dict(tensors)
-    return TaskReader(language.model, parts.requires_grad_(False), card["training"]["bfloat16"])
+    freeze(parts)
+    return TaskReader(language.model, parts, card["training"]["bfloat16"])
 
 
 def _head_problem(reader: TaskReader, data: TaskData, settings: TaskTraining, identity: str) -> Problem:

@@ -1,0 +1,98 @@
+import json
+
+import pytest
+import torch
+
+from mechanisms.errors import UserError
+from mechanisms.nlu import storage
+from mechanisms.nlu.storage import digest_of_tensors, read_folder, read_progress, write_folder, write_progress
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1])}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_folder(tmp_path / "deep" / "thing", TENSORS, {"kind": "thing", "words": 3})
+    return tmp_path / "deep" / "thing"
+
+
+def test_a_folder_is_read_as_it_was_written_and_nothing_is_beside_it(folder):
+    tensors, card = read_folder(folder, "thing")
+    assert tensors.keys() == TENSORS.keys()
+    assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+    assert card["words"] == 3
+    assert [path.name for path in folder.parent.iterdir()] == ["thing"]
+
+
+def test_a_folder_is_never_overwritten(folder):
+    with pytest.raises(UserError, match="does not exist yet"):
+        write_folder(folder, {}, {"kind": "other"})
+    assert read_folder(folder, "thing")[1]["words"] == 3
+
+
+def _another_kind(folder):
+    card = json.loads((folder / storage.CARD_FILE).read_text())
+    (folder / storage.CARD_FILE).write_text(json.dumps({**card, "kind": "other"}))
+
+
+def _changed_weights(folder):
+    from safetensors.torch import save_file
+
+    save_file({**TENSORS, "b": torch.tensor([2])}, folder / storage.WEIGHTS_FILE)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_another_kind, "another kind"),
+        (_changed_weights, "another sha256"),
+        (lambda folder: (folder / storage.WEIGHTS_FILE).unlink(), "Cannot read"),
+        (lambda folder: (folder / storage.WEIGHTS_FILE).write_bytes(b"short"), "Cannot read"),
+        (lambda folder: (folder / storage.CARD_FILE).write_text("{"), "Cannot read"),
+        (lambda folder: (folder / storage.CARD_FILE).write_text("[]"), "another kind"),
+    ],
+)
+def test_damage_is_refused(folder, damage, message):
+    damage(folder)
+    with pytest.raises(UserError, match=message):
+        read_folder(folder, "thing")
+
+
+@pytest.mark.parametrize("culprit", ["save_file", "os.replace"])
+def test_interrupted_writing_leaves_what_was_there(tmp_path, monkeypatch, culprit):
+    write_progress(tmp_path / "file", TENSORS, {"step": 1})
+
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.os if culprit == "os.replace" else storage, culprit.rsplit(".")[-1], interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_progress(tmp_path / "file", {}, {"step": 2})
+        with pytest.raises(KeyboardInterrupt):
+            write_folder(tmp_path / "folder", TENSORS, {})
+    assert not (tmp_path / "folder").exists()
+    tensors, state = read_progress(tmp_path / "file")
+    assert state == {"step": 1}
+    assert torch.equal(tensors["a"], TENSORS["a"])
+
+
+def test_there_is_no_progress_before_the_first(tmp_path):
+    assert read_progress(tmp_path / "file") is None
+    (tmp_path / "file").write_bytes(b"not safetensors")
+    with pytest.raises(UserError, match="Delete it to start again"):
+        read_progress(tmp_path / "file")
+
+
+def test_the_digest_is_of_names_values_and_shapes():
+    digests = {
+        digest_of_tensors(tensors)
+        for tensors in (
+            TENSORS,
+            {**TENSORS, "b": torch.tensor([2])},
+            {"a": TENSORS["a"], "c": TENSORS["b"]},
+            {**TENSORS, "a": TENSORS["a"].reshape(3, 2)},
+        )
+    }
+    assert len(digests) == 4
+    assert digest_of_tensors(TENSORS) == digest_of_tensors({name: tensor.clone() for name, tensor in TENSORS.items()})
