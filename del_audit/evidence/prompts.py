@@ -38,10 +38,15 @@ class Prompts:
         return self.documents or list(range(len(self)))
 
     @property
+    def numbers(self) -> list[int]:
+        """The document of each prompt, numbered in the order of first appearance."""
+        return [int(number) for number in group(self.clusters, len(self)).numbers]
+
+    @property
     def sample(self) -> str:
         """sha256 of what is asked and of what it comes from: two mechanisms with the same one are paired."""
         tokens = [[[int(token) for token in row] for row in rows] for rows in (self.clean, self.responses)]
-        text = json.dumps([tokens, group(self.clusters, len(self)).numbers.tolist()])
+        text = json.dumps([tokens, self.numbers])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def first(self, count: int) -> "Prompts":
