@@ -33,7 +33,7 @@ def train_prompt(config_path: Path, out: Path, steps: int) -> int:
         "encoder": {**configuration.encoder.model_dump(), "sha256": pipeline.encoder.sha256},
         "decoder": configuration.decoder,
     }
-    losses = train_soft_prompt(language, pipeline, documents, PromptTraining(steps=steps), out, about)
-    last = sum(losses[-10:]) / len(losses[-10:])
+    history = train_soft_prompt(language, pipeline, documents, PromptTraining(steps=steps), out, about)
+    last = sum(history.losses[-10:]) / len(history.losses[-10:])
     print(f"Written: {out} (mean loss of the last steps: {last:.3f} nats a token)")
     return 0

@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mechanisms.assets import AssetRecord
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Description
+from mechanisms.models import LanguageModel
 
 SHIPPED = Path(__file__).parent / "weights"
 SHIPPED_PREFIX = "shipped:"
@@ -29,10 +32,11 @@ class SoftPrompt:
     sha256: str
 
 
-def load_soft_prompt(name: str, width: int) -> SoftPrompt:
+def load_soft_prompt(name: str, width: int, base_model: AssetRecord | None = None) -> SoftPrompt:
     """Returns the soft prompt of a PEFT adapter folder, or of one that ships with the package: `shipped:NAME`.
 
-    width: of the model's embeddings. Raises UserError for a missing or corrupt adapter and for another width.
+    width: of the model's embeddings. base_model: the model that it is to stand in front of, held against the card
+    where it has one. Raises UserError for a missing or corrupt adapter, for another width and for another base model.
     """
     folder = SHIPPED / name.removeprefix(SHIPPED_PREFIX) if name.startswith(SHIPPED_PREFIX) else Path(name)
     weights = folder / WEIGHTS_FILE
@@ -58,4 +62,48 @@ def load_soft_prompt(name: str, width: int) -> SoftPrompt:
         card = json.loads(card_path.read_text(encoding="utf8")) if card_path.is_file() else {}
     except ValueError as error:
         raise UserError(f"Expected {CARD_FILE} of soft_prompt={name!r} to hold JSON: {error}.") from None
+    trained_for = card.get("base_model") or {}
+    if base_model is not None and trained_for.get("sha256", base_model.sha256) != base_model.sha256:
+        raise UserError(
+            f"Expected a soft prompt for {base_model.name!r} (sha256 {base_model.sha256[:12]}), got "
+            f"soft_prompt={name!r}, which was trained for {trained_for.get('name')!r} "
+            f"(sha256 {trained_for['sha256'][:12]})."
+        )
     return SoftPrompt(name, vectors.float(), card, hashlib.sha256(weights.read_bytes()).hexdigest())
+
+
+def mechanism_warning(prompt: SoftPrompt, mechanism: Description) -> str | None:
+    """Returns a sentence where the card says that the soft prompt was trained for other mechanisms, None otherwise.
+
+    Such a prompt works, but less well than its own would (table 7 of the paper), so it is not refused.
+    """
+    trained_for = prompt.card.get("mechanisms")
+    if trained_for is None:
+        spec = prompt.card.get("spec")
+        known = [] if spec is None else [spec]
+        same = spec is None or spec == mechanism.to_dict()
+    else:
+        known = [one["spec"] for one in trained_for]
+        same = mechanism.fingerprint.hex() in [one["fingerprint"] for one in trained_for]
+    if same:
+        return None
+    return f"soft_prompt={prompt.name!r} was trained for {known}, not for {mechanism.to_dict()}."
+
+
+def save_soft_prompt(vectors: Tensor, language: LanguageModel, folder: Path) -> None:
+    """Writes virtual tokens, shape (tokens, width), into a folder as the adapter that PEFT itself loads."""
+    from peft import PromptTuningConfig, PromptTuningInit, TaskType
+
+    config = language.model.config
+    PromptTuningConfig(
+        task_type=TaskType.CAUSAL_LM,
+        num_virtual_tokens=len(vectors),
+        prompt_tuning_init=PromptTuningInit.RANDOM,
+        base_model_name_or_path=language.record.name,
+        inference_mode=True,
+        token_dim=vectors.shape[1],
+        num_transformer_submodules=1,
+        num_attention_heads=config.num_attention_heads,
+        num_layers=config.num_hidden_layers,
+    ).save_pretrained(folder)
+    save_file({"prompt_embeddings": vectors.detach().float().cpu().contiguous()}, folder / WEIGHTS_FILE)

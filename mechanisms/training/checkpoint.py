@@ -1,0 +1,141 @@
+"""Where a training run is kept: checkpoints in OUT.partial, until OUT appears whole by one rename.
+
+A checkpoint is a file of tensors and a JSON card that names it with its hash. Each is written beside and renamed, the
+card last: whenever the process dies, the card names a whole file. Nothing is pickled.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mechanisms.errors import UserError
+from mechanisms.package_sources import file_sha256
+
+STATE = "checkpoint.json"
+CARD = "card.json"
+SUFFIX = ".partial"
+
+
+class RunFolder:
+    """The two folders of a run, held by one process at a time.
+
+    out: where the result appears; it must not exist. identity: everything that decides the result, as JSON values.
+    fresh: discard an earlier run's checkpoint instead of going on from it. Entering raises UserError for an out that
+    exists, for a partial folder that another process holds, and for one that no training run made.
+    """
+
+    def __init__(self, out: Path, identity: Mapping[str, Any], fresh: bool = False) -> None:
+        self.out = out
+        self.partial = out.with_name(out.name + SUFFIX)
+        self._identity = json.loads(json.dumps(identity, allow_nan=False))
+        self._fresh = fresh
+        self._lock = FileLock(self.partial / "lock", timeout=0)
+
+    def __enter__(self) -> Self:
+        if self.out.exists():
+            raise UserError(f"Expected a folder that does not exist yet, got {self.out}.")
+        known = self.partial.is_dir() and any(self.partial.iterdir())
+        if known and not {STATE, "lock"} & {path.name for path in self.partial.iterdir()}:
+            raise UserError(f"Expected {self.partial} to be free for checkpoints, got a folder of something else.")
+        self.partial.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise UserError(f"Expected no other process to train into {self.out}, got one at it.") from None
+        if self._fresh:
+            for path in self.partial.glob("checkpoint*"):
+                path.unlink()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.out.exists() or not (self.partial / STATE).exists():
+            shutil.rmtree(self.partial, ignore_errors=True)
+        self._lock.release()
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Returns the tensors and the state of the last checkpoint, None where there is none.
+
+        Raises UserError for one of another run (other settings, data or model), and for one that is damaged.
+        """
+        path = self.partial / STATE
+        if not path.exists():
+            return None
+        try:
+            state = json.loads(path.read_text(encoding="utf8"))
+            file, digest, identity = state["file"], state["sha256"], state["identity"]
+        except (ValueError, KeyError, TypeError):
+            raise self._unusable("a damaged card") from None
+        if difference := _difference(self._identity, identity):
+            raise UserError(
+                f"Expected the run in {self.partial} to be this one, got another: {difference}. "
+                "Give the same settings to go on with it, or --fresh to discard it."
+            )
+        tensors = self.partial / file
+        if not tensors.is_file() or file_sha256(tensors) != digest:
+            raise self._unusable(f"another content of {file} than its card names")
+        try:
+            return load_file(tensors), state
+        except SafetensorError:
+            raise self._unusable(f"a damaged {file}") from None
+
+    def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], step: int) -> None:
+        """Replaces the checkpoint. A process that dies here leaves the old one or the new one, whole."""
+        file = f"checkpoint-{step:08d}.safetensors"
+        beside = self.partial / "checkpoint.writing"
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, beside)
+        digest = file_sha256(beside)
+        _into_place(beside, self.partial / file)
+        card = {**state, "file": file, "sha256": digest, "identity": self._identity}
+        beside.write_text(json.dumps(card, allow_nan=False) + "\n", encoding="utf8")
+        _into_place(beside, self.partial / STATE)
+        for path in self.partial.glob("checkpoint-*"):
+            if path.name != file:
+                path.unlink()
+
+    def publish(self, write: Callable[[Path], None], card: Mapping[str, Any]) -> None:
+        """Makes out appear: what write puts into the folder that it is given, and a card with the hash of each file."""
+        beside = self.partial / "result"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        try:
+            write(beside)
+            files = {path.name: file_sha256(path) for path in sorted(beside.iterdir())}
+            text = json.dumps({**card, "files": files}, indent=2, allow_nan=False)
+            (beside / CARD).write_text(text + "\n", encoding="utf8")
+            for path in (*beside.iterdir(), beside):
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            os.replace(beside, self.out)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _unusable(self, found: str) -> UserError:
+        return UserError(f"Expected a whole checkpoint in {self.partial}, got {found}. Give --fresh to discard it.")
+
+
+def _into_place(beside: Path, path: Path) -> None:
+    """Renames a file once its content is on the disk."""
+    with beside.open("rb") as written:
+        os.fsync(written.fileno())
+    os.replace(beside, path)
+
+
+def _difference(here: Any, there: Any, name: str = "") -> str | None:
+    """Returns in words where two JSON values differ first, None where they do not."""
+    if isinstance(here, dict) and isinstance(there, dict):
+        for key in sorted(here.keys() | there.keys()):
+            at = f"{name}.{key}" if name else key
+            if found := _difference(here.get(key), there.get(key), at):
+                return found
+        return None
+    return None if here == there else f"{name} is {there!r} there and {here!r} here"

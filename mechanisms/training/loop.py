@@ -1,0 +1,262 @@
+"""The one training loop: optimiser, schedule, validation, early stop, and checkpoints that a killed run goes on from.
+
+A run that is killed at any step and started again gives bit for bit what an uninterrupted one gives on that machine,
+if step k draws all that is random in it from (seed, k): `simulation_generator(seed, "purpose", str(k))`.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from mechanisms.errors import UserError
+from mechanisms.training.checkpoint import RunFolder
+
+PARAMETERS_FILE = "parameters.safetensors"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopPlan:
+    """AdamW for so many steps, with a linear warm-up, then a linear decay to 0 or a constant rate.
+
+    validate_every: steps between validations, 0 for none. patience: validations without a lower loss after which the
+    run stops, 0 for never. checkpoint_every: steps between checkpoints; it does not change the result.
+    Raises UserError for values out of range.
+    """
+
+    steps: int
+    learning_rate: float
+    warm_up: int = 0
+    decay: Literal["linear", "constant"] = "linear"
+    weight_decay: float = 0.0
+    validate_every: int = 0
+    patience: int = 0
+    checkpoint_every: int = 50
+    title: str = "training"
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("steps", 1),
+            ("warm_up", 0),
+            ("validate_every", 0),
+            ("patience", 0),
+            ("checkpoint_every", 1),
+        ):
+            if getattr(self, name) < least:
+                raise UserError(f"Expected {name} >= {least}, got {name}={getattr(self, name)}.")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise UserError(f"Expected a finite learning_rate > 0, got learning_rate={self.learning_rate}.")
+        if self.decay not in ("linear", "constant"):
+            raise UserError(f"Expected decay to be linear or constant, got decay={self.decay!r}.")
+
+    def rate(self, step: int) -> float:
+        """Returns the learning rate of a step, counted from 0."""
+        rising = min((step + 1) / self.warm_up, 1.0) if self.warm_up else 1.0
+        return self.learning_rate * rising * (1 - step / self.steps if self.decay == "linear" else 1.0)
+
+
+@dataclass(slots=True)
+class History:
+    """What a run has done: the loss of each step, and the validations as (steps done, loss), all in nats a token.
+
+    best_step: steps done when the validation loss was lowest: the result is of that step, or of the last without any.
+    """
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    validations: list[tuple[int, float]] = field(default_factory=list)
+    best_step: int = 0
+
+    def stale(self) -> int:
+        """Returns the validations since the best."""
+        return sum(step > self.best_step for step, _ in self.validations)
+
+    def summary(self) -> dict[str, Any]:
+        """Returns what a card says of the run; perplexity is exp(loss)."""
+        return {
+            "steps_done": self.step,
+            "best_step": self.best_step if self.validations else self.step,
+            "loss_first_10": self.losses[:10],
+            "loss_last_10": self.losses[-10:],
+            "validation": [
+                {"step": step, "loss": loss, "perplexity": perplexity(loss)} for step, loss in self.validations
+            ],
+        }
+
+
+def run(
+    step: Callable[[int], Tensor],
+    parameters: Mapping[str, Tensor],
+    plan: LoopPlan,
+    folder: Path,
+    card: Mapping[str, Any],
+    *,
+    validate: Callable[[], float] | None = None,
+    write: Callable[[Path], None] | None = None,
+    fresh: bool = False,
+    keep_losses: bool = True,
+) -> History:
+    """Trains parameters in place, makes folder appear with the result and a card, and returns the history.
+
+    step: takes the step's number from 0 and returns its loss, shape (); one that has filled `.grad` itself returns
+    a loss without a graph. parameters: leaf tensors that require gradients. card: JSON values that name all that
+    decides the result besides the plan (settings, data, base model); it is what a checkpoint must agree with.
+    validate: returns the held-out loss of the parameters as they are, and draws the same each time. write: puts
+    the result into the folder it is given; without it, PARAMETERS_FILE. keep_losses: False where losses are private.
+
+    A run that stopped is gone on with where the same call finds its FOLDER.partial; fresh discards that.
+    Raises UserError for a folder that exists, a checkpoint of another run, and a loss that is not finite.
+    """
+    settings = {key: value for key, value in asdict(plan).items() if key not in ("checkpoint_every", "title")}
+    shapes = {name: list(tensor.shape) for name, tensor in parameters.items()}
+    identity = {"card": dict(card), "loop": settings, "parameters": shapes}
+    with RunFolder(folder, identity, fresh) as kept:
+        trainer = _Trainer(step, parameters, plan, kept, validate, keep_losses)
+        trainer.advance()
+        trainer.restore_best()
+        versions = {name: version(name) for name in ("torch", "transformers")}
+        kept.publish(
+            write or (lambda beside: save_file(_copies(parameters), beside / PARAMETERS_FILE)),
+            {**card, "loop": settings, **trainer.history.summary(), "versions": versions},
+        )
+    return trainer.history
+
+
+def perplexity(loss: float) -> float:
+    """Returns exp(loss), the largest float where that is larger."""
+    return math.exp(min(loss, 709.0))
+
+
+class _Trainer:
+    """The state of a run. Between steps it is whole; `_updating` says when it is not."""
+
+    def __init__(
+        self,
+        step: Callable[[int], Tensor],
+        parameters: Mapping[str, Tensor],
+        plan: LoopPlan,
+        kept: RunFolder,
+        validate: Callable[[], float] | None,
+        keep_losses: bool,
+    ) -> None:
+        self._step, self._parameters, self._plan, self._kept = step, parameters, plan, kept
+        self._validate = validate if plan.validate_every else None
+        self._keep_losses = keep_losses
+        self._optimiser = torch.optim.AdamW(
+            list(parameters.values()), lr=plan.learning_rate, weight_decay=plan.weight_decay, foreach=False
+        )
+        self.history = History()
+        self._best = _copies(parameters)
+        self._saved_step = 0
+        self._updating = False
+        if (found := kept.load()) is not None:
+            self._resume(*found)
+
+    def advance(self) -> None:
+        """Runs the steps that are left; an error or an interruption leaves a checkpoint of the last whole step."""
+        history, plan = self.history, self._plan
+        try:
+            with tqdm(total=plan.steps, initial=history.step, desc=plan.title, unit="step") as bar:
+                self._validate_if_due(bar)
+                while history.step < plan.steps and not (plan.patience and history.stale() >= plan.patience):
+                    self._update(bar)
+                    if history.step % plan.checkpoint_every == 0:
+                        self._save()
+                    self._validate_if_due(bar)
+        finally:
+            if not self._updating and history.step > self._saved_step:
+                self._save()
+
+    def restore_best(self) -> None:
+        """Gives the parameters the values with the lowest validation loss."""
+        if self._validate is not None:
+            _copy_into(self._parameters, self._best)
+
+    def _update(self, bar: Any) -> None:
+        self._optimiser.zero_grad(set_to_none=True)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._plan.rate(self.history.step)
+        loss = self._step(self.history.step)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise UserError(
+                f"Expected a finite loss at step {self.history.step}, got {value}: "
+                f"try a learning_rate below {self._plan.learning_rate:g}."
+            )
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        if all(tensor.grad is None for tensor in self._parameters.values()):
+            raise RuntimeError("the loss does not depend on the trained parameters")
+        self._updating = True
+        self._optimiser.step()
+        self.history.step += 1
+        if self._keep_losses:
+            self.history.losses.append(value)
+        self._updating = False
+        bar.update()
+        if self._keep_losses:
+            bar.set_postfix(self._shown(loss=f"{value:.3f}"), refresh=False)
+
+    def _validate_if_due(self, bar: Any) -> None:
+        """Validates before the first step, after every so many, and after the last; never twice at one step."""
+        history, plan = self.history, self._plan
+        due = self._validate is not None and (history.step % plan.validate_every == 0 or history.step == plan.steps)
+        if not due or (history.validations and history.validations[-1][0] == history.step):
+            return
+        assert self._validate is not None
+        with torch.no_grad():
+            loss = float(self._validate())
+        if not math.isfinite(loss):
+            raise UserError(f"Expected a finite validation loss after {history.step} steps, got {loss}.")
+        best = min((seen for _, seen in history.validations), default=math.inf)
+        if loss < best or not history.validations:
+            self._best, history.best_step = _copies(self._parameters), history.step
+        history.validations.append((history.step, loss))
+        bar.set_postfix(self._shown(), refresh=False)
+
+    def _shown(self, **more: str) -> dict[str, str]:
+        validations = self.history.validations
+        return {**more, "validation ppl": f"{perplexity(validations[-1][1]):.4g}"} if validations else more
+
+    def _save(self) -> None:
+        tensors = {f"parameter.{name}": tensor for name, tensor in self._parameters.items()}
+        if self._validate is not None:
+            tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
+        for name, tensor in self._parameters.items():
+            moments = self._optimiser.state.get(tensor, {})
+            tensors |= {f"{moment}.{name}": moments[moment] for moment in _MOMENTS if moment in moments}
+        self._kept.save(tensors, {"history": asdict(self.history)}, self.history.step)
+        self._saved_step = self.history.step
+
+    def _resume(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        history = state["history"]
+        validations = [(int(step), float(loss)) for step, loss in history["validations"]]
+        self.history = History(history["step"], history["losses"], validations, history["best_step"])
+        self._saved_step = self.history.step
+        _copy_into(self._parameters, {name: tensors[f"parameter.{name}"] for name in self._parameters})
+        if self._validate is not None:
+            self._best = {name: tensors[f"best.{name}"] for name in self._parameters}
+        for name, tensor in self._parameters.items():
+            if f"step.{name}" in tensors:
+                moments = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
+                self._optimiser.state[tensor] = {
+                    moment: value if moment == "step" else value.to(tensor.device) for moment, value in moments.items()
+                }
+
+
+def _copies(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone().contiguous() for name, tensor in parameters.items()}
+
+
+@torch.no_grad()
+def _copy_into(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, tensor in parameters.items():
+        tensor.copy_(values[name])

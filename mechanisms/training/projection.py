@@ -1,0 +1,222 @@
+"""The paper's linear pair, v = clip(E e) and e' = D y without bias, trained with the frozen model's next-token loss.
+
+It starts from principal components, in closed form. Both matrices are in units of the clip, so that Adam's steps are
+alike for both and one training serves every clip: the cube is [-1, 1]^dim here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from mechanisms.continuation import embed
+from mechanisms.errors import UserError
+from mechanisms.models import LanguageModel
+from mechanisms.prior import unigram_prior
+from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.spec import QuantizerSpec
+from mechanisms.trained_projection import PROJECTION_FILE, bounded, principal_pair, table_sha256
+from mechanisms.training.documents import documents_sha256, draw_windows, hold_out, joined, require_tokens
+from mechanisms.training.loop import History, LoopPlan, run
+
+POSITIONS_AT_ONCE = 1024
+"""Positions whose logits over the vocabulary are in memory together."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionTraining:
+    """How the pair is trained. The paper: 20,000 steps of 4 windows of 1,024 tokens, no noise.
+
+    fill: root mean square of the codes that training starts from, in units of the clip; the decoder absorbs it.
+    noise: train with the quantizer's noise on, straight through it. validation_windows: of held-out documents.
+    Raises UserError for values out of range.
+    """
+
+    steps: int = 1000
+    batch: int = 4
+    window: int = 128
+    learning_rate: float = 2e-4
+    warm_up: int = 20
+    decay: Literal["linear", "constant"] = "linear"
+    fill: float = 0.5
+    noise: bool = False
+    validation_share: float = 0.05
+    validation_windows: int = 16
+    validate_every: int = 100
+    patience: int = 5
+    checkpoint_every: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 1), ("window", 2), ("validation_windows", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"Expected {name} >= {least}, got {name}={getattr(self, name)}.")
+        for name, low, high in (("fill", 1e-3, 1e3), ("validation_share", 0.0, 0.9)):
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"Expected {name} in [{low:g}, {high:g}], got {name}={getattr(self, name)}.")
+        _ = self.plan
+
+    @property
+    def plan(self) -> LoopPlan:
+        """The loop's part of the settings."""
+        return LoopPlan(
+            self.steps,
+            self.learning_rate,
+            self.warm_up,
+            self.decay,
+            validate_every=self.validate_every if self.validation_windows else 0,
+            patience=self.patience,
+            checkpoint_every=self.checkpoint_every,
+            title="training the projection",
+        )
+
+
+def train_projection(
+    language: LanguageModel,
+    spec: QuantizerSpec,
+    documents: Sequence[Sequence[int]],
+    settings: ProjectionTraining,
+    folder: Path,
+    about: Mapping[str, Any],
+    *,
+    fresh: bool = False,
+) -> History:
+    """Trains E and D, writes them to folder with a JSON card for `load_projection`, and returns the history.
+
+    spec: its dim, and its noise where settings ask for it. documents: tokenized public text, joined with the
+    end-of-text token between them. about: what the card says of the data. Goes on from folder.partial as `run` does.
+    Raises UserError for empty documents, a window over the context, too little text, a dim over the width, and as run.
+    """
+    require_tokens(documents)
+    if settings.window > language.context_tokens:
+        raise UserError(f"Expected window <= {language.context_tokens}, the context, got window={settings.window}.")
+    table = _table(language.model)
+    held = max(1, round(settings.validation_share * len(documents))) if settings.validation_windows else 0
+    training, held_out = hold_out(documents, held, settings.seed)
+    separator = language.tokenizer.eos_token_id
+    text = joined(training, separator)
+    pair = _Pair(
+        language.model,
+        spec,
+        settings,
+        *principal_pair(table, unigram_prior(training, len(table)), spec, settings.fill, settings.noise),
+    )
+    draw_windows(text, settings.window, 0, simulation_generator(settings.seed))  # a text too short fails here
+    validate = None
+    if held:
+        generator = simulation_generator(settings.seed, "projection validation")
+        windows = draw_windows(joined(held_out, separator), settings.window, settings.validation_windows, generator)
+
+        def validate() -> float:
+            parts = [windows[start : start + settings.batch] for start in range(0, len(windows), settings.batch)]
+            losses = [float(pair.loss(part, f"validation {at}")) * len(part) for at, part in enumerate(parts)]
+            return sum(losses) / len(windows)
+
+    def step(number: int) -> Tensor:
+        generator = simulation_generator(settings.seed, "projection batches", str(number))
+        return pair.loss(draw_windows(text, settings.window, settings.batch, generator), str(number))
+
+    card = {
+        "base_model": language.record.to_dict(),
+        **about,
+        "table_sha256": table_sha256(table),
+        "documents_sha256": documents_sha256(documents),
+        "dim": spec.dim,
+        "width": table.shape[1],
+        "noise_of": spec.to_dict() if settings.noise else None,
+        "training": {key: value for key, value in asdict(settings).items() if key != "checkpoint_every"},
+    }
+    return run(
+        step,
+        {"encoder": pair.encoder, "decoder": pair.decoder},
+        settings.plan,
+        folder,
+        card,
+        validate=validate,
+        write=pair.write,
+        fresh=fresh,
+    )
+
+
+class _Pair:
+    """E, shape (dim, width), and D, shape (width, dim), in front of the frozen model."""
+
+    def __init__(
+        self,
+        model: Any,
+        spec: QuantizerSpec,
+        settings: ProjectionTraining,
+        encoder: NDArray[Any],
+        decoder: NDArray[Any],
+    ) -> None:
+        self._model, self._settings = model, settings
+        self._quantizer = StochasticQuantizer(spec)
+        device = model.get_input_embeddings().weight.device
+        self.encoder = torch.tensor(encoder, dtype=torch.float32, device=device, requires_grad=True)
+        self.decoder = torch.tensor(decoder, dtype=torch.float32, device=device, requires_grad=True)
+
+    def loss(self, windows: NDArray[np.int64], purpose: str) -> Tensor:
+        """Returns the mean next-token loss of decoded windows, shape (batch, window); every position counts."""
+        embedded = embed(self._model, windows[:, :-1].reshape(-1).tolist()).float()
+        codes = (embedded @ self.encoder.T).clamp(-1, 1)
+        if self._settings.noise:
+            codes = codes + (self._released(codes.detach(), purpose) - codes).detach()
+        decoded = bounded(codes) @ self.decoder.T
+        inputs = decoded.reshape(len(windows), -1, decoded.shape[-1]).to(self._model.dtype)
+        return next_token_loss(self._model, inputs, torch.from_numpy(windows[:, 1:]).to(inputs.device))
+
+    def _released(self, codes: Tensor, purpose: str) -> Tensor:
+        """Returns what the server would read of the codes: the quantizer's own release, in units of the clip."""
+        clip = self._quantizer.spec.clip
+        words = SimulatedWords(self._settings.seed, "projection noise", purpose)
+        counts = self._quantizer.quantize(codes.cpu().numpy() * clip, words)
+        return torch.from_numpy(self._quantizer.dequantize(counts) / clip).to(codes)
+
+    def write(self, folder: Path) -> None:
+        """Writes both matrices."""
+        matrices = {"encoder": self.encoder, "decoder": self.decoder}
+        save_file(
+            {name: matrix.detach().cpu().contiguous() for name, matrix in matrices.items()}, folder / PROJECTION_FILE
+        )
+
+
+def next_token_loss(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Returns the mean loss of each position's next token, nats, shape (), differentiable in inputs.
+
+    inputs: embeddings, shape (batch, positions, width). targets: the token after each, shape (batch, positions).
+    The logits are made in blocks, and again on the way back, so that a long window fits into memory.
+    """
+    hidden = model.base_model(inputs_embeds=inputs).last_hidden_state.flatten(0, 1)
+    flat = targets.flatten()
+    head = model.get_output_embeddings()
+
+    def block_sum(states: Tensor, after: Tensor) -> Tensor:
+        return functional.cross_entropy(head(states).float(), after, reduction="sum")
+
+    total = torch.zeros((), device=hidden.device)
+    for start in range(0, len(flat), POSITIONS_AT_ONCE):
+        part = slice(start, start + POSITIONS_AT_ONCE)
+        if len(flat) <= POSITIONS_AT_ONCE or not torch.is_grad_enabled():
+            total = total + block_sum(hidden[part], flat[part])
+        else:
+            total = total + checkpoint(
+                block_sum, hidden[part], flat[part], use_reentrant=False, preserve_rng_state=False
+            )
+    return total / len(flat)
+
+
+def _table(model: Any) -> NDArray[np.float32]:
+    """Returns the embeddings as the model looks them up, float32, shape (words, width)."""
+    words = model.get_input_embeddings().weight.shape[0]
+    with torch.no_grad():
+        table: NDArray[np.float32] = embed(model, range(words)).float().cpu().numpy()
+    return table
