@@ -8,8 +8,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import erfcx
 
 _ROUNDING = 1e-9
-_RESOLUTION = 2.0**-52
-"""What drawing a coordinate from 2^53 values changes its chances by, at most."""
+_RESOLUTION = 2.0**-51
+"""What drawing a coordinate from 2^52 values changes its chances by, at most."""
 
 
 def pure_epsilon(mechanism: Any) -> float:

@@ -34,7 +34,7 @@ _NEAR = 1e-3
 
 def randomized_response(epsilon: float, delta: float, words: int) -> RandomizedResponseSpec:
     """Returns the least weight w with (kept - 2^64 delta) / w <= e^epsilon, where kept = 2^64 - (words - 1) w."""
-    odds = Fraction(math.exp(min(epsilon, 60.0)) * (1 - 2**-40))
+    odds = Fraction(math.exp(min(epsilon, 60.0)) * (1 - 2**-30))
     weight = max(1, math.ceil(WIDE * (1 - Fraction(delta)) / (odds + words - 1)))
     if weight > WIDE // words:
         weight = WIDE // words
@@ -55,12 +55,12 @@ def gaussian(epsilon: float, delta: float, bits: int, dim: int, clip: float) -> 
 
 
 def metric(epsilon: float, delta: float, bits: int, dim: int, radius: float) -> MetricSpec:
-    """Returns the largest eta, to four digits, that is found to meet the epsilon."""
+    """Returns the largest eta found to meet the epsilon for any vectors of that norm, from where it is pure on."""
 
-    def made(log_scale: float) -> MetricSpec:
-        return MetricSpec.of(bits, dim, radius, math.exp(-log_scale) / radius)
+    def achieved(eta: float) -> float:
+        return rules.metric(MetricSpec.of(bits, dim, radius, eta), None, delta, 1).epsilon.upper
 
-    return made(_least(lambda x: rules.metric(made(x), None, delta, 1).epsilon.upper, epsilon, -10.0, 16.0))
+    return MetricSpec.of(bits, dim, radius, _largest(achieved, epsilon, epsilon / (2 * radius)))
 
 
 def exponential(
@@ -146,14 +146,15 @@ def _largest(achieved: Callable[[float], float], target: float, start: float) ->
     for _ in range(_PASSES):
         reached = achieved(parameter)
         if reached <= target:
-            low, fell_short = parameter, reached
-            if reached >= target * (1 - _NEAR):
+            low = parameter
+            if reached >= target * (1 - _NEAR) or reached <= fell_short:
                 break
+            fell_short = reached
         else:
             high = parameter
-        following = parameter * target / reached * (1 - _NEAR / 4)
+        following = parameter * target / max(reached, 1e-9) * (1 - _NEAR / 4)
         parameter = following if low < following < high else (low + min(high, 2 * parameter)) / 2
-    if not fell_short:
+    if not low:
         raise UserError(f"Expected an epsilon that a parameter is found for in {_PASSES} passes, got epsilon={target}.")
     return low
 

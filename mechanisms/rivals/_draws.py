@@ -1,14 +1,12 @@
 """Draws of the rivals' samplers, made of a source's 32-bit words alone."""
 
-from itertools import accumulate
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.randomness import WordSource
 
 DRAW_BITS = 128
-"""Bits behind one draw of weighted_choice: it departs from the exact law by one part in 2^64 at most."""
+"""Bits behind one draw of weighted_choices: it departs from the exact law by one part in 2^64 at most."""
 
 
 def wide_words(count: int, source: WordSource) -> NDArray[np.uint64]:
@@ -18,18 +16,23 @@ def wide_words(count: int, source: WordSource) -> NDArray[np.uint64]:
 
 
 def uniforms(shape: tuple[int, ...], source: WordSource) -> NDArray[np.float64]:
-    """Returns uniform numbers of 53 bits inside (0, 1), float64, of that shape: odd multiples of 2^-54."""
+    """Returns uniform numbers of 52 bits inside (0, 1), float64, of that shape: odd multiples of 2^-53, all exact."""
     size = int(np.prod(shape))
-    return ((wide_words(size, source) >> np.uint64(11)).astype(np.float64) + 0.5).reshape(shape) * 2.0**-53
+    return ((wide_words(size, source) >> np.uint64(12)).astype(np.float64) + 0.5).reshape(shape) * 2.0**-52
 
 
-def weighted_choice(weights: NDArray[np.uint64], source: WordSource) -> int:
-    """Returns an index drawn in proportion to whole weights, shape (n,), whose sum is below 2^63.
+def weighted_choices(weights: NDArray[np.uint64], count: int, source: WordSource) -> NDArray[np.int64]:
+    """Returns indices drawn in proportion to whole weights, shape (n,), whose sum is below 2^63; int64, shape (count,).
 
     The 128 bits w choose the index whose cumulated weights hold floor(w sum / 2^128): each has the probability
     weight / sum up to a factor within 1 +- 2^-64, since a unit of weight holds 2^65 values of w or more.
     """
     cumulated = np.cumsum(weights, dtype=np.uint64)
-    word = list(accumulate(source.words(DRAW_BITS // 32).tolist(), lambda high, low: (high << 32) | low))[-1]
-    place = np.uint64((word * int(cumulated[-1])) >> DRAW_BITS)
-    return int(np.searchsorted(cumulated, place, side="right"))
+    total = int(cumulated[-1])
+    drawn = source.words(DRAW_BITS // 32 * count).reshape(count, DRAW_BITS // 32).astype("<u4").tobytes()
+    step = DRAW_BITS // 8
+    places = [
+        (int.from_bytes(drawn[start : start + step], "little") * total) >> DRAW_BITS
+        for start in range(0, len(drawn), step)
+    ]
+    return np.searchsorted(cumulated, np.array(places, dtype=np.uint64), side="right").astype(np.int64)

@@ -13,7 +13,7 @@ from mechanisms.errors import UserError
 from mechanisms.randomness import WordSource
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec
-from mechanisms.rivals._draws import weighted_choice
+from mechanisms.rivals._draws import weighted_choices
 from mechanisms.rivals._message import MessageFormat, checked_tokens, id_format
 from mechanisms.rivals._points import BLOCK_BYTES, Points
 
@@ -86,8 +86,9 @@ class RowMechanism:
         released = np.empty(len(tokens), dtype=np.int64)
         for rows in self._blocks(len(different)):
             weights = whole_weights(self.log_weights(different[rows]), self.words)
-            for index in np.flatnonzero((inverse >= rows.start) & (inverse < rows.stop)):
-                released[index] = weighted_choice(weights[inverse[index] - rows.start], source)
+            for index, row in enumerate(weights, rows.start):
+                places = np.flatnonzero(inverse == index)
+                released[places] = weighted_choices(row, len(places), source)
         return released
 
     def log_channel(self, words: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ LEAST = 1 << 24
 """The least such multiple: no cell is impossible, and flooring changes none by more than one part in 2^24."""
 _CELLS_AT_ONCE = 1 << 20
 _BLOCK_ROWS = 256
+_KEPT_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class Gaussian:
             raise UserError(f"Expected finite codes of shape (words, dim={spec.dim}), got shape {self.codes.shape}.")
         checked_decoding(decoding)
         self.spec, self.table, self.decoding, self.name = spec, table, decoding, name
+        self._kept: dict[int, NDArray[np.float32]] = {}
         self.log_prior = checked_prior(prior, self.words)
         if table is not None:
             checked_table(table, self.words)
@@ -168,16 +170,25 @@ class Gaussian:
         self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, log P(observed cells | word) + log_prior[word]), float32, shape (rows, words)."""
-        scale = 2.0**-LAW_BITS
         for start in range(0, len(observed), _BLOCK_ROWS):
             rows = slice(start, min(start + _BLOCK_ROWS, len(observed)))
             block = np.zeros((rows.stop - rows.start, self.words), dtype=np.float32)
             if log_prior is not None:
                 block += log_prior.astype(np.float32)
             for coordinate in range(self.spec.dim):
-                law = np.log(cell_law(self.spec, self.codes[:, coordinate]) * scale).astype(np.float32)
-                block += law.T[observed[rows, coordinate]]
+                block += self._log_law(coordinate)[observed[rows, coordinate]]
             yield rows, block
+
+    def _log_law(self, coordinate: int) -> NDArray[np.float32]:
+        """Returns log P(cell | word) of one coordinate, float32, shape (2^bits, words), kept where all of them fit."""
+        if coordinate in self._kept:
+            return self._kept[coordinate]
+        law: NDArray[np.float32] = np.log(cell_law(self.spec, self.codes[:, coordinate]) * 2.0**-LAW_BITS).T.astype(
+            "f4"
+        )
+        if 4 * self.codes.size << self.spec.bits <= _KEPT_BYTES:
+            self._kept[coordinate] = law
+        return law
 
     def embeddings(self, message: bytes) -> NDArray[np.float32]:
         """Returns one embedding a token, float32, shape (tokens, width), or the cells' centres where decoding is plain.

@@ -12,9 +12,9 @@ from mechanisms.errors import UserError
 from mechanisms.randomness import SimulatedWords, WordSource
 from mechanisms.rivals._decoding import checked_table
 from mechanisms.rivals._description import RivalSpec, positive, whole
-from mechanisms.rivals._draws import uniforms, weighted_choice
+from mechanisms.rivals._draws import uniforms, weighted_choices
 from mechanisms.rivals._message import MessageFormat, checked_tokens, id_format
-from mechanisms.rivals._points import Points
+from mechanisms.rivals._points import BLOCK_BYTES, Points
 from mechanisms.rivals._rows import same_points, whole_weights
 
 
@@ -98,9 +98,12 @@ class RanText:
         """Returns the released words, int64, shape (tokens,)."""
         radii = self.radii(len(tokens), source)
         released = np.empty(len(tokens), dtype=np.int64)
-        for index, (token, radius) in enumerate(zip(tokens, radii, strict=True)):
-            row = self.log_weights(self.points.distances(np.array([token]))[0], radius)
-            released[index] = weighted_choice(whole_weights(row, self.words), source)
+        step = max(1, BLOCK_BYTES // (8 * self.words))
+        for start in range(0, len(tokens), step):
+            distances = self.points.distances(tokens[start : start + step])
+            for index, row in enumerate(distances, start):
+                weights = whole_weights(self.log_weights(row, radii[index]), self.words)
+                released[index] = weighted_choices(weights, 1, source)[0]
         return released
 
     def radii(self, count: int, source: WordSource) -> NDArray[np.float64]:

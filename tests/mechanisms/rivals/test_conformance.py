@@ -1,0 +1,394 @@
+"""One suite for every mechanism: the sampler's law, clipping, wire bytes, and the guarantee against a distinguisher.
+
+A case names a mechanism over eight public words, the law of what it releases of a word (computed here, not by the
+mechanism), and the same mechanism with a planted fault. DEL is one more case.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.special import betaincinv, softmax
+from scipy.stats import binom, norm
+
+from del_audit.accounting.rivals import rival_guarantee
+from mechanisms.errors import UserError
+from mechanisms.pipeline import assemble
+from mechanisms.projection import EncoderSettings
+from mechanisms.randomness import SimulatedWords
+from mechanisms.rivals import (
+    CusText,
+    CusTextSpec,
+    Exponential,
+    ExponentialSpec,
+    Gaussian,
+    GaussianSpec,
+    Metric,
+    MetricSpec,
+    Points,
+    RandomizedResponse,
+    RandomizedResponseSpec,
+    RanText,
+    RanTextSpec,
+    SanText,
+    SanTextSpec,
+)
+from mechanisms.spec import QuantizerSpec
+from mechanisms.wire import unpack
+
+FALSE_ALARM = 1e-6
+RELEASES = 10_000
+DELTA = 1e-2
+WORDS = 8
+GENERATOR = np.random.default_rng(5)
+PLACES = np.round(GENERATOR.standard_normal((WORDS, 2)), 3)
+LINE = np.round(np.sort(GENERATOR.uniform(-1, 1, (WORDS, 1)), axis=0), 3)
+TABLE = GENERATOR.standard_normal((WORDS, 5)).astype(np.float32)
+GROUPS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+SENSITIVE = np.array([True, True, True, True, True, False, False, False])
+GAPS = np.abs(PLACES[:, None] - PLACES[None]) ** 2
+DISTANCES = np.sqrt(GAPS.sum(axis=-1))
+
+
+@dataclass(frozen=True)
+class Case:
+    """law: word to the probabilities of all outcomes. outcomes: message to each token's outcome. exact: whether the
+    stated epsilon is attained, by these two words."""
+
+    name: str
+    mechanism: Any
+    law: Callable[[int], Any]
+    outcomes: Callable[[bytes], Any]
+    faulty: Any
+    pair: tuple[int, int]
+    exact: bool
+
+
+def ids(mechanism):
+    return lambda message: mechanism.observed(message)
+
+
+def cells(mechanism, base):
+    return lambda message: mechanism.observed(message) @ base ** np.arange(mechanism.spec.dim)
+
+
+def faulty(mechanism, **changes):
+    """The same mechanism with a method replaced: what it sends still claims the true description."""
+    copy = object.__new__(type(f"Faulty{type(mechanism).__name__}", (type(mechanism),), changes))
+    copy.__dict__.update(mechanism.__dict__)
+    return copy
+
+
+def response_case():
+    spec = RandomizedResponseSpec.from_epsilon(WORDS, 1.5)
+    mechanism = RandomizedResponse(spec, TABLE)
+
+    def law(word):
+        rest = 1 / (np.exp(1.5) + WORDS - 1)
+        return np.where(np.arange(WORDS) == word, np.exp(1.5) * rest, rest)
+
+    def replace(self, tokens, source):  # a replaced token may stay what it was
+        kept = source.words(len(tokens)) < np.exp(1.5) / (np.exp(1.5) + WORDS - 1) * 2**32
+        return np.where(kept, tokens, source.words(len(tokens)) % WORDS).astype(np.int64)
+
+    return Case("response", mechanism, law, ids(mechanism), faulty(mechanism, replace=replace), (0, 1), True)
+
+
+def exponential_case():
+    points = Points.of(PLACES)
+    spec = ExponentialSpec.over(points, 4.0)
+    mechanism = Exponential(spec, points, TABLE)
+    law = lambda word: softmax(-2.0 * np.minimum(DISTANCES[word] / spec.scale, 1))  # noqa: E731
+    wrong = faulty(mechanism, log_weights=lambda self, words: -4.0 * DISTANCES[words] / spec.scale)
+    return Case("exponential", mechanism, law, ids(mechanism), wrong, worst_pair(law), True)
+
+
+def santext_case():
+    points = Points.of(PLACES)
+    mechanism = SanText(SanTextSpec.over(points, 1.0), points, None, TABLE)
+    law = lambda word: softmax(-0.5 * DISTANCES[word])  # noqa: E731
+    wrong = faulty(mechanism, log_weights=lambda self, words: -GAPS.sum(axis=-1)[words] / 2)
+    return Case("santext", mechanism, law, ids(mechanism), wrong, worst_pair(law), True)
+
+
+def santext_plus_case():
+    points = Points.of(PLACES)
+    spec = SanTextSpec.plus(points, 1.0, SENSITIVE, 0.3)
+    mechanism = SanText(spec, points, SENSITIVE, TABLE)
+
+    def law(word):
+        moved = np.where(SENSITIVE, np.exp(-0.5 * DISTANCES[word]), 0)
+        moved /= moved.sum()
+        return moved if SENSITIVE[word] else 0.3 * moved + 0.7 * (np.arange(WORDS) == word)
+
+    other = SanText(dataclasses.replace(spec, p=0.35), points, SENSITIVE)
+    wrong = faulty(mechanism, log_weights=lambda self, words: other.log_weights(words))
+    return Case("santext plus", mechanism, law, ids(mechanism), wrong, worst_pair(law, np.flatnonzero(SENSITIVE)), True)
+
+
+def custext_case():
+    points = Points.of(PLACES)
+    mechanism = CusText(CusTextSpec.over(points, GROUPS, 2.5), points, GROUPS, TABLE)
+
+    def law(word):
+        inside = GROUPS[word] == GROUPS
+        u = 1 - DISTANCES[word] / DISTANCES[word][inside].max()
+        return np.where(inside, np.exp(1.25 * u), 0) / np.exp(1.25 * u[inside]).sum()
+
+    def wrong(self, words):  # the span of all distances in place of the group's own
+        return np.where(GROUPS[words][:, None] == GROUPS, -1.25 * DISTANCES[words] / DISTANCES.max(), -np.inf)
+
+    bad = faulty(mechanism, log_weights=wrong)
+    return Case("custext", mechanism, law, ids(mechanism), bad, worst_pair(law, np.arange(4)), True)
+
+
+def rantext_case():
+    points = Points.of(LINE)
+    mechanism = RanText(RanTextSpec.over(points, 2.0, rate=2.0), points, TABLE)
+    scale = float(np.ptp(LINE)) / 2
+
+    def law(word):
+        far = np.abs(LINE - LINE[word])[:, 0]
+        edges = [*np.sort(far), far.max() + 60 * scale]
+
+        def share(radius, other):
+            weights = np.where(far < radius, np.exp(-far / radius), 0)
+            return weights[other] / weights.sum() * np.exp(-radius / scale) / scale
+
+        pieces = [(low, high) for low, high in pairwise(edges) if high > low]
+        return np.array([sum(quad(share, *piece, args=(other,))[0] for piece in pieces) for other in range(WORDS)])
+
+    wrong = faulty(mechanism, radii=lambda self, count, source: np.full(count, scale))
+    return Case("rantext", mechanism, law, ids(mechanism), wrong, (0, WORDS - 1), False)
+
+
+def gaussian_case():
+    codes = np.vstack([[0.7, 0.7], [-0.7, -0.7], [2.0, -0.1], np.round(GENERATOR.uniform(-0.5, 0.5, (5, 2)), 3)])
+    spec = GaussianSpec(bits=3, dim=2, clip=0.5, sigma=1.0, reach=2.0)
+    mechanism = Gaussian(spec, codes, TABLE)
+
+    def law(word):
+        edges = np.array([-np.inf, *np.arange(-1.5, 2, 0.5), np.inf])
+        first, second = (np.diff(norm.cdf(edges - np.clip(code, -0.5, 0.5))) for code in codes[word])
+        return np.outer(second, first).ravel()
+
+    def quantize(self, values, source):  # no clipping
+        wide = Gaussian(dataclasses.replace(spec, clip=5.0), codes)
+        return wide.quantize(values, source)
+
+    return Case("gaussian", mechanism, law, cells(mechanism, 8), faulty(mechanism, quantize=quantize), (0, 1), True)
+
+
+def metric_case():
+    points = np.array([[1.5], [-2.0], [0.3], [-0.2], [0.9], [-0.8], [0.0], [0.5]])
+    spec = MetricSpec(bits=3, dim=1, radius=1.0, eta=1.0, reach=2.0)
+    mechanism = Metric(spec, points, TABLE)
+
+    def law(word):
+        edges = np.array([-np.inf, *np.arange(-1.5, 2, 0.5), np.inf]) - np.clip(points[word], -1, 1)
+        return np.diff(np.where(edges < 0, np.exp(np.minimum(edges, 0)) / 2, 1 - np.exp(-np.maximum(edges, 0)) / 2))
+
+    def quantize(self, values, source):
+        return Metric(dataclasses.replace(spec, eta=1.25), points).quantize(values, source)
+
+    return Case("metric", mechanism, law, cells(mechanism, 8), faulty(mechanism, quantize=quantize), (0, 1), True)
+
+
+def del_case():
+    spec = QuantizerSpec(bits=2, dim=2, clip=0.05, scale=0.15)
+    documents = [[word] * (word + 1) for word in range(WORDS)]
+    pipeline = assemble(TABLE, documents, spec, EncoderSettings(fill=5.0))
+    wrong = assemble(TABLE, documents, dataclasses.replace(spec, scale=0.17), EncoderSettings(fill=5.0))
+    chances = 0.5 + np.clip(pipeline.encoder.codes.astype(np.float64), -0.05, 0.05) / 0.3
+
+    def law(word):
+        first, second = (binom.pmf(np.arange(4), 3, chance) for chance in chances[word])
+        return np.outer(second, first).ravel()
+
+    class Relabelled:
+        spec = pipeline.spec
+
+        def release(self, tokens, source):
+            message = wrong.release(tokens, source)
+            return message[:4] + spec.fingerprint[:8] + message[12:]
+
+    outcomes = lambda message: unpack(message, spec).astype(int) @ [1, 4]  # noqa: E731
+    return Case("DEL", pipeline, law, outcomes, Relabelled(), worst_pair(law), False)
+
+
+def worst_pair(law, among=None):
+    rows = np.array([law(word) for word in range(WORDS)])
+    among = np.arange(WORDS) if among is None else among
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = [(np.nanmax(np.log(rows[a] / rows[b])), a, b) for a in among for b in among if a != b]
+    return max(ratios)[1:]
+
+
+CASES = [
+    case()
+    for case in (
+        response_case,
+        exponential_case,
+        santext_case,
+        santext_plus_case,
+        custext_case,
+        rantext_case,
+        gaussian_case,
+        metric_case,
+        del_case,
+    )
+]
+RIVALS = CASES[:-1]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_rival = pytest.mark.parametrize("case", RIVALS, ids=lambda case: case.name)
+
+
+def released(mechanism, case, word, seed, count=RELEASES):
+    """Returns how often each outcome of a word was released."""
+    message = mechanism.release([word] * count, SimulatedWords(seed, "conformance"))
+    return np.bincount(case.outcomes(message), minlength=len(case.law(word)))
+
+
+def law_p_value(found, law):
+    """Returns the p-value of counts of independent outcomes against a law: exact binomial tests, Bonferroni."""
+    n = int(found.sum())
+    if len(found) != len(law):
+        return 0.0
+    tests = []
+    for observed, chance in ((found, law), (np.cumsum(found)[:-1], np.cumsum(law)[:-1])):
+        chance = np.clip(chance, 0, 1)
+        tests.append(2 * np.minimum(binom.cdf(observed, n, chance), binom.sf(observed - 1, n, chance)))
+    every = np.concatenate(tests)
+    return min(1.0, every.size * every.min())
+
+
+@every_case
+def test_what_is_released_has_the_law(case):
+    for word in (0, 5, 7):
+        assert law_p_value(released(case.mechanism, case, word, word), case.law(word)) > FALSE_ALARM / 3
+
+
+@every_case
+def test_the_law_test_rejects_the_planted_fault(case):
+    p_values = [law_p_value(released(case.faulty, case, word, word), case.law(word)) for word in (0, 5, 7)]
+    assert min(p_values) < FALSE_ALARM / 3
+
+
+@every_case
+def test_tokens_are_released_independently(case):
+    """Each two neighbours of one word are released with the product of its law."""
+    law = case.law(0)
+    outcomes = case.outcomes(case.mechanism.release([0] * RELEASES, SimulatedWords(3, "independence")))
+    pairs = np.bincount(outcomes[::2] * len(law) + outcomes[1::2], minlength=len(law) ** 2)
+    assert law_p_value(pairs, np.outer(law, law).ravel()) > FALSE_ALARM
+
+
+def lower_epsilon(case, first, second, delta):
+    """Returns what a distinguishing test shows of epsilon, by Clopper-Pearson at 1e-6; the test is fixed beforehand."""
+    p, q = case.law(first), case.law(second)
+    with np.errstate(divide="ignore"):
+        order = np.argsort(np.where(p > 0, -np.log(np.maximum(p, 1e-300) / np.maximum(q, 1e-300)), np.inf))
+    count = 30 * RELEASES if case.exact else RELEASES
+    margin = 5 / np.sqrt(count)
+    p_sum, q_sum = np.cumsum(p[order]), np.cumsum(q[order])
+    worth = (p_sum - margin * np.sqrt(p_sum) - delta) / (q_sum + margin * np.sqrt(q_sum) + 1 / count)
+    event = order[: int(worth.argmax()) + 1]
+    hits = released(case.mechanism, case, first, 11, count)[event].sum()
+    false = released(case.mechanism, case, second, 12, count)[event].sum()
+    least = betaincinv(hits, count - hits + 1, FALSE_ALARM / 2) if hits else 0.0
+    most = betaincinv(false + 1, count - false, 1 - FALSE_ALARM / 2)
+    return float(np.log((least - delta) / most)) if least > delta else 0.0
+
+
+@every_case
+def test_no_distinguisher_beats_the_guarantee_and_exact_ones_are_nearly_reached(case):
+    stated = rival_guarantee(case.mechanism, DELTA)
+    bound = stated.within if stated.within is not None else stated.epsilon
+    shown = lower_epsilon(case, *case.pair, DELTA)
+    assert shown <= bound.upper
+    assert shown >= (0.8 * bound.upper if case.exact else 0.1)
+
+
+def test_claims_of_papers_that_do_not_hold_are_refuted():
+    """RANTEXT's epsilon between words that are not on one list, and SanText+'s and CusText's between any two words."""
+    by_name = {case.name: case for case in CASES}
+    rantext = by_name["rantext"]
+    tight = RanText(dataclasses.replace(rantext.mechanism.spec, rate=12.0), LINE)
+    far = dataclasses.replace(rantext, mechanism=tight, outcomes=ids(tight), law=lambda word: np.arange(WORDS) == word)
+    assert lower_epsilon(far, 0, WORDS - 1, DELTA) > 1.5 * tight.spec.epsilon
+    assert rival_guarantee(tight, DELTA).epsilon.upper > lower_epsilon(far, 0, WORDS - 1, DELTA)
+    for name, pair in (("santext plus", (5, 0)), ("custext", (0, 4))):
+        assert lower_epsilon(by_name[name], *pair, DELTA) > 2 * by_name[name].mechanism.spec.epsilon
+        assert rival_guarantee(by_name[name].mechanism, DELTA).epsilon.upper == np.inf
+
+
+@every_rival
+def test_bytes_depend_on_the_number_of_tokens_only(case):
+    lengths = {
+        tokens: {len(case.mechanism.release([word] * tokens, SimulatedWords(word))) for word in range(WORDS)}
+        for tokens in (1, 2, 7, 64)
+    }
+    layout = case.mechanism.format
+    assert lengths == {tokens: {16 + -(-layout.token_bits * tokens // 8)} for tokens in lengths}
+
+
+@every_rival
+def test_altered_messages_are_refused(case):
+    message = case.mechanism.release([1, 2, 3], SimulatedWords(0))
+    wrong = {
+        "truncated": message[:-1],
+        "short": message[:15],
+        "padded": message + b"\0",
+        "magic": b"XXXX" + message[4:],
+        "fingerprint": message[:4] + bytes([message[4] ^ 1]) + message[5:],
+        "tokens=0": message[:12] + bytes(4),
+        "more tokens": message[:12] + (9).to_bytes(4, "little") + message[16:],
+    }
+    if case.mechanism.format.token_bits * 3 % 8:
+        wrong["spare bits"] = message[:-1] + bytes([message[-1] | 1])
+    for altered in wrong.values():
+        with pytest.raises(UserError, match="Expected"):
+            case.mechanism.embeddings(altered)
+
+
+@every_case
+@pytest.mark.parametrize("tokens", [[], [0, WORDS], [-1]])
+def test_bad_tokens_are_refused_and_nothing_is_drawn(case, tokens, no_words):
+    with pytest.raises(UserError, match="Expected"):
+        case.mechanism.release(tokens, no_words)
+
+
+@every_rival
+def test_tokens_that_are_no_whole_numbers_are_refused(case, no_words):
+    with pytest.raises(UserError, match="whole numbers"):
+        case.mechanism.release([0.5], no_words)
+
+
+@every_case
+def test_the_server_reads_one_embedding_a_token(case):
+    message = case.mechanism.release([3, 1, 4, 1, 5], SimulatedWords(0))
+    embeddings = case.mechanism.embeddings(message)
+    assert embeddings.shape == (5, 5)
+    assert embeddings.dtype == np.float32
+    assert np.isfinite(embeddings).all()
+
+
+@every_rival
+def test_description_has_no_arrays_and_its_fingerprint_tells_it_from_every_other(case):
+    spec = case.mechanism.spec
+    assert all(isinstance(value, (str, int, float)) for value in spec.to_dict().values())
+    assert len({other.mechanism.spec.fingerprint for other in CASES}) == len(CASES)
+    assert dataclasses.replace(spec).fingerprint == spec.fingerprint
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(spec, dataclasses.fields(spec)[0].name, 3)
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if isinstance(value, float) and field.name != "p":
+            assert dataclasses.replace(spec, **{field.name: value * 1.5}).fingerprint != spec.fingerprint
+            with pytest.raises(UserError, match=field.name):
+                dataclasses.replace(spec, **{field.name: -1.0})
