@@ -6,35 +6,51 @@ from collections.abc import Callable
 
 import torch
 
-from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.inversion import BinomialTable
+from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import SystemWords, simulation_generator
 from mechanisms.spec import QuantizerSpec
-from mechanisms.wire import pack
+from mechanisms.wire import pack, unpack
 
-TOKENS, RUNS = 512, 21
+DIM, TURNS, RUNS = 18, 15, 20
 
 
-def median_seconds(work: Callable[[], object]) -> float:
-    """Returns the median time of one call."""
-    taken = []
-    for _ in range(RUNS + 1):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[1:])
+def median_seconds(*works: Callable[[], object]) -> list[float]:
+    """Returns the median time of one call of each, in turns: other work on the machine slows all alike."""
+    taken: list[list[float]] = [[] for _ in works]
+    for _ in range(TURNS + 1):
+        for work, seconds in zip(works, taken, strict=True):
+            for _ in range(RUNS):
+                start = time.perf_counter()
+                work()
+                seconds.append(time.perf_counter() - start)
+    return [statistics.median(seconds[RUNS:]) for seconds in taken]
+
+
+def row(tokens: int, bits: int) -> str:
+    """Returns one line of the table. A client's table of codes holds levels; floats are rounded to levels first."""
+    spec = QuantizerSpec.from_mu(bits, DIM, 0.05, 8.0)
+    values = simulation_generator(0, "benchmark").uniform(-0.05, 0.05, (tokens, DIM))
+    quantizer, source = StochasticQuantizer(spec), SystemWords()
+    levels = quantizer.levels(values)
+    success = torch.from_numpy(0.5 + values / (2 * spec.scale)).float()
+    message = pack(quantizer.sample(levels, source), spec)
+    ours, from_values, unpacked, theirs = median_seconds(
+        lambda: pack(quantizer.sample(levels, source), spec),
+        lambda: pack(quantizer.quantize(values, source), spec),
+        lambda: unpack(message, spec),
+        lambda: sum(torch.rand(success.shape) <= success for _ in range(spec.trials)),
+    )
+    start = time.perf_counter()
+    BinomialTable.of(level_thresholds(spec).tolist(), spec.trials)
+    made = time.perf_counter() - start
+    times = " ".join(f"{1e3 * seconds:9.3f}" for seconds in (ours, from_values, theirs))
+    return f"{tokens:7d} {bits:5d} {times} {theirs / ours:8.1f}x {1e3 * unpacked:9.3f} {1e3 * made:9.1f}"
 
 
 if __name__ == "__main__":
-    print(f"{TOKENS} tokens, dim 18, median of {RUNS} runs")
-    for bits in (1, 2, 4, 8):
-        spec = QuantizerSpec.from_mu(bits, 18, 0.05, 8.0)
-        values = simulation_generator(0, "benchmark").uniform(-0.05, 0.05, (TOKENS, 18))
-        quantizer, source = StochasticQuantizer(spec), SystemWords()
-        success = torch.from_numpy(0.5 + values / (2 * spec.scale))
-
-        def looped(success: torch.Tensor = success, trials: int = spec.trials) -> torch.Tensor:
-            return sum((torch.rand(success.shape) <= success).int() for _ in range(trials))  # type: ignore[return-value]
-
-        ours = median_seconds(lambda q=quantizer, v=values, w=source, s=spec: pack(q.quantize(v, w), s))
-        theirs = median_seconds(looped)
-        print(f"{bits} bits: {ours * 1e3:8.3f} ms, torch loop {theirs * 1e3:8.3f} ms, ratio {theirs / ours:5.2f}x")
+    print(f"dim {DIM}, medians of {TURNS} turns of {RUNS} calls, ms; torch draws and compares only, it packs nothing")
+    print(" tokens  bits      ours    floats     torch    ratio    unpack table once")
+    for tokens in (512, 4096):
+        for bits in (1, 2, 4, 8):
+            print(row(tokens, bits))

@@ -41,12 +41,12 @@ class Encoder:
     @property
     def words(self) -> int:
         """Size of the vocabulary."""
-        return self.levels.shape[0]
+        return int(self.levels.shape[0])
 
     @property
     def dim(self) -> int:
         """Coordinates of a code."""
-        return self.levels.shape[1]
+        return int(self.levels.shape[1])
 
     @property
     def codes(self) -> NDArray[np.float32]:

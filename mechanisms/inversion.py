@@ -22,8 +22,8 @@ class Bits:
     cell + more is at most 56: with the row's number it fills 64 bits.
     """
 
-    cell: int = 12
-    more: int = 44
+    cell: int = 11
+    more: int = 45
 
     @property
     def leading(self) -> int:
@@ -59,8 +59,8 @@ class BinomialTable:
     Which cells are read, and whether more bits are drawn, depends on the threshold and the noise. An observer of the
     client's own cache or clock is outside the threat model, which sees messages only.
 
-    cells: uint8, shape (thresholds << bits.cell,). points: uint64, sorted, trials a row: the row's number << bits.leading
-    plus the leading bits of a partition point.
+    cells: uint8, shape (thresholds << bits.cell,). points: uint64, sorted, trials a row: the row's number, then the
+    leading bits of a partition point.
     """
 
     thresholds: tuple[int, ...]
@@ -88,24 +88,29 @@ class BinomialTable:
 
     def sample(self, rows: NDArray[np.uint8], source: WordSource) -> NDArray[np.uint8]:
         """Returns one count for each row number, uint8, rows' shape; each from bits of its own."""
-        halves = source.words((rows.size + 1) // 2).astype("<u4", copy=False).view("<u2")[: rows.size]
-        index = rows.reshape(-1).astype(np.int64)
-        index <<= self.bits.cell
-        index |= halves >> np.uint16(16 - self.bits.cell)
-        counts: NDArray[np.uint8] = self.cells.take(index)
-        undecided = np.flatnonzero(counts == UNDECIDED)
+        spare = rows.size * self.trials * 2 // (1 << self.bits.cell) + 16
+        drawn = source.words(2 * spare + (rows.size + 1) // 2).astype("<u4", copy=False)
+        first = drawn[2 * spare :].view("<u2")[: rows.size] >> np.uint16(16 - self.bits.cell)
+        index = rows.reshape(-1).astype(np.uint32)
+        index <<= np.uint32(self.bits.cell)
+        index |= first.astype(np.uint32)
+        counts: NDArray[np.uint8] = self.cells.take(index.astype(np.int64))
+        undecided = (counts == UNDECIDED).nonzero()[0]
+        if undecided.size > spare:
+            drawn = source.words(2 * undecided.size).astype("<u4", copy=False)
         if undecided.size:
-            counts[undecided] = self._look_closer(index[undecided], source)
+            more = drawn[: 2 * undecided.size].view("<u8")
+            counts[undecided] = self._look_closer(index.take(undecided).astype(np.int64), more, source)
         return counts.reshape(rows.shape)
 
-    def _look_closer(self, index: NDArray[np.int64], source: WordSource) -> NDArray[np.int64]:
-        """Returns the counts of numbers that begin with the cells at index."""
-        drawn = source.words(2 * index.size).astype("<u4", copy=False).view("<u8")
-        keys = index.view(np.uint64) << np.uint64(self.bits.more) | drawn >> np.uint64(64 - self.bits.more)
-        above = np.searchsorted(self.points, keys, side="right")
+    def _look_closer(self, index: NDArray[np.int64], more: NDArray[np.uint64], source: WordSource) -> NDArray[np.int64]:
+        """Returns the counts of numbers that begin with the cells at index and go on with the top bits of more."""
+        keys = index.view(np.uint64) << np.uint64(self.bits.more)
+        keys |= more >> np.uint64(64 - self.bits.more)
+        above = self.points.searchsorted(keys, side="right")
         counts: NDArray[np.int64] = above - (index >> self.bits.cell) * self.trials
         if self.word_bits * self.trials > self.bits.leading:
-            for tie in np.flatnonzero(self.points[above - 1] == keys):
+            for tie in (self.points.take(above - 1) == keys).nonzero()[0]:
                 counts[tie] = self._settle(int(keys[tie]), source)
         return counts
 

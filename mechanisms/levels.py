@@ -29,7 +29,8 @@ def to_levels(values: ArrayLike, clip: float) -> NDArray[np.uint8]:
     if not np.isfinite(array).all():
         raise UserError("Expected finite values, got NaN or infinity: nothing was released.")
     share = np.clip(array, -clip, clip) / clip
-    return (np.rint(share * ZERO_LEVEL) + ZERO_LEVEL).astype(np.uint8)
+    levels: NDArray[np.uint8] = (np.rint(share * ZERO_LEVEL) + ZERO_LEVEL).astype(np.uint8)
+    return levels
 
 
 def from_levels(levels: ArrayLike, clip: float) -> NDArray[np.float64]:

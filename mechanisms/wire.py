@@ -16,7 +16,7 @@ from mechanisms.spec import QuantizerSpec
 MAGIC = b"DEL1"
 _HEADER = struct.Struct("<4s8sI")
 HEADER_BYTES = _HEADER.size
-_SHIFTS = {2: (np.dtype("<u4"), 0x40100401, 24), 4: (np.dtype("<u2"), 0x1001, 8)}
+_GATHER = {2: ("<u4", 0x40100401, 24), 4: ("<u2", 0x1001, 8)}
 """How the counts of one byte are packed: a word of them, the first lowest, times a factor that gathers them, in order,
 at its top. No two products overlap."""
 
@@ -34,7 +34,7 @@ def pack(counts: ArrayLike, spec: QuantizerSpec) -> bytes:
     array = np.asarray(counts)
     if array.ndim != 2 or array.shape[1] != spec.dim or not len(array):
         raise UserError(f"Expected counts of shape (tokens >= 1, dim={spec.dim}), got shape {array.shape}.")
-    if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() > spec.trials:
+    if array.dtype.kind not in "iu" or array.max() > spec.trials or (array.dtype.kind == "i" and array.min() < 0):
         raise UserError(f"Expected whole counts in 0..{spec.trials}, got values outside.")
     return _HEADER.pack(MAGIC, _name(spec), len(array)) + _to_bytes(array.astype(np.uint8, copy=False), spec.bits)
 
@@ -77,14 +77,24 @@ def _to_bytes(counts: NDArray[np.uint8], bits: int) -> bytes:
     flat = np.ascontiguousarray(counts).reshape(-1)
     if bits == 8:
         return flat.tobytes()
-    if bits in _SHIFTS:
+    if bits in _GATHER:
         if tail := -flat.size % (8 // bits):
             flat = np.concatenate([flat, np.zeros(tail, dtype=np.uint8)])
-        word, factor, top = _SHIFTS[bits]
-        return (flat.view(word) * word.type(factor) >> word.type(top)).astype(np.uint8).tobytes()
+        word, factor, top = _GATHER[bits]
+        gathered: NDArray[np.unsignedinteger] = flat.view(word) * factor
+        return (gathered >> top).astype(np.uint8).tobytes()
     if bits == 1:
         return np.packbits(flat).tobytes()
     return np.packbits(np.unpackbits(flat[:, None], axis=1)[:, 8 - bits :].reshape(-1)).tobytes()
+
+
+@lru_cache(maxsize=2)
+def _spread(bits: int) -> NDArray[np.unsignedinteger]:
+    """Returns the counts in each of the 256 bytes, as one word a byte."""
+    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+    counts = (np.arange(256, dtype=np.uint8)[:, None] >> shifts) & np.uint8((1 << bits) - 1)
+    words: NDArray[np.unsignedinteger] = counts.reshape(-1).view(_GATHER[bits][0])
+    return words
 
 
 def _from_bytes(payload: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
@@ -93,9 +103,8 @@ def _from_bytes(payload: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
         return payload.copy()
     if bits == 1:
         return np.unpackbits(payload)
-    if bits in _SHIFTS:
-        shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-        return ((payload[:, None] >> shifts) & np.uint8((1 << bits) - 1)).reshape(-1)
+    if bits in _GATHER:
+        return _spread(bits)[payload].view(np.uint8)
     stream = np.unpackbits(payload)
     whole = stream[: stream.size // bits * bits].reshape(-1, bits)
     return np.packbits(whole, axis=1)[:, 0] >> np.uint8(8 - bits)

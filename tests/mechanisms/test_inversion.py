@@ -12,6 +12,7 @@ from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec
 
 PRODUCTION = Bits()
+CELLS = 2**PRODUCTION.cell
 
 
 def masses(threshold, trials, word_bits):
@@ -27,23 +28,28 @@ def partition(threshold, trials, word_bits=32):
 
 
 class Number:
-    """A source that hands out the bits of one number in [0, 1), `size` of them, and ones where nobody should look."""
+    """A source that hands out the bits of one number in [0, 1), `size` of them, and ones where nobody should look.
+
+    First call: long words, of which the first is for this count where it is undecided, and then its half word.
+    """
 
     def __init__(self, value, size, bits):
-        self.value, self.left, self.steps = value, size, iter((bits.cell, bits.more, None))
+        self.value, self.size, self.bits, self.called = value, size, bits, 0
 
-    def take(self, wanted, room):
-        taken = min(wanted, self.left)
-        self.left -= taken
-        top = (self.value >> self.left) & ((1 << taken) - 1)
-        return top << (room - taken) | ((1 << (room - taken)) - 1)
+    def take(self, start, stop, room):
+        """Returns the number's bits start..stop on top of a word of room bits; past its end the number goes on in 1s."""
+        endless = self.value << self.bits.leading | ((1 << self.bits.leading) - 1)
+        taken = (endless >> (self.size + self.bits.leading - stop)) & ((1 << (stop - start)) - 1)
+        return taken << (room - stop + start) | ((1 << (room - stop + start)) - 1)
 
     def words(self, count):
-        step = next(self.steps)
-        if count == 1 and step is not None and step <= 16:
-            return np.array([0xFFFF0000 | self.take(step, 16)], dtype=np.uint32)
-        number = self.take(self.left if step is None else step, 32 * count)
-        return np.frombuffer(number.to_bytes(4 * count, "little"), dtype="<u4")
+        self.called += 1
+        if self.called == 1:
+            half = 0xFFFF0000 | self.take(0, self.bits.cell, 16)
+            more = self.take(self.bits.cell, self.bits.leading, 64)
+            return np.array([more & 0xFFFFFFFF, more >> 32, *[2**32 - 1] * (count - 3), half], dtype=np.uint32)
+        rest = self.take(self.bits.leading, self.size, 32 * count)
+        return np.frombuffer(rest.to_bytes(4 * count, "little"), dtype="<u4")
 
 
 def draw(table, row, value, size):
@@ -138,14 +144,14 @@ def test_theorem_3_the_tables_partition_is_the_exact_one_of_each_level(bits, str
     spec = QuantizerSpec.from_mu(bits, 18, 0.05, 20.0)
     table = level_table(spec)
     assert table.bits == PRODUCTION
-    assert table.cells.nbytes == 255 * 4096
+    assert table.cells.nbytes == 255 * CELLS < 600_000
     cells = table.cells.reshape(255, -1)
     points = table.points.reshape(255, -1).astype(object) - (np.arange(255, dtype=object) << 56)[:, None]
     for level in range(0, 255, stride):
         exact = partition(int(level_thresholds(spec)[level]), spec.trials)
         assert points[level].tolist() == [int(point * 2**56) for point in exact]
-        inside = np.array([int(point * 4096) for point in exact])
-        expected = np.searchsorted(inside, np.arange(4096))
+        inside = np.array([int(point * CELLS) for point in exact])
+        expected = np.searchsorted(inside, np.arange(CELLS))
         expected[inside] = UNDECIDED
         assert np.array_equal(cells[level], expected)
 
@@ -192,24 +198,48 @@ def test_every_count_of_a_release_is_the_inverse_of_the_bits_drawn_for_it(bits, 
     assert counts.dtype == np.uint8
     assert counts.shape == levels.shape
     points = {level: partition(int(level_thresholds(spec)[level]), spec.trials) for level in np.unique(levels)}
-    halves = source.calls[0].astype("<u4").view("<u2").tolist()
-    assert len(halves) == levels.size + levels.size % 2
-    more = iter(source.calls[1].astype("<u4").view("<u8").tolist() if len(source.calls) > 1 else [])
-    for level, count, half in zip(levels.reshape(-1), counts.reshape(-1), halves, strict=False):
-        cell = half >> 4
-        inside = [point for point in points[level] if Fraction(cell, 4096) <= point < Fraction(cell + 1, 4096)]
-        decided = below(points[level], Fraction(cell, 4096))
+    halves, more = split(source.calls, levels.size)
+    for level, count, half in zip(levels.reshape(-1), counts.reshape(-1), halves, strict=True):
+        cell = half >> (16 - PRODUCTION.cell)
+        inside = [point for point in points[level] if Fraction(cell, CELLS) <= point < Fraction(cell + 1, CELLS)]
+        decided = below(points[level], Fraction(cell, CELLS))
         if not inside and decided != UNDECIDED:
             assert count == decided
         else:
-            number = Fraction(cell << 44 | next(more) >> 20, 2**56)
+            number = Fraction(cell << PRODUCTION.more | next(more) >> (64 - PRODUCTION.more), 2**56)
             assert count == below(points[level], number) == below(points[level], number + Fraction(1, 2**56))
-    assert next(more, None) is None
-    assert len(source.calls) <= 2
+    assert len(source.calls) == 1 or next(more, None) is None
+
+
+def split(calls, size):
+    """Returns the half words of the counts, and the long words of the undecided: in front, or a call of their own."""
+    first = calls[0].astype("<u4")
+    spare = first.size - (size + 1) // 2
+    more = first[:spare] if len(calls) == 1 else calls[1].astype("<u4")
+    return first[spare:].view("<u2")[:size].tolist(), iter(more.view("<u8").tolist())
 
 
 def below(points, number):
     return sum(point <= number for point in points)
+
+
+def test_more_undecided_counts_than_expected_draw_words_of_their_own():
+    """Every half word is 0 and so in the cell of a partition point: 200 counts, with far fewer spare words."""
+    rare = BinomialTable.of([2**32 - 2**20], 1)  # its one partition point halves the first cell
+
+    class Low(Recorded):
+        def words(self, count):
+            words = super().words(count)
+            if len(self.calls) == 1:
+                words[-100:] = 0
+            return words
+
+    source = Low(0)
+    counts = rare.sample(np.zeros((40, 5), dtype=np.uint8), source)
+    assert [call.size for call in source.calls] == [2 * 16 + 100, 400]
+    numbers = source.calls[1].astype("<u4").view("<u8") >> np.uint64(64 - PRODUCTION.more)
+    assert np.array_equal(counts.reshape(-1), numbers >= 2**44)
+    assert 50 < counts.sum() < 150
 
 
 def test_equal_thresholds_have_equal_rows():

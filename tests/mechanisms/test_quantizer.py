@@ -208,13 +208,13 @@ def test_of_one_trial_the_threshold_is_met_to_the_last_of_32_bits(level):
     first = 2**32 - int(level_thresholds(spec)[level])
 
     class Top:
-        """The top 12 bits first, in a half word, and then the other 20 on top of 64."""
+        """The top 11 bits in the half word at the end, and the other 21 on top of the long word at the start."""
 
         def __init__(self, number):
-            self.calls = [[number >> 20 << 4], [0, number << 12 & 0xFFFFFFFF]]
+            self.half, self.more = number >> 21 << 5, number << 11 & 0xFFFFFFFF
 
         def words(self, count):
-            return np.array(self.calls.pop(0)[:count], dtype=np.uint32)
+            return np.array([0, self.more, *[0] * (count - 3), self.half], dtype=np.uint32)
 
     for number, expected in [(first, 1), (first - 1, 0)]:
         assert StochasticQuantizer(spec).sample(np.array([[level]], dtype=np.uint8), Top(number)).tolist() == [
@@ -301,7 +301,7 @@ def test_a_long_release_is_drawn_in_blocks_with_bits_of_its_own_for_each_count(m
 
     counts = StochasticQuantizer(spec).quantize(values, Counted(0))
     assert sum(Counted.sizes) >= values.size / 2
-    assert max(Counted.sizes) <= max(at_once, spec.dim + 1)
+    assert max(Counted.sizes) <= max(at_once, spec.dim) + 2 * 16 + 1
     assert counts.dtype == np.uint8
     assert counts.shape == values.shape
     expected = 301 * spec.trials * (0.5 + 0.25 * SHARES)
