@@ -162,15 +162,13 @@ def evaluate(
     if set(metrics) - {"prediction"}:
         truth = references(language, prompts)
         texts = {**condition_answers(language, server, prompts, new_tokens, seed, progress), REFERENCE: truth}
-        answers = {condition: written for condition, written in texts.items() if condition != REFERENCE}
-        if sentences is not None and "coherence" in metrics:
-            cosines = coherences(sentences, answers, truth)
-        if sentences is not None and "mauve" in metrics:
-            target = sentences.embed(truth)
-            mauve = {
-                condition: measure_mauve(sentences.embed(written), target, seed, prompts.clusters)
-                for condition, written in answers.items()
-            }
+        if sentences is not None and {"coherence", "mauve"} & set(metrics):
+            vectors = {condition: sentences.embed(written) for condition, written in texts.items()}
+            target = vectors.pop(REFERENCE)
+            cosines = coherences(vectors, target) if "coherence" in metrics else {}
+            if "mauve" in metrics:
+                clusters = prompts.clusters
+                mauve = {condition: measure_mauve(rows, target, seed, clusters) for condition, rows in vectors.items()}
     return Evaluation(
         name,
         prompts.sample,
@@ -193,10 +191,12 @@ def compare_evaluations(
 
     reference: compare every one with this one; all pairs if left out. of: the paired gains, or the losses of the true
     response given the release, where the smaller is the better mechanism (Difference.larger names the other).
-    Raises UserError for different prompts, for one name twice, and as compare does.
+    Raises UserError for different prompts, missing losses, one name twice, and as compare does.
     """
     if len({one.sample for one in evaluations}) > 1:
         raise UserError("Expected evaluations of the same prompts, got different ones: they cannot be paired.")
+    if any(not one.losses for one in evaluations):
+        raise UserError("Expected evaluations with metric 'prediction' to compare, got one without it.")
     runs = {one.name: one.gains if of == "gains" else one.losses[RELEASED] for one in evaluations}
     if len(runs) != len(evaluations):
         raise UserError(f"Expected a name of its own for each evaluation, got {[one.name for one in evaluations]}.")

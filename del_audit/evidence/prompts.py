@@ -148,16 +148,20 @@ def cut_words(
 def articles(lines: Iterable[str]) -> tuple[list[str], list[int]]:
     """Returns the paragraphs of WikiText, one a line, and the article each is from, counted from 0.
 
-    A line ` = Title = ` opens an article; ` = = Section = = ` stays within it. Headings and empty lines are left out.
+    A line ` = Title = ` between empty lines opens an article; ` = = Section = = ` stays within it. Where the corpus
+    has lost its empty lines, any such line does: some tables hold one, and split their article in two.
+    Headings and empty lines are left out.
     """
+    rows = [line.strip() for line in lines]
+    spaced = "" in rows
     paragraphs: list[str] = []
     numbers: list[int] = []
     article = 0
-    for line in lines:
-        text = line.strip()
-        if re.fullmatch(r"= (?!=).*[^=] =", text):
+    for before, text, after in zip(["", *rows], rows, [*rows[1:], ""], strict=False):
+        heading = re.fullmatch(r"= .* =", text) is not None and not (spaced and (before or after))
+        if heading and re.fullmatch(r"= (?!=).*[^=] =", text):
             article += 1
-        elif text and not re.fullmatch(r"= .* =", text):
+        elif text and not heading:
             paragraphs.append(text)
             numbers.append(article)
     known = group(numbers, len(numbers)).numbers

@@ -156,10 +156,12 @@ def references(language: LanguageModel, prompts: Prompts) -> list[str]:
     return _texts(language.tokenizer, prompts.responses)
 
 
-def coherences(sentences: SentenceEncoder, answers: Mapping[str, Sequence[str]], truth: Sequence[str]) -> Measured:
-    """Returns the cosine of each answer's sentence embedding with the true response's, shape (prompts,) each."""
-    targets = sentences.embed(truth).astype(np.float64)
-    return {name: (sentences.embed(texts) * targets).sum(axis=1) for name, texts in answers.items()}
+def coherences(vectors: Mapping[str, NDArray[np.float32]], truth: NDArray[np.float32]) -> Measured:
+    """Returns the cosine of each text with its true response, shape (prompts,) for each condition.
+
+    vectors, truth: unit sentence embeddings, shape (prompts, dim).
+    """
+    return {name: (rows.astype(np.float64) * truth.astype(np.float64)).sum(axis=1) for name, rows in vectors.items()}
 
 
 def measure_coherence(
@@ -173,7 +175,8 @@ def measure_coherence(
 ) -> dict[str, Figure]:
     """Returns the cosine of each condition's text with the true response, mean over prompts."""
     answers = condition_answers(language, server, prompts, new_tokens, seed, progress)
-    measured = coherences(sentences, answers, references(language, prompts))
+    vectors = {name: sentences.embed(texts) for name, texts in answers.items()}
+    measured = coherences(vectors, sentences.embed(references(language, prompts)))
     return {name: mean_cosine(values, prompts.clusters, seed) for name, values in measured.items()}
 
 

@@ -152,6 +152,9 @@ def test_mechanisms_are_compared_on_the_same_prompts_only(language, prompts, eva
     other = evaluate("other", language, Server(fewer, texts[:10]), fewer, seed=0, progress=bar, metrics=["prediction"])
     with pytest.raises(UserError, match="same prompts"):
         compare_evaluations([evaluation, other], seed=0)
+    texts_only = evaluate("t", language, Server(prompts, texts), prompts, seed=0, progress=bar, metrics=["distinct"])
+    with pytest.raises(UserError, match="without it"):
+        compare_evaluations([evaluation, texts_only], seed=0, of="losses")
     with pytest.raises(UserError, match="name of its own"):
         compare_evaluations([evaluation, evaluation], seed=0)
     with pytest.raises(UserError, match="two runs"):

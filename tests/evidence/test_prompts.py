@@ -75,8 +75,12 @@ def test_cut_words_refuses(words, minimum, response):
 
 
 def test_wikitext_headings_open_articles():
-    lines = [" \n", " = Valkyria = \n", " first \n", " = = Plot = = \n", " second \n", "", " = B = \n", " third = = \n"]
-    assert articles(lines) == (["first", "second", "third = ="], [0, 0, 1])
+    lines = [" \n", " = Valkyria = \n", "", " first \n", " \n", " = = Plot = = \n", "", " = G ; A = \n", " x \n"]
+    lines += [" ", " = B = \n", "\n", " third = = \n"]
+    assert articles(lines) == (["first", "= G ; A =", "x", "third = ="], [0, 0, 0, 1])
+    without = [line for line in lines if line.strip()]
+    assert articles(without) == (["first", "x", "third = ="], [0, 1, 2])
+    assert articles([]) == ([], [])
 
 
 def test_released_prompts_keep_their_documents():
