@@ -3,14 +3,16 @@
 import argparse
 import contextlib
 import json
-import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from del_audit.options import real as _real
+from del_audit.options import whole as _whole
+from del_audit.train_options import add_train
 from mechanisms.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_account(commands)
     _add_calibrate(commands)
     _add_certify(commands)
-    _add_train(commands)
+    add_train(commands)
     _add_curve(commands)
     return parser
 
@@ -142,21 +144,6 @@ def _add_certify(commands: "argparse._SubParsersAction[_Parser]") -> None:
     certify.set_defaults(run=_certify)
 
 
-def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    train = commands.add_parser("train", help="train a part of a configuration on its public text", allow_abbrev=False)
-    parts = train.add_subparsers(title="parts", required=True, metavar="PART")
-    prompt = parts.add_parser(
-        "prompt",
-        help="the soft prompt, with the mechanism's noise on",
-        description="Writes a PEFT adapter with a JSON card; the private split is never read.",
-        allow_abbrev=False,
-    )
-    prompt.add_argument("config", type=Path, help="YAML file of the configuration")
-    prompt.add_argument("--out", type=Path, required=True, help="folder for the adapter; must not exist yet")
-    prompt.add_argument("--steps", type=_whole("steps"), default=150, help="training steps (default: 150)")
-    prompt.set_defaults(run=_train_prompt)
-
-
 def _add_curve(commands: "argparse._SubParsersAction[_Parser]") -> None:
     curve = commands.add_parser(
         "curve",
@@ -181,12 +168,6 @@ def _curve(arguments: argparse.Namespace) -> int:
     from del_audit.curve import draw_curves
 
     return draw_curves(arguments.spec, arguments.delta, arguments.out)
-
-
-def _train_prompt(arguments: argparse.Namespace) -> int:
-    from del_audit.train import train_prompt
-
-    return train_prompt(arguments.config, arguments.out, arguments.steps)
 
 
 _QUANTIZER = ("bits", "dim", "clip", "scale", "mu", "unit", "tokens", "sends", "codes", "proved")
@@ -321,33 +302,6 @@ def _certify(arguments: argparse.Namespace) -> int:
         code = certify(arguments.config, folder)
     print((folder / "certificate.json").read_text(encoding="utf8"), end="")
     return code
-
-
-def _whole(name: str) -> Callable[[str], int]:
-    """Returns a converter of text to a whole number, with the house's error."""
-
-    def convert(text: str) -> int:
-        try:
-            return int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"Expected {name} to be a whole number, got {name}={text!r}") from None
-
-    return convert
-
-
-def _real(name: str) -> Callable[[str], float]:
-    """Returns a converter of text to a finite number, with the house's error."""
-
-    def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"Expected {name} to be a finite number, got {name}={text!r}")
-        return value
-
-    return convert
 
 
 def _version() -> str:

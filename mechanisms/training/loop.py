@@ -103,6 +103,7 @@ def run(
     write: Callable[[Path], None] | None = None,
     fresh: bool = False,
     keep_losses: bool = True,
+    unpublished: Mapping[str, Any] | None = None,
 ) -> History:
     """Trains parameters in place, makes folder appear with the result and a card, and returns the history.
 
@@ -111,13 +112,14 @@ def run(
     decides the result besides the plan (settings, data, base model); it is what a checkpoint must agree with.
     validate: returns the held-out loss of the parameters as they are, and draws the same each time. write: puts
     the result into the folder it is given; without it, PARAMETERS_FILE. keep_losses: False where losses are private.
+    unpublished: what a checkpoint must agree with besides, and the card must not show, such as a hash of private text.
 
     A run that stopped is gone on with where the same call finds its FOLDER.partial; fresh discards that.
     Raises UserError for a folder that exists, a checkpoint of another run, and a loss that is not finite.
     """
     settings = {key: value for key, value in asdict(plan).items() if key not in ("checkpoint_every", "title")}
     shapes = {name: list(tensor.shape) for name, tensor in parameters.items()}
-    identity = {"card": dict(card), "loop": settings, "parameters": shapes}
+    identity = {"card": dict(card), "loop": settings, "parameters": shapes, "unpublished": dict(unpublished or {})}
     with RunFolder(folder, identity, fresh) as kept:
         trainer = _Trainer(step, parameters, plan, kept, validate, keep_losses)
         trainer.advance()
