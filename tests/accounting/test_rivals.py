@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from del_audit.accounting import Accountant
 from del_audit.accounting._metric_noise import loss_above, loss_below
-from del_audit.accounting._random_radius import whole_list_chance
+from del_audit.accounting._random_radius import log_whole_list_chance
 from del_audit.accounting._word_rows import worst_words
 from del_audit.accounting.other_mechanisms import Gaussian as PlainGaussian
 from del_audit.accounting.rivals import calibrate_rival, rival_guarantee
@@ -311,10 +311,18 @@ def test_groups_are_the_nearest_that_are_left_most_frequent_word_first():
 @pytest.mark.parametrize("rate", [0.5, 2.0, 8.0, 20.0])
 def test_theorem_22_rantext_list_is_whole_at_least_as_often_as_stated(rate):
     mechanism = RanText(RanTextSpec.over(POINTS, 6.0, rate), POINTS)
-    stated = whole_list_chance(mechanism.scales, POINTS.diameter_bound)
+    stated = math.exp(log_whole_list_chance(mechanism.scales, POINTS.diameter_bound))
     radii = mechanism.radii(100_000, SimulatedWords(0, "radii"))
     measured = (radii > POINTS.diameter_bound).mean()
     assert 0 <= stated <= measured + 5 * math.sqrt(measured * (1 - measured) / 100_000) + 5e-5
+
+
+def test_theorem_22_rantext_list_of_one_coordinate_and_of_many():
+    """One coordinate: e^(-D / b). Many: nearly always longer than half its typical length."""
+    assert log_whole_list_chance([2.0], 10.0) == pytest.approx(-5.0, abs=1e-6)
+    assert log_whole_list_chance(np.ones(576), 0.5 * math.sqrt(2 * 576)) > -1e-3
+    assert -120 < log_whole_list_chance(np.full(576, 0.1), 6.0) < -30
+    assert log_whole_list_chance([0.0], 1.0) == -math.inf
 
 
 def test_theorem_22_rantext_bound_is_above_its_law():

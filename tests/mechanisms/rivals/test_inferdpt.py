@@ -13,7 +13,7 @@ PROMPT = "The doctor told me to take one tablet a day"
 def perturbation(language):
     table = language.model.get_input_embeddings().weight.detach().numpy()
     points = Points.of(table)
-    return RanText(RanTextSpec.over(points, 6.0), points, table)
+    return RanText(RanTextSpec.over(points, 6.0, rate=2.0), points, table)
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,12 @@ def test_the_real_server_writes_the_draft(client, language, perturbation):
 
 def test_the_local_model_reads_the_clean_prompt_and_the_draft(client, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        "mechanisms.continuation.generate", lambda model, inputs, *rest: read.extend(inputs) or [[1, 2]]
-    )
+
+    def generate(model, inputs, new_tokens, seed):
+        read.extend(inputs)
+        return [[1, 2]]
+
+    monkeypatch.setattr("mechanisms.continuation.generate", generate)
     client.extract([PROMPT], ["it went well"], 5, 0)
     text = INSTRUCTION.format(prompt=PROMPT, draft="it went well")
     assert len(read[0]) == len(client.extractor.tokenizer(text).input_ids)

@@ -1,4 +1,4 @@
-"""What servers make of messages: the channel that decoders and attacks use is the released law, and decoding is Bayes'."""
+"""What servers make of messages: the channel that decoders and attacks use is the released law; decoding is Bayes'."""
 
 import numpy as np
 import pytest
