@@ -37,7 +37,7 @@ class Number:
         self.value, self.size, self.bits, self.called = value, size, bits, 0
 
     def take(self, start, stop, room):
-        """Returns the number's bits start..stop on top of a word of room bits; past its end the number goes on in 1s."""
+        """Returns the number's bits start..stop on top of a word of room bits; past its end it goes on in 1s."""
         endless = self.value << self.bits.leading | ((1 << self.bits.leading) - 1)
         taken = (endless >> (self.size + self.bits.leading - stop)) & ((1 << (stop - start)) - 1)
         return taken << (room - stop + start) | ((1 << (room - stop + start)) - 1)

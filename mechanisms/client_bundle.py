@@ -1,0 +1,135 @@
+"""A client's folder: all it takes to send prompts, without a language model and without torch.
+
+encoder.safetensors: the table of codes (mechanisms/encoder_file.py). tokenizer.json: of the tokenizers package.
+card.json: the spec, the longest prompt, and the hashes of the other two. All of it is public.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from mechanisms.client import Client, CodeReleaser
+from mechanisms.encoder import Encoder
+from mechanisms.encoder_file import EncoderCard, encoder_bytes, read_encoder
+from mechanisms.errors import UserError
+from mechanisms.randomness import WordSource
+from mechanisms.spec import QuantizerSpec
+
+FORMAT = "del-audit client 1"
+CARD, ENCODER, TOKENIZER = "card.json", "encoder.safetensors", "tokenizer.json"
+PROBE = "The pain  was gone, 90% of it;\n\tnaïve 東京 <|endoftext|>"
+
+
+@dataclass(frozen=True, slots=True)
+class PlainTokenizer:
+    """A tokenizer of the tokenizers package, called as one of transformers is. It never cuts, pads or adds tokens."""
+
+    tokenizer: Any
+
+    @classmethod
+    def of(cls, text: str) -> "PlainTokenizer":
+        """Returns the tokenizer that a tokenizer.json describes; raises UserError where it describes none."""
+        try:
+            tokenizer = Tokenizer.from_str(text)
+        except Exception as error:  # the package raises bare exceptions
+            raise UserError(f"Expected {TOKENIZER} to describe a tokenizer: {error}.") from None
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return cls(tokenizer)
+
+    @property
+    def words(self) -> int:
+        """One more than the largest token."""
+        return max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    def __call__(self, text: str, add_special_tokens: bool = False) -> SimpleNamespace:
+        """Returns an object whose input_ids are the tokens of text."""
+        return SimpleNamespace(input_ids=self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+
+
+def save_client_bundle(folder: Path, encoder: Encoder, card: EncoderCard, tokenizer: Any, max_tokens: int) -> None:
+    """Writes a client's folder: beside it, then renamed.
+
+    tokenizer: of the language model, from transformers (a fast one) or from the tokenizers package. max_tokens: the
+    longest prompt. Raises UserError for a folder that exists, a tokenizer that has no tokenizer.json or says
+    something else than its own, one with tokens that the encoder has no row for, and max_tokens < 1.
+    """
+    if folder.exists():
+        raise UserError(f"Expected a folder that does not exist yet, got {str(folder)!r}.")
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+        raise UserError(f"Expected max_tokens to be a whole number >= 1, got max_tokens={max_tokens!r}.")
+    described = _described(tokenizer)
+    _require_rows(PlainTokenizer.of(described).words, encoder.words, card.model)
+    files = {ENCODER: encoder_bytes(encoder, card), TOKENIZER: described.encode()}
+    record = {
+        "format": FORMAT,
+        "model": card.model,
+        "model_sha256": card.model_sha256,
+        "spec": card.spec.to_dict(),
+        "max_tokens": max_tokens,
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+    files[CARD] = json.dumps(record, indent=2, sort_keys=True).encode()
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        beside.mkdir()
+        for name, data in files.items():
+            (beside / name).write_bytes(data)
+        os.replace(beside, folder)
+    except OSError as error:
+        raise UserError(f"Expected a folder that can be written, got {str(folder)!r}: {error.strerror}.") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def load_client(folder: Path, source: WordSource | None = None) -> Client:
+    """Returns the client of a folder that save_client_bundle wrote.
+
+    source: leave it out, except to simulate releases of public text.
+    Raises UserError for a folder that is none, and for one whose files are damaged or do not belong together.
+    """
+    try:
+        files = {name: (folder / name).read_bytes() for name in (CARD, ENCODER, TOKENIZER)}
+    except OSError as error:
+        raise UserError(f"Expected a client's folder, got {str(folder)!r}: {error}.") from None
+    try:
+        card = json.loads(files[CARD])
+        spec, max_tokens = QuantizerSpec(**card["spec"]), int(card["max_tokens"])
+        known, model_sha256 = card["format"] == FORMAT, card["model_sha256"]
+        whole = all(card["sha256"][name] == hashlib.sha256(files[name]).hexdigest() for name in (ENCODER, TOKENIZER))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"Expected {CARD} in {str(folder)!r} to describe a client: {error}.") from None
+    if not known or not whole:
+        raise UserError(f"Expected {str(folder)!r} to hold the files that its {CARD} names: it is damaged.")
+    encoder, made_for = read_encoder(files[ENCODER], str(folder / ENCODER), spec, model_sha256=model_sha256)
+    tokenizer = PlainTokenizer.of(files[TOKENIZER].decode())
+    _require_rows(tokenizer.words, encoder.words, made_for.model)
+    return Client(tokenizer, CodeReleaser(encoder, spec), max_tokens, source)
+
+
+def _described(tokenizer: Any) -> str:
+    """Returns the tokenizer.json of a tokenizer, having asked both for the tokens of a text."""
+    inner = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not isinstance(inner, Tokenizer):
+        raise UserError(f"Expected a tokenizer that has a tokenizer.json, got {type(tokenizer).__name__}.")
+    described = str(inner.to_str())
+    if inner is not tokenizer:
+        plain, own = PlainTokenizer.of(described), tokenizer(PROBE, add_special_tokens=False).input_ids
+        if plain(PROBE).input_ids != list(own):
+            raise UserError(f"Expected {type(tokenizer).__name__} to give the tokens of its {TOKENIZER}: it does not.")
+    return described
+
+
+def _require_rows(tokens: int, words: int, model: str) -> None:
+    if tokens > words:
+        raise UserError(
+            f"Expected an encoder of at least {tokens} words, the tokenizer's, got {words}: "
+            f"a projection trained for another model, {model!r}."
+        )
