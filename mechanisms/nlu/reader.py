@@ -49,7 +49,7 @@ SPLIT_AND_DENOISE = ClassifierShape("mean and last", 64)
 
 
 class Classifier(nn.Module):
-    """A linear or fully connected classifier on standardised features; it starts by saying nothing of any text."""
+    """A linear or fully connected classifier on standardised features; it starts by telling all texts the same."""
 
     centre: Tensor
     spread: Tensor
@@ -65,11 +65,17 @@ class Classifier(nn.Module):
         draw_parameters(self, seed, "classifier")
         nn.init.zeros_(self.last.weight)
 
-    def standardise(self, features: Tensor) -> None:
-        """Sets centre and spread from features of public releases, shape (texts, features)."""
+    def start(self, features: Tensor, labels: Tensor) -> None:
+        """Sets centre and spread from public releases, and the offsets to the logarithms of the classes' shares.
+
+        features: shape (texts, features). labels: int64, shape (texts,); a class without any counts as half an example.
+        """
         spread = features.std(0, correction=0)
         self.centre.copy_(features.mean(0))
         self.spread.copy_(spread.clamp(min=max(1e-6 * float(spread.max()), 1e-12)))
+        counts = torch.bincount(labels, minlength=self.last.out_features).clamp(min=0.5)
+        with torch.no_grad():
+            self.last.bias.copy_((counts / counts.sum()).log())
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns logits, shape (texts, classes)."""

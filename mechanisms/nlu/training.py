@@ -40,11 +40,11 @@ class TaskTraining:
     head_epochs: int = 60
     head_releases: int = 1
     head_patience: int = 10
-    head_rate: float = 1e-3
+    head_rate: float = 1e-4
     epochs: int = 3
     patience: int = 2
     prompt_rate: float = 3e-3
-    joint_head_rate: float = 3e-4
+    joint_head_rate: float = 3e-5
     weight_decay: float = 0.1
     batch: int = 16
     validation_share: float = 0.2
@@ -189,7 +189,7 @@ def _head_problem(reader: TaskReader, data: TaskData, settings: TaskTraining, id
         validate,
         identity,
         "training the classifier",
-        prepare=lambda: classifier.standardise(features(0)),
+        prepare=lambda: classifier.start(features(0), labels),
     )
 
 

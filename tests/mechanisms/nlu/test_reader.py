@@ -31,17 +31,20 @@ def make_reader(own_language):
     return make
 
 
-def test_a_classifier_starts_by_saying_nothing():
+def test_a_classifier_starts_by_telling_all_texts_the_classes_shares():
     for shape in (PLAIN, SPLIT_AND_DENOISE):
-        assert Classifier(6, 3, shape, 0)(torch.randn(4, 6)).tolist() == [[0.0] * 3] * 4
+        classifier = Classifier(6, 3, shape, 0)
+        classifier.start(torch.randn(8, 6), torch.tensor([0, 0, 0, 0, 0, 0, 1, 1]))
+        told = torch.softmax(classifier(torch.randn(4, 6)), 1)
+        assert told.flatten().tolist() == pytest.approx([6 / 8.5, 2 / 8.5, 0.5 / 8.5] * 4, rel=1e-5)
 
 
 def test_features_are_standardised_even_where_one_never_varies():
-    classifier = Classifier(2, 2, PLAIN, 0)
-    classifier.standardise(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    classifier, labels = Classifier(2, 2, PLAIN, 0), torch.tensor([0, 1])
+    classifier.start(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), labels)
     assert classifier.centre.tolist() == [2.0, 5.0]
     assert classifier.spread.tolist() == pytest.approx([1.0, 1e-6])
-    classifier.standardise(torch.zeros(2, 2))
+    classifier.start(torch.zeros(2, 2), labels)
     assert torch.isfinite(classifier(torch.ones(1, 2))).all()
 
 

@@ -28,7 +28,8 @@ from mechanisms.nlu import (
 )
 from mechanisms.nlu.states import initial_soft_tokens
 
-SETTINGS = TaskTraining(PLAIN, SoftStart(4), head_epochs=8, epochs=2, batch=8, head_rate=1e-2, prompt_rate=1e-2)
+RATES = {"head_rate": 1e-2, "prompt_rate": 1e-3, "joint_head_rate": 1e-2}
+SETTINGS = TaskTraining(PLAIN, SoftStart(4), head_epochs=8, epochs=2, batch=8, **RATES)
 FULL = replace(SETTINGS, classifier=SPLIT_AND_DENOISE)
 
 
@@ -207,7 +208,7 @@ inputs = Released(assemble(table, given["documents"], spec, EncoderSettings(), "
 tokens = tuple(map(tuple, given["tokens"]))
 examples = LabelledTokens(tokens, np.array(given["labels"]), ("body", "time"))
 settings = TaskTraining(
-    PLAIN, SoftStart(4), head_epochs=8, epochs=2, batch=8, head_rate=1e-2, prompt_rate=1e-2, patience=9
+    PLAIN, SoftStart(4), head_epochs=8, epochs=2, batch=8, head_rate=1e-2, prompt_rate=1e-3, patience=9
 )
 real, calls = reader.read_states, []
 
