@@ -74,7 +74,8 @@ def load_assets(configuration: Configuration) -> Assets:
         raise UserError(f"Expected public_split and private_split to differ, got {data.public_split!r} twice.")
     language = load_causal_lm(configuration.model)
     width = int(language.model.config.hidden_size)
-    soft = load_soft_prompt(configuration.soft_prompt, width) if configuration.soft_prompt else None
+    name = configuration.soft_prompt
+    soft = load_soft_prompt(name, width, language.record) if name else None
     sentences = load_sentence_encoder(configuration.sentence_encoder)
     public, private = _tokens(language, public_corpus), _tokens(language, private_corpus)
     return Assets(language, sentences, soft, corpus, public, private, public_corpus, private_corpus)

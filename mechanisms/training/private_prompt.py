@@ -6,6 +6,7 @@ deviation z C to the sum: DP-SGD, by Opacus's optimiser and accountant.
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,18 +75,20 @@ def calibrated_noise(epsilon: float, delta: float, rate: float, steps: int) -> f
     except ImportError:
         raise _missing() from None
     try:
-        return float(
-            get_noise_multiplier(
-                target_epsilon=epsilon,
-                target_delta=delta,
-                sample_rate=rate,
-                steps=steps,
-                accountant="prv",
-                epsilon_tolerance=0.01 * epsilon,
-                eps_error=min(0.01, epsilon / 100),
-                delta_error=delta / 1000,
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the choice of Renyi orders, by which the accountant sizes its grid only
+            return float(
+                get_noise_multiplier(
+                    target_epsilon=epsilon,
+                    target_delta=delta,
+                    sample_rate=rate,
+                    steps=steps,
+                    accountant="prv",
+                    epsilon_tolerance=0.01 * epsilon,
+                    eps_error=min(0.01, epsilon / 100),
+                    delta_error=delta / 1000,
+                )
             )
-        )
     except (ValueError, RuntimeError) as error:
         raise UserError(
             f"Expected a private epsilon that some noise meets, got {epsilon} at {delta}: {error}"

@@ -1,5 +1,6 @@
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from mechanisms import soft_prompt as soft_prompt_module
 from mechanisms.continuation import embed
 from mechanisms.errors import UserError
-from mechanisms.soft_prompt import CARD_FILE, WEIGHTS_FILE, load_soft_prompt
+from mechanisms.soft_prompt import CARD_FILE, WEIGHTS_FILE, load_soft_prompt, mechanism_warning, save_soft_prompt
+from mechanisms.spec import QuantizerSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's own
 
@@ -116,3 +118,46 @@ def test_a_corrupt_card_is_refused(adapter, text):
     (adapter / CARD_FILE).write_bytes(text.encode("latin1"))
     with pytest.raises(UserError, match=CARD_FILE):
         load_soft_prompt(str(adapter), WIDTH)
+
+
+@pytest.fixture
+def carded(language, adapter):
+    """The adapter with a card, as training writes it."""
+    spec = QuantizerSpec.from_mu(4, 6, 0.05, 30)
+    made_for = [{"name": "DEL", "fingerprint": spec.fingerprint.hex(), "spec": spec.to_dict()}]
+    card = {"base_model": language.record.to_dict(), "mechanisms": made_for, "spec": spec.to_dict()}
+    (adapter / CARD_FILE).write_text(json.dumps(card))
+    return adapter
+
+
+def test_a_prompt_for_another_base_model_is_refused(carded, language):
+    assert load_soft_prompt(str(carded), WIDTH, language.record).card["base_model"] == language.record.to_dict()
+    other = replace(language.record, name="another", sha256="0" * 64)
+    with pytest.raises(UserError, match=r"soft prompt for 'another' \(sha256 000000000000\).*which was trained for"):
+        load_soft_prompt(str(carded), WIDTH, other)
+
+
+def test_a_prompt_without_a_card_says_no_base_model(adapter, language):
+    assert load_soft_prompt(str(adapter), WIDTH, language.record).card == {}
+
+
+def test_a_prompt_trained_for_another_mechanism_is_warned_of(carded):
+    prompt = load_soft_prompt(str(carded), WIDTH)
+    trained, other = (QuantizerSpec.from_mu(4, 6, 0.05, mu) for mu in (30, 10))
+    assert mechanism_warning(prompt, trained) is None
+    assert "was trained for" in mechanism_warning(prompt, other)
+    old = replace(prompt, card={"spec": trained.to_dict()})
+    assert mechanism_warning(old, trained) is None
+    assert str(other.scale) in mechanism_warning(old, other)
+    assert mechanism_warning(replace(prompt, card={}), other) is None
+
+
+def test_saved_vectors_load_here_and_in_plain_peft(language, tmp_path):
+    from peft import PeftModel
+
+    vectors = torch.linspace(-1, 1, VIRTUAL * WIDTH).reshape(VIRTUAL, WIDTH)
+    save_soft_prompt(vectors, language, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {WEIGHTS_FILE, "adapter_config.json"}
+    assert torch.equal(load_soft_prompt(str(tmp_path), WIDTH).vectors, vectors)
+    peft = PeftModel.from_pretrained(copy.deepcopy(language.model), tmp_path)
+    assert torch.equal(peft.get_prompt(1)[0], vectors)
