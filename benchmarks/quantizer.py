@@ -4,9 +4,13 @@ import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from scipy.stats import binom
 
+from mechanisms.entropy_coding import restore, shorten
 from mechanisms.inversion import BinomialTable
+from mechanisms.levels import LEVELS, ZERO_LEVEL
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import SystemWords, simulation_generator
 from mechanisms.spec import QuantizerSpec
@@ -48,9 +52,36 @@ def row(tokens: int, bits: int) -> str:
     return f"{tokens:7d} {bits:5d} {times} {theirs / ours:8.1f}x {1e3 * unpacked:9.3f} {1e3 * made:9.1f}"
 
 
+def sizes(bits: int, mu: float, tokens: int = 512) -> str:
+    """Returns one line of the second table: bits a coordinate as sent, shortened, and the least for codes at zero."""
+    spec = QuantizerSpec.from_mu(bits, DIM, 0.05, mu)
+    quantizer, source = StochasticQuantizer(spec), SystemWords()
+    spread = simulation_generator(0, "benchmark").integers(0, LEVELS, (tokens, DIM), dtype=np.uint8)
+    found = []
+    for levels in (spread, np.full_like(spread, ZERO_LEVEL)):
+        message = pack(quantizer.sample(levels, source), spec)
+        found.append(8 * len(shorten(message, spec)) / levels.size)
+    shortening, restoring = median_seconds(
+        lambda: shorten(message, spec), lambda short=shorten(message, spec): restore(short, spec)
+    )
+    law = binom.pmf(np.arange(spec.trials + 1), spec.trials, 0.5)
+    entropy = -(law * np.log2(law)).sum()
+    return (
+        f"{bits:5d} {mu:4.0f} {8 * len(message) / spread.size:6.2f} {found[0]:9.2f} {found[1]:9.2f} {entropy:9.2f}"
+        f" {1e3 * shortening:10.2f} {1e3 * restoring:10.2f}"
+    )
+
+
 if __name__ == "__main__":
     print(f"dim {DIM}, medians of {TURNS} turns of {RUNS} calls, ms; torch draws and compares only, it packs nothing")
     print(" tokens  bits      ours    floats     torch    ratio    unpack table once")
     for tokens in (512, 4096):
         for bits in (1, 2, 4, 8):
             print(row(tokens, bits))
+    print(
+        "\nbits a coordinate, 512 tokens with their headers; codes spread over the cube, and all at zero; times in ms"
+    )
+    print(" bits   mu   sent    spread   at zero   entropy    shorten    restore")
+    for bits in (2, 4, 8):
+        for mu in (8.0, 40.0):
+            print(sizes(bits, mu))

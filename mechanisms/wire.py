@@ -36,7 +36,7 @@ def pack(counts: ArrayLike, spec: QuantizerSpec) -> bytes:
         raise UserError(f"Expected counts of shape (tokens >= 1, dim={spec.dim}), got shape {array.shape}.")
     if array.dtype.kind not in "iu" or array.max() > spec.trials or (array.dtype.kind == "i" and array.min() < 0):
         raise UserError(f"Expected whole counts in 0..{spec.trials}, got values outside.")
-    return _HEADER.pack(MAGIC, _name(spec), len(array)) + _to_bytes(array.astype(np.uint8, copy=False), spec.bits)
+    return _HEADER.pack(MAGIC, spec_name(spec), len(array)) + _to_bytes(array.astype(np.uint8, copy=False), spec.bits)
 
 
 def unpack(message: bytes, spec: QuantizerSpec) -> NDArray[np.uint8]:
@@ -49,9 +49,9 @@ def unpack(message: bytes, spec: QuantizerSpec) -> NDArray[np.uint8]:
     magic, fingerprint, tokens = _HEADER.unpack_from(message)
     if magic != MAGIC:
         raise UserError(f"Expected a message that starts with {MAGIC!r}, got {magic!r}.")
-    if fingerprint != _name(spec):
+    if fingerprint != spec_name(spec):
         raise UserError(
-            f"Expected a message of spec {_name(spec).hex()}, got one of spec {fingerprint.hex()}: "
+            f"Expected a message of spec {spec_name(spec).hex()}, got one of spec {fingerprint.hex()}: "
             "client and server do not run the same quantizer."
         )
     if not tokens:
@@ -67,8 +67,8 @@ def unpack(message: bytes, spec: QuantizerSpec) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=64)
-def _name(spec: QuantizerSpec) -> bytes:
-    """Returns what names the spec in a message: the first 8 bytes of its fingerprint."""
+def spec_name(spec: QuantizerSpec) -> bytes:
+    """Returns what names a spec in a message: the first 8 bytes of its fingerprint."""
     return spec.fingerprint[:8]
 
 

@@ -123,11 +123,9 @@ class TestClient:
         assert (np.abs(counts.mean(axis=0) - SPEC.trials * success) < 5 * deviation).all()
 
     def test_every_count_has_bits_of_its_own(self, constant_words):
-        source = constant_words(0)  # half a word, and two more for each that it leaves undecided
+        source = constant_words(0)
         a_client(source).release("abcde")
-        undecided, odd = divmod(source.drawn - 5 * SPEC.dim // 2, 2)
-        assert odd == 0
-        assert 0 <= undecided <= 5 * SPEC.dim
+        assert source.drawn >= 5 * SPEC.dim / 2  # half a word; test_inversion.py says which
 
     def test_a_broken_quantizer_releases_nothing(self, broken_quantizer, monkeypatch):
         packed = []

@@ -1,0 +1,91 @@
+"""From the start of a process to its first message, beside a client built on transformers' tokenizer and torch."""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mechanisms.client_bundle import save_client_bundle
+from mechanisms.encoder_file import EncoderCard
+from mechanisms.models import load_embedding_table, load_tokenizer
+from mechanisms.projection import EncoderSettings, fit_encoder
+from mechanisms.spec import QuantizerSpec
+
+RUNS = 11
+MODEL = "package:smollm2-135m-instruct"
+PROMPT = "The pain was gone within a week, but I could not sleep while I was on it. " * 7
+BITS = (4, 8)
+PEAK = "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
+OURS = f"""
+from pathlib import Path
+from mechanisms.client_bundle import load_client
+message = load_client(Path(FOLDER)).release({PROMPT!r})
+{PEAK}
+"""
+THEIRS = f"""
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+tokens = AutoTokenizer.from_pretrained(FOLDER)({PROMPT!r}, return_tensors="pt").input_ids[0]
+success = load_file(FOLDER + "/success.safetensors")["success"][tokens]
+counts = sum(torch.rand(success.shape) <= success for _ in range(TRIALS))
+message = counts.to(torch.uint8).numpy().tobytes()
+{PEAK}
+"""
+IMPORTS = {"python -c 'import numpy'": "import numpy", "python -c 'import torch'": "import torch"}
+
+
+def prepare(folder: Path) -> dict[str, str]:
+    """Returns the programs to time, by name: their folders hold the same codes of the same model."""
+    from safetensors.numpy import save_file
+
+    table, tokenizer = load_embedding_table(MODEL), load_tokenizer(MODEL)
+    programs = {name: f"{program}\n{PEAK}" for name, program in IMPORTS.items()}
+    for bits in BITS:
+        spec = QuantizerSpec.from_mu(bits, 18, 0.05, 8.0)
+        encoder = fit_encoder(table, np.full(len(table), 1 / len(table)), spec, EncoderSettings(rotate=False))
+        ours, theirs = folder / f"client-{bits}", folder / f"torch-{bits}"
+        save_client_bundle(ours, encoder, EncoderCard(MODEL, "", spec), tokenizer, 1024)
+        tokenizer.save_pretrained(theirs)
+        success = (0.5 + encoder.codes / (2 * spec.scale)).astype(np.float32)
+        save_file({"success": success}, theirs / "success.safetensors")
+        programs[f"client folder, {bits} bits"] = OURS.replace("FOLDER", repr(str(ours)))
+        programs[f"AutoTokenizer and torch, {bits} bits"] = THEIRS.replace("FOLDER", repr(str(theirs))).replace(
+            "TRIALS", str(spec.trials)
+        )
+        size = sum(path.stat().st_size for path in ours.iterdir())
+        print(f"client folder, {bits} bits: {size / 1e6:.2f} MB, of which codes {encoder.levels.nbytes / 1e6:.2f} MB")
+    return programs
+
+
+def measure(programs: dict[str, str], runs: int) -> dict[str, tuple[float, float, float]]:
+    """Returns the median and the largest wall time in seconds, and the median peak of memory in MB; in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    peaks: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(runs + 1):
+        for name, program in programs.items():
+            start = time.perf_counter()
+            run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+            seconds[name].append(time.perf_counter() - start)
+            peaks[name].append(int(run.stdout) * 1024 / 1e6)
+    return {
+        name: (statistics.median(taken[1:]), max(taken[1:]), statistics.median(peaks[name][1:]))
+        for name, taken in seconds.items()
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    chosen = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as temporary:
+        found = measure(prepare(Path(temporary)), chosen)
+    print(f"whole processes, {chosen} runs in turns after one warm-up; peak memory is VmHWM of /proc/self/status")
+    print(f"{'':36}  median    worst     peak")
+    for name, (median, worst, peak) in found.items():
+        print(f"{name:36} {median:6.2f} s {worst:6.2f} s {peak:5.0f} MB")
