@@ -9,7 +9,7 @@ from mechanisms.errors import UserError
 
 _LOOP = ("steps", "batch", "learning_rate", "warm_up", "window", "seed", "validate_every", "patience")
 _PROMPT = ("virtual_tokens", "shortest_prompt", "shortest_response", "prompt_share", "init", "initial_text", "decay")
-_PROJECTION = ("fill", "noise", "validation_windows", "decay")
+_PROJECTION = ("fill", "whitening", "noise", "validation_windows", "decay")
 
 
 def add_train(commands: Any) -> None:
@@ -63,6 +63,7 @@ def _add_projection(parts: Any) -> None:
     )
     _add_common(projection, "1000; the paper: 20000")
     projection.add_argument("--fill", type=real("fill"), help="codes' root mean square over the clip (default: 0.5)")
+    projection.add_argument("--whitening", type=real("whitening"), help="of the start, in [0, 1] (default: 0)")
     projection.add_argument(
         "--noise", action=argparse.BooleanOptionalAction, help="train through the quantizer's noise (default: off)"
     )

@@ -87,14 +87,19 @@ def load_projection(folder: Path, table: NDArray[np.float32], spec: QuantizerSpe
 
 
 def principal_pair(
-    table: NDArray[np.float32], prior: NDArray[np.float64], spec: QuantizerSpec, fill: float, noise: bool
+    table: NDArray[np.float32],
+    prior: NDArray[np.float64],
+    spec: QuantizerSpec,
+    fill: float,
+    noise: bool,
+    whitening: float = 0.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns the pair that training starts from: E, shape (dim, width), and D, shape (width, dim).
 
     E projects onto the principal directions of the table's second moments under the prior (there is no bias that could
-    take the mean away), scaled so that the codes' root mean square is fill before clipping. D is then the best
-    linear decoder in squared error, of the quantizer's release where noise is on. Raises UserError for a dim over the
-    rank of the table.
+    take the mean away); whitening: 0 keeps their spread, 1 makes them equal. E is scaled so that the codes' root mean
+    square is fill before clipping. D is then the best linear decoder in squared error, of the quantizer's release
+    where noise is on. Raises UserError for a dim over the rank of the table.
     """
     words = table.astype(np.float64)
     if spec.dim > words.shape[1]:
@@ -104,7 +109,8 @@ def principal_pair(
     if power[-1] <= float(np.finfo(np.float32).eps) ** 2 * power.sum():
         raise UserError(f"Expected dim at most the rank of the embedding table, got dim={spec.dim}.")
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(spec.dim)])  # a sign that no library decides
-    encoder = axes.T * (fill / np.sqrt(power.mean()))
+    size = power ** (-whitening / 2)
+    encoder = (axes * (size * fill / np.sqrt((power * size**2).mean()))).T
     codes = np.clip(words @ encoder.T, -1, 1)
     weighted = codes * prior[:, None]
     covariance = weighted.T @ codes

@@ -8,7 +8,7 @@ deviation z C to the sum: DP-SGD, by Opacus's optimiser and accountant.
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ def train_private_prompt(
         simulated = SimulatedWords(settings.seed, "private training", str(number))
         source = simulated if privacy.simulate else SystemWords()
         chosen = poisson_sample(len(private), rate, source)
-        documents = {index: private[index] for index in chosen.tolist()}
+        documents = [private[index] for index in chosen.tolist()]
         gradient.fill(document_gradients(examples, virtual, documents, number), source)
         return torch.zeros(())
 
@@ -145,7 +145,7 @@ def train_private_prompt(
     return run(
         step,
         {"prompt_embeddings": virtual},
-        settings.plan,
+        replace(settings.plan, validate_every=settings.validate_every if public else 0),
         folder,
         {**prompt_card(language, mechanisms, settings, about), "dp_sgd": dp_sgd},
         unpublished={"private": documents_sha256(private), "public": documents_sha256(public)},
@@ -162,16 +162,16 @@ def poisson_sample(count: int, rate: float, source: WordSource) -> NDArray[np.in
 
 
 def document_gradients(
-    examples: PromptExamples, virtual: Tensor, documents: Mapping[int, Sequence[int]], step: int
+    examples: PromptExamples, virtual: Tensor, documents: Sequence[Sequence[int]], step: int
 ) -> Tensor:
     """Returns the gradient of each document's mean response loss, shape (documents, virtual tokens, width).
 
     Each document reads a copy of the virtual tokens of its own, so the gradient of that copy is the document's alone.
+    Its cut and its noise are named by its own text, not by its place: one document more or less moves no other's.
     """
     found = [torch.zeros((0, *virtual.shape), device=virtual.device)]
-    indices = list(documents)
-    for start in range(0, len(indices), DOCUMENTS_AT_ONCE):
-        part = {index: documents[index] for index in indices[start : start + DOCUMENTS_AT_ONCE]}
+    for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
+        part = [(documents_sha256([one]), one) for one in documents[start : start + DOCUMENTS_AT_ONCE]]
         copies = virtual.detach().expand(len(part), -1, -1).clone().requires_grad_()
         losses = examples.losses(copies, part, step)
         (gradients,) = torch.autograd.grad(torch.stack([loss.mean() for loss in losses]).sum(), copies)

@@ -37,6 +37,7 @@ class ProjectionTraining:
     """How the pair is trained. The paper: 20,000 steps of 4 windows of 1,024 tokens, no noise.
 
     fill: root mean square of the codes that training starts from, in units of the clip; the decoder absorbs it.
+    whitening: 0 starts from principal coordinates as they are, 1 from coordinates of equal size.
     noise: train with the quantizer's noise on, straight through it. validation_windows: of held-out documents.
     Raises UserError for values out of range.
     """
@@ -48,6 +49,7 @@ class ProjectionTraining:
     warm_up: int = 20
     decay: Literal["linear", "constant"] = "linear"
     fill: float = 0.5
+    whitening: float = 0.0
     noise: bool = False
     validation_share: float = 0.05
     validation_windows: int = 16
@@ -60,7 +62,7 @@ class ProjectionTraining:
         for name, least in (("batch", 1), ("window", 2), ("validation_windows", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"Expected {name} >= {least}, got {name}={getattr(self, name)}.")
-        for name, low, high in (("fill", 1e-3, 1e3), ("validation_share", 0.0, 0.9)):
+        for name, low, high in (("fill", 1e-3, 1e3), ("whitening", 0.0, 1.0), ("validation_share", 0.0, 0.9)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"Expected {name} in [{low:g}, {high:g}], got {name}={getattr(self, name)}.")
         _ = self.plan
@@ -104,12 +106,9 @@ def train_projection(
     training, held_out = hold_out(documents, held, settings.seed)
     separator = language.tokenizer.eos_token_id
     text = joined(training, separator)
-    pair = _Pair(
-        language.model,
-        spec,
-        settings,
-        *principal_pair(table, unigram_prior(training, len(table)), spec, settings.fill, settings.noise),
-    )
+    prior = unigram_prior(training, len(table))
+    start = principal_pair(table, prior, spec, settings.fill, settings.noise, settings.whitening)
+    pair = _Pair(language.model, spec, settings, *start)
     draw_windows(text, settings.window, 0, simulation_generator(settings.seed))  # a text too short fails here
     validate = None
     if held:

@@ -106,7 +106,7 @@ def train_soft_prompt(
     def step(number: int) -> Tensor:
         generator = simulation_generator(settings.seed, "soft prompt batches", str(number))
         chosen = generator.choice(len(training), settings.batch, replace=False)
-        losses = examples.losses(virtual, {int(index): training[index] for index in chosen}, number)
+        losses = examples.losses(virtual, [(str(index), training[index]) for index in chosen.tolist()], number)
         return torch.cat(losses).mean()
 
     return run(

@@ -1,6 +1,6 @@
 """Documents as the soft prompt meets them in training: a released, noisy prompt, and the response to predict."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +20,7 @@ VALIDATION_BATCH = 8
 
 
 class PromptExamples:
-    """Makes examples, and their losses behind virtual tokens. What is random is drawn from (seed, step, document).
+    """Makes examples, and their losses behind virtual tokens. What is random is drawn from (seed, step, label).
 
     Raises UserError for a window that does not fit the model's context behind the virtual tokens.
     """
@@ -36,16 +36,16 @@ class PromptExamples:
             )
         self._language, self._mechanisms, self._settings = language, mechanisms, settings
 
-    def losses(self, virtual: Tensor, documents: Mapping[int, Sequence[int]], step: int) -> list[Tensor]:
+    def losses(self, virtual: Tensor, documents: Sequence[tuple[str, Sequence[int]]], step: int) -> list[Tensor]:
         """Returns the response's losses for each document, nats, differentiable in virtual.
 
         virtual: shape (virtual tokens, width), or (documents, virtual tokens, width) with a copy for each document.
-        documents: under their index in the training set.
+        documents: each with the label that names its random draws.
         """
         level = simulation_generator(self._settings.seed, "soft prompt level", str(step))
         mechanism = self._mechanisms[int(level.integers(len(self._mechanisms)))]
         copies = virtual if virtual.ndim == 3 else virtual.expand(len(documents), -1, -1)
-        made = [self._example(mechanism, document, f"{step} {index}") for index, document in documents.items()]
+        made = [self._example(mechanism, document, f"{step} {label}") for label, document in documents]
         return self._scored(copies, made)
 
     def validation(self, virtual: Tensor, documents: Sequence[Sequence[int]]) -> Callable[[], float]:

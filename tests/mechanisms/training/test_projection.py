@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -129,6 +131,13 @@ def test_the_start_is_the_best_linear_pair(toy_world):
     assert np.sqrt((world.prior @ codes**2).mean()) == pytest.approx(0.01, rel=1e-9)
 
 
+def test_a_whitened_start_has_coordinates_of_equal_size(toy_world):
+    world = toy_world(200, 12)
+    spec = QuantizerSpec.from_mu(4, 5, 0.05, 20)
+    encoder, _ = principal_pair(world.table, world.prior, spec, 0.3, False, whitening=1.0)
+    assert world.prior @ (world.table @ encoder.T) ** 2 == pytest.approx(np.full(5, 0.09), rel=1e-9)
+
+
 def test_the_start_knows_the_noise(toy_world):
     world = toy_world(300, 12)
     spec = QuantizerSpec.from_mu(4, 5, 0.05, 8)
@@ -198,7 +207,7 @@ def test_noise_is_the_quantizers_and_its_gradient_passes_straight_through(own_la
     encoder, decoder = np.full((6, width), 0.1), np.full((width, 6), 0.1)
     pair = projection._Pair(own_language.model, SPEC, settings, encoder, decoder)
     windows = np.array([public_documents[0][:12]])
-    first, again, other = (float(pair.loss(windows, purpose)) for purpose in ("1", "1", "2"))
+    first, again, other = (pair.loss(windows, purpose).item() for purpose in ("1", "1", "2"))
     assert first == again != other
     pair.loss(windows, "1").backward()
     assert pair.encoder.grad.abs().sum() > 0
@@ -273,9 +282,15 @@ def test_a_damaged_projection_is_refused(trained, table, tmp_path, damage):
         ({"window": 1}, "window >= 2"),
         ({"batch": 0}, "batch >= 1"),
         ({"fill": 0.0}, "fill in"),
+        ({"whitening": 1.5}, "whitening in"),
         ({"validation_share": 0.95}, "validation_share in"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         ProjectionTraining(**{**asdict(SETTINGS), **change})
+
+
+def test_loading_a_projection_needs_no_torch():
+    command = "import sys, mechanisms.trained_projection; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command]).returncode == 0
