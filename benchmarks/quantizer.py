@@ -61,9 +61,8 @@ def sizes(bits: int, mu: float, tokens: int = 512) -> str:
     for levels in (spread, np.full_like(spread, ZERO_LEVEL)):
         message = pack(quantizer.sample(levels, source), spec)
         found.append(8 * len(shorten(message, spec)) / levels.size)
-    shortening, restoring = median_seconds(
-        lambda: shorten(message, spec), lambda short=shorten(message, spec): restore(short, spec)
-    )
+    short = shorten(message, spec)
+    shortening, restoring = median_seconds(lambda: shorten(message, spec), lambda: restore(short, spec))
     law = binom.pmf(np.arange(spec.trials + 1), spec.trials, 0.5)
     entropy = -(law * np.log2(law)).sum()
     return (

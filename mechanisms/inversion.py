@@ -94,13 +94,14 @@ class BinomialTable:
         index = rows.reshape(-1).astype(np.uint32)
         index <<= np.uint32(self.bits.cell)
         index |= first.astype(np.uint32)
-        counts: NDArray[np.uint8] = self.cells.take(index.astype(np.int64))
+        wide = index.astype(np.int64)
+        counts: NDArray[np.uint8] = self.cells.take(wide)
         undecided = (counts == UNDECIDED).nonzero()[0]
         if undecided.size > spare:
             drawn = source.words(2 * undecided.size).astype("<u4", copy=False)
         if undecided.size:
             more = drawn[: 2 * undecided.size].view("<u8")
-            counts[undecided] = self._look_closer(index.take(undecided).astype(np.int64), more, source)
+            counts[undecided] = self._look_closer(wide.take(undecided), more, source)
         return counts.reshape(rows.shape)
 
     def _look_closer(self, index: NDArray[np.int64], more: NDArray[np.uint64], source: WordSource) -> NDArray[np.int64]:
