@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=400)
     parser.add_argument("--denoiser-texts", type=int, default=240)
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--mu", type=float, nargs="+", default=[40.0, 10.0])
+    parser.add_argument("--mu", type=float, nargs="*", default=[40.0, 10.0], help="none: the ceiling alone")
     parser.add_argument("--bits", type=int, default=4)
     parser.add_argument("--dim", type=int, default=18)
     parser.add_argument("--decoder", default="posterior-mean")
