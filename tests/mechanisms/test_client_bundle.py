@@ -62,6 +62,18 @@ def test_tokens_are_those_of_the_models_tokenizer(folder, tokenizer, text):
     assert plain(text).input_ids == tokenizer(text, add_special_tokens=False).input_ids
 
 
+@pytest.mark.assets
+def test_tokens_are_those_of_a_real_models_tokenizer(packaged):
+    from mechanisms.models import load_tokenizer
+
+    packaged("smollm2-135m-instruct")
+    real = load_tokenizer("package:smollm2-135m-instruct")
+    plain = PlainTokenizer.of(real.backend_tokenizer.to_str())
+    assert plain.words <= 49_152
+    for text in [*TEXTS, "<|im_start|>user\nIn 1984, 12345.678 mg\u00b2!<|im_end|>", "don't  CAN'T\t\r\n" * 9]:
+        assert plain(text).input_ids == real(text, add_special_tokens=False).input_ids
+
+
 def test_a_tokenizer_that_cuts_and_pads_is_stopped_from_it(tmp_path, encoder, tokenizer):
     inner = PlainTokenizer.of(tokenizer.backend_tokenizer.to_str()).tokenizer
     inner.enable_truncation(3)
