@@ -69,7 +69,8 @@ def fit_codes(
         codes = codes @ _towards_corners(codes, weight, settings.seed)
     root_mean_square = np.sqrt((weight @ codes**2).mean())
     filled = codes * (settings.fill * spec.clip / root_mean_square)
-    return np.clip(filled, -spec.clip, spec.clip)
+    clipped: NDArray[np.float64] = np.clip(filled, -spec.clip, spec.clip)
+    return clipped
 
 
 def _towards_corners(codes: NDArray[np.float64], weight: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

@@ -66,7 +66,7 @@ def test_tokens_are_those_of_the_models_tokenizer(folder, tokenizer, text):
 def test_tokens_are_those_of_a_real_models_tokenizer(packaged):
     from mechanisms.models import load_tokenizer
 
-    packaged("smollm2-135m-instruct")
+    packaged("package:smollm2-135m-instruct")
     real = load_tokenizer("package:smollm2-135m-instruct")
     plain = PlainTokenizer.of(real.backend_tokenizer.to_str())
     assert plain.words <= 49_152
