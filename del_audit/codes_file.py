@@ -16,7 +16,7 @@ from mechanisms.spec import QuantizerSpec
 
 def account_codes(path: Path, spec: QuantizerSpec, unit: Unit, tokens: int, delta: float, as_json: bool) -> int:
     """Prints cube, box and pairs for the codes in a file, and the profile of pairs; returns exit code 0."""
-    vocabulary = Vocabulary.of(load_codes(path), spec)
+    vocabulary = Vocabulary.of(load_codes(path, spec), spec)
     found, profile = vocabulary.guarantee(unit, tokens, delta), vocabulary.profile(delta)
     if as_json:
         print(json.dumps({**found.to_dict(), "profile": profile.to_dict()}, indent=2, allow_nan=False))
@@ -25,10 +25,11 @@ def account_codes(path: Path, spec: QuantizerSpec, unit: Unit, tokens: int, delt
     return 0
 
 
-def load_codes(path: Path) -> NDArray[Any]:
-    """Returns the array of a .npy file, or of a .safetensors file that holds one tensor or one named codes.
+def load_codes(path: Path, spec: QuantizerSpec) -> NDArray[Any]:
+    """Returns the array of a .npy file, or of a .safetensors file: an encoder's, one tensor, or one named codes.
 
-    Raises UserError for any other file, and for what cannot be read. Never unpickles.
+    Raises UserError for any other file, for what cannot be read, and for an encoder of another dim or clip than the
+    spec's. Never unpickles.
     """
     if path.suffix not in (".npy", ".safetensors"):
         raise UserError(f"Expected --codes to end in .npy or .safetensors, got {str(path)!r}.")
@@ -40,6 +41,10 @@ def load_codes(path: Path) -> NDArray[Any]:
         tensors = load_file(path)
     except Exception as error:  # numpy and safetensors raise what they like for a broken file
         raise UserError(f"Expected --codes to be a readable {path.suffix} file, got {str(path)!r}: {error}.") from None
+    if "levels" in tensors:
+        from mechanisms.encoder_file import load_encoder
+
+        return load_encoder(path, spec)[0].codes
     if len(tensors) != 1 and "codes" not in tensors:
         names = ", ".join(sorted(tensors)) or "none"
         raise UserError(f"Expected one tensor in {str(path)!r}, or one named codes, got {names}.")

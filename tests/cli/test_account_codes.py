@@ -9,6 +9,8 @@ from safetensors.numpy import save_file
 from del_audit.accounting import Accountant
 from del_audit.accounting.vocabulary import Vocabulary
 from del_audit.cli import main
+from mechanisms.encoder import Encoder
+from mechanisms.encoder_file import EncoderCard, save_encoder
 from mechanisms.spec import QuantizerSpec
 
 SPEC = QuantizerSpec.from_mu(bits=4, dim=3, clip=1.0, mu=6.0)
@@ -51,6 +53,16 @@ def test_text_quotes_upper_ends_rounded_up_and_says_what_is_no_guarantee(written
     assert f"words {found.worst[0]} and {found.worst[1]}" in text
     assert found.sha256 in text
     assert "estimated, no guarantee" in text
+
+
+def test_an_encoders_file_is_read_as_the_codes_of_its_levels(codes, tmp_path, capsys):
+    encoder, path = Encoder.of(codes, 1.0), tmp_path / "encoder.safetensors"
+    save_encoder(path, encoder, EncoderCard("tiny", "", SPEC))
+    assert main([*OPTIONS, "--codes", str(path), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert Vocabulary.of(codes, SPEC).sha256 in printed["holds_for"]
+    assert main([*OPTIONS[:-4], "--clip", "2", "--mu", "6", "--codes", str(path)]) == 2
+    assert "clip=2.0, got clip=1.0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
