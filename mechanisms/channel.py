@@ -11,7 +11,11 @@ from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 
 BLOCK_ROWS = 256
-"""Tokens worked on at once: with 49,152 words a block of scores takes 48 MiB."""
+"""Tokens worked on at once at most: with 49,152 words a block of scores takes 48 MiB."""
+MEMORY_LIMIT = 64 << 20
+"""Bytes that a block of scores may take unless told otherwise."""
+CHUNK_ROWS = 4
+"""Rows of a block that are exponentiated together: they stay in a processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,40 +45,94 @@ class Channel:
         return self.offsets.size
 
     def scores(
-        self, counts: NDArray[np.uint8], log_prior: NDArray[np.float64] | None = None
+        self,
+        counts: NDArray[np.uint8],
+        log_prior: NDArray[np.float64] | None = None,
+        memory_limit: int = MEMORY_LIMIT,
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, scores): blocks of log P(counts | word) + log_prior[word], float32, shape (rows, words).
 
-        counts: shape (tokens, dim). The yielded block is the caller's to overwrite.
-        Raises UserError for counts of another shape and for a prior over another vocabulary.
+        counts: shape (tokens, dim). memory_limit: bytes of a block at most. There is one block at any time: it is the
+        caller's to overwrite, and overwritten by the next. Raises UserError for counts of another shape, for a prior
+        over another vocabulary, and for a limit below one token's scores.
         """
         if counts.ndim != 2 or counts.shape[1] != self.spec.dim:
             raise UserError(f"Expected counts of shape (tokens, dim={self.spec.dim}), got shape {counts.shape}.")
         if log_prior is not None and log_prior.shape != self.offsets.shape:
             raise UserError(f"Expected a prior over {self.words} words, got shape {log_prior.shape}.")
+        if memory_limit < 4 * self.words:
+            raise UserError(
+                f"Expected memory_limit >= {4 * self.words} bytes, one token's scores over {self.words} words, "
+                f"got memory_limit={memory_limit}."
+            )
         offsets = self.offsets if log_prior is None else (self.offsets + log_prior).astype(np.float32)
-        for start in range(0, len(counts), BLOCK_ROWS):
-            rows = slice(start, min(start + BLOCK_ROWS, len(counts)))
-            yield rows, counts[rows].astype(np.float32) @ self.weights + offsets
+        weights = np.concatenate([self.weights, offsets[None]])
+        height = min(BLOCK_ROWS, memory_limit // (4 * self.words), len(counts))
+        block = np.empty((height, self.words), dtype=np.float32)
+        ones = np.ones((len(counts), 1), dtype=np.float32)  # their column adds the offsets within the matrix product
+        factors = np.concatenate([counts.astype(np.float32), ones], axis=1)
+        for start in range(0, len(counts), max(height, 1)):
+            rows = slice(start, min(start + height, len(counts)))
+            yield rows, np.matmul(factors[rows], weights, out=block[: rows.stop - start])
 
 
 def most_likely(
-    channel: Channel, counts: NDArray[np.uint8], log_prior: NDArray[np.float64] | None = None
+    channel: Channel,
+    counts: NDArray[np.uint8],
+    log_prior: NDArray[np.float64] | None = None,
+    memory_limit: int = MEMORY_LIMIT,
 ) -> NDArray[np.int64]:
     """Returns the word of largest score for each token, int64, shape (tokens,): ML, or MAP under a prior."""
     best = np.empty(len(counts), dtype=np.int64)
-    for rows, scores in channel.scores(counts, log_prior):
+    for rows, scores in channel.scores(counts, log_prior, memory_limit):
         best[rows] = scores.argmax(axis=1)
     return best
 
 
 def posterior_mean(
-    channel: Channel, counts: NDArray[np.uint8], log_prior: NDArray[np.float64], table: NDArray[np.float32]
+    channel: Channel,
+    counts: NDArray[np.uint8],
+    log_prior: NDArray[np.float64],
+    table: NDArray[np.float32],
+    memory_limit: int = MEMORY_LIMIT,
 ) -> NDArray[np.float32]:
     """Returns E[row of table | counts] for each token, float32, shape (tokens, table's width) (theorem 8)."""
     means = np.empty((len(counts), table.shape[1]), dtype=np.float32)
-    for rows, scores in channel.scores(counts, log_prior):
-        scores -= scores.max(axis=1, keepdims=True)
-        np.exp(scores, out=scores)
-        means[rows] = scores @ table / scores.sum(axis=1, keepdims=True)
+    for rows, scores in channel.scores(counts, log_prior, memory_limit):
+        totals, _ = exponentiate(scores)
+        means[rows] = scores @ table / totals[:, None]
     return means
+
+
+def posterior(
+    channel: Channel,
+    counts: NDArray[np.uint8],
+    log_prior: NDArray[np.float64],
+    table: NDArray[np.float32],
+    memory_limit: int = MEMORY_LIMIT,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns posterior_mean and the posterior's entropy, nats, float32, shape (tokens,): how unsure the server is."""
+    means = np.empty((len(counts), table.shape[1]), dtype=np.float32)
+    entropies = np.empty(len(counts), dtype=np.float32)
+    for rows, scores in channel.scores(counts, log_prior, memory_limit):
+        totals, energies = exponentiate(scores, energies=True)
+        means[rows] = scores @ table / totals[:, None]
+        entropies[rows] = np.maximum(np.log(totals) - energies / totals, 0)
+    return means, entropies
+
+
+def exponentiate(
+    scores: NDArray[np.float32], energies: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Overwrites each row s with w = exp(s - max s); returns sum w and, where asked for, sum w ln w, shape (rows,)."""
+    totals, sums = np.empty(len(scores), np.float32), np.zeros(len(scores), np.float32)
+    for start in range(0, len(scores), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        chunk = scores[rows]
+        chunk -= chunk.max(axis=1, keepdims=True)
+        logs = chunk.copy() if energies else chunk
+        np.exp(chunk, out=chunk)
+        totals[rows] = chunk.sum(axis=1)
+        if energies:
+            sums[rows] = np.einsum("ij,ij->i", chunk, logs)
+    return totals, sums

@@ -1,0 +1,20 @@
+"""Decoders: from released counts back to embeddings, at the server. All of it is post-processing: free of epsilon.
+
+LanguagePosteriorDecoder, which needs the language model and with it torch, is in mechanisms.decoding.language.
+"""
+
+from mechanisms.decoding.linear import LinearDecoder
+from mechanisms.decoding.mixed import MixedDecoder, MixSettings
+from mechanisms.decoding.posterior import MostLikelyDecoder, PosteriorMeanDecoder
+from mechanisms.decoding.protocols import Decoder, PromptDecoder, decode_prompts
+
+__all__ = [
+    "Decoder",
+    "LinearDecoder",
+    "MixSettings",
+    "MixedDecoder",
+    "MostLikelyDecoder",
+    "PosteriorMeanDecoder",
+    "PromptDecoder",
+    "decode_prompts",
+]

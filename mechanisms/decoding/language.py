@@ -1,0 +1,190 @@
+"""The posterior under the language model's own left-to-right prior. It costs one step of the model a prompt token."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mechanisms.channel import MEMORY_LIMIT, Channel
+from mechanisms.errors import UserError
+from mechanisms.models import LanguageModel
+from mechanisms.stepping import Reading
+
+Estimate = Literal["mean", "most-likely"]
+"""mean: E[row of the table | counts]. most-likely: the row of the most probable word."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguagePrior:
+    """The prior of token i: (1 - unigram_share) softmax(temper logits_i) + unigram_share times the unigram prior.
+
+    logits_i: the model's, after the opening and the decoded tokens before i.
+    temper: 1 trusts the model as it is, 0 makes all words alike; below 1 softens what follows from wrongly decoded
+    tokens. unigram_share: a floor that no confident error of the model takes away. feedback: what the model reads of
+    the tokens before. output: what is returned. batch: prompts at once. Raises UserError for values out of range.
+    """
+
+    temper: float = 1.0
+    unigram_share: float = 0.1
+    feedback: Estimate = "mean"
+    output: Estimate = "mean"
+    batch: int = 32
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temper <= 10:
+            raise UserError(f"Expected temper in [0, 10], got temper={self.temper!r}.")
+        if not 0 <= self.unigram_share <= 1:
+            raise UserError(f"Expected unigram_share in [0, 1], got unigram_share={self.unigram_share!r}.")
+        for name in ("feedback", "output"):
+            if getattr(self, name) not in get_args(Estimate):
+                raise UserError(f"Expected {name} to be mean or most-likely, got {name}={getattr(self, name)!r}.")
+        if self.batch < 1:
+            raise UserError(f"Expected batch >= 1, got batch={self.batch}.")
+
+
+@dataclass(frozen=True, slots=True)
+class LanguagePosteriorDecoder:
+    """Decodes a prompt from left to right: log P(word | counts_i) + log prior_i[word] is token i's posterior.
+
+    prior_i is the LanguagePrior after opening and the tokens decoded before i, so the whole is a greedy filter, not the
+    exact posterior given all counts (docs/theory.md, theorem 8). opening: embeddings that the model reads first, a soft
+    prompt's or an opening token's, shape (tokens, width); where it is empty, the first token has the unigram prior.
+    gain: stretches what is returned about the prior's mean, as PosteriorMeanDecoder's, not what is fed back.
+    memory_limit: bytes of scores at once. Raises UserError for a model of a smaller vocabulary than the channel's.
+    """
+
+    language: LanguageModel
+    channel: Channel
+    log_prior: NDArray[np.float64]
+    table: NDArray[np.float32]
+    opening: Tensor
+    settings: LanguagePrior = field(default_factory=LanguagePrior)
+    gain: float = 1.0
+    memory_limit: int = MEMORY_LIMIT
+
+    def __post_init__(self) -> None:
+        words = int(self.language.model.get_output_embeddings().weight.shape[0])
+        if words < self.channel.words or len(self.table) != self.channel.words:
+            raise UserError(
+                f"Expected a model and a table of {self.channel.words} words, the channel's, got {words} logits and "
+                f"{len(self.table)} rows."
+            )
+        if self.log_prior.shape != (self.channel.words,):
+            raise UserError(f"Expected a prior over {self.channel.words} words, got shape {self.log_prior.shape}.")
+
+    def fit_gain(
+        self, public_counts: Sequence[NDArray[np.uint8]], public_prompts: Sequence[NDArray[np.int64]]
+    ) -> "LanguagePosteriorDecoder":
+        """Returns the decoder with the gain that gives decoded public prompts the spread of their true embeddings.
+
+        public_counts: a simulated release of public_prompts, shape (tokens, dim) each.
+        """
+        mean = np.exp(self.log_prior) @ self.table
+        decoded = np.concatenate(replace(self, gain=1.0).decode_prompts(public_counts)) - mean
+        true = self.table[np.concatenate(public_prompts)] - mean
+        return replace(self, gain=float(np.sqrt((true**2).sum() / (decoded**2).sum())))
+
+    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Returns the embeddings of one prompt's counts, float32, shape (tokens, width)."""
+        return self.decode_prompts([counts])[0]
+
+    def decode_prompts(self, prompts: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Returns the embeddings of each prompt, float32, shape (tokens, width) each, in the order of prompts.
+
+        A prompt's embeddings do not depend on the others. Raises UserError for counts of another shape, and for a
+        prompt that does not fit the model's context behind the opening.
+        """
+        dim, limit = self.channel.spec.dim, self.language.context_tokens
+        for counts in prompts:
+            if counts.ndim != 2 or counts.shape[1] != dim:
+                raise UserError(f"Expected counts of shape (tokens, dim={dim}), got shape {counts.shape}.")
+            if len(self.opening) + len(counts) > limit:
+                raise UserError(
+                    f"Expected opening and prompt of at most {limit} tokens, the model's context, got "
+                    f"{len(self.opening)} + {len(counts)}."
+                )
+        table = _Posterior.of(self)
+        at_once = max(1, min(self.settings.batch, self.memory_limit // (_BLOCKS * 4 * self.channel.words)))
+        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+        decoded: dict[int, NDArray[np.float32]] = {}
+        for start in range(0, len(order), at_once):
+            chosen = order[start : start + at_once]
+            decoded.update(zip(chosen, self._decode([prompts[index] for index in chosen], table), strict=True))
+        return [decoded[index] for index in range(len(prompts))]
+
+    def _decode(self, prompts: Sequence[NDArray[np.uint8]], table: "_Posterior") -> list[NDArray[np.float32]]:
+        """Returns the embeddings of prompts, sorted by falling length: they start together, the short ones end first.
+
+        No padding is needed: all of them stand behind the same opening.
+        """
+        reading, logits = Reading(self.language.model), None
+        if len(self.opening):
+            logits = reading.read(self.opening.expand(len(prompts), *self.opening.shape))
+        lengths = np.array([len(counts) for counts in prompts])
+        returned: list[list[Tensor]] = [[] for _ in prompts]
+        for position in range(int(lengths.max(initial=0))):
+            active = int((lengths > position).sum())
+            if logits is not None and active < len(logits):
+                reading.keep(active)
+                logits = logits[:active]
+            counts = np.stack([prompt[position] for prompt in prompts[:active]])
+            output, feedback = table.estimate(counts, logits, self.settings)
+            for row, embedding in zip(returned, output, strict=False):  # the first rows are the active ones
+                row.append(embedding)
+            if position + 1 < lengths.max():
+                logits = reading.read(feedback[:, None])
+        mean = np.exp(self.log_prior) @ self.table
+        stacked = [torch.stack(row).cpu().numpy() if row else np.empty((0, len(mean)), np.float32) for row in returned]
+        return [(mean + self.gain * (rows - mean)).astype(np.float32) for rows in stacked]
+
+
+_BLOCKS = 4
+"""Matrices of prompts and words that are held at once: logits, prior, scores, posterior."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Posterior:
+    """The channel, the prior and the embedding table as tensors on the model's device."""
+
+    weights: Tensor
+    offsets: Tensor
+    log_prior: Tensor
+    table: Tensor
+
+    @classmethod
+    def of(cls, decoder: LanguagePosteriorDecoder) -> "_Posterior":
+        device = decoder.language.model.get_input_embeddings().weight.device
+        channel = decoder.channel
+        parts = (channel.weights, channel.offsets, decoder.log_prior.astype(np.float32), decoder.table)
+        return cls(*(torch.from_numpy(part).to(device) for part in parts))
+
+    @torch.no_grad()
+    def estimate(
+        self, counts: NDArray[np.uint8], logits: Tensor | None, settings: LanguagePrior
+    ) -> tuple[Tensor, Tensor]:
+        """Returns output and feedback of one position, float32, shape (prompts, width) each.
+
+        logits: None where the model has read nothing yet; the prior is then the unigrams'.
+        """
+        released = torch.from_numpy(counts).to(self.weights)
+        scores = released @ self.weights + self.offsets + self._log_prior(logits, settings)
+        estimates: dict[Any, Tensor] = {}
+        if "most-likely" in (settings.output, settings.feedback):
+            estimates["most-likely"] = self.table[scores.argmax(1)]
+        if "mean" in (settings.output, settings.feedback):
+            estimates["mean"] = torch.softmax(scores, 1) @ self.table
+        return estimates[settings.output], estimates[settings.feedback]
+
+    def _log_prior(self, logits: Tensor | None, settings: LanguagePrior) -> Tensor:
+        share = settings.unigram_share
+        if logits is None or share == 1:
+            return self.log_prior
+        model = torch.log_softmax(settings.temper * logits[:, : len(self.log_prior)], 1)
+        if share == 0:
+            return model
+        return torch.logaddexp(model + math.log1p(-share), self.log_prior + math.log(share))

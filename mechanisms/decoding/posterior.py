@@ -1,0 +1,67 @@
+"""Decoders from the exact posterior over the vocabulary under a unigram prior."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.channel import MEMORY_LIMIT, Channel, most_likely, posterior_mean
+
+
+@dataclass(frozen=True, slots=True)
+class PosteriorMeanDecoder:
+    """e' = mean + gain (E[e | counts] - mean) under a unigram prior (docs/theory.md, theorem 8).
+
+    gain = 1 has the smallest squared error but shrinks towards the mean, off the embeddings that the model
+    knows. gain = 1 / sqrt(1 - relative squared error) gives back the spread of real embeddings: by the law of total
+    variance the posterior mean's spread is the table's less its squared error.
+    memory_limit: bytes of scores at once; the whole matrix of tokens and words is never held above it.
+    """
+
+    channel: Channel
+    log_prior: NDArray[np.float64]
+    table: NDArray[np.float32]
+    mean: NDArray[np.float64]
+    gain: float = 1.0
+    memory_limit: int = MEMORY_LIMIT
+
+    @classmethod
+    def fit(
+        cls,
+        channel: Channel,
+        prior: NDArray[np.float64],
+        table: NDArray[np.float32],
+        public_counts: NDArray[np.uint8],
+        public_tokens: NDArray[np.int64],
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> "PosteriorMeanDecoder":
+        """Returns the decoder whose gain gives the decoded public tokens the spread of their true embeddings.
+
+        public_counts: a simulated release of public_tokens, shape (tokens, dim).
+        """
+        mean = prior @ table
+        plain = cls(channel, np.log(prior), table, mean, memory_limit=memory_limit)
+        decoded = plain.decode(public_counts)
+        true_spread = float(((table[public_tokens] - mean) ** 2).sum())
+        spread = float(((decoded - mean) ** 2).sum())
+        gain = float(np.sqrt(true_spread / spread))
+        return cls(channel, plain.log_prior, table, mean, gain=gain, memory_limit=memory_limit)
+
+    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Returns embeddings, float32, shape (tokens, width)."""
+        means = posterior_mean(self.channel, counts, self.log_prior, self.table, self.memory_limit)
+        return (self.mean + self.gain * (means - self.mean)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class MostLikelyDecoder:
+    """The embedding of the most probable word under a unigram prior: always a real word's, right or wrong."""
+
+    channel: Channel
+    log_prior: NDArray[np.float64]
+    table: NDArray[np.float32]
+    memory_limit: int = MEMORY_LIMIT
+
+    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Returns embeddings, float32, shape (tokens, width), each a row of the table."""
+        return self.table[most_likely(self.channel, counts, self.log_prior, self.memory_limit)]

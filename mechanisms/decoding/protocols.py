@@ -1,0 +1,37 @@
+"""What every decoder is: counts in, embeddings out. All of it is post-processing: free of epsilon."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Decoder(Protocol):
+    """Whatever turns counts, shape (tokens, dim), into embeddings, float32, shape (tokens, width)."""
+
+    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Returns one embedding a token."""
+        ...
+
+
+@runtime_checkable
+class PromptDecoder(Decoder, Protocol):
+    """A decoder that reads a token's neighbours: counts are a whole prompt's, in order, and prompts go in batches."""
+
+    def decode_prompts(self, prompts: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Returns the embeddings of each prompt, one a token, in the order of prompts."""
+        ...
+
+
+def decode_prompts(decoder: Decoder, prompts: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+    """Returns what decoder makes of each prompt's counts, shape (tokens, dim) each.
+
+    A decoder that takes tokens one by one gets all of them at once; one that reads prompts gets them as prompts.
+    """
+    if isinstance(decoder, PromptDecoder):
+        return decoder.decode_prompts(prompts)
+    if not prompts:
+        return []
+    decoded = decoder.decode(np.concatenate(prompts))
+    return np.split(decoded, np.cumsum([len(counts) for counts in prompts])[:-1])

@@ -1,0 +1,59 @@
+"""Reading embeddings step by step through a frozen language model and its key-value cache."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mechanisms.errors import UserError
+
+
+class Reading:
+    """A batch of sequences that a causal language model is reading: what it has read stays in its key-value cache.
+
+    Everything goes in through inputs_embeds, on the model's device and in its number format; logits come out as
+    float32. Raises UserError for an encoder-decoder, and on reading for a model that keeps no cache.
+    """
+
+    def __init__(self, model: Any) -> None:
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise UserError(f"Expected a causal language model, got the encoder-decoder {type(model).__name__}.")
+        self._model = model
+        self._like: Tensor = model.get_input_embeddings().weight
+        self._takes = set(inspect.signature(model.forward).parameters)
+        self._cache: Any = None
+        self._mask: Tensor | None = None
+
+    @torch.no_grad()
+    def read(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Returns the next-token logits after inputs, float32, shape (rows, vocabulary).
+
+        inputs: embeddings, shape (rows, tokens, width). mask: 1 where a token is, 0 where padding stands in front,
+        shape (rows, tokens); with the first inputs, and only where rows differ in length.
+        """
+        extra: dict[str, Any] = {}
+        if mask is not None or self._mask is not None:
+            fresh = torch.ones(inputs.shape[:2], dtype=torch.long) if mask is None else mask
+            fresh = fresh.to(self._like.device)
+            self._mask = fresh if self._mask is None else torch.cat([self._mask, fresh], dim=1)
+            extra["attention_mask"] = self._mask
+            if "position_ids" in self._takes:  # a token's position is counted without the padding
+                extra["position_ids"] = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
+        if "logits_to_keep" in self._takes:
+            extra["logits_to_keep"] = 1
+        output = self._model(
+            inputs_embeds=inputs.to(self._like), past_key_values=self._cache, use_cache=True, return_dict=True, **extra
+        )
+        self._cache = getattr(output, "past_key_values", None)
+        if self._cache is None:
+            name = type(self._model).__name__
+            raise UserError(f"Expected a causal language model with a key-value cache, got {name}, which keeps none.")
+        logits: Tensor = output.logits[:, -1].float()
+        return logits
+
+    def keep(self, rows: int) -> None:
+        """Forgets all sequences but the first rows."""
+        self._cache.batch_select_indices(torch.arange(rows, device=self._like.device))
+        if self._mask is not None:
+            self._mask = self._mask[:rows]
