@@ -11,15 +11,17 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from mechanisms.errors import UserError
+from mechanisms.generation import GenerationSettings, write
+from mechanisms.stepping import require_context
+
+__all__ = ["BATCH", "embed", "generate", "require_context", "response_losses", "score"]
 
 BATCH = 16
 """Texts scored at once."""
-GENERATION_BATCH = 32
-"""Texts written at once: a step reads all weights, whatever the batch."""
 
 
 def embed(model: Any, tokens: Sequence[int]) -> Tensor:
-    """Returns the model's own embeddings of tokens, float32, shape (tokens, width)."""
+    """Returns the model's own embeddings of tokens, shape (tokens, width), in its number format and on its device."""
     table = model.get_input_embeddings()
     embedded: Tensor = table(torch.as_tensor(list(tokens), dtype=torch.long, device=table.weight.device))
     return embedded
@@ -28,13 +30,15 @@ def embed(model: Any, tokens: Sequence[int]) -> Tensor:
 def response_losses(model: Any, prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]]) -> list[Tensor]:
     """Returns for each pair the next-token losses of the response after the prefix, nats, shape (tokens of response,).
 
-    prefixes: embeddings, each shape (>= 1, width). One forward pass over the padded batch; differentiable in prefixes.
+    prefixes: embeddings, each shape (>= 1, width), of any number format. One forward pass over the padded batch;
+    differentiable in prefixes. Losses are float32 and on the model's device.
     Raises UserError for an empty response, and for a sequence over the model's context.
     """
     if any(not len(response) for response in responses):
         raise UserError("Expected responses of at least one token, got an empty one.")
+    like = model.get_input_embeddings().weight
     rows = [
-        torch.cat([prefix, embed(model, response[:-1])]) if len(response) > 1 else prefix
+        torch.cat([prefix.to(like), embed(model, response[:-1])])
         for prefix, response in zip(prefixes, responses, strict=True)
     ]
     require_context(model, max(map(len, rows)))
@@ -72,34 +76,6 @@ def generate(
 ) -> list[list[int]]:
     """Returns sampled continuations of prefixes, at most new_tokens tokens each, ended by an end-of-text token.
 
-    The defaults are the paper's sampling. The same seed and batch repeat the same text on the same machine.
+    The defaults are the paper's sampling. The same seed repeats the same text on the same machine.
     """
-    require_context(model, max(map(len, prefixes)) + new_tokens)
-    texts: list[list[int]] = []
-    end = model.config.eos_token_id
-    ends = end if isinstance(end, list) else [end]  # some models have several
-    with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for start in range(0, len(prefixes), GENERATION_BATCH):
-            rows = list(prefixes[start : start + GENERATION_BATCH])
-            mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True, 0, "left")
-            inputs = pad_sequence(rows, True, 0.0, "left")
-            output = model.generate(
-                inputs_embeds=inputs,
-                attention_mask=mask.to(inputs.device),
-                max_new_tokens=new_tokens,
-                do_sample=True,
-                temperature=temperature,
-                top_p=top_p,
-                top_k=0,
-                pad_token_id=ends[0],
-            )
-            texts += [[token for token in row if token not in ends] for row in output.tolist()]
-    return texts
-
-
-def require_context(model: Any, tokens: int) -> None:
-    """Raises UserError for a sequence over the model's context."""
-    limit = int(model.config.max_position_embeddings)
-    if tokens > limit:
-        raise UserError(f"Expected a sequence of at most {limit} tokens, the model's context, got {tokens}.")
+    return write(model, prefixes, GenerationSettings(new_tokens, temperature, top_p, seed=seed))

@@ -1,7 +1,7 @@
 """The one interface of DEL and its rivals: a client that releases a message, a server that reads embeddings from it."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,25 @@ class Receiver(Protocol):
         Raises UserError for a message that this mechanism did not make.
         """
         ...
+
+
+@runtime_checkable
+class BatchReceiver(Receiver, Protocol):
+    """A receiver that reads several messages at once in less time than one by one."""
+
+    def embeddings_of(self, messages: Sequence[bytes]) -> list[NDArray[np.float32]]:
+        """Returns `embeddings` of each message, in order; no message's embeddings depend on the others."""
+        ...
+
+
+def embeddings_of(receiver: Receiver, messages: Sequence[bytes]) -> list[NDArray[np.float32]]:
+    """Returns the embeddings of each message, at once where the receiver can, else one by one.
+
+    Raises UserError for a message that the receiver's mechanism did not make.
+    """
+    if isinstance(receiver, BatchReceiver):
+        return receiver.embeddings_of(messages)
+    return [receiver.embeddings(message) for message in messages]
 
 
 class Mechanism(Releaser, Receiver, Protocol):

@@ -19,10 +19,13 @@ EMBEDDING_KEYS = ("model.embed_tokens.weight", "transformer.wte.weight", "wte.we
 PLAIN_EMBEDDINGS = frozenset({"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "smollm3"})
 """Model types whose input embedding is a row of the table as stored, without a factor."""
 
+NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""What a causal language model can be held in."""
+
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """A frozen causal language model in float32 and eval mode, its tokenizer, and its record."""
+    """A frozen causal language model in eval mode, its tokenizer, and its record."""
 
     model: Any
     tokenizer: Any
@@ -75,15 +78,21 @@ class SentenceEncoder:
         return unit
 
 
-def load_causal_lm(name: str) -> LanguageModel:
-    """Returns the causal language model: float32, eval mode, no gradients, on the CPU.
+def load_causal_lm(name: str, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
+    """Returns the causal language model in eval mode, without gradients.
 
-    Raises UserError for a name that cannot be resolved, pickled or incomplete weights, and remote code.
+    device: "cpu", "cuda" or another of torch's. dtype: of weights and states, one of NUMBER_FORMATS. Raises UserError
+    for a device that is not there, another dtype, a name that cannot be resolved, pickled or incomplete weights, and
+    remote code.
     """
     from transformers import AutoModelForCausalLM
 
+    if dtype not in NUMBER_FORMATS:
+        raise UserError(f"Expected dtype to be one of {', '.join(NUMBER_FORMATS)}, got dtype={dtype!r}.")
+    _require_device(device)
     asset = model_asset(name)
     model = _load_weights(AutoModelForCausalLM, asset, allowed_missing=())
+    model = model.to(device=device, dtype=NUMBER_FORMATS[dtype])
     return LanguageModel(model, _load_tokenizer(asset), asset.record)
 
 
@@ -123,6 +132,15 @@ def load_embedding_table(name: str) -> NDArray[np.float32]:
     with torch.no_grad():
         looked_up: NDArray[np.float32] = table(torch.arange(table.num_embeddings)).float().numpy()
     return looked_up
+
+
+def _require_device(device: str) -> None:
+    """Raises UserError for a device that torch cannot use here."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"Expected device to be one that torch can use here, got device={device!r}: {reason}") from None
 
 
 def _load_weights(auto_class: Any, asset: Asset, allowed_missing: tuple[str, ...]) -> Any:

@@ -1,6 +1,6 @@
 """The server: messages in, text out. It is given nothing of a prompt but its message."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mechanisms.continuation import embed, generate, score
+from mechanisms.continuation import embed, score
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Receiver
+from mechanisms.generation import GenerationSettings, stream_texts, text_of, write
+from mechanisms.mechanism import Receiver, embeddings_of
 from mechanisms.models import LanguageModel
 from mechanisms.soft_prompt import SoftPrompt
 
@@ -25,7 +26,9 @@ class Server:
         self._model: Any = language.model
         self._tokenizer = language.tokenizer
         self._receiver = receiver
-        self._virtual = soft_prompt.vectors if soft_prompt else embed(self._model, self._opening())
+        self._context = language.context_tokens
+        opening = embed(self._model, self._opening())
+        self._virtual = soft_prompt.vectors.to(opening) if soft_prompt else opening
 
     def _opening(self) -> list[int]:
         """Returns the tokens that stand in front where there is no soft prompt."""
@@ -33,25 +36,64 @@ class Server:
         return [] if begin is None else [begin]
 
     def prefix(self, message: bytes | None) -> Tensor:
-        """Returns what the model reads before it answers, float32, shape (virtual tokens + tokens, width).
+        """Returns what the model reads before it answers, shape (virtual tokens + tokens, width), as the model has it.
 
         message: None is a request without a prompt, the control of theorem 12.
         Raises UserError for a message that the receiver refuses.
         """
-        if message is None:
-            if not len(self._virtual):
-                raise UserError("Expected a prompt: this model has neither a soft prompt nor an opening token.")
-            return self._virtual
-        decoded = torch.from_numpy(self._receiver.embeddings(message))
-        return torch.cat([self._virtual, decoded.to(self._virtual.device)])
+        return self._prefixes([message])[0]
+
+    def _prefixes(self, messages: Sequence[bytes | None]) -> list[Tensor]:
+        """Returns the prefix of each message; the receiver is given all messages at once."""
+        if not len(self._virtual) and any(message is None for message in messages):
+            raise UserError("Expected a prompt: this model has neither a soft prompt nor an opening token.")
+        decoded = iter(embeddings_of(self._receiver, [message for message in messages if message is not None]))
+        return [
+            self._virtual if message is None else torch.cat([self._virtual, self._like_model(next(decoded))])
+            for message in messages
+        ]
+
+    def _like_model(self, decoded: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(decoded).to(self._virtual)
+
+    def _prefixes_with_room(self, messages: Sequence[bytes | None], new_tokens: int) -> list[Tensor]:
+        """Returns the prefixes; raises UserError where virtual, prompt and new tokens do not fit the context."""
+        prefixes, limit, virtual = self._prefixes(messages), self._context, len(self._virtual)
+        longest = max(map(len, prefixes), default=0)
+        if longest + new_tokens > limit:
+            raise UserError(
+                f"Expected virtual, prompt and new tokens of at most {limit}, the model's context, got "
+                f"{virtual} + {longest - virtual} + {new_tokens} = {longest + new_tokens}."
+            )
+        return prefixes
+
+    def write(self, messages: Sequence[bytes | None], settings: GenerationSettings) -> list[str]:
+        """Returns one text a message, written in batches; no text depends on the messages beside it.
+
+        Raises UserError for a message that the receiver refuses, and where virtual, prompt and new tokens together do
+        not fit the model's context.
+        """
+        written = write(self._model, self._prefixes_with_room(messages, settings.new_tokens), settings)
+        return [text_of(self._tokenizer, tokens) for tokens in written]
 
     def answer(self, messages: Sequence[bytes | None], new_tokens: int, seed: int) -> list[str]:
-        """Returns one sampled continuation a message, at most new_tokens tokens each."""
-        written = generate(self._model, [self.prefix(message) for message in messages], new_tokens, seed)
-        return [self._tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written]
+        """Returns one continuation a message, at most new_tokens tokens each, sampled as in the paper."""
+        return self.write(messages, GenerationSettings(new_tokens, seed=seed))
+
+    def stream(self, message: bytes | None, settings: GenerationSettings) -> Iterator[str]:
+        """Yields the text after a message piece by piece as it is written; the pieces add up to what `write` returns.
+
+        Raises UserError as `write` does, at once.
+        """
+        return (piece for _, piece in self.stream_all([message], settings))
+
+    def stream_all(self, messages: Sequence[bytes | None], settings: GenerationSettings) -> Iterator[tuple[int, str]]:
+        """Yields (index of the message, piece of its text) for texts that are written side by side; as `stream`."""
+        prefixes = self._prefixes_with_room(messages, settings.new_tokens)
+        return stream_texts(self._model, self._tokenizer, prefixes, settings)
 
     def losses(
         self, messages: Sequence[bytes | None], responses: Sequence[Sequence[int]], progress: Any = None
     ) -> NDArray[np.float64]:
         """Returns the mean next-token loss of each response after its message, nats a token, shape (messages,)."""
-        return score(self._model, [self.prefix(message) for message in messages], responses, progress)
+        return score(self._model, self._prefixes(messages), responses, progress)

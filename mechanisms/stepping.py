@@ -1,6 +1,7 @@
 """Reading embeddings step by step through a frozen language model and its key-value cache."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -52,8 +53,16 @@ class Reading:
         logits: Tensor = output.logits[:, -1].float()
         return logits
 
-    def keep(self, rows: int) -> None:
-        """Forgets all sequences but the first rows."""
-        self._cache.batch_select_indices(torch.arange(rows, device=self._like.device))
+    def keep(self, rows: Sequence[int]) -> None:
+        """Forgets all sequences but these."""
+        chosen = torch.tensor(rows, dtype=torch.long, device=self._like.device)
+        self._cache.batch_select_indices(chosen)
         if self._mask is not None:
-            self._mask = self._mask[:rows]
+            self._mask = self._mask[chosen]
+
+
+def require_context(model: Any, tokens: int) -> None:
+    """Raises UserError for a sequence over the model's context."""
+    limit = int(model.config.max_position_embeddings)
+    if tokens > limit:
+        raise UserError(f"Expected a sequence of at most {limit} tokens, the model's context, got {tokens}.")

@@ -130,7 +130,7 @@ class LanguagePosteriorDecoder:
         for position in range(int(lengths.max(initial=0))):
             active = int((lengths > position).sum())
             if logits is not None and active < len(logits):
-                reading.keep(active)
+                reading.keep(range(active))
                 logits = logits[:active]
             counts = np.stack([prompt[position] for prompt in prompts[:active]])
             output, feedback = table.estimate(counts, logits, self.settings)

@@ -15,6 +15,7 @@ from mechanisms.client import Client, CodeReleaser
 from mechanisms.continuation import embed
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
+from mechanisms.generation import GenerationSettings
 from mechanisms.randomness import SimulatedWords
 from mechanisms.server import Server
 from mechanisms.soft_prompt import SoftPrompt
@@ -191,7 +192,10 @@ class TestServer:
         }
         assert public == {
             "prefix": ["message"],
+            "write": ["messages", "settings"],
             "answer": ["messages", "new_tokens", "seed"],
+            "stream": ["message", "settings"],
+            "stream_all": ["messages", "settings"],
             "losses": ["messages", "responses", "progress"],
         }
 
@@ -212,6 +216,7 @@ class TestServer:
             lambda: server.prefix(prompt),
             lambda: server.losses([prompt], [RESPONSE]),
             lambda: server.answer([prompt], 2, seed=0),
+            lambda: server.stream(prompt, GenerationSettings(2)),
         ):
             with pytest.raises((UserError, TypeError)):
                 call()

@@ -54,6 +54,17 @@ def test_folder_gives_a_frozen_float32_model(tiny_lm_folder, no_network):
     assert lm.record.origin == str(tiny_lm_folder)
 
 
+def test_weights_are_held_in_the_format_and_on_the_device_that_are_asked_for(tiny_lm_folder):
+    model = load_causal_lm(str(tiny_lm_folder), device="cpu", dtype="bfloat16").model
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert model.device == torch.device("cpu")
+    with pytest.raises(UserError, match="float32, bfloat16, float16, got dtype='int8'"):
+        load_causal_lm(str(tiny_lm_folder), dtype="int8")
+    for device in ("abacus", "cuda:99"):
+        with pytest.raises(UserError, match=f"device to be one that torch can use here, got device='{device}'"):
+            load_causal_lm(str(tiny_lm_folder), device=device)
+
+
 def test_half_precision_weights_become_float32(lm_copy):
     from transformers import AutoModelForCausalLM
 
