@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 from fractions import Fraction
 from itertools import product
 
@@ -8,7 +9,7 @@ from scipy.special import logsumexp
 from scipy.stats import binom
 
 from mechanisms import channel as channel_module
-from mechanisms.channel import Channel, most_likely, posterior_mean
+from mechanisms.channel import Channel, most_likely, posterior, posterior_mean
 from mechanisms.errors import UserError
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedWords
@@ -134,6 +135,52 @@ def test_blocks_make_no_difference(monkeypatch):
     pieces = most_likely(channel, counts, log_prior), posterior_mean(channel, counts, log_prior, table)
     assert np.array_equal(whole[0], pieces[0])
     assert np.abs(whole[1] - pieces[1]).max() < 1e-5
+
+
+def test_the_posteriors_entropy_is_the_one_that_enumeration_finds():
+    words = 20
+    channel, codes = a_channel(2, 3, words, 4.0)
+    prior = a_prior(words)
+    table = np.random.default_rng(3).standard_normal((words, 7)).astype(np.float32)
+    counts = all_counts(channel.spec)
+    joint = np.log(prior) + brute_force(channel.spec, codes, counts)
+    logs = joint - logsumexp(joint, axis=1, keepdims=True)
+    means, entropies = posterior(channel, counts, np.log(prior), table)
+    assert np.abs(entropies + (np.exp(logs) * logs).sum(axis=1)).max() < 1e-4
+    assert np.abs(means - posterior_mean(channel, counts, np.log(prior), table)).max() < 1e-6
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64])
+def test_no_more_scores_than_the_memory_limit_are_held(rows):
+    words, tokens, width = 5_000, 200, 3
+    channel, _ = a_channel(4, 5, words)
+    log_prior = np.log(a_prior(words))
+    table = np.random.default_rng(3).standard_normal((words, width)).astype(np.float32)
+    counts = np.random.default_rng(2).integers(0, 16, (tokens, 5), dtype=np.uint8)
+    expected = posterior(channel, counts, log_prior, table)
+    limit = 4 * words * rows
+    for calculate in (posterior_mean, posterior):
+        tracemalloc.start()
+        got = calculate(channel, counts, log_prior, table, memory_limit=limit)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        fixed = channel.weights.nbytes + 9 * 4 * words  # the weights with the prior's row, and single rows
+        assert peak < limit + fixed + 200_000
+        assert np.abs((got if calculate is posterior_mean else got[0]) - expected[0]).max() < 1e-5
+    assert max(len(block) for _, block in channel.scores(counts, log_prior, limit)) == rows
+
+
+def test_a_memory_limit_below_one_token_is_refused():
+    channel, _ = a_channel(4, 5, 30)
+    with pytest.raises(UserError, match=r"memory_limit >= 120 bytes, one token's scores over 30 words, got .*119"):
+        most_likely(channel, np.zeros((2, 5), dtype=np.uint8), memory_limit=119)
+
+
+def test_no_counts_have_no_scores():
+    channel, _ = a_channel(4, 5, 30)
+    nothing = np.zeros((0, 5), dtype=np.uint8)
+    assert list(channel.scores(nothing)) == []
+    assert most_likely(channel, nothing).shape == (0,)
 
 
 def test_an_outlandish_count_does_not_overflow_the_posterior():

@@ -301,7 +301,7 @@ class TestIdentity:
     def test_a_packaged_model_writes_the_same(self, packaged):
         from mechanisms.models import load_causal_lm
 
-        packaged("smollm2-135m-instruct")
+        packaged("package:smollm2-135m-instruct")
         lm = load_causal_lm("package:smollm2-135m-instruct")
         texts = ["The doctor told me to take one tablet a day, and", "I had no side effects", "Paris is"]
         prompts = {text.encode(): lm.tokenizer(text).input_ids for text in texts}
