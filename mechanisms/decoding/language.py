@@ -30,7 +30,7 @@ class LanguagePrior:
     """
 
     temper: float = 1.0
-    unigram_share: float = 0.1
+    unigram_share: float = 0.5
     feedback: Estimate = "mean"
     output: Estimate = "mean"
     batch: int = 32
@@ -54,7 +54,8 @@ class LanguagePosteriorDecoder:
     prior_i is the LanguagePrior after opening and the tokens decoded before i, so the whole is a greedy filter, not the
     exact posterior given all counts (docs/theory.md, theorem 8). opening: embeddings that the model reads first, a soft
     prompt's or an opening token's, shape (tokens, width); where it is empty, the first token has the unigram prior.
-    gain: stretches what is returned about the prior's mean, as PosteriorMeanDecoder's, not what is fed back.
+    gain: stretches a posterior mean about the prior's mean, as PosteriorMeanDecoder's, where it is returned and where
+    it is fed back: the model reads stretched embeddings better. The most likely word's row stays as it is.
     memory_limit: bytes of scores at once. Raises UserError for a model of a smaller vocabulary than the channel's.
     """
 
@@ -78,16 +79,23 @@ class LanguagePosteriorDecoder:
             raise UserError(f"Expected a prior over {self.channel.words} words, got shape {self.log_prior.shape}.")
 
     def fit_gain(
-        self, public_counts: Sequence[NDArray[np.uint8]], public_prompts: Sequence[NDArray[np.int64]]
+        self,
+        public_counts: Sequence[NDArray[np.uint8]],
+        public_prompts: Sequence[NDArray[np.int64]],
+        rounds: int = 2,
     ) -> "LanguagePosteriorDecoder":
         """Returns the decoder with the gain that gives decoded public prompts the spread of their true embeddings.
 
-        public_counts: a simulated release of public_prompts, shape (tokens, dim) each.
+        public_counts: a simulated release of public_prompts, shape (tokens, dim) each. rounds: how often the gain is
+        corrected from gain=1, since it changes what the model reads, and that the spread.
         """
         mean = np.exp(self.log_prior) @ self.table
-        decoded = np.concatenate(replace(self, gain=1.0).decode_prompts(public_counts)) - mean
-        true = self.table[np.concatenate(public_prompts)] - mean
-        return replace(self, gain=float(np.sqrt((true**2).sum() / (decoded**2).sum())))
+        true = ((self.table[np.concatenate(public_prompts)] - mean) ** 2).sum()
+        fitted = replace(self, gain=1.0)
+        for _ in range(rounds):
+            decoded = ((np.concatenate(fitted.decode_prompts(public_counts)) - mean) ** 2).sum()
+            fitted = replace(fitted, gain=fitted.gain * float(np.sqrt(true / decoded)))
+        return fitted
 
     def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Returns the embeddings of one prompt's counts, float32, shape (tokens, width)."""
@@ -138,9 +146,8 @@ class LanguagePosteriorDecoder:
                 row.append(embedding)
             if position + 1 < lengths.max():
                 logits = reading.read(feedback[:, None])
-        mean = np.exp(self.log_prior) @ self.table
-        stacked = [torch.stack(row).cpu().numpy() if row else np.empty((0, len(mean)), np.float32) for row in returned]
-        return [(mean + self.gain * (rows - mean)).astype(np.float32) for rows in stacked]
+        width = self.table.shape[1]
+        return [torch.stack(row).cpu().numpy() if row else np.empty((0, width), np.float32) for row in returned]
 
 
 _BLOCKS = 4
@@ -155,13 +162,16 @@ class _Posterior:
     offsets: Tensor
     log_prior: Tensor
     table: Tensor
+    mean: Tensor
+    gain: float
 
     @classmethod
     def of(cls, decoder: LanguagePosteriorDecoder) -> "_Posterior":
         device = decoder.language.model.get_input_embeddings().weight.device
         channel = decoder.channel
-        parts = (channel.weights, channel.offsets, decoder.log_prior.astype(np.float32), decoder.table)
-        return cls(*(torch.from_numpy(part).to(device) for part in parts))
+        mean = np.exp(decoder.log_prior) @ decoder.table
+        parts = (channel.weights, channel.offsets, decoder.log_prior, decoder.table, mean)
+        return cls(*(torch.from_numpy(part.astype(np.float32, copy=False)).to(device) for part in parts), decoder.gain)
 
     @torch.no_grad()
     def estimate(
@@ -177,7 +187,7 @@ class _Posterior:
         if "most-likely" in (settings.output, settings.feedback):
             estimates["most-likely"] = self.table[scores.argmax(1)]
         if "mean" in (settings.output, settings.feedback):
-            estimates["mean"] = torch.softmax(scores, 1) @ self.table
+            estimates["mean"] = self.mean + self.gain * (torch.softmax(scores, 1) @ self.table - self.mean)
         return estimates[settings.output], estimates[settings.feedback]
 
     def _log_prior(self, logits: Tensor | None, settings: LanguagePrior) -> Tensor:

@@ -35,9 +35,9 @@ def make(lively, tiny_pipeline):
     channel = Channel.of(QuantizerSpec.from_mu(4, 6, 0.05, 6), tiny_pipeline.encoder.codes)
     opening = torch.from_numpy(table[[0, 7]].copy())
 
-    def build(opening=opening, **settings):
+    def build(opening=opening, gain=1.0, **settings):
         return LanguagePosteriorDecoder(
-            lively, channel, np.log(tiny_pipeline.prior), table, opening, LanguagePrior(**settings)
+            lively, channel, np.log(tiny_pipeline.prior), table, opening, LanguagePrior(**settings), gain
         )
 
     return build
@@ -68,7 +68,8 @@ def recursion(decoder, counts, codes):
             log_prior = np.log((1 - share) * model + share * np.exp(decoder.log_prior))
         joint = log_prior + binom.logpmf(released, spec.trials, success).sum(axis=1)
         posterior = np.exp(joint - logsumexp(joint))
-        estimates = {"mean": posterior @ table, "most-likely": table[posterior.argmax()]}
+        mean = np.exp(decoder.log_prior) @ table
+        estimates = {"mean": mean + decoder.gain * (posterior @ table - mean), "most-likely": table[posterior.argmax()]}
         decoded.append(estimates[settings.output])
         read.append(estimates[settings.feedback])
     return np.array(decoded)
@@ -80,6 +81,7 @@ def recursion(decoder, counts, codes):
         {},
         {"temper": 0.5, "unigram_share": 0.3},
         {"unigram_share": 0.0},
+        {"gain": 1.7},
         {"feedback": "most-likely"},
         {"feedback": "most-likely", "output": "most-likely"},
     ],
@@ -141,12 +143,17 @@ def test_a_memory_limit_cuts_the_batch_and_changes_nothing(make, prompts):
 def test_gain_gives_decoded_prompts_the_spread_of_the_true_ones(make, prompts, public_documents):
     decoder = make()
     true = [np.array(public_documents[index % 4][: len(counts)]) for index, counts in enumerate(prompts)]
-    fitted = decoder.fit_gain(prompts, true)
     mean = np.exp(decoder.log_prior) @ decoder.table
-    decoded = np.concatenate(fitted.decode_prompts(prompts)) - mean
-    assert (decoded**2).sum() == pytest.approx(((decoder.table[np.concatenate(true)] - mean) ** 2).sum(), rel=1e-4)
-    plain = np.concatenate(decoder.decode_prompts(prompts)) - mean
-    assert np.allclose(decoded, fitted.gain * plain, atol=1e-5)
+    wanted = ((decoder.table[np.concatenate(true)] - mean) ** 2).sum()
+
+    def spread(decoder):
+        return ((np.concatenate(decoder.decode_prompts(prompts)) - mean) ** 2).sum()
+
+    fitted = decoder.fit_gain(prompts, true)
+    assert fitted.gain > 1
+    assert spread(fitted) == pytest.approx(wanted, rel=0.05)
+    assert spread(decoder) < 0.9 * wanted
+    assert decoder.fit_gain(prompts, true, rounds=1).gain == pytest.approx(np.sqrt(wanted / spread(decoder)))
 
 
 def test_decoders_of_tokens_and_of_prompts_are_called_alike(make, prompts, tiny_pipeline):
