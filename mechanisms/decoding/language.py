@@ -171,7 +171,10 @@ class _Posterior:
         channel = decoder.channel
         mean = np.exp(decoder.log_prior) @ decoder.table
         parts = (channel.weights, channel.offsets, decoder.log_prior, decoder.table, mean)
-        return cls(*(torch.from_numpy(part.astype(np.float32, copy=False)).to(device) for part in parts), decoder.gain)
+        weights, offsets, log_prior, table, mean = (
+            torch.from_numpy(part.astype(np.float32, copy=False)).to(device) for part in parts
+        )
+        return cls(weights, offsets, log_prior, table, mean, decoder.gain)
 
     @torch.no_grad()
     def estimate(
