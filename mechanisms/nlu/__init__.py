@@ -6,7 +6,8 @@ from mechanisms.nlu.denoiser_training import DenoiserTraining, SoftStart, load_d
 from mechanisms.nlu.inputs import Clean, Inputs, Released
 from mechanisms.nlu.pairs import LabelledTokens, label_corpus, label_tokens
 from mechanisms.nlu.reader import PLAIN, SPLIT_AND_DENOISE, ClassifierShape, TaskReader, TaskServer
-from mechanisms.nlu.training import TaskTraining, load_task, train_task
+from mechanisms.nlu.task_settings import TaskTraining
+from mechanisms.nlu.training import load_task, train_task
 
 __all__ = [
     "PLAIN",

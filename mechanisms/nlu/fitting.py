@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ class Problem:
     module: holds all that the fit changes; the best epoch's values are put back into it at the end.
     groups: parameter groups of AdamW. losses: the differentiable losses of an epoch's batches, a function of the
     epoch alone. validate: the loss that decides. prepare: sets what is computed once, not trained, before a first
-    epoch. identity: names everything that the result depends on.
+    epoch. identity: names everything that the result depends on. keep: the epoch of least
+    validation loss, the start among them, or the last one, which then no patience cuts short.
     """
 
     module: nn.Module
@@ -31,6 +32,7 @@ class Problem:
     identity: str
     label: str
     prepare: Callable[[], None] = lambda: None
+    keep: Literal["best", "last"] = "best"
 
 
 def fit(problem: Problem, epochs: int, patience: int, progress_file: Path) -> list[dict[str, float]]:
@@ -51,7 +53,7 @@ def fit(problem: Problem, epochs: int, patience: int, progress_file: Path) -> li
     else:
         best, history = _resume(progress_file, problem, optimiser, *found)
     with tqdm(total=epochs, initial=len(history) - 1, desc=problem.label, unit="epoch") as bar:
-        while len(history) <= epochs and len(history) - 1 - _best_epoch(history) < patience:
+        while len(history) <= epochs and len(history) - 1 - _kept_epoch(problem, history) < patience:
             losses = []
             for loss in problem.losses(len(history)):
                 optimiser.zero_grad()
@@ -61,7 +63,7 @@ def fit(problem: Problem, epochs: int, patience: int, progress_file: Path) -> li
                 bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
             validation = _finite(problem.validate(), problem.label)
             history.append({"loss": sum(losses) / len(losses), "validation": validation})
-            if _best_epoch(history) == len(history) - 1:
+            if _kept_epoch(problem, history) == len(history) - 1:
                 best = _copied(problem.module)
             _write(progress_file, problem, optimiser, best, history)
             bar.update()
@@ -76,9 +78,10 @@ def freeze(module: nn.Module) -> None:
         parameter.grad = None
 
 
-def _best_epoch(history: list[dict[str, float]]) -> int:
+def _kept_epoch(problem: Problem, history: list[dict[str, float]]) -> int:
+    """Returns which record's values are to be kept; the first of those with the least validation loss."""
     values = [record["validation"] for record in history]
-    return values.index(min(values))
+    return len(values) - 1 if problem.keep == "last" else values.index(min(values))
 
 
 def _finite(loss: float, label: str) -> float:

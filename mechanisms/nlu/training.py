@@ -2,8 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,71 +13,18 @@ from torch.nn import functional
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 from mechanisms.nlu.denoiser import Denoiser, DenoiserShape
-from mechanisms.nlu.denoiser_training import SoftStart, require_base_model
+from mechanisms.nlu.denoiser_training import require_base_model
 from mechanisms.nlu.fitting import Problem, fit, freeze
+from mechanisms.nlu.head import fit_head
 from mechanisms.nlu.inputs import Inputs
 from mechanisms.nlu.pairs import LabelledTokens
-from mechanisms.nlu.reader import SPLIT_AND_DENOISE, ClassifierShape, TaskParts, TaskReader
+from mechanisms.nlu.reader import ClassifierShape, TaskParts, TaskReader
 from mechanisms.nlu.states import by_length, initial_soft_tokens
 from mechanisms.nlu.storage import digest_of, digest_of_tensors, read_folder, write_folder
+from mechanisms.nlu.task_settings import TaskData, TaskTraining
 from mechanisms.randomness import simulation_generator
 
 KIND = "task"
-
-
-@dataclass(frozen=True, slots=True)
-class TaskTraining:
-    """How a task is trained.
-
-    First stage: head_epochs of the classifier on states of head_releases fresh releases, which it takes turns with.
-    Second stage: epochs of soft tokens and classifier together, each on a fresh release; this runs the language model
-    forwards and backwards, and epochs=0 leaves it out. Both stop early on a share of the examples that is set aside.
-    """
-
-    classifier: ClassifierShape = SPLIT_AND_DENOISE
-    soft: SoftStart = field(default_factory=SoftStart)
-    head_epochs: int = 60
-    head_releases: int = 1
-    head_patience: int = 10
-    head_rate: float = 1e-4
-    epochs: int = 3
-    patience: int = 2
-    prompt_rate: float = 3e-3
-    joint_head_rate: float = 3e-5
-    weight_decay: float = 0.1
-    batch: int = 16
-    validation_share: float = 0.2
-    bfloat16: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("head_epochs", "head_releases", "head_patience", "patience", "batch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
-        if self.epochs < 0:
-            raise UserError(f"Expected epochs >= 0, got epochs={self.epochs}.")
-        for name in ("head_rate", "prompt_rate", "joint_head_rate"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"Expected {name} > 0, got {name}={getattr(self, name)}.")
-        if not 0 < self.validation_share < 1:
-            raise UserError(f"Expected validation_share in (0, 1), got validation_share={self.validation_share}.")
-
-
-@dataclass(frozen=True, slots=True)
-class TaskData:
-    """The examples to fit on and to stop by, and how the server comes to read them."""
-
-    inputs: Inputs
-    fitted: LabelledTokens
-    aside: LabelledTokens
-
-    def read(self, *purpose: str) -> list[Tensor]:
-        """Returns what the server reads of a fresh release of the fitted part."""
-        return self.inputs.rows(self.fitted.tokens, "task", *purpose)
-
-    def read_aside(self) -> list[Tensor]:
-        """Returns what the server reads of the part set aside, the same release each time."""
-        return self.inputs.rows(self.aside.tokens, "task validation")
 
 
 def train_task(
@@ -116,8 +62,7 @@ def train_task(
         ]
     )
     partial = folder.with_name(f".{folder.name}.partial")
-    head = _head_problem(reader, data, settings, identity)
-    first = fit(head, settings.head_epochs, settings.head_patience, partial / "head.safetensors")
+    first = fit_head(reader, data, settings, identity, partial)
     joint = _joint_problem(reader, data, settings, identity)
     second = fit(joint, settings.epochs, settings.patience, partial / "joint.safetensors") if settings.epochs else []
     card = {
@@ -153,44 +98,6 @@ def load_task(folder: Path, language: LanguageModel) -> TaskReader:
     parts.load_state_dict(tensors)
     freeze(parts)
     return TaskReader(language.model, parts, card["training"]["bfloat16"])
-
-
-def _head_problem(reader: TaskReader, data: TaskData, settings: TaskTraining, identity: str) -> Problem:
-    """Returns the first stage; the language model reads each release once."""
-    classifier = reader.parts.classifier
-    labels, aside = (torch.from_numpy(part.labels).to(reader.parts.soft.device) for part in (data.fitted, data.aside))
-
-    @cache
-    def features(release: int) -> Tensor:
-        return reader.cached_features(data.read("head", str(release)), settings.batch, f"reading release {release}")
-
-    @cache
-    def held() -> Tensor:
-        return reader.cached_features(data.read_aside(), settings.batch, "reading the validation part")
-
-    def losses(epoch: int) -> Iterator[Tensor]:
-        seen = features((epoch - 1) % settings.head_releases)
-        order = simulation_generator(settings.seed, "nlu head batches", str(epoch)).permutation(len(seen))
-        for start in range(0, len(order), settings.batch):
-            chosen = torch.from_numpy(order[start : start + settings.batch])
-            yield functional.cross_entropy(classifier(seen[chosen]), labels[chosen])
-
-    @torch.no_grad()
-    def validate() -> float:
-        return float(functional.cross_entropy(classifier(held()), aside))
-
-    groups = [
-        {"params": list(classifier.parameters()), "lr": settings.head_rate, "weight_decay": settings.weight_decay}
-    ]
-    return Problem(
-        classifier,
-        groups,
-        losses,
-        validate,
-        identity,
-        "training the classifier",
-        prepare=lambda: classifier.start(features(0), labels),
-    )
 
 
 def _joint_problem(reader: TaskReader, data: TaskData, settings: TaskTraining, identity: str) -> Problem:

@@ -17,7 +17,7 @@ class Point(nn.Module):
         self.register_buffer("origin", torch.zeros(1))
 
 
-def problem(point, validations=None, stop_at=None, identity="it", rate=0.1, calls=None):
+def problem(point, validations=None, stop_at=None, identity="it", rate=0.1, calls=None, keep="best"):
     """Descends x^2 in three batches an epoch; stop_at = (epoch, batch) interrupts there."""
     calls = calls if calls is not None else []
 
@@ -35,7 +35,7 @@ def problem(point, validations=None, stop_at=None, identity="it", rate=0.1, call
         calls.append("prepare")
         point.origin.fill_(7.0)
 
-    return Problem(point, [{"params": [point.x], "lr": rate}], losses, validate, identity, "test", prepare)
+    return Problem(point, [{"params": [point.x], "lr": rate}], losses, validate, identity, "test", prepare, keep)
 
 
 def test_every_epoch_is_recorded_and_the_last_is_the_best_here(tmp_path):
@@ -65,6 +65,14 @@ def test_a_start_that_nothing_beats_is_kept(tmp_path):
     point = Point()
     fit(problem(point, iter([1.0, 2.0, 3.0])), 10, 2, tmp_path / "file")
     assert point.x.tolist() == [4.0]
+
+
+def test_the_last_epoch_is_kept_where_it_is_asked_for(tmp_path):
+    point, thrice = Point(), Point()
+    history = fit(problem(point, iter([1.0, 2.0, 3.0, 4.0]), keep="last"), 3, 1, tmp_path / "file")
+    fit(problem(thrice), 3, 3, tmp_path / "thrice")
+    assert [record["validation"] for record in history] == [1.0, 2.0, 3.0, 4.0]
+    assert torch.equal(point.x, thrice.x)
 
 
 @pytest.mark.parametrize("stop_at", [(1, 0), (1, 2), (2, 1), (4, 0)])
