@@ -1,4 +1,7 @@
-"""The only source of random bits: the client's cipher stream, and the explicit generators of simulations."""
+"""The only source of random bits: the client's cipher stream, and the explicit generators of simulations.
+
+Uniform numbers are made of a source's words here as well, so that every sampler rounds them in the same way.
+"""
 
 import os
 from typing import Protocol
@@ -10,6 +13,10 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+
+
+Generator = np.random.Generator
+"""What simulation_generator returns; other modules name the type from here and make none themselves."""
 
 
 class WordSource(Protocol):
@@ -44,7 +51,19 @@ class SimulatedWords:
         return self._generator.integers(0, 1 << 32, size=count, dtype=np.uint32)
 
 
-def simulation_generator(seed: int, *labels: str) -> np.random.Generator:
+def wide_words(count: int, source: WordSource) -> NDArray[np.uint64]:
+    """Returns uniform 64-bit words, uint64, shape (count,), two words each."""
+    halves = source.words(2 * count).astype(np.uint64).reshape(count, 2)
+    return (halves[:, 0] << np.uint64(32)) | halves[:, 1]
+
+
+def uniforms(shape: tuple[int, ...], source: WordSource) -> NDArray[np.float64]:
+    """Returns uniform numbers of 52 bits inside (0, 1), float64, of that shape: odd multiples of 2^-53, all exact."""
+    size = int(np.prod(shape))
+    return ((wide_words(size, source) >> np.uint64(12)).astype(np.float64) + 0.5).reshape(shape) * 2.0**-52
+
+
+def simulation_generator(seed: int, *labels: str) -> Generator:
     """Returns the generator of one named purpose: the same seed and labels repeat it, other labels are independent.
 
     Raises UserError for a negative or fractional seed.
@@ -52,4 +71,4 @@ def simulation_generator(seed: int, *labels: str) -> np.random.Generator:
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"Expected seed to be a whole number >= 0, got seed={seed!r}.")
     purpose = int.from_bytes("\0".join(labels).encode(), "little")  # one number: ("ab", "c") is not ("a", "bc")
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose])))
+    return Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose])))

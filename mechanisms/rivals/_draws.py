@@ -9,18 +9,6 @@ DRAW_BITS = 128
 """Bits behind one draw of weighted_choices: it departs from the exact law by one part in 2^64 at most."""
 
 
-def wide_words(count: int, source: WordSource) -> NDArray[np.uint64]:
-    """Returns uniform 64-bit words, uint64, shape (count,), two words each."""
-    halves = source.words(2 * count).astype(np.uint64).reshape(count, 2)
-    return (halves[:, 0] << np.uint64(32)) | halves[:, 1]
-
-
-def uniforms(shape: tuple[int, ...], source: WordSource) -> NDArray[np.float64]:
-    """Returns uniform numbers of 52 bits inside (0, 1), float64, of that shape: odd multiples of 2^-53, all exact."""
-    size = int(np.prod(shape))
-    return ((wide_words(size, source) >> np.uint64(12)).astype(np.float64) + 0.5).reshape(shape) * 2.0**-52
-
-
 def weighted_choices(weights: NDArray[np.uint64], count: int, source: WordSource) -> NDArray[np.int64]:
     """Returns indices drawn in proportion to whole weights, shape (n,), whose sum is below 2^63; int64, shape (count,).
 

@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr, ndtr
 
 from mechanisms.errors import UserError
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import WordSource, wide_words
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec, positive, whole
-from mechanisms.rivals._draws import wide_words
 from mechanisms.rivals._message import MessageFormat, checked_tokens, grid_format
 
 LAW_BITS = 62

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import WordSource, wide_words
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table
 from mechanisms.rivals._description import RivalSpec, positive, whole
-from mechanisms.rivals._draws import wide_words
 from mechanisms.rivals._message import MessageFormat, checked_tokens, id_format
 
 WIDE = 1 << 64

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.errors import UserError
-from mechanisms.randomness import SimulatedWords, WordSource
+from mechanisms.randomness import SimulatedWords, WordSource, uniforms
 from mechanisms.rivals._decoding import checked_table
 from mechanisms.rivals._description import RivalSpec, positive, whole
-from mechanisms.rivals._draws import uniforms, weighted_choices
+from mechanisms.rivals._draws import weighted_choices
 from mechanisms.rivals._message import MessageFormat, checked_tokens, id_format
 from mechanisms.rivals._points import BLOCK_BYTES, Points
 from mechanisms.rivals._rows import same_points, whole_weights

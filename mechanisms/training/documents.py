@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
-from mechanisms.randomness import simulation_generator
+from mechanisms.randomness import Generator, simulation_generator
 
 
 def require_tokens(documents: Sequence[Sequence[int]]) -> None:
@@ -43,7 +43,7 @@ def joined(documents: Sequence[Sequence[int]], separator: int | None) -> NDArray
     return np.concatenate([np.asarray([*document, *ends], dtype=np.int64) for document in documents])
 
 
-def draw_windows(text: NDArray[np.int64], window: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+def draw_windows(text: NDArray[np.int64], window: int, count: int, generator: Generator) -> NDArray[np.int64]:
     """Returns windows of a text at places drawn uniformly, int64, shape (count, window).
 
     Raises UserError for a text shorter than a window.

@@ -21,8 +21,7 @@ from torch import Tensor
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel
-from mechanisms.randomness import SimulatedWords, SystemWords, WordSource
-from mechanisms.rivals._draws import uniforms
+from mechanisms.randomness import SimulatedWords, SystemWords, WordSource, uniforms
 from mechanisms.soft_prompt import save_soft_prompt
 from mechanisms.training.documents import documents_sha256, require_tokens
 from mechanisms.training.loop import History, run

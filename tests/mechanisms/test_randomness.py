@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 
 import mechanisms
 from mechanisms.errors import UserError
-from mechanisms.randomness import SimulatedWords, SystemWords, simulation_generator
+from mechanisms.randomness import SimulatedWords, SystemWords, simulation_generator, uniforms
 
 FALSE_ALARM = 1e-6
 
@@ -129,3 +129,19 @@ def test_no_other_module_of_the_mechanism_draws_random_bits():
         if path.name != "randomness.py":
             text = path.read_text(encoding="utf8").replace("torch.random.fork_rng", "")  # text sampling at the server
             assert not [word for word in drawing if word in text], path.name
+
+
+class Ones:
+    """A source whose every word is the largest."""
+
+    def words(self, count):
+        return np.full(count, 2**32 - 1, dtype=np.uint32)
+
+
+def test_uniform_numbers_are_inside_the_unit_interval():
+    drawn = uniforms((1000, 3), SimulatedWords(0))
+    assert drawn.shape == (1000, 3)
+    assert 0 < drawn.min() < drawn.max() < 1
+    top = uniforms((1,), Ones())[0]
+    assert 0.5 < top < 1
+    assert ((drawn * 2.0**53) % 2 == 1).all()

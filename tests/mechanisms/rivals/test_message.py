@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mechanisms.errors import UserError
-from mechanisms.randomness import SimulatedWords
-from mechanisms.rivals._draws import uniforms, weighted_choices
+from mechanisms.rivals._draws import weighted_choices
 from mechanisms.rivals._message import MessageFormat, grid_format, id_format
 
 FINGERPRINT = bytes(range(32))
@@ -57,19 +56,3 @@ def test_a_choice_changes_exactly_where_the_cumulated_weights_do():
         first, last = -(-(low << 128) // total), -(-(high << 128) // total) - 1
         assert weighted_choices(weights, 1, Fixed(first)).tolist() == [index]
         assert weighted_choices(weights, 1, Fixed(last)).tolist() == [index]
-
-
-class Ones:
-    """A source whose every word is the largest."""
-
-    def words(self, count):
-        return np.full(count, 2**32 - 1, dtype=np.uint32)
-
-
-def test_uniform_numbers_are_inside_the_unit_interval():
-    drawn = uniforms((1000, 3), SimulatedWords(0))
-    assert drawn.shape == (1000, 3)
-    assert 0 < drawn.min() < drawn.max() < 1
-    top = uniforms((1,), Ones())[0]
-    assert 0.5 < top < 1
-    assert ((drawn * 2.0**53) % 2 == 1).all()
