@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from del_audit.accounting.dp_sgd import TrainingGuarantee, training_guarantee
+from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.quiet import silence_libraries
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
-from mechanisms.models import LanguageModel, load_causal_lm, load_embedding_table
-from mechanisms.pipeline import Pipeline, assemble
+from mechanisms.models import LanguageModel, load_causal_lm
+from mechanisms.pipeline import Pipeline
 from mechanisms.spec import QuantizerSpec
 from mechanisms.training import History, ProjectionTraining, PromptTraining, perplexity, train_projection
 from mechanisms.training.private_prompt import DpSgdSettings, calibrated_noise, sample_rate, train_private_prompt
@@ -54,17 +55,22 @@ def train_prompt(
     Raises UserError as load_configuration and train_soft_prompt do.
     """
     configuration = load_configuration(config_path)
+    if configuration.decoder == "language-prior":
+        raise UserError(
+            "Expected a decoder that does not read the soft prompt that is trained, got decoder=language-prior; "
+            "posterior-mean is the nearest."
+        )
     silence_libraries()
     public, language, rows = _public_text(configuration, documents)
     tokens = [row[: language.context_tokens] for row in rows]
-    pipelines = _pipelines(configuration, tokens, levels)
+    pipelines = pipelines_of(configuration, language, tokens, _specs(configuration, levels))
     held = min(HELD_OUT, len(tokens) // 20) if held_out is None else held_out
     plan = PromptTraining(**{"patience": PATIENCE, **settings, "validation_documents": held})
     about = {
         "base_model": language.record.to_dict(),
         "data": {**public.record.to_dict(), "split": configuration.data.public_split, "documents": len(public)},
         **({} if levels else {"spec": pipelines[0].spec.to_dict()}),
-        "encoder": {**configuration.encoder.model_dump(), "sha256": pipelines[0].encoder.sha256},
+        "encoder": {**configuration.encoder.model_dump(exclude_none=True), "sha256": pipelines[0].encoder.sha256},
         "decoder": configuration.decoder,
     }
     if private is None:
@@ -103,14 +109,10 @@ def _public_text(configuration: Configuration, documents: int | None) -> tuple[C
     return public, language, [list(row) for row in language.tokenizer(public.texts, add_special_tokens=False).input_ids]
 
 
-def _pipelines(
-    configuration: Configuration, documents: Sequence[Sequence[int]], levels: Sequence[float]
-) -> list[Pipeline]:
-    """Returns the configuration's pipeline, or one for each level of mu."""
+def _specs(configuration: Configuration, levels: Sequence[float]) -> list[QuantizerSpec]:
+    """Returns the configuration's quantizer, or one for each level of mu."""
     own = configuration.mechanism.spec()
-    specs = [QuantizerSpec.from_mu(own.bits, own.dim, own.clip, mu) for mu in levels] or [own]
-    table = load_embedding_table(configuration.model)
-    return [assemble(table, documents, spec, configuration.encoder.settings(), configuration.decoder) for spec in specs]
+    return [QuantizerSpec.from_mu(own.bits, own.dim, own.clip, mu) for mu in levels] or [own]
 
 
 def _train_privately(

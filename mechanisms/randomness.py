@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
 
-
 Generator = np.random.Generator
 """What simulation_generator returns; other modules name the type from here and make none themselves."""
 

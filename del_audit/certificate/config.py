@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 
 from del_audit.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
-from mechanisms.projection import EncoderSettings
+from mechanisms.pipeline import DecoderName
+from mechanisms.projection import EncoderKind, EncoderSettings
 from mechanisms.spec import QuantizerSpec
 
 
@@ -30,17 +31,35 @@ class Mechanism(Strict):
 
 
 class EncoderChoice(Strict):
-    """See mechanisms.projection.EncoderSettings."""
+    """Either a closed form (mechanisms.projection.EncoderSettings), or what was trained, in projection or codes.
 
+    projection: folder of `del-audit train projection`. codes: an encoder's file, as `del-audit train codes` writes it.
+    seed: of the closed form, and of the simulated release that the decoder is fitted on.
+    """
+
+    kind: EncoderKind = "linear"
     whitening: float = 0.5
     prior_power: float = 1.0
     fill: float = 1.0
     rotate: bool = True
     seed: int = Field(default=0, ge=0)
+    projection: str | None = None
+    codes: str | None = None
+
+    @model_validator(mode="after")
+    def _fields_apply(self) -> Self:
+        trained = [name for name in ("projection", "codes") if getattr(self, name) is not None]
+        if len(trained) > 1:
+            raise ValueError("expected one of projection and codes, got both")
+        source = trained[0] if trained else "kind: corners" if self.kind == "corners" else None
+        barred = {"whitening", "prior_power", "fill", "rotate", *(["kind"] if trained else [])}
+        if source and (given := sorted(barred & self.model_fields_set)):
+            raise ValueError(f"expected only seed beside {source}, got {', '.join(given)}: it would change nothing")
+        return self
 
     def settings(self) -> EncoderSettings:
-        """Returns the settings; raises UserError for values out of range."""
-        return EncoderSettings(**self.model_dump())
+        """Returns the closed form's settings; raises UserError for values out of range."""
+        return EncoderSettings(**self.model_dump(exclude={"projection", "codes"}))
 
 
 class Data(Strict):
@@ -122,13 +141,19 @@ class Configuration(Strict):
     sentence_encoder: str = "package:minilm-l6-v2"
     mechanism: Mechanism
     encoder: EncoderChoice = EncoderChoice()
-    decoder: Literal["posterior-mean", "linear"] = "posterior-mean"
+    decoder: DecoderName | Literal["language-prior"] = "posterior-mean"
     soft_prompt: str | None = None
     data: Data
     attribute: Attribute | None = None
     task: Task | None = None
     evaluation: Evaluation = Evaluation()
     policy: Policy
+
+    @model_validator(mode="after")
+    def _decoder_is_there(self) -> Self:
+        if self.decoder == "trained-linear" and self.encoder.projection is None:
+            raise ValueError("decoder: trained-linear needs encoder.projection, whose decoder it is")
+        return self
 
     @model_validator(mode="after")
     def _limits_have_evidence(self) -> Self:
@@ -143,5 +168,5 @@ def load_configuration(path: Path) -> Configuration:
     """Returns the configuration in a YAML file; raises UserError as load_yaml, and for values that do not fit."""
     configuration = load_yaml(path, Configuration, "configuration")
     configuration.mechanism.spec()
-    configuration.encoder.settings()
+    configuration.encoder.settings()  # their ranges are checked here, not after the model is loaded
     return configuration

@@ -1,5 +1,6 @@
 """Gathers the evidence for one configuration: the release, the attacks on it, and what it is still good for."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from attacks.attribute import clean_features, pooled_features
+from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.inference import Inference, Sample, infer
@@ -17,11 +19,11 @@ from del_audit.evidence.utility import Prediction, Prompts, measure_coherence, m
 from mechanisms.client import Client
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
-from mechanisms.models import LanguageModel, load_causal_lm, load_embedding_table, load_sentence_encoder
-from mechanisms.pipeline import Pipeline, assemble
+from mechanisms.models import LanguageModel, load_causal_lm, load_sentence_encoder
+from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedWords
 from mechanisms.server import Server
-from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt
+from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt, mechanism_warning
 from mechanisms.spec import QuantizerSpec
 
 
@@ -76,6 +78,8 @@ def load_assets(configuration: Configuration) -> Assets:
     width = int(language.model.config.hidden_size)
     name = configuration.soft_prompt
     soft = load_soft_prompt(name, width, language.record) if name else None
+    if soft is not None and (warning := mechanism_warning(soft, configuration.mechanism.spec())):
+        print(f"del-audit: warning: {warning}", file=sys.stderr)
     sentences = load_sentence_encoder(configuration.sentence_encoder)
     public, private = _tokens(language, public_corpus), _tokens(language, private_corpus)
     return Assets(language, sentences, soft, corpus, public, private, public_corpus, private_corpus)
@@ -83,8 +87,7 @@ def load_assets(configuration: Configuration) -> Assets:
 
 def build(configuration: Configuration, assets: Assets, spec: QuantizerSpec) -> Pipeline:
     """Returns the pipeline of a spec over the assets."""
-    table = load_embedding_table(configuration.model)
-    return assemble(table, assets.public, spec, configuration.encoder.settings(), configuration.decoder)
+    return pipelines_of(configuration, assets.language, assets.public, [spec], assets.soft_prompt)[0]
 
 
 def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> Evidence:

@@ -169,8 +169,8 @@ class _Posterior:
     def of(cls, decoder: LanguagePosteriorDecoder) -> "_Posterior":
         device = decoder.language.model.get_input_embeddings().weight.device
         channel = decoder.channel
-        mean = np.exp(decoder.log_prior) @ decoder.table
-        parts = (channel.weights, channel.offsets, decoder.log_prior, decoder.table, mean)
+        prior_mean = np.exp(decoder.log_prior) @ decoder.table
+        parts = (channel.weights, channel.offsets, decoder.log_prior, decoder.table, prior_mean)
         weights, offsets, log_prior, table, mean = (
             torch.from_numpy(part.astype(np.float32, copy=False)).to(device) for part in parts
         )
