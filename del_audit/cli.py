@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_calibrate(commands)
     _add_certify(commands)
     add_train(commands)
+    _add_bundle(commands)
+    _add_send(commands)
     _add_curve(commands)
     return parser
 
@@ -142,6 +144,33 @@ def _add_certify(commands: "argparse._SubParsersAction[_Parser]") -> None:
     certify.add_argument("--out", type=Path, help="folder for the results (default: out/NAME)")
     certify.add_argument("--json", action="store_true", help="print the certificate as JSON; the table goes to stderr")
     certify.set_defaults(run=_certify)
+
+
+def _add_bundle(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    bundle = commands.add_parser(
+        "bundle",
+        help="write the client's folder of a configuration",
+        description="Writes the table of codes, the tokenizer and a card: all that a client needs, all of it public.",
+        allow_abbrev=False,
+    )
+    bundle.add_argument("config", type=Path, help="YAML file of the configuration")
+    bundle.add_argument("--out", type=Path, required=True, help="folder for the client; must not exist yet")
+    bundle.add_argument(
+        "--max-tokens",
+        type=_whole("max-tokens"),
+        help="longest prompt (default: the model's context less the soft prompt and the evaluation's new tokens)",
+    )
+    bundle.set_defaults(run=_bundle)
+
+
+def _add_send(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    send = commands.add_parser(
+        "send", help="release a prompt into a message file; needs no language model", allow_abbrev=False
+    )
+    send.add_argument("bundle", type=Path, help="the client's folder, of `del-audit bundle`")
+    send.add_argument("--text", help="the prompt (default: standard input, which no process list shows)")
+    send.add_argument("--out", type=Path, required=True, help="file for the message; must not exist yet")
+    send.set_defaults(run=_send)
 
 
 def _add_curve(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -302,6 +331,18 @@ def _certify(arguments: argparse.Namespace) -> int:
         code = certify(arguments.config, folder)
     print((folder / "certificate.json").read_text(encoding="utf8"), end="")
     return code
+
+
+def _bundle(arguments: argparse.Namespace) -> int:
+    from del_audit.bundle import bundle
+
+    return bundle(arguments.config, arguments.out, arguments.max_tokens)
+
+
+def _send(arguments: argparse.Namespace) -> int:
+    from del_audit.send import send
+
+    return send(arguments.bundle, arguments.text, arguments.out)
 
 
 def _version() -> str:

@@ -1,4 +1,4 @@
-"""`del-audit train`: trains a configuration's soft prompt or its linear pair on the configuration's public text."""
+"""`del-audit train`: trains a configuration's soft prompt, linear pair or codes on the configuration's public text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,8 +64,7 @@ def train_prompt(
     public, language, rows = _public_text(configuration, documents)
     tokens = [row[: language.context_tokens] for row in rows]
     pipelines = pipelines_of(configuration, language, tokens, _specs(configuration, levels))
-    held = min(HELD_OUT, len(tokens) // 20) if held_out is None else held_out
-    plan = PromptTraining(**{"patience": PATIENCE, **settings, "validation_documents": held})
+    plan = PromptTraining(**{"patience": PATIENCE, **settings, "validation_documents": _held_out(held_out, tokens)})
     about = {
         "base_model": language.record.to_dict(),
         "data": {**public.record.to_dict(), "split": configuration.data.public_split, "documents": len(public)},
@@ -97,6 +96,42 @@ def train_linear_pair(
     history = train_projection(language, configuration.mechanism.spec(), rows, plan, out, about, fresh=fresh)
     print(f"Written: {out}{_result(history)}")
     return 0
+
+
+def train_codes(
+    config_path: Path,
+    out: Path,
+    settings: dict[str, Any],
+    *,
+    held_out: int | None = None,
+    levels: Sequence[float] = (),
+    documents: int | None = None,
+    fresh: bool = False,
+) -> int:
+    """Trains codes and a soft prompt on the configuration's public split, writes both with a card to out, returns 0.
+
+    settings: of CodesTraining, those that are given. held_out, levels, documents: as of train_prompt. The
+    configuration's own encoder, decoder and soft prompt play no part. Raises UserError as load_configuration and
+    mechanisms.training.codes.train_codes do.
+    """
+    from mechanisms.training import codes
+
+    configuration = load_configuration(config_path)
+    silence_libraries()
+    public, language, rows = _public_text(configuration, documents)
+    tokens = [row[: language.context_tokens] for row in rows]
+    plan = codes.CodesTraining(
+        **{"patience": PATIENCE, **settings, "validation_documents": _held_out(held_out, tokens)}
+    )
+    about = {"data": {**public.record.to_dict(), "split": configuration.data.public_split, "documents": len(public)}}
+    history = codes.train_codes(language, _specs(configuration, levels), tokens, plan, out, about, fresh=fresh)
+    print(f"Written: {out}{_result(history)}")
+    return 0
+
+
+def _held_out(asked: int | None, documents: Sequence[Sequence[int]]) -> int:
+    """Returns how many documents validate: those asked for, else one in twenty, at most HELD_OUT."""
+    return min(HELD_OUT, len(documents) // 20) if asked is None else asked
 
 
 def _public_text(configuration: Configuration, documents: int | None) -> tuple[Corpus, LanguageModel, list[list[int]]]:

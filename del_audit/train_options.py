@@ -9,6 +9,10 @@ from mechanisms.errors import UserError
 
 _LOOP = ("steps", "batch", "learning_rate", "warm_up", "window", "seed", "validate_every", "patience")
 _PROMPT = ("virtual_tokens", "shortest_prompt", "shortest_response", "prompt_share", "init", "initial_text", "decay")
+_CODES = (
+    *("virtual_tokens", "shortest_prompt", "shortest_response", "initial_text", "decay"),
+    *("information", "squared_error", "common", "drawn"),
+)
 _PROJECTION = ("fill", "whitening", "noise", "validation_windows", "decay")
 
 
@@ -18,6 +22,7 @@ def add_train(commands: Any) -> None:
     parts = train.add_subparsers(title="parts", required=True, metavar="PART")
     _add_prompt(parts)
     _add_projection(parts)
+    _add_codes(parts)
 
 
 def _add_prompt(parts: Any) -> None:
@@ -71,6 +76,35 @@ def _add_projection(parts: Any) -> None:
         "--validation-windows", type=whole("validation-windows"), help="windows of held-out text (default: 16)"
     )
     projection.set_defaults(run=_train_projection)
+
+
+def _add_codes(parts: Any) -> None:
+    codes = parts.add_parser(
+        "codes",
+        help="the codes of all words, with a soft prompt, through the mechanism's noise and the posterior decoder",
+        description="Writes encoder.safetensors and a PEFT adapter with a JSON card: name the file under "
+        "encoder.codes and the folder under soft_prompt. The private split is never read. A run that was cut off goes "
+        "on where the same command finds its FOLDER.partial.",
+        allow_abbrev=False,
+    )
+    _add_common(codes, "200")
+    codes.add_argument("--virtual-tokens", type=whole("virtual-tokens"), help="vectors of the prompt (default: 20)")
+    codes.add_argument("--levels", type=reals("levels"), metavar="MU,MU,...", help="codes for a range of noise")
+    codes.add_argument("--initial-text", help="the text that the soft prompt starts from")
+    codes.add_argument("--shortest-prompt", type=whole("shortest-prompt"), help="tokens, at least (default: 32)")
+    codes.add_argument("--shortest-response", type=whole("shortest-response"), help="tokens, at least (default: 32)")
+    codes.add_argument("--information", type=real("information"), help="weight of the posterior's loss (default: 0.05)")
+    codes.add_argument(
+        "--squared-error", type=real("squared-error"), help="weight of the decoder's squared error (default: 0.5)"
+    )
+    codes.add_argument("--common", type=whole("common"), help="commonest words in each posterior (default: 8192)")
+    codes.add_argument("--drawn", type=whole("drawn"), help="other words drawn for each posterior (default: 4096)")
+    codes.add_argument(
+        "--validation-documents",
+        type=whole("validation-documents"),
+        help="public documents held out (default: one in twenty, at most 32)",
+    )
+    codes.set_defaults(run=_train_codes)
 
 
 def _add_common(part: argparse.ArgumentParser, steps: str) -> None:
@@ -134,4 +168,18 @@ def _train_projection(arguments: argparse.Namespace) -> int:
     settings = _given(arguments, (*_LOOP, *_PROJECTION))
     return train_linear_pair(
         arguments.config, arguments.out, settings, documents=arguments.documents, fresh=arguments.fresh
+    )
+
+
+def _train_codes(arguments: argparse.Namespace) -> int:
+    from del_audit.train import train_codes
+
+    return train_codes(
+        arguments.config,
+        arguments.out,
+        _given(arguments, (*_LOOP, *_CODES)),
+        held_out=arguments.validation_documents,
+        levels=arguments.levels or (),
+        documents=arguments.documents,
+        fresh=arguments.fresh,
     )

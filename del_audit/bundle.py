@@ -1,0 +1,45 @@
+"""What `del-audit bundle` does: a configuration in, its client's folder out. The language model is not in it."""
+
+from pathlib import Path
+
+from del_audit.certificate.assembly import pipelines_of
+from del_audit.certificate.config import load_configuration
+from del_audit.quiet import silence_libraries
+from mechanisms.client_bundle import save_client_bundle
+from mechanisms.corpora import load_corpus
+from mechanisms.encoder_file import EncoderCard
+from mechanisms.errors import UserError
+from mechanisms.models import load_causal_lm
+from mechanisms.soft_prompt import load_soft_prompt
+
+
+def bundle(config_path: Path, out: Path, max_tokens: int | None = None) -> int:
+    """Writes the client's folder of a configuration, whole or not at all; returns exit code 0.
+
+    The private split is never read. max_tokens: the longest prompt; where it is None, the model's context less the soft
+    prompt and the most new tokens that the evaluation asks for. Raises UserError as load_configuration, pipelines_of
+    and save_client_bundle do, and for a max_tokens over the context less the soft prompt.
+    """
+    configuration = load_configuration(config_path)
+    if out.exists():
+        raise UserError(f"Expected a folder that does not exist yet, got {str(out)!r}.")
+    silence_libraries()
+    language = load_causal_lm(configuration.model)
+    prompt = configuration.soft_prompt
+    width = int(language.model.config.hidden_size)
+    virtual = len(load_soft_prompt(prompt, width, language.record).vectors) if prompt else 1  # an opening token
+    room, plan = language.context_tokens - virtual, configuration.evaluation
+    longest = room - max(plan.response_tokens, plan.generated_tokens) if max_tokens is None else max_tokens
+    if not 1 <= longest < room:
+        raise UserError(f"Expected max_tokens in 1..{room - 1}, what the model's context holds, got {longest}.")
+    data, spec = configuration.data, configuration.mechanism.spec()
+    texts = load_corpus(data.corpus, data.text_column).subset(data.public_split).texts
+    rows = language.tokenizer(texts, add_special_tokens=False).input_ids
+    documents = [list(row[: language.context_tokens]) for row in rows]
+    encoding = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: the client has no decoder
+    encoder = pipelines_of(encoding, language, documents, [spec])[0].encoder
+    details = {"configuration": configuration.name, **configuration.encoder.model_dump(exclude_none=True)}
+    card = EncoderCard(language.record.name, language.record.sha256, spec, details)
+    save_client_bundle(out, encoder, card, language.tokenizer, longest)
+    print(f"Written: {out} (prompts of up to {longest} tokens, {encoder.dim} coordinates a token)")
+    return 0
