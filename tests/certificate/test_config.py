@@ -51,6 +51,21 @@ def test_examples_are_read(name):
 
 
 @pytest.mark.parametrize(
+    ("encoder", "decoder"),
+    [
+        ({"kind": "corners", "seed": 4}, "most-likely"),
+        ({"projection": "p", "seed": 4}, "trained-linear"),
+        ({"codes": "c"}, "mixed"),
+        ({}, "language-prior"),
+    ],
+)
+def test_encoders_and_decoders_that_go_together_are_read(written, encoder, decoder):
+    configuration = load_configuration(written({"encoder": encoder, "decoder": decoder}))
+    assert configuration.encoder.model_dump(exclude_unset=True) == encoder
+    assert configuration.decoder == decoder
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"colour": 1}, "unknown key 'colour'"),
@@ -65,6 +80,17 @@ def test_examples_are_read(name):
         ({"mechanism.mu": float("nan")}, "mechanism.mu"),
         ({"mechanism.mu": float("inf")}, "mechanism.mu"),
         ({"encoder.whitening": 2.0}, r"whitening in \[0, 1\], got whitening=2"),
+        ({"encoder.kind": "edges"}, "encoder.kind"),
+        ({"encoder": {"kind": "corners", "fill": 2.0}}, "only seed beside kind: corners, got fill"),
+        ({"encoder": {"projection": "p", "codes": "c"}}, "one of projection and codes, got both"),
+        (
+            {"encoder": {"projection": "p", "rotate": False, "fill": 1.0}},
+            "only seed beside projection, got fill, rotate",
+        ),
+        ({"encoder": {"codes": "c", "kind": "linear"}}, "only seed beside codes, got kind"),
+        ({"decoder": "cosine"}, "decoder"),
+        ({"decoder": "trained-linear"}, "needs encoder.projection"),
+        ({"decoder": "trained-linear", "encoder": {"codes": "c"}}, "needs encoder.projection"),
         ({"evaluation.seed": -1}, "evaluation.seed"),
         ({"evaluation.generations": 500}, "generations <= prompts=96, got 500"),
         ({"policy": {}}, "at least one limit"),

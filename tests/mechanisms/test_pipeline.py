@@ -1,17 +1,24 @@
+import dataclasses
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from mechanisms.channel import Channel
-from mechanisms.decoding import LinearDecoder, PosteriorMeanDecoder
+from mechanisms.channel import Channel, most_likely, posterior_mean
+from mechanisms.decoding import LinearDecoder, MixedDecoder, PosteriorMeanDecoder
+from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
-from mechanisms.pipeline import assemble
+from mechanisms.pipeline import DecoderName, assemble
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings
 from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec
+from mechanisms.trained_projection import TrainedDecoder, TrainedProjection
 
 SPEC = QuantizerSpec.from_mu(4, 5, 0.05, 10.0)
 SETTINGS = EncoderSettings(seed=3)
+NAMES = [name for name in get_args(DecoderName) if name != "trained-linear"]
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +82,92 @@ def test_parts_that_do_not_fit_are_refused(world, documents, change, reason):
     parts = {"table": world.table, "public_documents": documents, "spec": SPEC, "settings": SETTINGS, **change}
     with pytest.raises(UserError, match=reason):
         assemble(**parts)
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return np.random.default_rng(0).integers(0, 16, (9, 5), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def projection(world, pipeline):
+    """A pair in units of the clip, as load_projection returns it."""
+    generator = np.random.default_rng(1)
+    encoder, decoder = (generator.standard_normal(shape).astype(np.float32) for shape in ((5, 12), (12, 5)))
+    codes = Encoder.of(world.table @ encoder.T * np.float32(SPEC.clip), SPEC.clip)
+    return TrainedProjection(codes, TrainedDecoder(StochasticQuantizer(SPEC), decoder), {}, "")
+
+
+def test_an_encoder_that_is_there_makes_the_pipeline_that_fits_it(world, documents, pipeline, counts):
+    given = assemble(world.table, documents, SPEC, pipeline.encoder, seed=3)
+    assert given.encoder is pipeline.encoder
+    assert np.array_equal(given.decoder.decode(counts), pipeline.decoder.decode(counts))
+    other = assemble(world.table, documents, SPEC, pipeline.encoder)
+    assert other.decoder.gain != given.decoder.gain
+
+
+def test_every_decoder_is_what_its_name_says(world, documents, pipeline, counts):
+    decoders = {name: assemble(world.table, documents, SPEC, SETTINGS, name).decoder for name in NAMES}
+    plain = posterior_mean(pipeline.channel, counts, np.log(pipeline.prior), world.table)
+    assert np.allclose(decoders["posterior-mean-plain"].decode(counts), plain, rtol=1e-5, atol=1e-6)
+    mean = pipeline.prior @ world.table
+    stretched = mean + pipeline.decoder.gain * (plain - mean)
+    assert np.allclose(decoders["posterior-mean"].decode(counts), stretched, rtol=1e-5, atol=1e-5)
+    rows = decoders["most-likely"].decode(counts)
+    assert np.array_equal(rows, world.table[most_likely(pipeline.channel, counts, np.log(pipeline.prior))])
+    assert isinstance(decoders["mixed"], MixedDecoder)
+    assert np.array_equal(decoders["mixed"].linear.decode(counts), decoders["linear"].decode(counts))
+
+
+def test_a_trained_projection_serves_its_codes_and_its_decoder(world, documents, projection, counts):
+    trained = assemble(world.table, documents, SPEC, projection, "trained-linear")
+    assert trained.encoder is projection.encoder
+    assert trained.decoder is trained.linear is projection.decoder
+    mixed = assemble(world.table, documents, SPEC, projection, "mixed")
+    assert mixed.decoder.linear is mixed.linear is projection.decoder
+    closed = assemble(world.table, documents, SPEC, projection, "linear")
+    expected = LinearDecoder.fit(StochasticQuantizer(SPEC), projection.encoder, closed.prior, world.table)
+    assert np.array_equal(closed.decoder.decode(counts), expected.decode(counts))
+    assert closed.linear is projection.decoder
+
+
+def test_messages_are_decoded_together_as_they_are_one_by_one(pipeline):
+    messages = [pipeline.release(tokens, SimulatedWords(7)) for tokens in ([3, 1, 4], [1], [5, 9, 2, 6])]
+    together = pipeline.embeddings_of(messages)
+    assert [len(rows) for rows in together] == [3, 1, 4]
+    assert all(np.array_equal(rows, pipeline.embeddings(one)) for rows, one in zip(together, messages, strict=True))
+    assert pipeline.embeddings_of([]) == []
+
+
+def test_a_decoder_that_reads_prompts_gets_all_of_them_at_once(pipeline):
+    class Prompts:
+        def decode(self, counts):
+            return self.decode_prompts([counts])[0]
+
+        def decode_prompts(self, prompts):
+            return [np.full((len(one), 12), len(prompts), np.float32) for one in prompts]
+
+    messages = [pipeline.release(tokens, SimulatedWords(7)) for tokens in ([3, 1, 4], [1])]
+    decoded = dataclasses.replace(pipeline, decoder=Prompts()).embeddings_of(messages)
+    assert [rows.shape for rows in decoded] == [(3, 12), (1, 12)]
+    assert all((rows == 2).all() for rows in decoded)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "reason"),
+    [
+        (SETTINGS, "cosine", "decoder to be one of posterior-mean, "),
+        (SETTINGS, "trained-linear", "with a trained projection only"),
+        (Encoder.of(np.zeros((119, 5)), 0.05), "linear", "120 words, the table's, got 119"),
+        (Encoder.of(np.zeros((120, 4)), 0.05), "linear", "dim=5, got dim=4"),
+        (Encoder.of(np.zeros((120, 5)), 0.06), "linear", "clip=0.05, got clip=0.06"),
+    ],
+)
+def test_encoders_and_decoders_that_do_not_fit_are_refused(world, documents, encoder, decoder, reason):
+    with pytest.raises(UserError, match=reason):
+        assemble(world.table, documents, SPEC, encoder, decoder)
+
+
+def test_a_projection_of_another_quantizer_is_refused(world, documents, projection):
+    with pytest.raises(UserError, match="projection loaded for"):
+        assemble(world.table, documents, QuantizerSpec.from_mu(4, 5, 0.05, 20.0), projection, "trained-linear")
