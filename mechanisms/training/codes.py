@@ -19,7 +19,7 @@ from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings, fit_codes
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import Generator, SimulatedWords, simulation_generator
 from mechanisms.soft_prompt import save_soft_prompt
 from mechanisms.spec import QuantizerSpec
 from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
@@ -204,7 +204,7 @@ class _Objective:
         weighted = self._settings.information * information + self._settings.squared_error * error
         return response + weighted, response
 
-    def _cut(self, document: Sequence[int], generator: np.random.Generator) -> tuple[Sequence[int], Sequence[int]]:
+    def _cut(self, document: Sequence[int], generator: Generator) -> tuple[Sequence[int], Sequence[int]]:
         window = document[: self._settings.window]
         longest = len(window) - self._settings.shortest_response
         cut = int(generator.integers(self._settings.shortest_prompt, longest + 1))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mechanisms.encoder import Encoder
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import Generator, SimulatedWords
 from mechanisms.spec import QuantizerSpec
 
 INSIDE = 0.98
@@ -28,7 +28,7 @@ class Candidates:
         self._common, self._others = order[:common], order[common:]
         self._drawn = min(drawn, len(self._others))
 
-    def choose(self, tokens: NDArray[np.int64], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def choose(self, tokens: NDArray[np.int64], generator: Generator) -> tuple[Tensor, Tensor]:
         """Returns the words, int64, sorted, and their log prior, float32, both of shape (candidates,)."""
         some = generator.choice(self._others, self._drawn, replace=False) if self._drawn else self._others
         words = np.unique(np.concatenate([self._common, some, tokens]))
