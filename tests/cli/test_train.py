@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from safetensors.numpy import load_file
 from del_audit import train as train_module
 from del_audit.accounting.dp_sgd import training_guarantee
 from del_audit.cli import main
+from mechanisms.encoder_file import load_encoder
 from mechanisms.models import load_embedding_table
 from mechanisms.randomness import simulation_generator
 from mechanisms.spec import QuantizerSpec
@@ -18,6 +20,18 @@ from mechanisms.trained_projection import load_projection
 
 WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
 PROMPT = ("--steps", "2", "--virtual-tokens", "3", "--window", "40")
+CODES = (
+    "--steps",
+    "2",
+    "--virtual-tokens",
+    "3",
+    "--window",
+    "40",
+    "--shortest-prompt",
+    "8",
+    "--shortest-response",
+    "8",
+)
 PROJECTION = ("--steps", "2", "--window", "16", "--batch", "2", "--validation-windows", "2")
 
 
@@ -114,6 +128,29 @@ def test_a_projection_is_trained_and_loads(config, tiny_lm_folder, tmp_path, cap
     assert "does not exist yet" in capsys.readouterr().err
 
 
+def test_codes_are_trained_for_levels_and_a_configuration_takes_them(config, tmp_path, capsys):
+    out = tmp_path / "out"
+    given = ("--levels", "5,20", "--information", "0.1", "--common", "64", "--drawn", "32")
+    assert main(["train", "codes", config, "--out", str(out), *CODES, *given]) == 0
+    assert "held-out perplexity" in capsys.readouterr().out
+    card = card_of(out)
+    expected = {"information": 0.1, "common": 64, "drawn": 32, "validation_documents": 2, "squared_error": 0.5}
+    assert {name: card["training"][name] for name in expected} == expected
+    assert [one["spec"] for one in card["mechanisms"]] == [
+        QuantizerSpec.from_mu(4, 6, 0.05, mu).to_dict() for mu in (5, 20)
+    ]
+    content = {
+        **yaml.safe_load(Path(config).read_text()),
+        "encoder": {"codes": str(out / "encoder.safetensors")},
+        "soft_prompt": str(out),
+    }
+    trained = tmp_path / "trained.yaml"
+    trained.write_text(yaml.safe_dump(content))
+    assert main(["bundle", str(trained), "--out", str(tmp_path / "client"), "--max-tokens", "9"]) == 0
+    codes = [load_encoder(folder / "encoder.safetensors")[0] for folder in (out, tmp_path / "client")]
+    assert codes[0].sha256 == codes[1].sha256
+
+
 @pytest.mark.parametrize("part", ["prompt", "projection"])
 def test_an_interrupted_command_ends_with_130_and_goes_on(config, tmp_path, monkeypatch, capsys, part):
     from mechanisms.training import loop
@@ -141,6 +178,12 @@ def test_an_interrupted_command_ends_with_130_and_goes_on(config, tmp_path, monk
     assert not (tmp_path / "cut.partial").exists()
 
 
+def test_a_decoder_that_reads_the_prompt_does_not_train_it(config, tmp_path, capsys):
+    Path(config).write_text(Path(config).read_text() + "decoder: language-prior\n")
+    assert main(["train", "prompt", config, "--out", str(tmp_path / "out"), *PROMPT]) == 2
+    assert "got decoder=language-prior" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("part", "options", "message"),
     [
@@ -154,6 +197,10 @@ def test_an_interrupted_command_ends_with_130_and_goes_on(config, tmp_path, monk
         ("prompt", ("--validation-documents", "44"), "48 documents"),
         ("prompt", ("--private-epsilon", "3"), "--private-corpus together"),
         ("prompt", ("--clip-norm", "3"), "--private-corpus together"),
+        ("codes", ("--window", "300"), "window <= 236"),
+        ("codes", ("--information", "-1"), "information >= 0"),
+        ("codes", ("--levels", "5,none"), "levels to be a finite number"),
+        ("codes", ("--init", "random"), "unrecognized arguments"),
         ("projection", ("--window", "300"), "window <= 256"),
         ("projection", ("--lr", "-1"), "learning_rate > 0"),
         ("projection", ("--levels", "3"), "unrecognized arguments"),
