@@ -1,11 +1,14 @@
 """A configuration is read strictly: what is unknown, doubled or out of range is refused by name."""
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from del_audit.certificate.config import load_configuration
+from del_audit.certificate.config import Configuration, load_configuration
 from mechanisms.errors import UserError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -135,3 +138,20 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / "huge.yaml").write_text("#" * (1 << 20) + "\n")
     with pytest.raises(UserError, match="at most 1048576 bytes"):
         load_configuration(tmp_path / "huge.yaml")
+
+
+def _keys(model):
+    for name, field in model.model_fields.items():
+        yield name
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from _keys(part)
+
+
+def test_the_page_names_every_key_and_every_decoder():
+    keys = set(_keys(Configuration))
+    assert {"bits", "codes", "private_split", "other_bits", "at_most"} <= keys
+    page = set(re.findall(r"[A-Za-z_-]+", (EXAMPLES.parent / "docs" / "configuration.md").read_text(encoding="utf8")))
+    decoders = {name for part in get_args(Configuration.model_fields["decoder"].annotation) for name in get_args(part)}
+    assert "trained-linear" in decoders
+    assert not (keys | decoders) - page
