@@ -6,8 +6,12 @@ import json
 import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
+from del_audit.certificate.config import load_configuration
+from del_audit.certificate.evidence import load_assets
 from del_audit.cli import main
+from mechanisms.encoder_file import load_encoder
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import simulation_generator
 
@@ -203,3 +207,30 @@ def test_one_column_may_be_attribute_and_task(configured, tmp_path):
     assert main(["certify", str(configured(**columns)), "--out", str(tmp_path / "out")]) == 0
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
     assert certificate["attribute"]["column"] == certificate["utility"]["task"]["column"] == "condition"
+
+
+def test_a_soft_prompt_of_another_mechanism_is_warned_of(configured, tmp_path, capsys):
+    folder = tmp_path / "prompt"
+    folder.mkdir()
+    save_file({"prompt_embeddings": np.zeros((2, 32), np.float32)}, folder / "adapter_model.safetensors")
+    spec = load_configuration(configured(mu=5.0)).mechanism.spec()
+    (folder / "card.json").write_text(json.dumps({"spec": spec.to_dict()}))
+    load_assets(load_configuration(configured(mu=5.0, soft_prompt=str(folder))))
+    assert "warning" not in capsys.readouterr().err
+    load_assets(load_configuration(configured(mu=6.0, soft_prompt=str(folder))))
+    printed = capsys.readouterr()
+    assert f"del-audit: warning: soft_prompt={str(folder)!r} was trained for" in printed.err
+    assert printed.out == ""
+
+
+@pytest.mark.slow
+def test_learned_codes_behind_the_language_prior_are_certified(configured, tmp_path):
+    options = ("--steps", "2", "--window", "30", "--shortest-prompt", "8", "--shortest-response", "8")
+    folder = tmp_path / "codes"
+    assert main(["train", "codes", str(configured()), "--out", str(folder), *options, "--virtual-tokens", "3"]) == 0
+    trained = {"encoder": {"codes": str(folder / "encoder.safetensors")}, "soft_prompt": str(folder)}
+    config = configured(**trained, decoder="language-prior")
+    assert main(["certify", str(config), "--out", str(tmp_path / "out")]) == 0
+    certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert certificate["configuration"]["decoder"] == "language-prior"
+    assert certificate["hashes"]["encoder"] == load_encoder(folder / "encoder.safetensors")[0].sha256
