@@ -46,15 +46,15 @@ class CodesTraining:
     window: int = 128
     shortest_prompt: int = 32
     shortest_response: int = 32
-    learning_rate: float = 1e-2
+    learning_rate: float = 3e-2
     warm_up: int = 10
     decay: Literal["linear", "constant"] = "linear"
     virtual_tokens: int = 20
-    information: float = 0.05
+    information: float = 0.2
     squared_error: float = 0.5
     common: int = 8192
     drawn: int = 4096
-    start: EncoderSettings = field(default_factory=lambda: EncoderSettings(whitening=0.5, fill=3.0))
+    start: EncoderSettings = field(default_factory=lambda: EncoderSettings(kind="corners"))
     initial_text: str = (
         "The following is a noisy and scrambled text; continue it as its writer would, on the same topic."
     )

@@ -187,17 +187,14 @@ def test_settings_out_of_range_are_refused(name, value):
         EncoderSettings(**{name: value})
 
 
-def test_corners_are_drawn_from_the_seed_alone(world):
+def test_corners_follow_the_prior_and_nothing_of_the_embedding(world):
     corners = fitted_codes(world, dim=20, kind="corners", seed=1)  # more coordinates than the embedding has
     assert corners.shape == (150, 20)
     assert (np.abs(corners) == CLIP).all()
-    assert abs(np.sign(corners).sum()) < 5 * np.sqrt(corners.size)
-    assert np.abs(np.corrcoef(corners.T) - np.eye(20)).max() < 5 / np.sqrt(150)
     assert len({row.tobytes() for row in corners}) == 150
     spec = QuantizerSpec(bits=4, dim=20, clip=CLIP, scale=0.2)
-    elsewhere = fit_codes(-world.table, world.prior[::-1], spec, EncoderSettings(kind="corners", seed=1, fill=0.1))
+    elsewhere = fit_codes(-world.table, world.prior, spec, EncoderSettings(kind="corners", seed=2, fill=0.1))
     assert np.array_equal(corners, elsewhere)
-    assert not np.array_equal(corners, fitted_codes(world, dim=20, kind="corners", seed=2))
     assert set(np.unique(fit(world, kind="corners").levels)) == {0, 254}
 
 
