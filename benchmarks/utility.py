@@ -1,8 +1,9 @@
 """What a prompt is still worth after its release: learned codes beside the paper's recipe and rivals, at equal epsilon.
 
-Every mechanism's exact token epsilon is met on the safe side, each has a soft prompt of its own, trained alike for all
-epsilons together, and all are scored on the same prompts. Trains for about an hour on 2 cores; what is trained stays in
---out, and a run that was cut off goes on. --quick takes 3 steps of everything, to see that it runs.
+Every mechanism's exact token epsilon is met on the safe side, and all are scored on the same prompts. Learned codes and
+the paper's recipe have soft prompts of their own, the others share one; each is trained for all epsilons together.
+Trains for about an hour on 2 cores; what is trained stays in --out, and a run that was cut off goes on. --quick takes
+3 steps of everything, to see that it runs.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from del_audit.evidence.comparison import compare
 from del_audit.evidence.prompts import Cuts, cut_words, strangers
 from del_audit.quiet import silence_libraries
 from mechanisms.continuation import embed, score
+from mechanisms.corners import corner_signs
 from mechanisms.corpora import load_corpus
 from mechanisms.encoder_file import load_encoder
 from mechanisms.mechanism import Mechanism
@@ -46,6 +48,8 @@ from mechanisms.training import (
 
 BITS, DIM, CLIP, DELTA = 4, 18, 0.05, 1e-5
 EPSILONS = (10.0, 20.0, 40.0, 80.0, 160.0)
+LEARNED_EPSILONS = (40.0, 80.0, 160.0)
+"""What the codes are trained for: below, too little of a word arrives for the loss to say where it should lie."""
 HEADLINE_MU = 40.0
 """The paper's operating point; its exact token epsilon is 508.9."""
 HEADLINE_SHARES = (4.0, 8.0)
@@ -98,19 +102,14 @@ def paper(bench: Bench, spec: QuantizerSpec) -> Mechanism:
 
 
 def learned(bench: Bench, spec: QuantizerSpec) -> Mechanism:
-    """Returns the learned codes behind the posterior mean that they were trained for."""
+    """Returns the learned codes behind the most likely word, as they were trained."""
     encoder, _ = load_encoder(bench.folder / "codes" / "encoder.safetensors", spec, len(bench.table))
-    return bench.pipeline(spec, encoder, "posterior-mean-plain", "learned codes")
+    return bench.pipeline(spec, encoder, "most-likely", "learned codes")
 
 
 def corners(bench: Bench, spec: QuantizerSpec) -> Mechanism:
-    """Returns a corner of the cube for each word, common ones far apart, behind the posterior mean."""
-    return bench.pipeline(spec, EncoderSettings(kind="corners"), "posterior-mean", "corners")
-
-
-def rotated(bench: Bench, spec: QuantizerSpec) -> Mechanism:
-    """Returns iterative quantization's codes behind the posterior mean."""
-    return bench.pipeline(spec, EncoderSettings(whitening=0.5, fill=3.0), "posterior-mean", "rotated codes")
+    """Returns a corner of the cube for each word, common ones far apart, behind the most likely word."""
+    return bench.pipeline(spec, EncoderSettings(kind="corners"), "most-likely", "corners")
 
 
 def del_at(make: Callable[[Bench, QuantizerSpec], Mechanism]) -> Callable[[Bench, float], tuple[Mechanism, float]]:
@@ -127,52 +126,53 @@ def rival(kind: str) -> Callable[[Bench, float], tuple[Mechanism, float]]:
     """Returns a maker of a rival that meets an epsilon, and the epsilon it has."""
 
     def at(bench: Bench, epsilon: float) -> tuple[Mechanism, float]:
-        codes = rotated(bench, QuantizerSpec(BITS, DIM, CLIP, 2 * CLIP)).encoder.codes  # type: ignore[attr-defined]
+        codes = CLIP * corner_signs(bench.prior, DIM, 0)
         if kind == "randomized response":
             spec = calibrate_rival(kind, epsilon, DELTA, words=len(bench.table))
-            made: Mechanism = RandomizedResponse(spec, bench.table, bench.prior)
+            made: Mechanism = RandomizedResponse(spec, bench.table, bench.prior, "most-likely")
         elif kind == "gaussian":
             spec = calibrate_rival(kind, epsilon, DELTA, bits=BITS, dim=DIM, clip=CLIP)
-            made = Gaussian(spec, codes, bench.table, bench.prior)
+            made = Gaussian(spec, codes, bench.table, bench.prior, "most-likely")
         else:
             spec = calibrate_rival(kind, epsilon, DELTA, bits=BITS, dim=DIM, radius=CLIP * math.sqrt(DIM))
-            made = Metric(spec, codes, bench.table, bench.prior)
+            made = Metric(spec, codes, bench.table, bench.prior, "most-likely")
         return made, rival_guarantee(spec, DELTA).epsilon.upper
 
     return at
 
 
-MECHANISMS: dict[str, tuple[Callable[[Bench, float], tuple[Mechanism, float]], int]] = {
-    "learned": (del_at(learned), 20),
-    "corners": (del_at(corners), 20),
-    "rotated": (del_at(rotated), 20),
-    "paper": (del_at(paper), 100),
-    "gaussian": (rival("gaussian"), 20),
-    "metric": (rival("metric"), 20),
-    "response": (rival("randomized response"), 20),
+MECHANISMS: dict[str, Callable[[Bench, float], tuple[Mechanism, float]]] = {
+    "learned": del_at(learned),
+    "corners": del_at(corners),
+    "paper": del_at(paper),
+    "gaussian": rival("gaussian"),
+    "metric": rival("metric"),
+    "response": rival("randomized response"),
 }
-"""Makers at an epsilon, and the virtual tokens of the soft prompt."""
+"""Makers at an epsilon. All but the paper's recipe give the model words, right or wrong."""
+SHARED = ("corners", "gaussian", "response")
+"""Whose releases the soft prompt that the word-giving mechanisms share is trained with, alike at every epsilon."""
 
 
 def train(bench: Bench) -> None:
-    """Trains the pair and the codes, unless they are there or not asked for."""
+    """Trains the pair and the codes, unless they are there."""
     steps = bench.options.steps
     if not (bench.folder / "projection").exists():
         spec = QuantizerSpec.from_mu(BITS, DIM, CLIP, HEADLINE_MU)
         settings = ProjectionTraining(steps=steps, learning_rate=1e-3, validate_every=80, validation_windows=12)
         train_projection(bench.language, spec, bench.documents, settings, bench.folder / "projection", bench.about)
-    if "learned" in bench.options.mechanisms and not (bench.folder / "codes").exists():
-        specs = [calibrate(BITS, DIM, CLIP, Target.epsilon(value, DELTA)).spec for value in EPSILONS]
+    if not (bench.folder / "codes").exists():
+        specs = [calibrate(BITS, DIM, CLIP, Target.epsilon(value, DELTA)).spec for value in LEARNED_EPSILONS]
         codes = CodesTraining(steps=bench.options.code_steps, window=112, initial_text=TEXT)
         train_codes(bench.language, specs, bench.documents, codes, bench.folder / "codes", bench.about)
 
 
-def train_prompts(bench: Bench, names: Sequence[str]) -> None:
-    """Trains a soft prompt for each mechanism but the learned codes, which have theirs, over all epsilons."""
-    for name in names:
-        if name != "learned":
-            make, virtual_tokens = MECHANISMS[name]
-            bench.soft_prompt([make(bench, epsilon)[0] for epsilon in EPSILONS], virtual_tokens, _prompt_name(name))
+def train_prompts(bench: Bench) -> None:
+    """Trains the shared soft prompt and the paper's over all epsilons, and the paper's at its own point."""
+    shared = [MECHANISMS[name](bench, epsilon)[0] for name in SHARED for epsilon in EPSILONS]
+    bench.soft_prompt(shared, 20, "prompt-shared")
+    bench.soft_prompt([MECHANISMS["paper"](bench, epsilon)[0] for epsilon in EPSILONS], 100, "prompt-paper")
+    bench.soft_prompt([paper(bench, QuantizerSpec.from_mu(BITS, DIM, CLIP, HEADLINE_MU))], 100, "prompt-paper-40")
 
 
 def controls(bench: Bench) -> None:
@@ -196,11 +196,10 @@ def headline(bench: Bench, makers: Sequence[str]) -> None:
     """Prints the paper's recipe at its own point, and what reaches it at a share of the epsilon."""
     spec = QuantizerSpec.from_mu(BITS, DIM, CLIP, HEADLINE_MU)
     mechanism, epsilon = paper(bench, spec), Accountant(spec).epsilon(DELTA).upper
-    prompt = bench.soft_prompt([mechanism], 100, "prompt-paper-40")
-    _row(bench, "the paper's recipe, mu 40", epsilon, mechanism, prompt)
+    _row(bench, "the paper's recipe, mu 40", epsilon, mechanism, str(bench.folder / "prompt-paper-40"))
     for share in HEADLINE_SHARES:
         for name in makers:
-            made, found = MECHANISMS[name][0](bench, epsilon / share)
+            made, found = MECHANISMS[name](bench, epsilon / share)
             _row(bench, f"{name}, {share:g}x smaller", found, made, str(bench.folder / _prompt_name(name)))
 
 
@@ -209,7 +208,7 @@ def matched(bench: Bench, names: Sequence[str]) -> None:
     for epsilon in EPSILONS:
         gains = {}
         for name in names:
-            mechanism, found = MECHANISMS[name][0](bench, epsilon)
+            mechanism, found = MECHANISMS[name](bench, epsilon)
             gains[name] = _row(
                 bench, f"{name}, target {epsilon:g}", found, mechanism, str(bench.folder / _prompt_name(name))
             )
@@ -224,7 +223,7 @@ def matched(bench: Bench, names: Sequence[str]) -> None:
 
 
 def _prompt_name(name: str) -> str:
-    return "codes" if name == "learned" else f"prompt-{name}"
+    return {"learned": "codes", "paper": "prompt-paper"}.get(name, "prompt-shared")
 
 
 def _row(bench: Bench, label: str, epsilon: float, mechanism: Mechanism, prompt: str) -> np.ndarray:
@@ -274,7 +273,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--code-steps", type=int, default=200)
     parser.add_argument("--prompt-steps", type=int, default=60)
     parser.add_argument("--mechanisms", default=",".join(MECHANISMS), help="the first is compared with the others")
-    parser.add_argument("--only", choices=("train", "headline", "matched"))
+    parser.add_argument("--only", choices=("codes", "prompts", "headline", "matched"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="out/benchmark-utility")
     parser.add_argument("--quick", action="store_true")
@@ -289,12 +288,15 @@ if __name__ == "__main__":
     silence_libraries()
     bench = _bench(_options())
     names = bench.options.mechanisms.split(",")
-    train(bench)
-    train_prompts(bench, names)
-    if bench.options.only != "train":
+    only = bench.options.only
+    if only in (None, "codes"):
+        train(bench)
+    if only in (None, "prompts"):
+        train_prompts(bench)
+    if only in (None, "headline", "matched"):
         print(f"{bench.options.corpus}: {len(bench.cuts)} prompts of 50 words, {RESPONSE_TOKENS} tokens of response")
         controls(bench)
-    if bench.options.only in (None, "headline"):
-        headline(bench, [name for name in names if name in ("learned", "corners", "rotated")])
-    if bench.options.only in (None, "matched"):
+    if only in (None, "headline"):
+        headline(bench, [name for name in names if name in ("learned", "corners")])
+    if only in (None, "matched"):
         matched(bench, names)

@@ -36,8 +36,10 @@ class CodesTraining:
     """How codes are trained. A window of a document is cut at random: its head is released, its tail is predicted.
 
     start: the closed form that training starts from. information: weight of the posterior's own loss, nats a prompt
-    token: it keeps words apart that the response does not ask for yet. squared_error: weight of the decoder's relative
-    squared error. common, drawn: words of a step's posterior, see Candidates. virtual_tokens: of the soft prompt.
+    token: it keeps words apart that the response does not ask for yet. squared_error: weight of the posterior mean's
+    relative squared error. decoder: what the model reads, the most likely word or the posterior mean; the gradient is
+    the posterior mean's for both (straight through), since a choice has none. common, drawn: words of a step's
+    posterior, see Candidates. virtual_tokens: of the soft prompt.
     Raises UserError for values out of range.
     """
 
@@ -50,6 +52,7 @@ class CodesTraining:
     warm_up: int = 10
     decay: Literal["linear", "constant"] = "linear"
     virtual_tokens: int = 20
+    decoder: Literal["most-likely", "posterior-mean"] = "most-likely"
     information: float = 0.2
     squared_error: float = 0.5
     common: int = 8192
@@ -68,6 +71,8 @@ class CodesTraining:
         for name in ("batch", "shortest_prompt", "shortest_response", "virtual_tokens", "common"):
             if getattr(self, name) < 1:
                 raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
+        if self.decoder not in ("most-likely", "posterior-mean"):
+            raise UserError(f"Expected decoder to be most-likely or posterior-mean, got decoder={self.decoder!r}.")
         for name in ("information", "squared_error", "drawn", "validation_documents"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"Expected {name} >= 0, got {name}={getattr(self, name)}.")
@@ -109,9 +114,9 @@ def train_codes(
     """Trains codes and a soft prompt, writes an encoder's file and a PEFT adapter to folder, and returns the history.
 
     specs: one quantizer, or several of one dim and clip of which each step draws one. documents: tokenized public text;
-    about: what the card says of it. The decoder trained for is the posterior mean of gain 1 under these documents'
-    unigram prior. Goes on from folder.partial as `run` does. Raises UserError for no specs, specs of different
-    dims or clips, empty or too few long documents, a window over the context, and as `run` does.
+    about: what the card says of it. The posterior is under these documents' unigram prior, and the mean has gain 1.
+    Goes on from folder.partial as `run` does. Raises UserError for no specs, specs of different dims or clips, empty
+    or too few long documents, a window over the context, and as `run` does.
     """
     require_tokens(documents)
     _require_alike(specs)
@@ -196,6 +201,9 @@ class _Objective:
         information = -log_posterior[rows, torch.searchsorted(words, torch.from_numpy(tokens))].mean()
         true = self.table[torch.from_numpy(tokens)]
         error = ((decoded - true) ** 2).sum() / ((self._mean - true) ** 2).sum()
+        if self._settings.decoder == "most-likely":
+            read = self.table[words[log_posterior.argmax(dim=1)]]
+            decoded = decoded + (read - decoded).detach()
         prefixes = [
             torch.cat([self.virtual, part]).to(self._language.model.device)
             for part in torch.split(decoded, [len(head) for head in heads])
