@@ -17,8 +17,9 @@ from scipy.special import betaincinv, softmax
 from scipy.stats import binom, norm
 
 from del_audit.accounting.rivals import rival_guarantee
+from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
-from mechanisms.pipeline import assemble
+from mechanisms.pipeline import Pipeline, assemble
 from mechanisms.projection import EncoderSettings
 from mechanisms.randomness import SimulatedWords
 from mechanisms.rivals import (
@@ -50,6 +51,7 @@ PLACES = np.round(GENERATOR.standard_normal((WORDS, 2)), 3)
 LINE = np.round(np.sort(GENERATOR.uniform(-1, 1, (WORDS, 1)), axis=0), 3)
 TABLE = GENERATOR.standard_normal((WORDS, 5)).astype(np.float32)
 GROUPS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+DOCUMENTS = [[word] * (word + 1) for word in range(WORDS)]
 SENSITIVE = np.array([True, True, True, True, True, False, False, False])
 GAPS = np.abs(PLACES[:, None] - PLACES[None]) ** 2
 DISTANCES = np.sqrt(GAPS.sum(axis=-1))
@@ -199,26 +201,47 @@ def metric_case():
     return Case("metric", mechanism, law, cells(mechanism, 8), faulty(mechanism, quantize=quantize), (0, 1), True)
 
 
-def del_case():
-    spec = QuantizerSpec(bits=2, dim=2, clip=0.05, scale=0.15)
-    documents = [[word] * (word + 1) for word in range(WORDS)]
-    pipeline = assemble(TABLE, documents, spec, EncoderSettings(fill=5.0))
-    wrong = assemble(TABLE, documents, dataclasses.replace(spec, scale=0.17), EncoderSettings(fill=5.0))
-    chances = 0.5 + np.clip(pipeline.encoder.codes.astype(np.float64), -0.05, 0.05) / 0.3
-
-    def law(word):
-        first, second = (binom.pmf(np.arange(4), 3, chance) for chance in chances[word])
-        return np.outer(second, first).ravel()
+def relabelled(pipeline, wrong):
+    """The releases of another DEL under the name of this one."""
 
     class Relabelled:
         spec = pipeline.spec
 
         def release(self, tokens, source):
             message = wrong.release(tokens, source)
-            return message[:4] + spec.fingerprint[:8] + message[12:]
+            return message[:4] + pipeline.spec.fingerprint[:8] + message[12:]
 
+    return Relabelled()
+
+
+def del_law(codes, spec):
+    chances = 0.5 + np.clip(codes, -spec.clip, spec.clip) / (2 * spec.scale)
+
+    def law(word):
+        first, second = (binom.pmf(np.arange(4), 3, chance) for chance in chances[word])
+        return np.outer(second, first).ravel()
+
+    return law
+
+
+def del_case():
+    """The encoder fitted, the scale wrong."""
+    spec, settings = QuantizerSpec(bits=2, dim=2, clip=0.05, scale=0.15), EncoderSettings(fill=5.0)
+    pipeline = assemble(TABLE, DOCUMENTS, spec, settings)
+    wrong = assemble(TABLE, DOCUMENTS, dataclasses.replace(spec, scale=0.17), settings)
+    law = del_law(pipeline.encoder.codes.astype(np.float64), spec)
     outcomes = lambda message: unpack(message, spec).astype(int) @ [1, 4]  # noqa: E731
-    return Case("DEL", pipeline, law, outcomes, Relabelled(), worst_pair(law), False)
+    return Case("DEL", pipeline, law, outcomes, relabelled(pipeline, wrong), worst_pair(law), False)
+
+
+def del_clipping_case():
+    """Codes outside the cube; two of them beyond opposite corners, where the guarantee is attained. Not clipped."""
+    codes = np.vstack([[0.08, 0.09], [-0.07, -0.1], [0.3, -0.01], np.zeros((WORDS - 3, 2))])
+    spec = QuantizerSpec(bits=2, dim=2, clip=0.05, scale=0.12)
+    wide = dataclasses.replace(spec, clip=0.1)
+    pipeline, wrong = (assemble(TABLE, DOCUMENTS, one, Encoder.of(codes, one.clip)) for one in (spec, wide))
+    outcomes = lambda message: unpack(message, spec).astype(int) @ [1, 4]  # noqa: E731
+    return Case("DEL clipping", pipeline, del_law(codes, spec), outcomes, relabelled(pipeline, wrong), (0, 1), True)
 
 
 def worst_pair(law, among=None):
@@ -241,9 +264,10 @@ CASES = [
         gaussian_case,
         metric_case,
         del_case,
+        del_clipping_case,
     )
 ]
-RIVALS = CASES[:-1]
+RIVALS = [case for case in CASES if not isinstance(case.mechanism, Pipeline)]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_rival = pytest.mark.parametrize("case", RIVALS, ids=lambda case: case.name)
 
@@ -327,17 +351,26 @@ def test_claims_of_papers_that_do_not_hold_are_refuted():
         assert rival_guarantee(by_name[name].mechanism, DELTA).epsilon.upper == np.inf
 
 
-@every_rival
+def test_a_distinguisher_shows_that_a_release_was_not_clipped():
+    case = next(case for case in CASES if case.name == "DEL clipping")
+    bound = rival_guarantee(case.mechanism, DELTA).epsilon
+    assert lower_epsilon(dataclasses.replace(case, mechanism=case.faulty), *case.pair, DELTA) > 1.5 * bound.upper
+
+
+def token_bits(mechanism):
+    return getattr(mechanism, "format", mechanism.spec).token_bits
+
+
+@every_case
 def test_bytes_depend_on_the_number_of_tokens_only(case):
     lengths = {
         tokens: {len(case.mechanism.release([word] * tokens, SimulatedWords(word))) for word in range(WORDS)}
         for tokens in (1, 2, 7, 64)
     }
-    layout = case.mechanism.format
-    assert lengths == {tokens: {16 + -(-layout.token_bits * tokens // 8)} for tokens in lengths}
+    assert lengths == {tokens: {16 + -(-token_bits(case.mechanism) * tokens // 8)} for tokens in lengths}
 
 
-@every_rival
+@every_case
 def test_altered_messages_are_refused(case):
     message = case.mechanism.release([1, 2, 3], SimulatedWords(0))
     wrong = {
@@ -349,7 +382,7 @@ def test_altered_messages_are_refused(case):
         "tokens=0": message[:12] + bytes(4),
         "more tokens": message[:12] + (9).to_bytes(4, "little") + message[16:],
     }
-    if case.mechanism.format.token_bits * 3 % 8:
+    if token_bits(case.mechanism) * 3 % 8:
         wrong["spare bits"] = message[:-1] + bytes([message[-1] | 1])
     for altered in wrong.values():
         with pytest.raises(UserError, match="Expected"):
@@ -378,7 +411,7 @@ def test_the_server_reads_one_embedding_a_token(case):
     assert np.isfinite(embeddings).all()
 
 
-@every_rival
+@every_case
 def test_description_has_no_arrays_and_its_fingerprint_tells_it_from_every_other(case):
     spec = case.mechanism.spec
     assert all(isinstance(value, (str, int, float)) for value in spec.to_dict().values())
