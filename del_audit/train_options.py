@@ -93,7 +93,10 @@ def _add_codes(parts: Any) -> None:
     codes.add_argument("--initial-text", help="the text that the soft prompt starts from")
     codes.add_argument("--shortest-prompt", type=whole("shortest-prompt"), help="tokens, at least (default: 32)")
     codes.add_argument("--shortest-response", type=whole("shortest-response"), help="tokens, at least (default: 32)")
-    codes.add_argument("--information", type=real("information"), help="weight of the posterior's loss (default: 0.05)")
+    codes.add_argument("--information", type=real("information"), help="weight of the posterior's loss (default: 0.2)")
+    codes.add_argument(
+        "--decoder", choices=("most-likely", "posterior-mean"), help="what the model reads (default: most-likely)"
+    )
     codes.add_argument(
         "--squared-error", type=real("squared-error"), help="weight of the decoder's squared error (default: 0.5)"
     )

@@ -130,11 +130,22 @@ def test_a_projection_is_trained_and_loads(config, tiny_lm_folder, tmp_path, cap
 
 def test_codes_are_trained_for_levels_and_a_configuration_takes_them(config, tmp_path, capsys):
     out = tmp_path / "out"
-    given = ("--levels", "5,20", "--information", "0.1", "--common", "64", "--drawn", "32")
+    given = (
+        "--levels",
+        "5,20",
+        "--information",
+        "0.1",
+        "--common",
+        "64",
+        "--drawn",
+        "32",
+        "--decoder",
+        "posterior-mean",
+    )
     assert main(["train", "codes", config, "--out", str(out), *CODES, *given]) == 0
     assert "held-out perplexity" in capsys.readouterr().out
     card = card_of(out)
-    expected = {"information": 0.1, "common": 64, "drawn": 32, "validation_documents": 2, "squared_error": 0.5}
+    expected = {"information": 0.1, "common": 64, "drawn": 32, "validation_documents": 2, "decoder": "posterior-mean"}
     assert {name: card["training"][name] for name in expected} == expected
     assert [one["spec"] for one in card["mechanisms"]] == [
         QuantizerSpec.from_mu(4, 6, 0.05, mu).to_dict() for mu in (5, 20)
