@@ -11,7 +11,7 @@ _LOOP = ("steps", "batch", "learning_rate", "warm_up", "window", "seed", "valida
 _PROMPT = ("virtual_tokens", "shortest_prompt", "shortest_response", "prompt_share", "init", "initial_text", "decay")
 _CODES = (
     *("virtual_tokens", "shortest_prompt", "shortest_response", "initial_text", "decay"),
-    *("information", "squared_error", "common", "drawn"),
+    *("decoder", "information", "squared_error", "common", "drawn"),
 )
 _PROJECTION = ("fill", "whitening", "noise", "validation_windows", "decay")
 
