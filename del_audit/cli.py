@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from del_audit.options import real as _real
 from del_audit.options import whole as _whole
+from del_audit.reproduce.options import add_reproduce
 from del_audit.train_options import add_train
 from mechanisms.errors import UserError
 
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bundle(commands)
     _add_send(commands)
     _add_curve(commands)
+    add_reproduce(commands)
     return parser
 
 

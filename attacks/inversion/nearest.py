@@ -17,11 +17,18 @@ class NearestNeighbour:
 
     def guess(self, public: Pipeline, counts: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Returns the word whose embedding has the largest cosine with the linearly decoded vector."""
-        lengths = np.linalg.norm(public.table, axis=1, keepdims=True)
-        directions = (public.table / np.maximum(lengths, np.finfo(np.float32).tiny)).T
-        decoded = public.linear.decode(counts)
-        guesses = np.empty(len(counts), dtype=np.int64)
-        for start in range(0, len(counts), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            guesses[rows] = (decoded[rows] @ directions).argmax(axis=1)
-        return guesses
+        return nearest_words(public.table, public.linear.decode(counts))
+
+
+def nearest_words(table: NDArray[np.float32], decoded: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Returns the word whose row has the largest cosine with each decoded vector, int64, shape (tokens,).
+
+    table: shape (words, width). decoded: shape (tokens, width), of any mechanism.
+    """
+    lengths = np.linalg.norm(table, axis=1, keepdims=True)
+    directions = (table / np.maximum(lengths, np.finfo(np.float32).tiny)).T
+    guesses = np.empty(len(decoded), dtype=np.int64)
+    for start in range(0, len(decoded), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        guesses[rows] = (decoded[rows] @ directions).argmax(axis=1)
+    return guesses
