@@ -205,7 +205,7 @@ def headline(bench: Bench, makers: Sequence[str]) -> None:
 
 def matched(bench: Bench, names: Sequence[str]) -> None:
     """Prints every mechanism at every epsilon, and whether the first one beats the others on the same prompts."""
-    for epsilon in EPSILONS:
+    for epsilon in map(float, bench.options.epsilons.split(",")):
         gains = {}
         for name in names:
             mechanism, found = MECHANISMS[name](bench, epsilon)
@@ -273,6 +273,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--code-steps", type=int, default=200)
     parser.add_argument("--prompt-steps", type=int, default=60)
     parser.add_argument("--mechanisms", default=",".join(MECHANISMS), help="the first is compared with the others")
+    parser.add_argument("--epsilons", default=",".join(f"{value:g}" for value in EPSILONS), help="of the comparison")
     parser.add_argument("--only", choices=("codes", "prompts", "headline", "matched"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="out/benchmark-utility")
