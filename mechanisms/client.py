@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Description, Releaser
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SystemWords, WordSource
 from mechanisms.spec import QuantizerSpec
+from mechanisms.tokens import checked_tokens
 from mechanisms.wire import pack
 
 
@@ -34,11 +33,9 @@ class CodeReleaser:
     def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
         """Returns the message for a tokenized prompt, with fresh noise.
 
-        Raises UserError for an empty prompt and for a token without a code; then nothing is drawn or sent.
+        Raises UserError as checked_tokens does; then nothing is drawn or sent.
         """
-        if not len(tokens):
-            raise UserError("Expected a prompt of at least one token, got an empty prompt.")
-        levels = self.encoder.levels_of(np.asarray(tokens, dtype=np.int64))
+        levels = self.encoder.levels_of(checked_tokens(tokens, self.encoder.words))
         return pack(StochasticQuantizer(self.spec).sample(levels, source), self.spec)
 
 

@@ -5,7 +5,6 @@ endian), then numbers * bits bits for each token, most significant bit first, an
 """
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,19 +100,3 @@ def id_format(fingerprint: bytes, words: int) -> MessageFormat:
 def grid_format(fingerprint: bytes, dim: int, bits: int) -> MessageFormat:
     """Returns the format of messages that carry dim cells of a grid of 2^bits cells a token."""
     return MessageFormat(b"GRD1", fingerprint, dim, 1 << bits)
-
-
-def checked_tokens(tokens: Sequence[int], words: int) -> NDArray[np.int64]:
-    """Returns the tokens, int64, shape (tokens,).
-
-    Raises UserError for an empty prompt, for what is no whole number, and for a token outside the vocabulary.
-    """
-    if not len(tokens):
-        raise UserError("Expected a prompt of at least one token, got an empty prompt.")
-    array = np.asarray(tokens)
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise UserError(f"Expected tokens to be whole numbers in a row, got {array.dtype} of shape {array.shape}.")
-    outside = array[(array < 0) | (array >= words)]
-    if outside.size:
-        raise UserError(f"Expected tokens in 0..{words - 1}, got {int(outside[0])}: another tokenizer's?")
-    return array.astype(np.int64)

@@ -14,8 +14,9 @@ from mechanisms.randomness import WordSource
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec
 from mechanisms.rivals._draws import weighted_choices
-from mechanisms.rivals._message import MessageFormat, checked_tokens, id_format
+from mechanisms.rivals._message import MessageFormat, id_format
 from mechanisms.rivals._points import BLOCK_BYTES, Points
+from mechanisms.tokens import checked_tokens
 
 
 def unit_bits(words: int) -> int:

@@ -13,7 +13,8 @@ from mechanisms.errors import UserError
 from mechanisms.randomness import WordSource, wide_words
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec, positive, whole
-from mechanisms.rivals._message import MessageFormat, checked_tokens, grid_format
+from mechanisms.rivals._message import MessageFormat, grid_format
+from mechanisms.tokens import checked_tokens
 
 LAW_BITS = 62
 """A cell's probability is a whole multiple of 2^-62."""

@@ -13,7 +13,8 @@ from mechanisms.errors import UserError
 from mechanisms.randomness import WordSource, uniforms
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec, positive, whole
-from mechanisms.rivals._message import MessageFormat, checked_tokens, grid_format
+from mechanisms.rivals._message import MessageFormat, grid_format
+from mechanisms.tokens import checked_tokens
 
 _BLOCK_ROWS = 256
 _DRAWS_AT_ONCE = 1 << 20

@@ -13,7 +13,8 @@ from mechanisms.errors import UserError
 from mechanisms.randomness import WordSource, wide_words
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table
 from mechanisms.rivals._description import RivalSpec, positive, whole
-from mechanisms.rivals._message import MessageFormat, checked_tokens, id_format
+from mechanisms.rivals._message import MessageFormat, id_format
+from mechanisms.tokens import checked_tokens
 
 WIDE = 1 << 64
 MAX_WORDS = 1 << 24

@@ -13,9 +13,10 @@ from mechanisms.randomness import SimulatedWords, WordSource, uniforms
 from mechanisms.rivals._decoding import checked_table
 from mechanisms.rivals._description import RivalSpec, positive, whole
 from mechanisms.rivals._draws import weighted_choices
-from mechanisms.rivals._message import MessageFormat, checked_tokens, id_format
+from mechanisms.rivals._message import MessageFormat, id_format
 from mechanisms.rivals._points import BLOCK_BYTES, Points
 from mechanisms.rivals._rows import same_points, whole_weights
+from mechanisms.tokens import checked_tokens
 
 
 def paper_rate(epsilon: float) -> float:

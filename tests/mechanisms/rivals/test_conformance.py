@@ -396,7 +396,7 @@ def test_bad_tokens_are_refused_and_nothing_is_drawn(case, tokens, no_words):
         case.mechanism.release(tokens, no_words)
 
 
-@every_rival
+@every_case
 def test_tokens_that_are_no_whole_numbers_are_refused(case, no_words):
     with pytest.raises(UserError, match="whole numbers"):
         case.mechanism.release([0.5], no_words)
