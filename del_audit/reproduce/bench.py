@@ -28,6 +28,9 @@ TEXT = "The following is a noisy and scrambled text; continue it as its writer w
 SHORTEST = 16
 """Tokens of the shortest prompt, and of the shortest response, in training."""
 
+WINDOWS_TO_VALIDATE = 80
+"""Windows of text below which the linear pair is trained without validation: a twentieth would be held out."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -73,17 +76,17 @@ class Bench:
     def pair(self, dim: int) -> Path:
         """Returns the folder of the linear pair for so many coordinates, trained on the general corpus."""
         sizes = self.sizes
-        held_out = max(1, min(16, len(self.general) // 20))
+        enough = sum(map(len, self.general)) >= WINDOWS_TO_VALIDATE * self.window
         settings = ProjectionTraining(
             steps=sizes.pair_steps,
             batch=sizes.batch,
             window=self.window,
-            validation_windows=held_out,
+            validation_windows=16 if enough else 0,
             validate_every=max(1, sizes.pair_steps // 20),
             patience=0,
             seed=self.seed,
         )
-        name = {"part": "linear pair", "dim": dim, **self.identity["model_and_text"], "training": asdict(settings)}
+        name = {"part": "linear pair", "dim": dim, "of": self.identity["model_and_text"], "training": asdict(settings)}
         folder = self.store.part(name)
         if not folder.exists():
             spec = QuantizerSpec.from_mu(4, dim, CLIP, OTHER_MU)  # its dim alone matters: there is no noise
@@ -110,8 +113,8 @@ class Bench:
             "part": "soft prompt",
             "mechanism": mechanism.spec.fingerprint.hex(),
             "decoder": self.identity["decoder"],
-            "corpus": "general" if general else "own",
-            **self.identity["model_and_text"],
+            "trained_on": "general" if general else "own",
+            "of": self.identity["model_and_text"],
             "training": asdict(settings),
         }
         folder = self.store.part(name)

@@ -18,6 +18,8 @@ from del_audit.reproduce.protocol import DELTA, MatchKind, Row
 from mechanisms.errors import UserError
 
 UNIT, SAMPLE = "share of tokens", "tokens"
+SEARCH, REPORT = "attack in the search", "attack"
+"""The reported attack is on a release of its own: that of the search was chosen to be near the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def _match(bench: Bench, cell: Cell) -> dict[str, Any]:
     if cell.match == "asr":
 
         def hits(value: float) -> int:
-            return nearest_hits(_contender(bench, cell, value), bench.table, bench.attacked, bench.seed)
+            return nearest_hits(_contender(bench, cell, value), bench.table, bench.attacked, bench.seed, SEARCH)
 
         match = bisect_rate(hits, cell.target, tokens, knob.low, knob.high)
         contender = _contender(bench, cell, match.knob)
@@ -110,6 +112,7 @@ def _match(bench: Bench, cell: Cell) -> dict[str, Any]:
             "reached": match.reached,
             "tolerance": match.tolerance,
             "bracket": [match.lower, match.upper],
+            "searched": match.rate,
             "evaluations": match.evaluations,
         }
         if not match.reached:
@@ -127,8 +130,8 @@ def _match(bench: Bench, cell: Cell) -> dict[str, Any]:
 def _privacy(bench: Bench, contender: Contender) -> dict[str, Any]:
     """Returns the paper's attack, the attack by the exact law, and the exact epsilon, each with its kind."""
     tokens, table = bench.attacked, bench.table
-    nearest = nearest_hits(contender, table, tokens, bench.seed)
-    posterior = posterior_hits(contender, np.log(bench.contenders.prior), tokens, bench.seed)
+    nearest = nearest_hits(contender, table, tokens, bench.seed, REPORT)
+    posterior = posterior_hits(contender, np.log(bench.contenders.prior), tokens, bench.seed, REPORT)
     commonest = int((tokens == int(bench.contenders.prior.argmax())).sum())
     return {
         "asr": _rate(nearest, len(tokens), bench.seed),

@@ -52,7 +52,7 @@ class Knob:
 KNOBS: Final[dict[str, Knob]] = {
     "del": Knob("mu", 1.0, 1000.0),
     "gaussian": Knob("mu = 2 clip sqrt(dim) / sigma", 1.0, 1000.0),
-    "metric": Knob("eta x diameter, nats", 10.0, 1e6),
+    "metric": Knob("eta x diameter, nats", 10.0, 5e4),
     "rantext": Knob("claimed epsilon, nats", 0.05, 60.0),
     "randomized response": Knob("epsilon, nats", 0.1, 40.0),
 }
@@ -60,11 +60,18 @@ KNOBS: Final[dict[str, Knob]] = {
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A mechanism, its knob, and what it guarantees for one token at delta = 1e-5, nats."""
+    """A mechanism and its knob. bounded_by: the mechanism, or its spec alone where that says all."""
 
     mechanism: Mechanism
     knob: float
-    epsilon: Bound
+    bounded_by: Any
+
+    @property
+    def epsilon(self) -> Bound:
+        """What it guarantees for one token at delta = 1e-5, nats; computed anew each time."""
+        if isinstance(self.bounded_by, QuantizerSpec):
+            return Accountant(self.bounded_by).epsilon(DELTA)
+        return rival_guarantee(self.bounded_by, DELTA).epsilon
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +170,7 @@ class Contenders:
             case QuantizerSpec():
                 pair = load_projection(self.pair(spec.dim), self.table, spec)
                 mechanism = assemble(self.table, self.documents, spec, pair, "trained-linear")
-                return Contender(mechanism, knob, Accountant(spec).epsilon(DELTA))
+                return Contender(mechanism, knob, spec)
             case GaussianSpec():
                 like = QuantizerSpec.from_mu(spec.bits, spec.dim, CLIP, _LOADED_AT)
                 pair = load_projection(self.pair(spec.dim), self.table, like)
@@ -175,25 +182,29 @@ class Contenders:
                 mechanism = RandomizedResponse(spec, self.table, self.prior, "plain")
             case _:
                 mechanism = RanText(spec, self.points, self.table)
-        bounded_by = mechanism if isinstance(mechanism, RanText) else spec
-        return Contender(mechanism, knob, rival_guarantee(bounded_by, DELTA).epsilon)
+        return Contender(mechanism, knob, mechanism if isinstance(mechanism, RanText) else spec)
 
 
-def nearest_hits(contender: Contender, table: NDArray[np.float32], tokens: NDArray[np.int64], seed: int) -> int:
-    """Returns how many of the tokens the paper's attack guesses from one release of them."""
-    message = _released(contender, tokens, seed)
+def nearest_hits(
+    contender: Contender, table: NDArray[np.float32], tokens: NDArray[np.int64], seed: int, purpose: str
+) -> int:
+    """Returns how many of the tokens the paper's attack guesses from one release of them.
+
+    purpose: the same one draws the same words at every value of the knob, another one draws fresh ones.
+    """
+    message = _released(contender, tokens, seed, purpose)
     return int((nearest_words(table, contender.mechanism.embeddings(message)) == tokens).sum())
 
 
 def posterior_hits(
-    contender: Contender, log_prior: NDArray[np.float64], tokens: NDArray[np.int64], seed: int
+    contender: Contender, log_prior: NDArray[np.float64], tokens: NDArray[np.int64], seed: int, purpose: str
 ) -> int | None:
     """Returns the same for the likeliest word under the mechanism's own law and the unigram prior.
 
     None where the law of a release has no closed form (RANTEXT).
     """
     mechanism = contender.mechanism
-    message = _released(contender, tokens, seed)
+    message = _released(contender, tokens, seed, purpose)
     if isinstance(mechanism, Pipeline):
         return int((most_likely(mechanism.channel, unpack(message, mechanism.spec), log_prior) == tokens).sum())
     channel = mechanism.inner if isinstance(mechanism, LinearlyRead) else mechanism
@@ -205,6 +216,5 @@ def posterior_hits(
     return hits
 
 
-def _released(contender: Contender, tokens: NDArray[np.int64], seed: int) -> bytes:
-    """Returns one release of all tokens; the same words are drawn at every value of the knob."""
-    return contender.mechanism.release(tokens.tolist(), SimulatedWords(seed, "reproduce attack"))
+def _released(contender: Contender, tokens: NDArray[np.int64], seed: int, purpose: str) -> bytes:
+    return contender.mechanism.release(tokens.tolist(), SimulatedWords(seed, "reproduce", purpose))

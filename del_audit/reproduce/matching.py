@@ -13,10 +13,10 @@ NARROW = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """knob: where the attack's rate, hits / tokens, is nearest to the target. lower, upper: the last bracket of it;
-    ends: the rates there.
+    """Where the attack's rate, hits / tokens, is nearest to the target, and how near that is.
 
-    tolerance: what so many tokens can resolve; reached: whether the rate is within it of the target.
+    knob: there. lower, upper: the last bracket; ends: the rates at its two ends. tolerance: what so many tokens can
+    resolve; reached: whether the rate is within it of the target.
     """
 
     target: float

@@ -12,18 +12,8 @@ from del_audit.cli import main
 from mechanisms.randomness import simulation_generator
 
 WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
-SMALL = ("--quick", "--lengths", "ptb", "--samples", "5", "--new-tokens", "4", "--dim", "6", "--tokens", "120") + (
-    "--window",
-    "40",
-    "--virtual-tokens",
-    "3",
-    "--steps",
-    "1",
-    "--pair-steps",
-    "1",
-    "--epochs",
-    "1",
-)
+SMALL = ["--quick", "--lengths", "ptb", "--samples", "5", "--new-tokens", "4", "--dim", "6", "--tokens", "120"]
+SMALL += ["--window", "40", "--virtual-tokens", "3", "--steps", "1", "--pair-steps", "1", "--epochs", "1"]
 
 
 @pytest.fixture(scope="session")
@@ -43,30 +33,49 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     generator = simulation_generator(0, "reproduce corpora")
     found = {}
     for name in ("text", "general"):
-        found[name] = folder / f"{name}.csv"
-        with found[name].open("w", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["text", "split"])
-            for index in range(60):
-                writer.writerow([" ".join(generator.choice(WORDS, 40)), "train" if index % 3 else "test"])
-    found["pairs"] = folder / "pairs.csv"
-    with found["pairs"].open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["sentence1", "sentence2", "label", "split"])
-        for index in range(120):
-            first = " ".join(generator.choice(WORDS, 6))
-            second = first if index % 2 else " ".join(generator.choice(WORDS, 6))
-            writer.writerow([first, second, index % 2, "train" if index % 3 else "test"])
+        rows = [(" ".join(generator.choice(WORDS, 40)), "train" if index % 3 else "test") for index in range(60)]
+        found[name] = write_rows(folder / f"{name}.csv", ("text", "split"), rows)
+    pairs = []
+    for index in range(120):
+        first, other = (" ".join(generator.choice(WORDS, 6)) for _ in range(2))
+        pairs.append((first, first if index % 2 else other, index % 2, "train" if index % 3 else "test"))
+    found["pairs"] = write_rows(folder / "pairs.csv", ("sentence1", "sentence2", "label", "split"), pairs)
     return found
 
 
-@pytest.fixture
-def command(model_folder: Path, tiny_bert_folder: Path, corpora: dict[str, Path]) -> Callable[..., int]:
+def write_rows(path, columns, rows):
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([columns, *rows])
+    return path
+
+
+@pytest.fixture(scope="session")
+def command(
+    model_folder: Path, tmp_path_factory: pytest.TempPathFactory, corpora: dict[str, Path]
+) -> Callable[..., int]:
     """Returns a runner of the command on the tiny model; the corpus is `pairs` for tables 3 and 4, else `text`."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    encoder = tmp_path_factory.mktemp("sentences")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    (encoder / "vocab.txt").write_text("\n".join(words))
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertModel(config, add_pooling_layer=False).save_pretrained(encoder)
+    BertTokenizerFast(vocab=str(encoder / "vocab.txt")).save_pretrained(encoder)
 
     def run(table: int, out: Path, *options: str) -> int:
         corpus = str(corpora["pairs" if table in (3, 4) else "text"])
-        own = ("--corpus", corpus, "--model", str(model_folder), "--sentences", str(tiny_bert_folder))
+        own = ["--corpus", corpus, "--model", str(model_folder), "--sentences", str(encoder)]
         return main(["reproduce", str(table), *own, "--out", str(out), *SMALL, *options])
 
     return run
