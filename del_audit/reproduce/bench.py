@@ -82,7 +82,7 @@ class Bench:
             batch=sizes.batch,
             window=self.window,
             validation_windows=16 if enough else 0,
-            validate_every=max(1, sizes.pair_steps // 20),
+            validate_every=max(100, sizes.pair_steps // 20),
             patience=0,
             seed=self.seed,
         )

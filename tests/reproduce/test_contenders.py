@@ -18,9 +18,8 @@ from mechanisms.wire import unpack
 
 BITS, DIM = 4, 6
 KINDS = tuple(KNOBS)
-WITH_LAW = [
-    pytest.param(kind, marks=pytest.mark.slow if kind == "metric" else ()) for kind in KINDS if kind != "rantext"
-]
+WITH_LAW = [kind for kind in KINDS if kind not in ("rantext", "metric")]
+WITH_LAW.append(pytest.param("metric", marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="module")
