@@ -3,7 +3,8 @@
 from mechanisms.training.codes import CodesTraining, train_codes
 from mechanisms.training.loop import History, LoopPlan, perplexity, run
 from mechanisms.training.projection import ProjectionTraining, train_projection
-from mechanisms.training.prompt import PromptTraining, train_soft_prompt
+from mechanisms.training.prompt import train_soft_prompt
+from mechanisms.training.prompt_settings import PromptTraining
 
 __all__ = [
     "CodesTraining",

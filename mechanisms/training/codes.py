@@ -25,8 +25,8 @@ from mechanisms.spec import QuantizerSpec
 from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
 from mechanisms.training.loop import History, LoopPlan, run
 from mechanisms.training.noisy_codes import Candidates, NoisyCodes
-from mechanisms.training.prompt import PromptTraining
 from mechanisms.training.prompt_examples import initial_vectors
+from mechanisms.training.prompt_settings import PromptTraining
 
 CODES_FILE = "encoder.safetensors"
 

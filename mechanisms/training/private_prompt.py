@@ -25,8 +25,9 @@ from mechanisms.randomness import SimulatedWords, SystemWords, WordSource, unifo
 from mechanisms.soft_prompt import save_soft_prompt
 from mechanisms.training.documents import documents_sha256, require_tokens
 from mechanisms.training.loop import History, run
-from mechanisms.training.prompt import PromptTraining, prompt_card
+from mechanisms.training.prompt import prompt_card
 from mechanisms.training.prompt_examples import PromptExamples, initial_vectors
+from mechanisms.training.prompt_settings import PromptTraining
 
 DOCUMENTS_AT_ONCE = 8
 """Documents in one pass of the model; their gradients are gathered before the sum."""

@@ -1,7 +1,6 @@
 """Documents as the soft prompt meets them in training: a released, noisy prompt, and the response to predict."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,9 +11,7 @@ from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel
 from mechanisms.randomness import SimulatedWords, simulation_generator
-
-if TYPE_CHECKING:
-    from mechanisms.training.prompt import PromptTraining
+from mechanisms.training.prompt_settings import PromptTraining
 
 VALIDATION_BATCH = 8
 
@@ -25,7 +22,7 @@ class PromptExamples:
     Raises UserError for a window that does not fit the model's context behind the virtual tokens.
     """
 
-    def __init__(self, language: LanguageModel, mechanisms: Sequence[Mechanism], settings: "PromptTraining") -> None:
+    def __init__(self, language: LanguageModel, mechanisms: Sequence[Mechanism], settings: PromptTraining) -> None:
         if not mechanisms:
             raise UserError("Expected at least one mechanism to train for, got none.")
         longest = language.context_tokens - settings.virtual_tokens
@@ -92,7 +89,7 @@ class PromptExamples:
         return response_losses(model, prefixes, [response for _, response in made])
 
 
-def initial_vectors(language: LanguageModel, settings: "PromptTraining") -> Tensor:
+def initial_vectors(language: LanguageModel, settings: PromptTraining) -> Tensor:
     """Returns where the virtual tokens start, float32, shape (virtual tokens, width)."""
     count = settings.virtual_tokens
     if settings.init == "text":
