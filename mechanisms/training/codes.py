@@ -22,7 +22,7 @@ from mechanisms.projection import EncoderSettings, fit_codes
 from mechanisms.randomness import Generator, SimulatedWords, simulation_generator
 from mechanisms.soft_prompt import save_soft_prompt
 from mechanisms.spec import QuantizerSpec
-from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
+from mechanisms.training.documents import documents_sha256, require_tokens, split_long_enough
 from mechanisms.training.loop import History, LoopPlan, run
 from mechanisms.training.noisy_codes import Candidates, NoisyCodes
 from mechanisms.training.prompt_examples import initial_vectors
@@ -125,7 +125,13 @@ def train_codes(
             f"Expected window <= {language.context_tokens - settings.virtual_tokens}, the context less "
             f"{settings.virtual_tokens} virtual tokens, got window={settings.window}."
         )
-    training, held_out = _split(documents, settings)
+    training, held_out = split_long_enough(
+        documents,
+        settings.shortest_prompt + settings.shortest_response,
+        settings.batch,
+        settings.validation_documents,
+        settings.seed,
+    )
     objective = _Objective(language, specs, documents, settings)
 
     def step(number: int) -> Tensor:
@@ -227,15 +233,3 @@ def _require_alike(specs: Sequence[QuantizerSpec]) -> None:
         values = sorted({getattr(spec, name) for spec in specs})
         if len(values) > 1:
             raise UserError(f"Expected quantizers of one {name}, got {name} in {values}.")
-
-
-def _split(
-    documents: Sequence[Sequence[int]], settings: CodesTraining
-) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
-    """Returns the documents to train on and those held out, all of them long enough."""
-    shortest = settings.shortest_prompt + settings.shortest_response
-    long_enough = [document for document in documents if len(document) >= shortest]
-    needed = settings.batch + settings.validation_documents
-    if len(long_enough) < needed:
-        raise UserError(f"Expected {needed} documents of {shortest} tokens or more, got {len(long_enough)}.")
-    return hold_out(long_enough, settings.validation_documents, settings.seed)

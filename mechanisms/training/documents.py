@@ -37,6 +37,19 @@ def hold_out(
     return training, [documents[index] for index in order[:count]]
 
 
+def split_long_enough(
+    documents: Sequence[Sequence[int]], shortest: int, batch: int, held_out: int, seed: int
+) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+    """Returns the documents of `shortest` tokens or more: those to train on, and held_out others to validate on.
+
+    Raises UserError where fewer than a batch would be left to train on.
+    """
+    long_enough = [document for document in documents if len(document) >= shortest]
+    if len(long_enough) < batch + held_out:
+        raise UserError(f"Expected {batch + held_out} documents of {shortest} tokens or more, got {len(long_enough)}.")
+    return hold_out(long_enough, held_out, seed)
+
+
 def joined(documents: Sequence[Sequence[int]], separator: int | None) -> NDArray[np.int64]:
     """Returns the documents as one text, int64, with the separator, where there is one, after each."""
     ends = [] if separator is None else [separator]

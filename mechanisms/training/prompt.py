@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel
 from mechanisms.randomness import simulation_generator
 from mechanisms.soft_prompt import save_soft_prompt
-from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
+from mechanisms.training.documents import documents_sha256, require_tokens, split_long_enough
 from mechanisms.training.loop import History, run
 from mechanisms.training.prompt_examples import PromptExamples, initial_vectors
 from mechanisms.training.prompt_settings import PromptTraining
@@ -38,7 +37,13 @@ def train_soft_prompt(
     """
     require_tokens(documents)
     several = tuple(mechanisms) if isinstance(mechanisms, Sequence) else (mechanisms,)
-    training, held_out = _split(documents, settings)
+    training, held_out = split_long_enough(
+        documents,
+        settings.shortest_prompt + settings.shortest_response,
+        settings.batch,
+        settings.validation_documents,
+        settings.seed,
+    )
     examples = PromptExamples(language, several, settings)
     virtual = initial_vectors(language, settings).requires_grad_()
 
@@ -75,15 +80,3 @@ def prompt_card(
     width = language.model.get_input_embeddings().weight.shape[1]
     base = {"base_model": language.record.to_dict()}
     return {**base, **about, "mechanisms": made_for, "width": width, "training": trained}
-
-
-def _split(
-    documents: Sequence[Sequence[int]], settings: PromptTraining
-) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
-    """Returns the documents to train on and those held out, all of them long enough."""
-    shortest = settings.shortest_prompt + settings.shortest_response
-    long_enough = [document for document in documents if len(document) >= shortest]
-    needed = settings.batch + settings.validation_documents
-    if len(long_enough) < needed:
-        raise UserError(f"Expected {needed} documents of {shortest} tokens or more, got {len(long_enough)}.")
-    return hold_out(long_enough, settings.validation_documents, settings.seed)
