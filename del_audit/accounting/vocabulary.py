@@ -68,7 +68,7 @@ class Vocabulary:
     >>> vocabulary = Vocabulary.of([[0.0, 0.5], [0.25, 1.0], [0.5, -1.0]], spec)
     >>> worst = vocabulary.pairs(delta=1e-5)
     >>> worst.words, round(worst.epsilon.estimate, 4), round(vocabulary.box(delta=1e-5).estimate, 4)
-    ((1, 2), 17.8849, 19.6027)
+    ((1, 2), 17.899, 19.6341)
     """
 
     spec: QuantizerSpec
