@@ -22,8 +22,8 @@ class EncoderSettings:
 
     kind: "linear" follows the embedding, by all the other fields. "corners" gives each word a corner of the cube, the
         commonest ones far apart (corner_signs); of the other fields only seed matters. Corners tell words apart best
-        and say nothing of their meaning: at mu 8, 4 bits and 18 coordinates the MAP attack reads 59% of the tokens, 40%
-        with rotate, and the posterior mean's relative squared error is 0.53, 0.44 with rotate.
+        and say nothing of their meaning: at mu 8, 4 bits and 18 coordinates the MAP attack reads 59% of 3,000 tokens of
+        WikiText-2, 40% with rotate and fill 3, and the posterior mean's relative squared error is 0.53 against 0.44.
     whitening: 0 keeps the principal coordinates' spread, 1 makes them equal.
     prior_power: words weigh prior^power in the fit; below 1 the rarer words are told apart better.
     fill: root mean square of the codes before clipping, in units of the clip. Codes are rounded to steps
