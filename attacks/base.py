@@ -1,55 +1,112 @@
-"""What every inversion attack is: it knows all that is public, and sees nothing but messages."""
+"""What every inversion attack is: fitted on what is public, then shown messages and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks.ranking import Guesses
 from mechanisms.errors import UserError
-from mechanisms.pipeline import Pipeline
-from mechanisms.wire import unpack
+from mechanisms.mechanism import KnownChannel, ObservableMechanism
+from mechanisms.models import LanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class Public:
+    """All that an attacker knows before a message arrives. Nothing here may depend on a private text.
+
+    mechanism: the one that is deployed, both halves. table: the model's embeddings, float32, shape (words, width).
+    prior: of one word, float64, shape (words,). documents: tokenized public text, which attacks are fitted on.
+    language: the language model that an attacker reads with; None where there is none. seed: of all that is random in
+    fitting an attack. Raises UserError for a prior and a table of different vocabularies, and for one with a zero.
+    """
+
+    mechanism: ObservableMechanism
+    table: NDArray[np.float32]
+    prior: NDArray[np.float64]
+    documents: Sequence[Sequence[int]] = ()
+    language: LanguageModel | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.prior.shape != (len(self.table),):
+            raise UserError(f"Expected a prior over {len(self.table)} words, got shape {self.prior.shape}.")
+        if not (self.prior > 0).all():
+            raise UserError("Expected a prior above 0 for every word: an attacker rules nothing out.")
+
+    @property
+    def words(self) -> int:
+        """Size of the vocabulary."""
+        return len(self.table)
+
+    @property
+    def log_prior(self) -> NDArray[np.float64]:
+        """Logarithm of the prior, float64, shape (words,)."""
+        return np.log(self.prior)
+
+    @property
+    def channel(self) -> KnownChannel:
+        """The mechanism's law; raises UserError where it has none that is known."""
+        if not isinstance(self.mechanism, KnownChannel):
+            raise UserError(f"Expected a mechanism whose law is known, got {self.mechanism.name!r}, which has none.")
+        return self.mechanism
+
+
+class Attacker(Protocol):
+    """An attack after fitting: it is shown messages, and nothing else of a prompt."""
+
+    def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
+        """Returns ranked guesses for the tokens of each message; no message's guesses depend on the others.
+
+        Raises UserError for a message that the mechanism did not make.
+        """
+        ...
 
 
 class InversionAttack(Protocol):
-    """Guesses the word behind each token of released prompts."""
+    """The description of an attack: frozen settings, no tensors, so that a certificate can name it."""
 
     @property
     def name(self) -> str:
         """What reports call it."""
         ...
 
-    def guess(self, public: Pipeline, counts: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Returns one word a token, shape (tokens,), for counts of shape (tokens, dim)."""
+    @property
+    def version(self) -> int:
+        """Grows whenever the attack becomes stronger: a certificate that rests on an older one has expired."""
+        ...
+
+    @property
+    def context_free(self) -> bool:
+        """Whether each token is guessed from its own release alone: theorem 6 bounds these attacks, and no others."""
+        ...
+
+    def fit(self, public: Public) -> Attacker:
+        """Returns the attacker; raises UserError where something that the attack needs is missing."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Which tokens an attack guessed. hits: bool, shape (tokens,). guesses: int64, shape (tokens,)."""
+class TokenByToken:
+    """An attacker who looks at one token at a time. rank: from what was observed of tokens to their guesses."""
 
-    attack: str
-    hits: NDArray[np.bool_]
-    guesses: NDArray[np.int64]
+    mechanism: ObservableMechanism
+    rank: Callable[[NDArray[Any]], Guesses]
+
+    def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
+        """Returns the guesses for each message, all tokens ranked at once."""
+        observed = observe(self.mechanism, messages)
+        return self.rank(np.concatenate(observed)).split([len(part) for part in observed])
 
 
-def observe(public: Pipeline, messages: Sequence[bytes]) -> NDArray[np.uint8]:
-    """Returns the counts of all tokens of the messages, in order, shape (tokens, dim): an attacker's whole view.
+def observe(mechanism: ObservableMechanism, messages: Iterable[bytes]) -> list[NDArray[Any]]:
+    """Returns what is released in each message, an attacker's whole view.
 
-    Raises UserError for no messages, and for a message that unpack refuses (another spec's, say).
+    Raises UserError for no messages, and for a message that the mechanism refuses (another spec's, say).
     """
-    if not messages:
+    observed = [mechanism.observed(message) for message in messages]
+    if not observed:
         raise UserError("Expected at least one message to attack, got none.")
-    return np.concatenate([unpack(message, public.spec) for message in messages])
-
-
-def invert(attack: InversionAttack, public: Pipeline, counts: NDArray[np.uint8], truth: NDArray[np.int64]) -> Outcome:
-    """Returns the outcome of one attack on observed counts; truth scores the guesses and reaches the attack nowhere.
-
-    Raises UserError where truth and counts differ in length.
-    """
-    if len(truth) != len(counts):
-        raise UserError(f"Expected {len(counts)} true tokens, one an observed token, got {len(truth)}.")
-    guesses = attack.guess(public, counts)
-    return Outcome(attack.name, guesses == truth, guesses)
+    return observed

@@ -1,6 +1,6 @@
 """The one interface of DEL and its rivals: a client that releases a message, a server that reads embeddings from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -74,4 +74,30 @@ class Mechanism(Releaser, Receiver, Protocol):
     @property
     def name(self) -> str:
         """What reports call it."""
+        ...
+
+
+@runtime_checkable
+class ObservableMechanism(Mechanism, Protocol):
+    """A mechanism whose messages anyone can read: what a server, and an attacker, sees of a prompt."""
+
+    def observed(self, message: bytes) -> NDArray[Any]:
+        """Returns what was released of each token, shape (tokens,) or (tokens, dim).
+
+        Raises UserError for a message that this mechanism did not make.
+        """
+        ...
+
+
+@runtime_checkable
+class KnownChannel(Protocol):
+    """A mechanism whose law over the whole vocabulary is written down: exact decoding, and exact attacks, need it."""
+
+    def scores(
+        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yields (rows, scores): blocks of log P(observed | word) + log_prior[word], float32, shape (rows, words).
+
+        A constant of the observed may be left out. A block is overwritten by the next.
+        """
         ...

@@ -1,6 +1,6 @@
 """One DEL configuration put together from public parts: the same object is served, attacked and certified."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -56,13 +56,23 @@ class Pipeline:
         """Returns the message for a tokenized prompt; raises UserError as CodeReleaser does."""
         return CodeReleaser(self.encoder, self.spec).release(tokens, source)
 
+    def observed(self, message: bytes) -> NDArray[np.uint8]:
+        """Returns the counts of a message, uint8, shape (tokens, dim); raises UserError as unpack does."""
+        return unpack(message, self.spec)
+
+    def scores(
+        self, observed: NDArray[np.uint8], log_prior: NDArray[np.float64] | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yields (rows, log P(counts | word) + log_prior[word]) less a constant of the counts, as Channel.scores."""
+        return self.channel.scores(observed, log_prior)
+
     def embeddings(self, message: bytes) -> NDArray[np.float32]:
         """Returns the decoded embeddings, float32, shape (tokens, width); raises UserError as unpack does."""
-        return self.decoder.decode(unpack(message, self.spec))
+        return self.decoder.decode(self.observed(message))
 
     def embeddings_of(self, messages: Sequence[bytes]) -> list[NDArray[np.float32]]:
         """Returns `embeddings` of each message, at once where the decoder reads whole prompts."""
-        counts = [unpack(message, self.spec) for message in messages]
+        counts = [self.observed(message) for message in messages]
         if isinstance(self.decoder, PromptDecoder):
             return self.decoder.decode_prompts(counts)
         return [self.decoder.decode(one) for one in counts]

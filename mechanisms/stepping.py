@@ -1,5 +1,6 @@
 """Reading embeddings step by step through a frozen language model and its key-value cache."""
 
+import copy
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -26,13 +27,21 @@ class Reading:
         self._cache: Any = None
         self._mask: Tensor | None = None
 
-    @torch.no_grad()
     def read(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns the next-token logits after inputs, float32, shape (rows, vocabulary).
 
         inputs: embeddings, shape (rows, tokens, width). mask: 1 where a token is, 0 where padding stands in front,
         shape (rows, tokens); with the first inputs, and only where rows differ in length.
         """
+        return self._read(inputs, mask, last=1)[:, -1]
+
+    def read_through(self, inputs: Tensor) -> Tensor:
+        """Returns the next-token logits after each of the inputs, float32, shape (rows, tokens, vocabulary)."""
+        return self._read(inputs, None, last=0)
+
+    @torch.no_grad()
+    def _read(self, inputs: Tensor, mask: Tensor | None, last: int) -> Tensor:
+        """Returns the logits after the last inputs, all of them where last is 0."""
         extra: dict[str, Any] = {}
         if mask is not None or self._mask is not None:
             fresh = torch.ones(inputs.shape[:2], dtype=torch.long) if mask is None else mask
@@ -42,7 +51,7 @@ class Reading:
             if "position_ids" in self._takes:  # a token's position is counted without the padding
                 extra["position_ids"] = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
         if "logits_to_keep" in self._takes:
-            extra["logits_to_keep"] = 1
+            extra["logits_to_keep"] = last
         output = self._model(
             inputs_embeds=inputs.to(self._like), past_key_values=self._cache, use_cache=True, return_dict=True, **extra
         )
@@ -50,7 +59,7 @@ class Reading:
         if self._cache is None:
             name = type(self._model).__name__
             raise UserError(f"Expected a causal language model with a key-value cache, got {name}, which keeps none.")
-        logits: Tensor = output.logits[:, -1].float()
+        logits: Tensor = output.logits.float()
         return logits
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -59,6 +68,22 @@ class Reading:
         self._cache.batch_select_indices(chosen)
         if self._mask is not None:
             self._mask = self._mask[chosen]
+
+    def branch(self, read: Sequence[int]) -> "Reading":
+        """Returns a batch that goes on from within the one sequence read so far: row r has read its first read[r] inputs.
+
+        This reading stays as it is. Raises UserError for a model that does not take position_ids, whose positions
+        would count what is hidden.
+        """
+        if "position_ids" not in self._takes:
+            raise UserError(f"Expected a model that takes position_ids, got {type(self._model).__name__}.")
+        branched = Reading(self._model)
+        branched._cache = copy.deepcopy(self._cache)
+        branched._cache.batch_repeat_interleave(len(read))
+        places = torch.arange(self._cache.get_seq_length(), device=self._like.device)
+        limits = torch.as_tensor(list(read), device=self._like.device)
+        branched._mask = (places[None] < limits[:, None]).long()
+        return branched
 
 
 def require_context(model: Any, tokens: int) -> None:

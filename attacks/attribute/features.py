@@ -1,4 +1,4 @@
-"""What a probe looks at: one vector a prompt, pooled over its tokens."""
+"""Two views in one pass, of DEL alone: what a certificate's probes look at."""
 
 from collections.abc import Iterable, Sequence
 

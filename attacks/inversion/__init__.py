@@ -1,7 +1,21 @@
-"""Token inversion, from the baseline that reads nothing to the exact posterior."""
+"""Token inversion, from the baseline that reads nothing to the strongest that is known."""
 
 from attacks.inversion.baseline import CommonestWord
 from attacks.inversion.bayes import MaximumAPosteriori, MaximumLikelihood
-from attacks.inversion.nearest import NearestNeighbour
+from attacks.inversion.contextual import ContextualInverter
+from attacks.inversion.language_prior import LanguageBeam
+from attacks.inversion.masked_lm import InputInference
+from attacks.inversion.nearest import CodeNeighbour, CosineNeighbour
+from attacks.inversion.two_sided import TwoSided
 
-__all__ = ["CommonestWord", "MaximumAPosteriori", "MaximumLikelihood", "NearestNeighbour"]
+__all__ = [
+    "CodeNeighbour",
+    "CommonestWord",
+    "ContextualInverter",
+    "CosineNeighbour",
+    "InputInference",
+    "LanguageBeam",
+    "MaximumAPosteriori",
+    "MaximumLikelihood",
+    "TwoSided",
+]

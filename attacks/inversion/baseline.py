@@ -1,19 +1,28 @@
 """The yardstick: an attacker who does not look at the release."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.pipeline import Pipeline
+from attacks.base import Public, TokenByToken
+from attacks.ranking import DEPTH, Guesses, best_words
 
 
 @dataclass(frozen=True, slots=True)
 class CommonestWord:
-    """Always answers the commonest word of the public text. An attack that does not beat it reads nothing."""
+    """Always answers the commonest words of the public text. An attack that does not beat it reads nothing."""
 
     name: str = "commonest word (baseline)"
+    version: int = 1
+    context_free: ClassVar[bool] = True
 
-    def guess(self, public: Pipeline, counts: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Returns the prior's mode for every token."""
-        return np.full(len(counts), int(public.prior.argmax()), dtype=np.int64)
+    def fit(self, public: Public) -> TokenByToken:
+        """Returns the attacker who ranks by the prior alone."""
+        words, scores = best_words(public.log_prior[None].astype(np.float32), min(DEPTH, public.words))
+
+        def guesses(observed: NDArray[Any]) -> Guesses:
+            return Guesses(np.repeat(words, len(observed), 0), np.repeat(scores, len(observed), 0))
+
+        return TokenByToken(public.mechanism, guesses)

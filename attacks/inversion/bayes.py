@@ -1,31 +1,37 @@
 """The exact channel law turned against the release (docs/theory.md, theorem 7)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mechanisms.channel import most_likely
-from mechanisms.pipeline import Pipeline
+from attacks.base import Public, TokenByToken
+from attacks.ranking import DEPTH, rank
 
 
 @dataclass(frozen=True, slots=True)
 class MaximumLikelihood:
-    """The word under which the counts are likeliest; knows the channel, no prior."""
+    """The words under which the release is likeliest; knows the channel, no prior."""
 
     name: str = "maximum likelihood"
+    version: int = 1
+    context_free: ClassVar[bool] = True
+    depth: int = DEPTH
 
-    def guess(self, public: Pipeline, counts: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Returns argmax over the vocabulary of log P(counts | word)."""
-        return most_likely(public.channel, counts)
+    def fit(self, public: Public) -> TokenByToken:
+        """Returns the attacker who ranks by log P(release | word); raises UserError where the law is not known."""
+        channel = public.channel
+        return TokenByToken(public.mechanism, lambda seen: rank(channel.scores(seen), len(seen), self.depth))
 
 
 @dataclass(frozen=True, slots=True)
 class MaximumAPosteriori:
-    """The likeliest word under the unigram prior of public text: no context-free attacker does better on average."""
+    """The likeliest words under the unigram prior of public text: no context-free attacker does better on average."""
 
     name: str = "MAP, unigram prior"
+    version: int = 1
+    context_free: ClassVar[bool] = True
+    depth: int = DEPTH
 
-    def guess(self, public: Pipeline, counts: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Returns argmax over the vocabulary of log P(counts | word) + log prior[word]."""
-        return most_likely(public.channel, counts, np.log(public.prior))
+    def fit(self, public: Public) -> TokenByToken:
+        """Returns the attacker who ranks by log P(release | word) + log prior; raises UserError as above."""
+        channel, log_prior = public.channel, public.log_prior
+        return TokenByToken(public.mechanism, lambda seen: rank(channel.scores(seen, log_prior), len(seen), self.depth))

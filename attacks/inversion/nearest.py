@@ -1,23 +1,98 @@
-"""The paper's attack: the cosine nearest neighbour of the decoded vector in the embedding table."""
+"""Nearest neighbours: the paper's attack on decoded embeddings, and the same on codes. Here for comparison only.
 
+Neither knows the channel's law, so neither is ever what a certificate rests on alone.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks.base import Public, TokenByToken
+from attacks.ranking import DEPTH, Guesses, rank
 from mechanisms.channel import BLOCK_ROWS
+from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
+from mechanisms.quantizer import StochasticQuantizer
+
+Blocks = Iterator[tuple[slice, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, slots=True)
-class NearestNeighbour:
-    """Weaker than the channel's own law allows, and here to be compared with it, never to certify by itself."""
+class CosineNeighbour:
+    """The words whose embeddings have the largest cosine with the decoded vector.
+
+    DEL's vector comes from the linear decoder, whichever one serves; a rival's from its own.
+    """
 
     name: str = "cosine nearest neighbour (the paper's)"
+    version: int = 1
+    context_free: ClassVar[bool] = True
+    depth: int = DEPTH
 
-    def guess(self, public: Pipeline, counts: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Returns the word whose embedding has the largest cosine with the linearly decoded vector."""
-        return nearest_words(public.table, public.linear.decode(counts))
+    def fit(self, public: Public) -> "CosineAttacker":
+        """Returns the attacker."""
+        return CosineAttacker(public, self.depth)
+
+
+@dataclass(frozen=True, slots=True)
+class CosineAttacker:
+    """The attack on one mechanism."""
+
+    public: Public
+    depth: int
+
+    def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
+        """Returns the guesses for each message."""
+        if not messages:
+            raise UserError("Expected at least one message to attack, got none.")
+        decoded = [decoded_linearly(self.public, message) for message in messages]
+        together = np.concatenate(decoded)
+        ranked = rank(cosines(self.public.table, together), len(together), self.depth)
+        return ranked.split([len(part) for part in decoded])
+
+
+def decoded_linearly(public: Public, message: bytes) -> NDArray[np.float32]:
+    """Returns what the paper's server makes of a message, float32, shape (tokens, width)."""
+    mechanism = public.mechanism
+    if isinstance(mechanism, Pipeline):
+        return mechanism.linear.decode(mechanism.observed(message))
+    return mechanism.embeddings(message)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeNeighbour:
+    """The words whose codes are nearest to the dequantized release, in Euclidean distance. For DEL only."""
+
+    name: str = "Euclidean nearest code"
+    version: int = 1
+    context_free: ClassVar[bool] = True
+    depth: int = DEPTH
+
+    def fit(self, public: Public) -> TokenByToken:
+        """Returns the attacker; raises UserError for a mechanism other than DEL."""
+        mechanism = public.mechanism
+        if not isinstance(mechanism, Pipeline):
+            raise UserError(f"Expected DEL for the nearest code, got {mechanism.name!r}.")
+        quantizer, codes = StochasticQuantizer(mechanism.spec), mechanism.encoder.codes.astype(np.float32)
+
+        def guesses(counts: NDArray[Any]) -> Guesses:
+            return rank(nearness(codes, quantizer.dequantize(counts)), len(counts), self.depth)
+
+        return TokenByToken(mechanism, guesses)
+
+
+def cosines(table: NDArray[np.float32], decoded: NDArray[np.float32]) -> Blocks:
+    """Yields (rows, cosine with each word's row times the decoded length): blocks of float32, shape (rows, words)."""
+    lengths = np.linalg.norm(table, axis=1, keepdims=True)
+    return _products(decoded, (table / np.maximum(lengths, np.finfo(np.float32).tiny)).T, 0.0)
+
+
+def nearness(codes: NDArray[np.float32], values: NDArray[np.float32]) -> Blocks:
+    """Yields (rows, y.z - |z|^2 / 2), which falls as the distance of y from code z grows; shape (rows, words)."""
+    return _products(values.astype(np.float32), np.ascontiguousarray(codes.T), -(codes**2).sum(axis=1) / 2)
 
 
 def nearest_words(table: NDArray[np.float32], decoded: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -25,10 +100,10 @@ def nearest_words(table: NDArray[np.float32], decoded: NDArray[np.float32]) -> N
 
     table: shape (words, width). decoded: shape (tokens, width), of any mechanism.
     """
-    lengths = np.linalg.norm(table, axis=1, keepdims=True)
-    directions = (table / np.maximum(lengths, np.finfo(np.float32).tiny)).T
-    guesses = np.empty(len(decoded), dtype=np.int64)
-    for start in range(0, len(decoded), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        guesses[rows] = (decoded[rows] @ directions).argmax(axis=1)
-    return guesses
+    return rank(cosines(table, decoded), len(decoded), 1).best
+
+
+def _products(left: NDArray[np.float32], right: NDArray[np.float32], offsets: Any) -> Blocks:
+    for start in range(0, len(left), BLOCK_ROWS):
+        rows = slice(start, min(start + BLOCK_ROWS, len(left)))
+        yield rows, left[rows] @ right + offsets

@@ -5,11 +5,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from attacks.ladder import AttackName, ladder
 from del_audit.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
 from mechanisms.pipeline import DecoderName
 from mechanisms.projection import EncoderKind, EncoderSettings
 from mechanisms.spec import QuantizerSpec
+
+
+DEFAULT_ATTACKS: tuple[AttackName, ...] = ("baseline", "cosine", "code", "likelihood", "map", "beam")
 
 
 class Mechanism(Strict):
@@ -88,7 +92,11 @@ class Evaluation(Strict):
     """Sample sizes and seed of what is measured."""
 
     seed: int = Field(default=0, ge=0)
+    attacks: tuple[AttackName, ...] = Field(default=DEFAULT_ATTACKS, strict=False)
+    masked_lm: str | None = None
     attacked_tokens: int = Field(default=20_000, ge=1)
+    context_prompts: int = Field(default=32, ge=2)
+    context_tokens: int = Field(default=64, ge=2)
     probe_tokens: int = Field(default=256, ge=1)
     probe_releases: int = Field(default=4, ge=1)
     prompts: int = Field(default=96, ge=2)
@@ -104,6 +112,11 @@ class Evaluation(Strict):
         for name in ("generations", "other_prompts"):
             if getattr(self, name) > self.prompts:
                 raise ValueError(f"expected {name} <= prompts={self.prompts}, got {getattr(self, name)}")
+        return self
+
+    @model_validator(mode="after")
+    def _attacks_suffice(self) -> Self:
+        ladder(self.attacks)
         return self
 
 

@@ -39,13 +39,13 @@ def checks_of(configuration: Configuration, pipeline: Pipeline, evidence: Eviden
     """Returns one check for each limit of the policy, and first the one that no policy can drop."""
     policy, leakage = configuration.policy, evidence.leakage
     allowed = f"at most {leakage.allowed.upper:.4g} (theorem 6, kappa {leakage.kappa:.4g})"
-    strongest = max(a.broken_below for a in leakage.attacks)
+    strongest = max(a.broken_below for a in leakage.attacks if a.broken_below is not None)
     broken: Status = "failed" if leakage.broken else "passed"
     checks = [
         Check(
             "attacks within the guarantee",
             allowed,
-            f"lower limit of the strongest attack: {strongest:.4g}",
+            f"lower limit of the strongest attack on single tokens: {strongest:.4g}",
             broken,
             f"The implementation is broken: {', '.join(leakage.broken)} reads more than the guarantee allows."
             if leakage.broken
@@ -173,11 +173,15 @@ def _inversion(evidence: Evidence) -> dict[str, Any]:
         "attacks": [
             {
                 "name": attack.name,
+                "version": attack.version,
+                "context_free": attack.broken_below is not None,
                 "success": attack.success.to_dict(),
                 "rare": attack.rare.to_dict() if attack.rare else None,
+                "worst_prompt": attack.worst.to_dict(),
             }
             for attack in leakage.attacks
         ],
+        "unusable": [test.to_dict() for test in leakage.unusable],
     }
 
 

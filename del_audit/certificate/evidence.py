@@ -10,12 +10,17 @@ import numpy as np
 from tqdm import tqdm
 
 from attacks.attribute import clean_features, pooled_features
+from attacks.base import InversionAttack, Public
+from attacks.ladder import ladder
+from attacks.outcome import Outcome
+from attacks.self_test import References, SelfTest, self_test
 from del_audit.certificate.assembly import pipelines_of
-from del_audit.certificate.config import Configuration
+from del_audit.certificate.config import Configuration, Evaluation
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.inference import Inference, Sample, infer
-from del_audit.evidence.leakage import Leakage, measure_leakage
+from del_audit.evidence.leakage import Leakage, Sent, measure_leakage, run_ladder
 from del_audit.evidence.utility import Prediction, Prompts, measure_coherence, measure_prediction, paired_gain
+from mechanisms.assets import cache_folder
 from mechanisms.client import Client
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
@@ -94,10 +99,8 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     """Returns the evidence; every random draw is named by the configuration's seed and its purpose."""
     plan = configuration.evaluation
     server = Server(assets.language, pipeline, assets.soft_prompt)
-    attacked = _up_to(assets.private, plan.attacked_tokens)
-    client = _client(assets, pipeline, plan.seed, "attacked release")
-    messages = [client.release_tokens(document) for document in tqdm(attacked, desc="releasing", unit="prompt")]
-    leakage = measure_leakage(pipeline, messages, attacked)
+    attacked = send_all(assets, pipeline, plan.attacked_tokens, plan, "attacked release")
+    leakage = leakage_of(configuration, assets, pipeline, attacked)
     attribute, task = _inferences(configuration, assets, pipeline)
     prompts = _prompts(configuration, assets, pipeline, "prompts")
     with tqdm(total=6 * len(prompts), desc="perplexity", unit="text") as bar:
@@ -107,8 +110,8 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
         coherence = measure_coherence(
             assets.language, server, assets.sentences, some, plan.generated_tokens, plan.seed, bar
         )
-    others = tuple(_other_bits(configuration, assets, bits, attacked) for bits in plan.other_bits)
-    example = _example(assets, attacked[0], messages[0], leakage)
+    others = tuple(_other_bits(configuration, assets, bits) for bits in plan.other_bits)
+    example = _example(assets, leakage, attacked.messages[0])
     return Evidence(leakage, attribute, task, prediction, coherence, others, example)
 
 
@@ -126,16 +129,53 @@ def _client(assets: Assets, pipeline: Pipeline, seed: int, purpose: str) -> Clie
     return Client(tokenizer, pipeline, limit, words)
 
 
-def _up_to(documents: Sequence[list[int]], tokens: int) -> list[list[int]]:
-    """Returns the first documents, the last one cut, that hold so many tokens together; empty ones are left out."""
-    taken: list[list[int]] = []
-    for document in documents:
-        if tokens <= 0:
-            break
-        if document:
-            taken.append(document[:tokens])
-            tokens -= len(document)
-    return taken
+def public_of(assets: Assets, pipeline: Pipeline, seed: int) -> Public:
+    """Returns all that an attacker knows; the private part of the corpus is not in it."""
+    return Public(pipeline, pipeline.table, pipeline.prior, assets.public, assets.language, seed)
+
+
+def attacked_text(assets: Assets, tokens: int, prompt_tokens: int) -> tuple[list[list[int]], list[int]]:
+    """Returns the first private documents, of so many tokens together, cut into prompts, and each prompt's document."""
+    prompts: list[list[int]] = []
+    documents: list[int] = []
+    for number, document in enumerate(assets.private):
+        text = document[: max(0, tokens)]
+        tokens -= len(text)
+        for start in range(0, len(text), prompt_tokens):
+            prompts.append(text[start : start + prompt_tokens])
+            documents.append(number)
+    return prompts, documents
+
+
+def send_all(assets: Assets, pipeline: Pipeline, tokens: int, plan: Evaluation, purpose: str) -> Sent:
+    """Returns attacked_text as the client that serves sends it."""
+    prompts, documents = attacked_text(assets, tokens, plan.context_tokens)
+    client = _client(assets, pipeline, plan.seed, purpose)
+    return Sent([client.release_tokens(prompt) for prompt in prompts], prompts, documents)
+
+
+def leakage_of(configuration: Configuration, assets: Assets, pipeline: Pipeline, sent: Sent) -> Leakage:
+    """Returns what the ladder reads: attacks on single tokens of all prompts, those on contexts of one a document.
+
+    An attack that does not pass its self-test is left out, and named.
+    """
+    plan = configuration.evaluation
+    attacks = ladder(plan.attacks, plan.masked_lm, cache_folder() / "attacks")
+    tests = self_tests(attacks, assets, pipeline, plan.seed)
+    usable = [attack for attack, test in zip(attacks, tests, strict=True) if test.passed]
+    public, some = public_of(assets, pipeline, plan.seed), sent.one_a_document(plan.context_prompts)
+    outcomes: list[tuple[InversionAttack, Outcome]] = []
+    for attack in usable:
+        outcomes += run_ladder([attack], public, sent if attack.context_free else some)
+    failed = [test for test in tests if not test.passed]
+    return measure_leakage(outcomes, pipeline.spec, pipeline.prior, plan.seed, failed)
+
+
+def self_tests(attacks: Sequence[InversionAttack], assets: Assets, pipeline: Pipeline, seed: int) -> list[SelfTest]:
+    """Returns the self-test of each attack, on public text alone."""
+    references = References.of(public_of(assets, pipeline, seed))
+    with tqdm(attacks, desc="self-tests", unit="attack") as bar:
+        return [self_test(attack, references, seed) for attack in bar]
 
 
 def _prompts(configuration: Configuration, assets: Assets, pipeline: Pipeline, purpose: str) -> Prompts:
@@ -201,8 +241,8 @@ def _samples(
     return samples
 
 
-def _other_bits(configuration: Configuration, assets: Assets, bits: int, attacked: Sequence[list[int]]) -> OtherBits:
-    """Returns gain and strongest attack with another number of bits at the same mu."""
+def _other_bits(configuration: Configuration, assets: Assets, bits: int) -> OtherBits:
+    """Returns gain and the strongest attack on single tokens with another number of bits at the same mu."""
     plan, here = configuration.evaluation, configuration.mechanism.spec()
     spec = QuantizerSpec.from_mu(bits, here.dim, here.clip, here.mu)
     pipeline = build(configuration, assets, spec)
@@ -210,19 +250,22 @@ def _other_bits(configuration: Configuration, assets: Assets, bits: int, attacke
     prompts = _prompts(configuration, assets, pipeline, f"prompts at {bits} bits").first(plan.other_prompts)
     with tqdm(total=2 * len(prompts), desc=f"perplexity at {bits} bits", unit="text") as bar:
         gain = paired_gain(server, prompts, plan.seed, bar)
-    some = _up_to(attacked, 4_000)
-    client = _client(assets, pipeline, plan.seed, f"attacked release at {bits} bits")
-    leakage = measure_leakage(pipeline, [client.release_tokens(document) for document in some], some)
+    tokens = min(4_000, plan.attacked_tokens)
+    released = send_all(assets, pipeline, tokens, plan, f"attacked release at {bits} bits")
+    free = [attack for attack in ladder(plan.attacks) if attack.context_free]
+    outcomes = run_ladder(free, public_of(assets, pipeline, plan.seed), released)
+    leakage = measure_leakage(outcomes, spec, pipeline.prior, plan.seed)
     return OtherBits(spec, gain, leakage.strongest.success)
 
 
-def _example(assets: Assets, tokens: Sequence[int], message: bytes, leakage: Leakage) -> dict[str, str]:
+def _example(assets: Assets, leakage: Leakage, message: bytes) -> dict[str, str]:
     """Returns one document as its writer, the wire and the strongest attack see it; public test text."""
-    shown = tokens[:40]
-    read = leakage.strongest.outcome.guesses[: len(shown)].tolist()
+    outcome = leakage.strongest.outcome
+    first = outcome.where(outcome.prompt == 0)
+    shown, read = first.truth[:40].tolist(), first.guess[:40].tolist()
     decode = assets.language.tokenizer.decode
     return {
-        "written": decode(list(shown)),
+        "written": decode(shown),
         "sent": message[:48].hex(),
         "read": decode(read),
         "attack": leakage.strongest.name,

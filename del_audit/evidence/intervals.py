@@ -1,15 +1,26 @@
-"""Intervals for measured rates."""
+"""Intervals for measured rates and other bounded means, of independent trials and of whole documents."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
+from del_audit.evidence.bootstrap import Clusters, group
 from del_audit.evidence.figure import Figure
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 
 DRAWS = 10_000
+BLOCK = 500
+"""Draws made at once, so that memory stays small; it does not change what is drawn."""
+DRAWS_BEYOND = 100
+"""Draws expected beyond each end, at least: extreme ends take more than DRAWS."""
+SMALLEST_TAIL = 1e-4
+UNSEEN = "unseen-document bootstrap"
+
+Floats = NDArray[np.float64]
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -58,3 +69,99 @@ def balanced_rate(recalled: Sequence[int], held_out: Sequence[int], seed: int, c
     upper = max(value, float(np.quantile(high / len(recalled), 1 - tail)))
     unit, method = "mean recall over classes", "combined Clopper-Pearson"
     return Figure(value, lower, upper, unit, sum(held_out), "documents", method, confidence, seed=seed)
+
+
+def clustered_rate(
+    hits: ArrayLike,
+    clusters: Clusters,
+    unit: str,
+    sample_unit: str,
+    seed: int,
+    confidence: float = 0.95,
+) -> Figure:
+    """Returns the share of hits with an interval that holds however alike the trials of one document are.
+
+    hits: bool, shape (trials,). The rest as clustered_mean, whose interval this is: never of width 0, not at 0 of n.
+    """
+    array = np.asarray(hits)
+    if array.dtype != np.bool_:
+        raise UserError(f"Expected hits to be true or false, got {array.dtype}.")
+    return clustered_mean(array, clusters, unit, sample_unit, seed, confidence)
+
+
+def clustered_mean(
+    values: ArrayLike,
+    clusters: Clusters,
+    unit: str,
+    sample_unit: str,
+    seed: int,
+    confidence: float = 0.95,
+    within: tuple[float, float] = (0.0, 1.0),
+) -> Figure:
+    """Returns the mean of bounded values with the interval of `unseen_ends`; of independent 0s and 1s, Clopper-Pearson.
+
+    values: shape (trials,), each of equal weight. clusters: the document of each; None takes every trial for one.
+    within: what values can be at all: the interval uses it. Raises UserError for no value, values outside within,
+    fewer than two documents (one says nothing of others), and as unseen_ends does.
+    """
+    array, (low, high) = np.asarray(values, dtype=np.float64), within
+    if array.ndim != 1 or not array.size or not ((array >= low) & (array <= high)).all():
+        raise UserError(f"Expected at least one value, all in [{low:g}, {high:g}], got shape {array.shape}.")
+    grouped = group(clusters, len(array))
+    if grouped.documents < 2:
+        raise UserError(f"Expected two documents or more for an interval, got {len(array)} {sample_unit} of one.")
+    value, documents, sizes = float(array.mean()), grouped.documents, grouped.sums(np.ones(len(array)))
+    if documents == len(array) and within == (0.0, 1.0) and np.isin(array, within).all():
+        lower, upper = clopper_pearson(int(array.sum()), documents, confidence)
+        return Figure(
+            value, lower, upper, unit, documents, sample_unit, "Clopper-Pearson", confidence, documents=documents
+        )
+    sums, largest = np.stack([grouped.sums(array), sizes]), sizes.max()
+    ends = np.array([[low * largest, largest], [high * largest, largest]])
+    lower, upper = (float(end) for end in unseen_ends(sums, ends, _ratio, seed, confidence))
+    lower, upper = max(low, min(value, lower)), min(high, max(value, upper))
+    return Figure(
+        value, lower, upper, unit, len(array), sample_unit, UNSEEN, confidence, documents=documents, seed=seed
+    )
+
+
+def unseen_ends(
+    sums: Floats, ends: Floats, statistic: Callable[[Floats], Floats], seed: int, confidence: float = 0.95
+) -> tuple[Floats, Floats]:
+    """Returns the ends of the interval of a statistic of sums over documents, shape (runs,) each; () without runs.
+
+    sums: of each document, shape (columns, documents) or, for several samples at once, (columns, documents, runs).
+    ends: those of one unseen document, the worst and the best there can be, shape (2, columns) or (2, columns, runs).
+    statistic: of weighted sums over documents, from shape (columns, ...) to (...); does not depend on their scale.
+
+    Documents have random weights (Rubin's bootstrap of 1981), and the unseen document one more weight: the worst for
+    the lower end, the best for the upper one. For a mean it is Gaffke's bound (2005), which is Clopper-Pearson's where
+    documents are 0 or 1. It takes documents as independent draws, and nothing else, save that none is longer than the
+    longest seen; that it covers for all laws is a conjecture (Learned-Miller and Thomas, 2019), and tests measure it.
+    Korn and Graubard's interval (1998) and the plain bootstrap over documents are shorter and do not cover rates that
+    a few documents make, since they know of no document that they did not see (measured: as little as 0.59 and 0.11).
+    Ends are rounded outward by three standard errors of the drawing. Raises UserError for confidence outside (0, 1), or
+    so near 1 that a tail is below SMALLEST_TAIL.
+    """
+    tail = (1 - confidence) / 2
+    if not SMALLEST_TAIL * (1 - 1e-9) <= tail < 0.5:
+        raise UserError(f"Expected confidence in (0, {1 - 2 * SMALLEST_TAIL:g}], got confidence={confidence}.")
+    draws = max(DRAWS, math.ceil(DRAWS_BEYOND / tail))
+    beyond = math.floor(draws * tail - 3 * math.sqrt(draws * tail * (1 - tail)))
+    generator = simulation_generator(seed, "unseen document")
+    runs = sums.reshape(*sums.shape[:2], -1)
+    unseen = ends.reshape(*ends.shape[:2], 1, -1)
+    drawn = np.empty((2, draws, runs.shape[2]))
+    for start in range(0, draws, BLOCK):
+        block = slice(start, min(start + BLOCK, draws))
+        weights = generator.standard_exponential((block.stop - block.start, runs.shape[1] + 1))
+        seen = np.matmul(weights[:, :-1], runs)
+        for side, document in enumerate(unseen):
+            drawn[side, block] = statistic(seen + weights[:, -1:] * document)
+    lower = np.partition(drawn[0], beyond, axis=0)[beyond]
+    upper = np.partition(drawn[1], draws - 1 - beyond, axis=0)[draws - 1 - beyond]
+    return lower.reshape(sums.shape[2:]), upper.reshape(sums.shape[2:])
+
+
+def _ratio(sums: Floats) -> Floats:
+    return np.asarray(sums[0] / sums[1])

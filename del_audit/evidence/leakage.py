@@ -1,18 +1,21 @@
 """What the inversion attacks read, beside what the guarantee allows them."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from attacks.base import Outcome, invert, observe
-from attacks.inversion import CommonestWord, MaximumAPosteriori, MaximumLikelihood, NearestNeighbour
+from attacks.base import InversionAttack, Public
+from attacks.outcome import Outcome, invert
+from attacks.self_test import SelfTest
 from del_audit.accounting import Bound, inversion_bound
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import clopper_pearson, rate
-from mechanisms.pipeline import Pipeline
+from del_audit.evidence.intervals import clopper_pearson, clustered_rate
+from del_audit.evidence.slices import worst_prompt
+from mechanisms.spec import QuantizerSpec
 
-LADDER = (CommonestWord(), NearestNeighbour(), MaximumLikelihood(), MaximumAPosteriori())
 COMMON_WORDS = 100
 ALARM = 1e-4
 """False-alarm rate, over the whole ladder, of the claim that an attack beat what the guarantee allows."""
@@ -22,14 +25,17 @@ ALARM = 1e-4
 class AttackFigures:
     """success: share of tokens guessed. rare: the same among tokens that are none of the commonest COMMON_WORDS words.
 
-    broken_below: a lower limit of success that is wrong with probability at most ALARM over the ladder: above the
-    allowed bound, it proves the implementation broken. examples: the attack's guesses, in order.
+    worst: success on the prompt that is read best. broken_below: a lower limit of success that is wrong with
+    probability at most ALARM over the ladder: above the allowed bound, it proves the implementation broken; None for
+    an attack that looks at more than one token, which the bound does not speak of.
     """
 
     name: str
+    version: int
     success: Figure
     rare: Figure | None
-    broken_below: float
+    worst: Figure
+    broken_below: float | None
     outcome: Outcome
 
 
@@ -38,11 +44,13 @@ class Leakage:
     """kappa: upper limit of the commonest word's share among the attacked tokens.
 
     allowed: the bound of theorem 6 on any context-free attack, at kappa; it holds per token, on average.
+    unusable: the self-tests that were not passed; what those attacks read is not among `attacks`.
     """
 
     attacks: tuple[AttackFigures, ...]
     kappa: float
     allowed: Bound
+    unusable: tuple[SelfTest, ...] = ()
 
     @property
     def strongest(self) -> AttackFigures:
@@ -55,32 +63,71 @@ class Leakage:
     @property
     def broken(self) -> tuple[str, ...]:
         """Names of attacks that succeed more often than the guarantee allows."""
-        return tuple(a.name for a in self.attacks if a.broken_below > self.allowed.upper)
+        below = ((a.name, a.broken_below) for a in self.attacks)
+        return tuple(name for name, limit in below if limit is not None and limit > self.allowed.upper)
 
 
-def measure_leakage(public: Pipeline, messages: Sequence[bytes], documents: Sequence[Sequence[int]]) -> Leakage:
-    """Returns what each attack of the ladder reads from the messages of private documents.
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Released private prompts: messages, the true tokens that score the guesses, and the document of each."""
 
-    documents: the true tokens, which score the guesses and reach no attack.
+    messages: Sequence[bytes]
+    truths: Sequence[Sequence[int]]
+    documents: Sequence[Hashable]
+
+    def one_a_document(self, count: int) -> "Sent":
+        """Returns the first prompt of each of the first `count` documents."""
+        first = list({document: i for i, document in reversed(list(enumerate(self.documents)))}.values())
+        kept = sorted(first)[:count]
+        return Sent(
+            [self.messages[i] for i in kept], [self.truths[i] for i in kept], [self.documents[i] for i in kept]
+        )
+
+
+def run_ladder(ladder: Sequence[InversionAttack], public: Public, sent: Sent) -> list[tuple[InversionAttack, Outcome]]:
+    """Returns each attack of the ladder with its outcome on what was sent; the truths reach no attack."""
+    return [(attack, invert(attack, attack.fit(public), sent.messages, sent.truths, sent.documents)) for attack in ladder]
+
+
+def measure_leakage(
+    outcomes: Sequence[tuple[InversionAttack, Outcome]],
+    spec: QuantizerSpec,
+    prior: NDArray[np.float64],
+    seed: int,
+    unusable: Sequence[SelfTest] = (),
+) -> Leakage:
+    """Returns what each attack read, with intervals over documents, and what the guarantee allows.
+
+    outcomes: may be of different prompts; kappa is the largest of those that a context-free attack saw. spec: of the mechanism that released.
+    Raises UserError for outcomes of a single document.
     """
-    truth = np.concatenate([np.asarray(document, dtype=np.int64) for document in documents])
-    counts = observe(public, messages)
-    rare = ~np.isin(truth, np.argsort(-public.prior)[:COMMON_WORDS])
+    common = np.argsort(-prior)[:COMMON_WORDS]
+    free = sum(attack.context_free for attack, _ in outcomes)
     figures = []
-    for attack in LADDER:
-        outcome = invert(attack, public, counts, truth)
-        hits, among = int(outcome.hits.sum()), int(rare.sum())
-        rare_hits = int(outcome.hits[rare].sum())
-        below, _ = clopper_pearson(hits, len(truth), 1 - 2 * ALARM / len(LADDER))
+    for attack, outcome in outcomes:
+        rare = ~np.isin(outcome.truth, common)
+        below = None
+        if attack.context_free:
+            below, _ = clopper_pearson(int(outcome.hits.sum()), len(outcome), 1 - 2 * ALARM / free)
         figures.append(
             AttackFigures(
                 attack.name,
-                rate(hits, len(truth), "share of tokens read", "tokens"),
-                rate(rare_hits, among, "share of rarer tokens read", "tokens") if among else None,
+                attack.version,
+                clustered_rate(outcome.hits, outcome.clusters, "share of tokens read", "tokens", seed),
+                _rate_of(outcome, rare, seed),
+                worst_prompt(outcome, attack.context_free),
                 below,
                 outcome,
             )
         )
-    commonest = int(np.bincount(truth).max())
-    _, kappa = clopper_pearson(commonest, len(truth), 1 - 2 * ALARM)
-    return Leakage(tuple(figures), kappa, inversion_bound(public.spec, kappa, proved=True))
+    commonest = [(int(np.bincount(o.truth).max()), len(o)) for attack, o in outcomes if attack.context_free]
+    kappa = max((clopper_pearson(*count, 1 - 2 * ALARM)[1] for count in commonest), default=1.0)
+    return Leakage(tuple(figures), kappa, inversion_bound(spec, kappa, proved=True), tuple(unusable))
+
+
+def _rate_of(outcome: Outcome, chosen: NDArray[np.bool_], seed: int) -> Figure | None:
+    """Returns the share of the chosen tokens read; None where they are of fewer than two documents."""
+    clusters: Any = outcome.clusters[chosen]
+    if len(np.unique(clusters)) < 2:
+        return None
+    return clustered_rate(outcome.hits[chosen], clusters, "share of rarer tokens read", "tokens", seed)

@@ -194,10 +194,20 @@ class _Posterior:
         return estimates[settings.output], estimates[settings.feedback]
 
     def _log_prior(self, logits: Tensor | None, settings: LanguagePrior) -> Tensor:
-        share = settings.unigram_share
-        if logits is None or share == 1:
+        if logits is None:
             return self.log_prior
-        model = torch.log_softmax(settings.temper * logits[:, : len(self.log_prior)], 1)
-        if share == 0:
-            return model
-        return torch.logaddexp(model + math.log1p(-share), self.log_prior + math.log(share))
+        return language_log_prior(logits, self.log_prior, settings.temper, settings.unigram_share)
+
+
+def language_log_prior(logits: Tensor, unigrams: Tensor, temper: float, unigram_share: float) -> Tensor:
+    """Returns log((1 - unigram_share) softmax(temper logits) + unigram_share unigrams), shape (rows, words).
+
+    logits: of a language model, float32, shape (rows, at least words). unigrams: a log prior, shape (words,); rows of
+    it where unigram_share is 1.
+    """
+    if unigram_share == 1:
+        return unigrams.expand(len(logits), -1)
+    model = torch.log_softmax(temper * logits[:, : len(unigrams)], 1)
+    if unigram_share == 0:
+        return model
+    return torch.logaddexp(model + math.log1p(-unigram_share), unigrams + math.log(unigram_share))

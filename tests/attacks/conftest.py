@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from attacks.base import Public
 from mechanisms.channel import Channel
 from mechanisms.client import Client
 from mechanisms.decoding import LinearDecoder
@@ -17,6 +18,7 @@ from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec
+from mechanisms.wire import pack
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +58,8 @@ def exact_success() -> Callable[..., float]:
     def success(attack: Any, public: Pipeline, law: QuantizerSpec | None = None) -> float:
         spec = law or public.spec
         counts = np.array(list(product(range(spec.trials + 1), repeat=spec.dim)), dtype=np.uint8)
-        guesses = attack.guess(public, counts)
+        attacker = attack.fit(Public(public, public.table, public.prior))
+        guesses = attacker.guess([pack(counts, public.spec)])[0].best
         thresholds = StochasticQuantizer(spec).thresholds(public.encoder.codes)[guesses] / 2**32
         chance = binom.pmf(counts, spec.trials, thresholds).prod(axis=1)
         return float(public.prior[guesses] @ chance)

@@ -5,14 +5,34 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
-from attacks.base import invert, observe
-from attacks.inversion import CommonestWord, MaximumAPosteriori, MaximumLikelihood, NearestNeighbour
+from attacks.base import Public
+from attacks.inversion import CodeNeighbour, CommonestWord, CosineNeighbour, MaximumAPosteriori, MaximumLikelihood
+from attacks.outcome import invert
 from mechanisms import channel as channel_module
+from mechanisms.errors import UserError
+from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec
+from mechanisms.wire import pack
 
-ATTACKS = [CommonestWord(), MaximumAPosteriori(), MaximumLikelihood(), NearestNeighbour()]
+ATTACKS = [CommonestWord(), MaximumAPosteriori(), MaximumLikelihood(), CosineNeighbour(), CodeNeighbour()]
 ROUNDING = 1e-4
 """What single precision may cost an attack: near ties it takes the other word."""
+
+
+def read(attack, pipeline, counts):
+    """Returns the attack's first guesses at counts, by way of a message."""
+    return ranked(attack, pipeline, counts).best
+
+
+def ranked(attack, pipeline, counts):
+    (guesses,) = attack.fit(Public(pipeline, pipeline.table, pipeline.prior)).guess([pack(counts, pipeline.spec)])
+    return guesses
+
+
+def hits(attack, pipeline, messages, truth):
+    attacker = attack.fit(Public(pipeline, pipeline.table, pipeline.prior))
+    return invert(attack, attacker, messages, truth.reshape(len(messages), -1)).hits
 
 
 def corners(dim):
@@ -45,12 +65,12 @@ def theorem_six(spec, kappa):
 def test_every_token_gets_one_word_of_the_vocabulary(random_public, attack):
     public = random_public(bits=3, dim=4, mu=4.0, words=11, seed=0)
     counts = np.random.default_rng(0).integers(0, 8, (2 * channel_module.BLOCK_ROWS + 9, 4), dtype=np.uint8)
-    guesses = attack.guess(public, counts)
+    guesses = read(attack, public, counts)
     assert guesses.dtype == np.int64
     assert guesses.shape == (521,)
     assert guesses.min() >= 0
     assert guesses.max() < 11
-    alone = [int(attack.guess(public, row[None])[0]) for row in counts[250:262]]
+    alone = [int(read(attack, public, row[None])[0]) for row in counts[250:262]]
     assert guesses[250:262].tolist() == alone
 
 
@@ -63,21 +83,21 @@ def test_with_the_noise_nearly_off_the_exact_attacks_read_nearly_everything(make
     spec = QuantizerSpec.from_mu(4, 6, 0.05, 1000.0)
     public = make_public(spec, corners(6), zipf(64))
     messages, truth = release(public, 40, seed=1)
-    assert invert(attack, public, observe(public, messages), truth).hits.mean() >= 0.99
+    assert hits(attack, public, messages, truth).mean() >= 0.99
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_with_all_noise_map_is_the_baseline(random_public, release, seed):
     public = random_public(bits=4, dim=5, mu=1e-4, words=30, seed=seed)
-    counts = observe(public, release(public, 4, seed)[0])
-    assert np.array_equal(MaximumAPosteriori().guess(public, counts), CommonestWord().guess(public, counts))
+    counts = np.concatenate([public.observed(message) for message in release(public, 4, seed)[0]])
+    assert np.array_equal(read(MaximumAPosteriori(), public, counts), read(CommonestWord(), public, counts))
 
 
 def test_the_baseline_ignores_the_release(random_public):
     public = random_public(bits=4, dim=3, mu=20.0, words=12, seed=0)
     generator = np.random.default_rng(0)
     guesses = {
-        tuple(CommonestWord().guess(public, generator.integers(0, 16, (5, 3), dtype=np.uint8))) for _ in range(9)
+        tuple(read(CommonestWord(), public, generator.integers(0, 16, (5, 3), dtype=np.uint8))) for _ in range(9)
     }
     assert guesses == {(int(public.prior.argmax()),) * 5}
 
@@ -97,7 +117,7 @@ def test_theorem_7_no_attack_beats_map_under_the_true_prior(random_public, exact
         successes = {attack.name: exact_success(attack, public) for attack in ATTACKS}
         best = successes[MaximumAPosteriori().name]
         assert best >= max(successes.values()) - ROUNDING
-        lead.append(best - successes[NearestNeighbour().name])
+        lead.append(best - successes[CosineNeighbour().name])
     assert np.mean(lead) > 0.01
 
 
@@ -151,11 +171,10 @@ def test_theorem_6_bounds_what_is_measured_on_released_messages(make_public, rel
     spec = QuantizerSpec(bits=4, dim=5, clip=0.05, scale=0.4)
     public = make_public(spec, corners(5), zipf(32))
     messages, truth = release(public, 80, seed=3)
-    counts = observe(public, messages)
     bound = theorem_six(spec, public.prior.max())
-    hits = {attack.name: int(invert(attack, public, counts, truth).hits.sum()) for attack in ATTACKS}
-    assert hits[MaximumAPosteriori().name] > hits[CommonestWord().name]
-    for found in hits.values():
+    read_by = {attack.name: int(hits(attack, public, messages, truth).sum()) for attack in ATTACKS}
+    assert read_by[MaximumAPosteriori().name] > read_by[CommonestWord().name]
+    for found in read_by.values():
         lower = beta.ppf(1e-6, found, len(truth) - found + 1)  # a confidence limit that chance passes once in a million
         assert lower < bound < 1
 
@@ -166,12 +185,50 @@ def test_the_papers_attack_is_the_cosine_neighbour_of_the_linearly_decoded_vecto
     decoded = public.linear.decode(counts).astype(np.float64)
     table = public.table.astype(np.float64)
     cosine = (decoded @ table.T) / np.linalg.norm(decoded, axis=1)[:, None] / np.linalg.norm(table, axis=1)
-    assert np.array_equal(NearestNeighbour().guess(public, counts), cosine.argmax(axis=1))
+    assert np.array_equal(read(CosineNeighbour(), public, counts), cosine.argmax(axis=1))
 
 
 def test_the_papers_attack_stands_a_word_without_length(random_public):
     public = random_public(bits=4, dim=4, mu=8.0, words=25, seed=3)
     table = public.table.copy()
     table[7] = 0
-    guesses = NearestNeighbour().guess(replace(public, table=table), np.full((3, 4), 9, dtype=np.uint8))
+    guesses = read(CosineNeighbour(), replace(public, table=table), np.full((3, 4), 9, dtype=np.uint8))
     assert (guesses != 7).all()
+
+
+def test_the_nearest_code_is_the_euclidean_one(random_public):
+    public = random_public(bits=4, dim=4, mu=8.0, words=25, seed=3)
+    counts = np.random.default_rng(0).integers(0, 16, (60, 4), dtype=np.uint8)
+    released = StochasticQuantizer(public.spec).dequantize(counts).astype(np.float64)
+    distances = ((released[:, None] - public.encoder.codes[None].astype(np.float64)) ** 2).sum(axis=2)
+    assert np.array_equal(ranked(CodeNeighbour(), public, counts).words, distances.argsort(axis=1, kind="stable"))
+
+
+def test_theorem_7_guesses_are_ranked_by_the_exact_posterior(random_public):
+    """By brute force: prior times binomial probabilities at the integer thresholds, normalised over all words."""
+    public = random_public(bits=3, dim=5, mu=3.0, words=23, seed=4)
+    counts = np.random.default_rng(1).integers(0, 8, (40, 5), dtype=np.uint8)
+    chances = StochasticQuantizer(public.spec).thresholds(public.encoder.codes) / 2**32
+    joint = np.log(public.prior) + binom.logpmf(counts[:, None], 7, chances[None]).sum(axis=2)
+    posterior = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
+    guesses = ranked(MaximumAPosteriori(), public, counts)
+    assert np.array_equal(guesses.words, (-joint).argsort(axis=1))
+    scores = guesses.scores.astype(np.float64)
+    shares = np.exp(scores - np.logaddexp.reduce(scores, axis=1)[:, None])
+    assert np.allclose(shares, np.take_along_axis(posterior, guesses.words, 1), rtol=1e-5, atol=1e-9)
+
+
+def test_an_unknown_law_is_refused(random_public):
+    pipeline = random_public(bits=4, dim=3, mu=5.0, words=9, seed=0)
+
+    class Unknown:
+        name, spec, release = "opaque", pipeline.spec, pipeline.release
+        observed, embeddings = pipeline.observed, pipeline.embeddings
+
+    public = Public(Unknown(), pipeline.table, pipeline.prior)
+    for attack in (MaximumLikelihood(), MaximumAPosteriori()):
+        with pytest.raises(UserError, match="whose law is known, got 'opaque'"):
+            attack.fit(public)
+    with pytest.raises(UserError, match="DEL for the nearest code, got 'opaque'"):
+        CodeNeighbour().fit(public)
+    assert len(CosineNeighbour().fit(public).guess([pipeline.release([1, 2], SimulatedWords(0, "x"))])[0]) == 2

@@ -1,0 +1,203 @@
+"""The probes that are tried on each kind of view: what prepares its rows, and the classifiers after that.
+
+Whatever is learned from rows (vocabularies, frequencies, scales, directions) is learned by `fit`, from the rows that
+it is given and no others.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, issparse
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, normalize
+
+from attacks.attribute.attention import AttentionProbe
+from attacks.attribute.channel_bayes import ChannelBayes, TokenPosteriors
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Inverse penalties C of logistic regression on scaled numbers."""
+TEXT_STRENGTHS = (0.3, 3.0)
+"""The same on rows of TF-IDF, which have norm 1."""
+PENALTIES = (0.3, 10.0)
+"""alpha of the multilayer perceptron."""
+SMOOTHINGS = (0.03, 0.3)
+"""Pseudo-counts of naive Bayes."""
+PRIOR_TOKENS = (100.0, 300.0, 1000.0, 3000.0)
+"""Tokens of the prior that are added to each class's text, in naive Bayes through the channel."""
+NARROW = 32
+"""Widest rows that trees and the perceptron see: wider ones are projected on their largest directions first."""
+WIDE = 192
+"""Widest rows that logistic regression sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One classifier at one strength. name: the kind. make: an unfitted one, balanced over classes."""
+
+    name: str
+    strength: str
+    make: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Candidates that share what prepares their rows. prepare: makes an unfitted transformer; None changes nothing."""
+
+    prepare: Callable[[], Any] | None
+    candidates: tuple[Candidate, ...]
+
+
+def families(rows: Any, seed: int) -> tuple[Family, ...]:
+    """Returns what is tried on a view, by the kind of its rows. seed: of the forests' and networks' random starts."""
+    nonlinear = (*_boosting(seed), *_perceptrons(seed))
+    if issparse(rows):
+        return _of_words(SoftTfidf, nonlinear, seed)
+    if rows.dtype != object:
+        return (
+            Family(lambda: make_pipeline(StandardScaler(), Projected(WIDE, seed)), _linear(STRENGTHS)),
+            Family(lambda: make_pipeline(StandardScaler(), Projected(NARROW, seed), StandardScaler()), nonlinear),
+        )
+    if isinstance(rows[0], str):
+        return _of_words(_text_tfidf, nonlinear, seed)
+    if isinstance(rows[0], TokenPosteriors):
+        return (Family(None, _channel_bayes()),)
+    return (Family(None, (Candidate("attention", "", lambda: AttentionProbe(seed)),)),)
+
+
+def _of_words(weigh: Callable[[], Any], nonlinear: tuple[Candidate, ...], seed: int) -> tuple[Family, ...]:
+    """Returns what is tried on words, however they are weighed."""
+    return (
+        Family(weigh, _linear(TEXT_STRENGTHS) + _bayes()),
+        Family(lambda: make_pipeline(weigh(), Projected(NARROW, seed), StandardScaler()), nonlinear),
+    )
+
+
+class SoftTfidf(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """TF-IDF of expected counts: log(1 + count) times ln((1 + n) / (1 + df)) + 1, each row scaled to norm 1.
+
+    df: the sum over rows of min(1, expected count), which for whole counts is the number of rows with the word.
+    """
+
+    def fit(self, rows: Any, labels: Any = None) -> Self:
+        """Learns the words' frequencies."""
+        frequency = np.asarray(rows.minimum(1.0).sum(axis=0), dtype=np.float64).ravel()
+        self.weights_ = np.log((1 + rows.shape[0]) / (1 + frequency)) + 1
+        return self
+
+    def transform(self, rows: Any) -> Any:
+        """Returns the weighted rows, sparse."""
+        weighted = csr_array(rows, dtype=np.float64, copy=True)
+        weighted.data = np.log1p(weighted.data) * self.weights_[weighted.indices]
+        return normalize(weighted)
+
+
+class Projected(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Rows on their directions of largest variance, at most `width` of them; narrower rows stay as they are."""
+
+    def __init__(self, width: int, seed: int) -> None:
+        self.width = width
+        self.seed = seed
+
+    def fit(self, rows: Any, labels: Any = None) -> Self:
+        """Learns the directions."""
+        width = min(self.width, rows.shape[0] - 1)
+        self.model_ = None
+        if rows.shape[1] > width:
+            kind = TruncatedSVD if issparse(rows) else PCA
+            self.model_ = kind(width, random_state=self.seed).fit(rows)
+        return self
+
+    def transform(self, rows: Any) -> Any:
+        """Returns the projected rows, dense."""
+        if self.model_ is None:
+            return rows if isinstance(rows, np.ndarray) else rows.toarray()
+        return self.model_.transform(rows)
+
+
+class BalancedPerceptron(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A perceptron of one hidden layer whose probabilities are for classes of equal size."""
+
+    def __init__(self, penalty: float, seed: int) -> None:
+        self.penalty = penalty
+        self.seed = seed
+
+    def fit(self, rows: Any, labels: Any) -> Self:
+        """Learns the weights; the rows alone end it, since a random part set aside could hold a row's own copies."""
+        self.model_ = MLPClassifier((32,), alpha=self.penalty, max_iter=60, tol=1e-3, random_state=self.seed)
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # a short run is meant
+            self.model_.fit(rows, labels)
+        self.classes_ = self.model_.classes_
+        self.shares_ = np.array([np.mean(np.asarray(labels) == name) for name in self.classes_])
+        return self
+
+    def predict_proba(self, rows: Any) -> NDArray[np.float64]:
+        """Returns probabilities, shape (rows, classes)."""
+        scores = self.model_.predict_proba(rows) / self.shares_
+        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+
+
+def _linear(strengths: tuple[float, ...]) -> tuple[Candidate, ...]:
+    def one(strength: float) -> Candidate:
+        return Candidate(
+            "logistic regression",
+            f"C={strength:g}",
+            lambda: LogisticRegression(C=strength, class_weight="balanced", max_iter=1000),
+        )
+
+    return tuple(map(one, strengths))
+
+
+def _bayes() -> tuple[Candidate, ...]:
+    def one(smoothing: float) -> Candidate:
+        return Candidate("naive Bayes", f"alpha={smoothing:g}", lambda: MultinomialNB(alpha=smoothing, fit_prior=False))
+
+    return tuple(map(one, SMOOTHINGS))
+
+
+def _channel_bayes() -> tuple[Candidate, ...]:
+    def one(smoothing: float) -> Candidate:
+        return Candidate("channel Bayes", f"smoothing={smoothing:g}", lambda: ChannelBayes(smoothing))
+
+    return tuple(map(one, PRIOR_TOKENS))
+
+
+def _boosting(seed: int) -> tuple[Candidate, ...]:
+    return (
+        Candidate(
+            "gradient boosting",
+            "",
+            lambda: HistGradientBoostingClassifier(
+                max_iter=60,
+                max_leaf_nodes=6,
+                max_bins=32,
+                l2_regularization=1.0,
+                class_weight="balanced",
+                early_stopping=False,
+                random_state=seed,
+            ),
+        ),
+    )
+
+
+def _perceptrons(seed: int) -> tuple[Candidate, ...]:
+    def one(penalty: float) -> Candidate:
+        return Candidate("perceptron", f"alpha={penalty:g}", lambda: BalancedPerceptron(penalty, seed))
+
+    return tuple(map(one, PENALTIES))
+
+
+def _text_tfidf() -> Any:
+    """Returns TF-IDF of words and pairs of words; single letters and digits count: a reading is broken text."""
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=20_000, token_pattern=r"(?u)\b\w+\b")

@@ -1,0 +1,64 @@
+"""The trained contextual inverter: an attack on any mechanism whose messages can be read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attacks.base import Public, observe
+from attacks.inversion.contextual.reading import Reader
+from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
+from attacks.inversion.contextual.training import Fitting
+from attacks.ranking import DEPTH, Guesses, best_words
+
+
+@dataclass(frozen=True, slots=True)
+class ContextualInverter:
+    """The likeliest words given the whole prompt's release, as a network trained on public text estimates them.
+
+    It reads both sides of a token. Where the channel is known, it corrects the exact posterior; where not, it learns
+    all of it from simulated releases. folder: where a fit is kept, under a hash of all that decides it, and where one
+    that was killed is gone on with; it does not change the result, and None keeps nothing.
+    """
+
+    name: str = "contextual inverter"
+    version: int = 1
+    shape: NetworkShape = field(default_factory=NetworkShape)
+    training: ContextualTraining = field(default_factory=ContextualTraining)
+    depth: int = DEPTH
+    folder: Path | None = field(default=None, compare=False)
+
+    def fit(self, public: Public) -> "ContextualAttacker":
+        """Returns the attacker, of the step with the lowest loss on public documents that are kept out of training.
+
+        Step 0, which ranks as MAP does where the channel is known, is among them. Raises UserError for fewer than two
+        public documents, for fewer tokens to train on than a window, and as mechanisms.training.loop.run does.
+        """
+        about = {"attack": self.name, "version": self.version}
+        fitting = Fitting.of(public, self.shape, self.training, about)
+        fitting.run(self.folder)
+        return ContextualAttacker(fitting.reader, self.depth)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextualAttacker:
+    """The attack on one mechanism."""
+
+    reader: Reader
+    depth: int = DEPTH
+
+    def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
+        """Returns the guesses for each message; their scores are log posterior probabilities over all words, nats."""
+        return [self._guess(one) for one in observe(self.reader.evidence.mechanism, messages)]
+
+    def _guess(self, observed: NDArray[Any]) -> Guesses:
+        depth = min(self.depth, len(self.reader.evidence.rows))
+        words, scores = np.empty((len(observed), depth), np.int32), np.empty((len(observed), depth), np.float32)
+        for part, block in self.reader.blocks(observed):
+            words[part], best = best_words(block.numpy(), depth)
+            scores[part] = best - torch.logsumexp(block, 1, keepdim=True).numpy()
+        return Guesses(words, scores)

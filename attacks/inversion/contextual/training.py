@@ -1,0 +1,157 @@
+"""Training on public text pushed through the mechanism's own release, with fresh noise each step."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional
+
+from attacks.base import Public
+from attacks.inversion.contextual.evidence import Evidence
+from attacks.inversion.contextual.loss import Negatives, sampled_loss
+from attacks.inversion.contextual.network import ContextNetwork
+from attacks.inversion.contextual.reading import Reader
+from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
+from mechanisms.errors import UserError
+from mechanisms.package_sources import file_sha256
+from mechanisms.randomness import Generator, SimulatedWords, simulation_generator
+from mechanisms.training.checkpoint import CARD
+from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
+from mechanisms.training.loop import PARAMETERS_FILE, LoopPlan, run
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Documents to draw windows from. tokens: of all of them, int64. starts, ends: of each, int64."""
+
+    tokens: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, documents: Sequence[Sequence[int]]) -> "Text":
+        """Returns the text of documents, each with a token."""
+        ends = np.cumsum([len(document) for document in documents])
+        tokens = np.concatenate([np.asarray(document, dtype=np.int64) for document in documents])
+        return cls(tokens, np.concatenate([[0], ends[:-1]]), ends)
+
+    def draw(self, window: int, count: int, generator: Generator) -> list[NDArray[np.int64]]:
+        """Returns windows of at most window tokens of one document each, around tokens drawn uniformly.
+
+        The drawn token is the middle one, but a window never starts before its document: so more windows start
+        where documents do, as prompts do.
+        """
+        middles = generator.integers(0, len(self.tokens), size=count)
+        documents = np.searchsorted(self.ends, middles, side="right")
+        starts = np.maximum(self.starts[documents], middles - window // 2)
+        ends = np.minimum(self.ends[documents], starts + window)
+        return [self.tokens[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """One fit: the evidence, the network that learns to correct it, and the public text of both parts."""
+
+    reader: Reader
+    settings: ContextualTraining
+    training: Text
+    validation: Text
+    seed: int
+    card: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, public: Public, shape: NetworkShape, settings: ContextualTraining, about: Mapping[str, Any]
+    ) -> "Fitting":
+        """Returns the fit before its first step; about: what its card says of the attack.
+
+        Raises UserError for too little public text.
+        """
+        if len(public.documents) < 2:
+            raise UserError(
+                f"Expected two public documents or more, one of them to validate on, got {len(public.documents)}: "
+                "a contextual inverter is trained on public text."
+            )
+        require_tokens(public.documents)
+        aside = max(1, round(settings.validation_share * len(public.documents)))
+        training, validation = (Text.of(part) for part in hold_out(public.documents, aside, public.seed))
+        if len(training.tokens) < settings.window:
+            raise UserError(
+                f"Expected public documents of at least window={settings.window} tokens together to train on, "
+                f"got {len(training.tokens)}."
+            )
+        evidence = Evidence.of(public, settings.common, shape.rank, training.tokens)
+        rows = evidence.rows[torch.from_numpy(evidence.common)]
+        network = ContextNetwork(evidence.width, rows, evidence.repeats, shape, public.seed)
+        card = {
+            **about,
+            "mechanism": public.mechanism.name,
+            "shape": asdict(shape),
+            "training": {key: value for key, value in asdict(settings).items() if key != "checkpoint_every"},
+            "seed": public.seed,
+            "evidence_sha256": evidence.sha256,
+            "documents_sha256": documents_sha256(public.documents),
+        }
+        return cls(Reader(evidence, network, settings.window), settings, training, validation, public.seed, card)
+
+    def run(self, folder: Path | None) -> None:
+        """Trains the network, or reads it where the folder holds this very fit; goes on with one that was killed."""
+        if folder is None:
+            with tempfile.TemporaryDirectory() as passing:
+                self._train(replace(self.settings.plan, checkpoint_every=self.settings.steps), Path(passing) / "fit")
+            return
+        identity = hashlib.sha256(json.dumps(self.card).encode()).hexdigest()
+        kept = folder / f"contextual-{identity[:16]}"
+        if not kept.exists():
+            self._train(self.settings.plan, kept)
+        self._load(kept)
+
+    def _train(self, plan: LoopPlan, folder: Path) -> None:
+        parameters = dict(self.reader.network.named_parameters())
+        run(self.step, parameters, plan, folder, self.card, validate=self.validate)
+
+    def _load(self, folder: Path) -> None:
+        """Reads the parameters of a fit; raises UserError where they are not what its card says."""
+        path = folder / PARAMETERS_FILE
+        try:
+            card = json.loads((folder / CARD).read_text(encoding="utf8"))
+            same = all(card[key] == value for key, value in self.card.items())
+            if not same or card["files"][PARAMETERS_FILE] != file_sha256(path):
+                raise ValueError("its content is not what its card says")
+            self.reader.network.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"Expected {folder} to hold a fit of this inverter: {error}. Delete it.") from None
+
+    def step(self, number: int) -> Tensor:
+        """Returns the loss of one step's windows, drawn from the number alone, nats a token, differentiable."""
+        generator = simulation_generator(self.seed, "contextual windows", str(number))
+        windows = self.training.draw(self.settings.window, self.settings.batch, generator)
+        negatives = Negatives.draw(self.reader.evidence, self.settings.drawn, generator)
+        with torch.autocast("cpu", dtype=torch.bfloat16) if self.settings.bfloat16 else nullcontext():
+            return sampled_loss(self.reader, windows, self.released(windows, str(number)), negatives)
+
+    def validate(self) -> float:
+        """Returns the exact loss on held-out windows, over the whole vocabulary; the same each time."""
+        generator = simulation_generator(self.seed, "contextual validation")
+        windows = self.validation.draw(self.settings.window, self.settings.validation_windows, generator)
+        total = 0.0
+        for window, observed in zip(windows, self.released(windows, "validation"), strict=True):
+            for rows, scores in self.reader.blocks(observed):
+                total += float(functional.cross_entropy(scores, torch.from_numpy(window[rows]), reduction="sum"))
+        return total / sum(map(len, windows))
+
+    def released(self, windows: Sequence[NDArray[np.int64]], purpose: str) -> list[NDArray[Any]]:
+        """Returns what the mechanism itself releases of each window, with noise of this purpose."""
+        mechanism, source = self.reader.evidence.mechanism, SimulatedWords(self.seed, "contextual noise", purpose)
+        return [mechanism.observed(mechanism.release(window.tolist(), source)) for window in windows]

@@ -1,0 +1,192 @@
+"""A language model reads along: beam search over prompts under the exact channel law (BeamClean with a known channel).
+
+A hypothesis w_1 ... w_i has the score sum of log prior(w_j | w_<j) + log P(release_j | w_j) (docs/theory.md, theorem 7).
+The prior is the model's own, mixed with the public unigrams. No candidates are cut off: every word is weighed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from attacks.base import Public, observe
+from attacks.ranking import DEPTH, Guesses, rank
+from mechanisms.continuation import embed
+from mechanisms.decoding.language import language_log_prior
+from mechanisms.errors import UserError
+from mechanisms.stepping import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageBeam:
+    """Beam search with a causal language model.
+
+    width: hypotheses kept a prompt. batch: prompts at once. temper, unigram_share: of the prior, (1 - share)
+    softmax(temper logits) + share unigrams; they were chosen on public text. Raises UserError for values out of range.
+    """
+
+    width: int = 8
+    batch: int = 16
+    temper: float = 1.0
+    unigram_share: float = 0.2
+    depth: int = DEPTH
+    name: str = "beam search, language model"
+    version: int = 1
+    context_free: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in ("width", "batch", "depth"):
+            if getattr(self, name) < 1:
+                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
+        if not 0 < self.temper <= 10:
+            raise UserError(f"Expected temper in (0, 10], got temper={self.temper!r}.")
+        if not 0 <= self.unigram_share <= 1:
+            raise UserError(f"Expected unigram_share in [0, 1], got unigram_share={self.unigram_share!r}.")
+
+    def fit(self, public: Public) -> "BeamAttacker":
+        """Returns the attacker; raises UserError without a language model, a known law, or one vocabulary for both."""
+        return BeamAttacker(public, self, Reader.of(public, self.temper, self.unigram_share))
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The language model as the prior of the next word. opening: embeddings that it reads first, (0 or 1, width)."""
+
+    model: Any
+    opening: Tensor
+    unigrams: Tensor
+    temper: float
+    share: float
+    context: int
+
+    @classmethod
+    def of(cls, public: Public, temper: float, share: float) -> "Reader":
+        """Returns the reader of a public language model; raises UserError where there is none that fits."""
+        if public.language is None:
+            raise UserError("Expected a language model to attack with, got none.")
+        model = public.language.model
+        words = int(model.get_output_embeddings().weight.shape[0])
+        if words < public.words:
+            raise UserError(f"Expected a language model of {public.words} words, the mechanism's, got {words} logits.")
+        begin = model.config.bos_token_id
+        opening = embed(model, [] if begin is None else [begin])
+        unigrams = torch.from_numpy(public.log_prior.astype(np.float32)).to(opening.device)
+        return cls(model, opening, unigrams, temper, share, public.language.context_tokens)
+
+    def log_prior(self, logits: Tensor) -> Tensor:
+        """Returns log prior of every word, float32, shape (rows, words), from logits of shape (rows, >= words)."""
+        return language_log_prior(logits, self.unigrams, self.temper, self.share)
+
+    @torch.no_grad()
+    def along(self, tokens: Sequence[int]) -> Tensor:
+        """Returns the log prior of every word at each place of a sequence, given the tokens left of it.
+
+        float32, shape (tokens, words). Where nothing is read before the first token, it has the unigram prior.
+        """
+        inputs = torch.cat([self.opening, embed(self.model, list(tokens)[:-1])])
+        if not len(inputs):
+            return self.unigrams[None].clone()
+        priors = self.log_prior(self.model(inputs_embeds=inputs[None], use_cache=False).logits[0].float())
+        return priors if len(self.opening) else torch.cat([self.unigrams[None], priors])
+
+    def require_room(self, tokens: int) -> None:
+        """Raises UserError for a prompt that does not fit the model's context."""
+        if len(self.opening) + tokens > self.context:
+            raise UserError(f"Expected prompts of at most {self.context - len(self.opening)} tokens, got {tokens}.")
+
+
+@dataclass(frozen=True, slots=True)
+class BeamAttacker:
+    """The attack on one mechanism."""
+
+    public: Public
+    settings: LanguageBeam
+    reader: Reader
+
+    def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
+        """Returns the guesses for each message: first the best hypothesis's word, then by its own left context.
+
+        Raises UserError as observe does, and for a prompt that does not fit the model's context.
+        """
+        observed = observe(self.public.mechanism, messages)
+        found = self.search(observed)
+        return [self._ranked(seen, words) for seen, words in zip(observed, found, strict=True)]
+
+    def search(self, observed: Sequence[NDArray[Any]]) -> list[list[int]]:
+        """Returns the best hypothesis for each prompt."""
+        for seen in observed:
+            self.reader.require_room(len(seen))
+        order = sorted(range(len(observed)), key=lambda index: -len(observed[index]))
+        found: list[list[int]] = [[] for _ in observed]
+        with tqdm(total=sum(map(len, observed)), desc=self.settings.name, unit="token", disable=None) as bar:
+            for start in range(0, len(order), self.settings.batch):
+                chosen = order[start : start + self.settings.batch]
+                for index, words in zip(chosen, self._beam([observed[i] for i in chosen], bar), strict=True):
+                    found[index] = words
+        return found
+
+    def _ranked(self, seen: NDArray[Any], words: list[int]) -> Guesses:
+        """Returns the words by log prior given the hypothesis left of them + log P(release | word), its own first."""
+        scores = self.reader.along(words) + likelihood(self.public, seen, self.reader.unigrams)
+        return first(rank([(slice(0, len(words)), scores.cpu().numpy())], len(words), self.settings.depth), words)
+
+    @torch.no_grad()
+    def _beam(self, prompts: Sequence[NDArray[Any]], bar: Any) -> list[list[int]]:
+        """Returns the best hypothesis for each of the prompts, which come longest first.
+
+        All start together, so no padding is needed; the short ones end first and leave.
+        """
+        reader, width, words = self.reader, self.settings.width, self.public.words
+        reading, active = Reading(reader.model), len(prompts)
+        logits = reading.read(reader.opening.expand(active, -1, -1)) if len(reader.opening) else None
+        scores = torch.zeros(active, 1, device=reader.unigrams.device)
+        histories = torch.empty(active, 1, 0, dtype=torch.long, device=scores.device)
+        found: list[list[int]] = [[] for _ in prompts]
+        for place in range(len(prompts[0])):
+            prior = reader.unigrams.expand(active, 1, -1) if logits is None else reader.log_prior(logits)
+            prior = prior.reshape(active, -1, words)
+            seen = np.stack([prompt[place] for prompt in prompts[:active]])
+            total = prior + (scores[:, :, None] + likelihood(self.public, seen, reader.unigrams)[:, None])
+            scores, best = total.reshape(active, -1).topk(min(width, total[0].numel()))
+            parents, chosen = best // words, best % words
+            histories = torch.cat(
+                [histories.gather(1, parents[:, :, None].expand(-1, -1, place)), chosen[:, :, None]], 2
+            )
+            bar.update(active)
+            going = sum(len(prompt) > place + 1 for prompt in prompts[:active])
+            for row in range(going, active):
+                found[row] = histories[row, 0].tolist()
+            if going and logits is not None:
+                firsts = torch.arange(going, device=parents.device)[:, None] * prior.shape[1]
+                reading.keep((firsts + parents[:going]).flatten().tolist())
+            elif going:
+                scores, histories, chosen = scores[:going], histories[:going], chosen[:going]
+            if going:
+                logits = reading.read(embed(reader.model, chosen[:going].flatten().tolist())[:, None])
+            active, scores, histories = going, scores[:going], histories[:going]
+        return found
+
+
+def likelihood(public: Public, observed: NDArray[Any], like: Tensor) -> Tensor:
+    """Returns log P(release | word) less a constant of the release, float32, shape (tokens, words), on like's device."""
+    return torch.cat([torch.from_numpy(block.copy()) for _, block in public.channel.scores(observed)]).to(like.device)
+
+
+def first(guesses: Guesses, words: Sequence[int]) -> Guesses:
+    """Returns the guesses with the given word of each token moved, or put, to the first place.
+
+    Its score becomes that of the first place, where its own is below.
+    """
+    own = np.asarray(words, dtype=np.int32)[:, None]
+    depth = guesses.words.shape[1]
+    known = guesses.words == own
+    last = np.where(known.any(axis=1), known.argmax(axis=1), depth - 1)  # the place that is given up
+    shifted = np.arange(depth)[None] - (np.arange(depth)[None] <= last[:, None])
+    ranked = np.take_along_axis(guesses.words, np.maximum(shifted, 0), 1)
+    scores = np.take_along_axis(guesses.scores, np.maximum(shifted, 0), 1)
+    return Guesses(np.where(np.arange(depth) == 0, own, ranked), scores)

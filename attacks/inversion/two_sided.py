@@ -1,0 +1,145 @@
+"""Forward-backward re-scoring: each token's posterior given what stands, and what was released, on both sides of it.
+
+A causal model gives log P(w | left). The evidence of the right side is how likely the releases to the right are once w
+stands here: for each of the next places, log of the sum over words v of P(v | left, w, words between) P(release | v).
+Both are added to log P(release here | w) (docs/theory.md, theorem 7). The words on both sides are the beam's at first;
+then the places that prefer another word are changed, a sweep at a time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from attacks.base import Public, observe
+from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, likelihood
+from attacks.ranking import DEPTH, Guesses, rank
+from mechanisms.continuation import embed
+from mechanisms.errors import UserError
+from mechanisms.stepping import Reading
+
+APART = 3
+"""Places nearer than this do not change in one sweep: each was scored with the other as it stood."""
+
+
+@dataclass(frozen=True, slots=True)
+class TwoSided:
+    """Re-scores the beam's words from both sides.
+
+    candidates: words a place that are weighed, those that the left side likes best; within: nats below the best beyond
+    which a word is not. reach: places to the right whose releases are weighed. sweeps: rounds of scoring. rows:
+    continuations read at once. Raises UserError for values out of range.
+    """
+
+    beam: LanguageBeam = field(default_factory=LanguageBeam)
+    candidates: int = 12
+    within: float = 7.0
+    reach: int = 6
+    sweeps: int = 2
+    rows: int = 64
+    depth: int = DEPTH
+    name: str = "forward-backward, language model"
+    version: int = 1
+    context_free: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in ("candidates", "reach", "sweeps", "rows", "depth"):
+            if getattr(self, name) < 1:
+                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
+        if not self.within > 0:
+            raise UserError(f"Expected within > 0 nats, got within={self.within}.")
+
+    def fit(self, public: Public) -> "TwoSidedAttacker":
+        """Returns the attacker; raises UserError as LanguageBeam.fit does."""
+        return TwoSidedAttacker(public, self, self.beam.fit(public))
+
+
+@dataclass(frozen=True, slots=True)
+class TwoSidedAttacker:
+    """The attack on one mechanism."""
+
+    public: Public
+    settings: TwoSided
+    beam: BeamAttacker
+
+    def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
+        """Returns the guesses for each message by their two-sided posterior; raises UserError as the beam does."""
+        observed = observe(self.public.mechanism, messages)
+        found = self.beam.search(observed)
+        ranked = []
+        with tqdm(total=len(found), desc=self.settings.name, unit="prompt", disable=None) as bar:
+            for seen, words in zip(observed, found, strict=True):
+                ranked.append(self._refined(seen, words))
+                bar.update()
+        return ranked
+
+    def _refined(self, seen: NDArray[Any], words: list[int]) -> Guesses:
+        """Returns the guesses for one prompt after all sweeps."""
+        evidence = likelihood(self.public, seen, self.beam.reader.unigrams)
+        scores = self.scores(words, evidence)
+        for _ in range(self.settings.sweeps - 1):
+            changed = improved(scores, words)
+            if changed == words:
+                break
+            words, scores = changed, self.scores(changed, evidence)
+        return rank([(slice(0, len(words)), scores.cpu().numpy())], len(words), self.settings.depth)
+
+    def scores(self, words: Sequence[int], evidence: Tensor) -> Tensor:
+        """Returns each word's score at each place, the other places being as they stand; shape (tokens, words).
+
+        evidence: log P(release | word), same shape. A word that is no candidate gets the least of its place's right
+        sides, so it never comes before the best candidate.
+        """
+        scores = self.beam.reader.along(words) + evidence
+        best, candidates = scores.topk(min(self.settings.candidates, scores.shape[1]))
+        weighed = torch.zeros_like(scores, dtype=torch.bool)
+        weighed.scatter_(1, candidates, best >= best[:, :1] - self.settings.within)
+        weighed[torch.arange(len(words)), list(words)] = True
+        places, chosen = weighed[:-1].nonzero(as_tuple=True)  # nothing stands to the right of the last
+        right = self._right(words, places, chosen, evidence)
+        least = torch.zeros(len(words), device=scores.device)
+        least = least.scatter_reduce(0, places, right, "amin", include_self=False)
+        added = least[:, None].expand_as(scores).clone()
+        added[places, chosen] = right
+        return scores + added
+
+    @torch.no_grad()
+    def _right(self, words: Sequence[int], places: Tensor, chosen: Tensor, evidence: Tensor) -> Tensor:
+        """Returns the right side's evidence for each (place, word) pair, nats, shape (pairs,)."""
+        reader, reach = self.beam.reader, self.settings.reach
+        reading = Reading(reader.model)
+        reading.read(torch.cat([reader.opening, embed(reader.model, words)])[None])
+        standing = torch.tensor([*words, *[words[-1]] * reach], device=chosen.device)
+        found = torch.empty(len(places), device=evidence.device)
+        for start in range(0, len(places), self.settings.rows):
+            rows = slice(start, start + self.settings.rows)
+            here = places[rows]
+            nexts = here[:, None] + torch.arange(1, reach + 1, device=here.device)
+            inputs = torch.cat([chosen[rows, None], standing[nexts[:, :-1]]], 1)
+            branch = reading.branch((here + len(reader.opening)).tolist())
+            logits = branch.read_through(embed(reader.model, inputs.flatten().tolist()).view(*inputs.shape, -1))
+            inside = nexts < len(words)
+            prior = reader.log_prior(logits[inside])
+            found[rows] = (
+                torch.zeros(inside.shape, device=found.device)
+                .masked_scatter(inside, (prior + evidence[nexts[inside]]).logsumexp(1))
+                .sum(1)
+            )
+        return found
+
+
+def improved(scores: Tensor, words: Sequence[int]) -> list[int]:
+    """Returns the words with the best one at those places that gain most, no two of them nearer than APART."""
+    best = scores.argmax(1)
+    gains = (scores.gather(1, best[:, None])[:, 0] - scores[torch.arange(len(words)), list(words)]).tolist()
+    changed, taken = list(words), [-APART]
+    for place in sorted(range(len(words)), key=lambda index: -gains[index]):
+        if gains[place] > 0 and all(abs(place - other) >= APART for other in taken):
+            changed[place] = int(best[place])
+            taken.append(place)
+    return changed

@@ -1,0 +1,142 @@
+"""Is an attack strong where reading is easy, and blind where nothing is sent? Only then does its failure mean privacy.
+
+Two reference mechanisms over the same model and public text: a loud one, whose release shows the embedding nearly
+without noise, and a silent one, whose release is noise alone. Both are the real mechanism at extreme settings, so the
+whole path, from tokens over wire bytes to ranked guesses, is what is tested.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from scipy.stats import binom
+
+from attacks.base import Attacker, InversionAttack, Public
+from attacks.outcome import invert
+from mechanisms.errors import UserError
+from mechanisms.pipeline import Pipeline, assemble
+from mechanisms.projection import EncoderSettings
+from mechanisms.randomness import SimulatedWords
+from mechanisms.spec import QuantizerSpec
+
+REQUIRED = 0.99
+"""Share of tokens that an attack must read without noise, unless it states a ceiling of its own."""
+ALARM = 1e-4
+"""False-alarm rate of the claim that an attack reads what was not sent."""
+SILENCE = 1e9
+"""Scale of the silent reference in units of the clip."""
+LOUD_SCALE = 1.001
+LOUD_FILL = 0.25
+"""8 bits a coordinate, as many coordinates as embeddings have, and codes that are hardly clipped: next to no noise."""
+
+
+@runtime_checkable
+class Ceilinged(Protocol):
+    """An attack that cannot read everything even from a clean prompt, and says how much it can."""
+
+    def ceiling(self, public: Public, prompts: Sequence[Sequence[int]]) -> float:
+        """Returns the share of the prompts' tokens that it reads when it is shown the prompts themselves."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """What one attack reads of public text at the two references.
+
+    loud, silent: tokens read of `tokens`. required: tokens that it had to read without noise. allowed: most that chance
+    explains without a release. reason: why it is unusable; empty where it passed.
+    """
+
+    attack: str
+    version: int
+    tokens: int
+    loud: int
+    silent: int
+    required: int
+    allowed: int
+    reason: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the attack may be used."""
+        return not self.reason
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields under their names, and `passed`."""
+        return {**{name: getattr(self, name) for name in self.__slots__}, "passed": self.passed}
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Two public worlds that differ in the mechanism only, and public prompts that no attack is fitted on."""
+
+    loud: Public
+    silent: Public
+    prompts: list[list[int]]
+
+    @classmethod
+    def of(cls, public: Public, prompts: int = 8, tokens: int = 24) -> "References":
+        """Returns the references over a public world; the prompts are the first tokens of its last documents.
+
+        Raises UserError for too few documents that are long enough, one more than prompts.
+        """
+        long_enough = [i for i, document in enumerate(public.documents) if len(document) >= tokens]
+        kept = set(long_enough[-prompts:])
+        if len(long_enough) <= prompts:
+            raise UserError(
+                f"Expected more than {prompts} public documents of {tokens} tokens or more, {prompts} of them for the "
+                f"self-test, got {len(long_enough)}."
+            )
+        documents = [list(document) for i, document in enumerate(public.documents) if i not in kept]
+        shown = [list(public.documents[i][:tokens]) for i in sorted(kept)]
+        rank = _rank(public)
+        loud, silent = (
+            replace(public, mechanism=mechanism, prior=mechanism.prior, documents=documents)
+            for mechanism in (_reference(public, documents, rank, scale) for scale in (LOUD_SCALE, SILENCE))
+        )
+        return cls(loud, silent, shown)
+
+
+def self_test(attack: InversionAttack, references: References, seed: int = 0) -> SelfTest:
+    """Returns how the attack does at both references, fitted for each; raises UserError as its fit does.
+
+    An attack with a ceiling is held against that: a masked language model does not know every word even from a clean
+    context.
+    """
+    loud = _hits(attack, attack.fit(references.loud), references.loud, references.prompts, seed)
+    silent = _hits(attack, attack.fit(references.silent), references.silent, references.prompts, seed)
+    tokens = sum(map(len, references.prompts))
+    ceiling = attack.ceiling(references.loud, references.prompts) if isinstance(attack, Ceilinged) else 1.0
+    required = int(np.ceil(REQUIRED * ceiling * tokens))
+    truth = np.concatenate([np.asarray(prompt) for prompt in references.prompts])
+    commonest = float(np.bincount(truth).max() / tokens)
+    allowed = int(binom.isf(ALARM, tokens, commonest))
+    reason = ""
+    if loud < required:
+        reason = f"It reads {loud} of {tokens} tokens without noise, where {required} are expected."
+    elif silent > allowed:
+        reason = f"It reads {silent} of {tokens} tokens from noise alone, where chance explains {allowed}."
+    return SelfTest(attack.name, attack.version, tokens, loud, silent, required, allowed, reason)
+
+
+def _hits(
+    attack: InversionAttack, attacker: Attacker, public: Public, prompts: Sequence[Sequence[int]], seed: int
+) -> int:
+    source = SimulatedWords(seed, "self-test")
+    messages = [public.mechanism.release(prompt, source) for prompt in prompts]
+    return int(invert(attack, attacker, messages, prompts).hits.sum())
+
+
+def _reference(public: Public, documents: Sequence[Sequence[int]], dim: int, scale: float) -> Pipeline:
+    """Returns the pipeline whose codes are the embeddings' principal coordinates, of clip 1."""
+    spec = QuantizerSpec(8, dim, 1.0, scale)
+    settings = EncoderSettings(whitening=1.0, fill=LOUD_FILL, rotate=False)
+    return assemble(public.table, documents, spec, settings, "posterior-mean-plain")
+
+
+def _rank(public: Public) -> int:
+    """Returns how many principal coordinates the table has, less those that rounding alone makes."""
+    weighted = (public.table - public.prior @ public.table) * np.sqrt(public.prior)[:, None]
+    spread = np.linalg.eigvalsh(weighted.T @ weighted)
+    return max(1, int((spread > spread.max() * 1e-9).sum()))

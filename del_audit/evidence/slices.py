@@ -1,0 +1,234 @@
+"""Parts of the attacked tokens that matter: rare words, names, numbers, identifiers, the worst prompt.
+
+What makes a slice is public (the prior, the public text's words) or the true text, which the evaluator has.
+"""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.outcome import Outcome
+from del_audit.evidence.figure import Figure
+from del_audit.evidence.intervals import clopper_pearson, clustered_rate
+from mechanisms.errors import UserError
+
+FEWEST_TOKENS = 30
+"""A slice of fewer has no figure."""
+BANDS = (100, 1_000, 10_000)
+RARE = 1e-5
+PUBLIC_WORDS = 1_000
+WINDOW = 8
+"""Tokens decoded together to see what the last of them adds: more than one character's bytes ever take."""
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_OPENS = re.compile(r"(?:^|[.!?:;\n…])[\s\"'“”‘’(\[*-]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some of an outcome's tokens: chosen, bool, shape (tokens,), and the rule that chose them, in words."""
+
+    name: str
+    rule: str
+    chosen: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFigure:
+    """success: share of the slice's tokens read; None where there are too few, and then why says so."""
+
+    name: str
+    rule: str
+    tokens: int
+    documents: int
+    success: Figure | None
+    baseline: Figure | None
+    why: str = ""
+
+
+def frequency_slices(truth: NDArray[np.int32], prior: NDArray[np.float64]) -> list[Slice]:
+    """Returns the bands of BANDS by rank in the public prior, and the rare words, of prior below RARE.
+
+    prior: of one word, shape (words,). Raises UserError for a token outside it.
+    """
+    if truth.size and not 0 <= int(truth.min()) <= int(truth.max()) < len(prior):
+        raise UserError(f"Expected true tokens in 0..{len(prior) - 1}, got {int(truth.min())}..{int(truth.max())}.")
+    ranks = np.empty(len(prior), dtype=np.int64)
+    ranks[np.argsort(-prior, kind="stable")] = np.arange(1, len(prior) + 1)
+    of, edges = ranks[truth], [0, *(edge for edge in BANDS if edge < len(prior)), len(prior)]
+    bands = [
+        Slice(f"words {low + 1} to {high}", "by rank in the public prior", (of > low) & (of <= high))
+        for low, high in itertools.pairwise(edges)
+    ]
+    return [*bands, Slice("rare words", f"of public prior below {RARE:g}", prior[truth] < RARE)]
+
+
+def text_slices(outcome: Outcome, tokenizer: Any, public: Iterable[str]) -> list[Slice]:
+    """Returns names and numbers among the true tokens.
+
+    public: texts, whose PUBLIC_WORDS commonest words, in any case, are no names. tokenizer: has decode.
+    Raises UserError for an outcome that lacks tokens of its prompts, since names need the text around them.
+    """
+    common = _commonest(public)
+    names, numbers = np.zeros(len(outcome), dtype=bool), np.zeros(len(outcome), dtype=bool)
+    for start, tokens in whole_prompts(outcome, outcome.truth):
+        pieces = token_texts(tokenizer, tokens.tolist())
+        ends = np.cumsum([len(piece) for piece in pieces])
+        begins = ends - [len(piece) for piece in pieces]
+        rows = slice(start, start + len(tokens))
+        for low, high in name_spans("".join(pieces), common):
+            names[rows] |= (begins < high) & (ends > low)
+        numbers[rows] = [any(character.isdigit() for character in piece) for piece in pieces]
+    rule = (
+        "tokens of a word with a capital first and a small letter later, not at the start of a prompt or line nor "
+        f"after one of . ! ? : ; that is not among the {PUBLIC_WORDS} commonest words of the public text in any case"
+    )
+    return [Slice("names", rule, names), Slice("numbers", "tokens with a digit", numbers)]
+
+
+def name_spans(text: str, common: frozenset[str]) -> list[tuple[int, int]]:
+    """Returns the characters [start, stop) of each name in the text.
+
+    >>> name_spans("The nurse, Ann Oakley, saw him. Then Ann left on Monday.", frozenset({"monday"}))
+    [(11, 14), (15, 21), (37, 40)]
+    """
+    return [
+        match.span()
+        for match in _WORD.finditer(text)
+        if match[0][0].isupper()
+        and any(letter.islower() for letter in match[0])
+        and match[0].lower() not in common
+        and match[0][:2] not in ("I'", "I’")
+        and not _OPENS.search(text[max(0, match.start() - 20) : match.start()])
+    ]
+
+
+def token_texts(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
+    """Returns what each token adds to the decoded text, so that together they are the text, for any tokenizer.
+
+    A character whose bytes are spread over several tokens counts with the last of them.
+    """
+    pieces = []
+    for index in range(len(tokens)):
+        window = list(tokens[max(0, index - WINDOW) : index + 1])
+        before, after = (
+            tokenizer.decode(part, clean_up_tokenization_spaces=False).rstrip("\ufffd")
+            for part in (window[:-1], window)
+        )
+        pieces.append(after[len(before) :])
+    return pieces
+
+
+def whole_prompts(outcome: Outcome, column: NDArray[np.int32]) -> list[tuple[int, NDArray[np.int32]]]:
+    """Returns the first row of each prompt and its part of a column; raises UserError where tokens are missing."""
+    starts = np.flatnonzero(outcome.position == 0)
+    parts = np.split(column, starts[1:])
+    whole = len(outcome) and np.array_equal(outcome.position, np.concatenate([np.arange(len(part)) for part in parts]))
+    if not whole or not np.array_equal(np.unique(outcome.prompt), np.arange(len(outcome.documents))):
+        raise UserError("Expected an outcome of whole prompts, got one that lacks some of their tokens.")
+    return list(zip(starts.tolist(), parts, strict=True))
+
+
+def measure_slice(
+    part: Slice,
+    outcome: Outcome,
+    baseline: Outcome,
+    seed: int,
+    confidence: float = 0.95,
+    fewest: int = FEWEST_TOKENS,
+) -> SliceFigure:
+    """Returns what was read of a slice, beside the baseline; no figure for too few tokens or a single document.
+
+    Raises UserError for a slice of another number of tokens, and for outcomes of different prompts.
+    """
+    require_same_prompts([outcome, baseline])
+    if part.chosen.shape != (len(outcome),):
+        raise UserError(f"Expected slice {part.name!r} of {len(outcome)} tokens, got shape {part.chosen.shape}.")
+    clusters, tokens = outcome.clusters[part.chosen], int(part.chosen.sum())
+    documents = len(np.unique(clusters))
+    about = (part.name, part.rule, tokens, documents)
+    if tokens < fewest or documents < 2:
+        why = f"too few tokens: {tokens} of {documents} documents, where {fewest} of two documents are needed"
+        return SliceFigure(*about, None, None, why)
+    ours, theirs = (
+        clustered_rate(o.hits[part.chosen], clusters, f"share of {part.name} read", "tokens", seed, confidence)
+        for o in (outcome, baseline)
+    )
+    return SliceFigure(*about, ours, theirs)
+
+
+def worst_prompt(outcome: Outcome, context_free: bool, confidence: float = 0.95) -> Figure:
+    """Returns the largest success of any prompt, with an interval for the largest true one over the noise.
+
+    Largest means: its interval must not be that of a prompt that was picked beforehand. The lower end is the largest
+    of all prompts' lower limits, each at an equal share of the tail (Bonferroni). The upper end is the largest of all
+    upper limits at the whole tail: it is no less than that of the prompt that is truly worst, which needs no share.
+    context_free: the attack looks at one token at a time, so that a prompt's hits are independent given the prompt and
+    Clopper-Pearson holds of them (their rates differ: Hoeffding, 1956). Otherwise nothing is known of their
+    dependence and the limits are Markov's: little is certain of one prompt that was released once.
+    Raises UserError for no tokens and for confidence outside (0, 1).
+    """
+    if not len(outcome):
+        raise UserError("Expected an outcome of at least one token, got none.")
+    if not 0 < confidence < 1:
+        raise UserError(f"Expected confidence in (0, 1), got confidence={confidence}.")
+    numbers, place = np.unique(outcome.prompt, return_inverse=True)
+    lengths = np.bincount(place)
+    right = np.bincount(place, outcome.hits).astype(np.int64)
+    share = (1 - confidence) / len(numbers)
+    pairs = list(zip(right.tolist(), lengths.tolist(), strict=True))
+    limits: Callable[[int, int, float], tuple[float, float]] = _unequal if context_free else _markov
+    lower = max(limits(k, n, 1 - share)[0] for k, n in pairs)
+    upper = max(limits(k, n, confidence)[1] for k, n in pairs)
+    method = (
+        f"{'Clopper-Pearson' if context_free else 'Markov'} per prompt, the largest of {len(numbers)}, Bonferroni below"
+    )
+    documents = len(set(outcome.clusters.tolist()))
+    value = float((right / lengths).max())
+    return Figure(
+        value, lower, upper, "share of the worst prompt's tokens read", len(numbers), "prompts", method, confidence,
+        documents=documents,
+    )  # fmt: skip
+
+
+def require_same_prompts(outcomes: Sequence[Outcome]) -> None:
+    """Raises UserError for outcomes that are not of the same true tokens, prompts and documents."""
+    first = outcomes[0]
+    for other in outcomes[1:]:
+        same = first.documents == other.documents and all(
+            np.array_equal(getattr(first, name), getattr(other, name)) for name in ("prompt", "position", "truth")
+        )
+        if not same:
+            raise UserError(
+                f"Expected outcomes of the same prompts, got others in {first.attack!r} and {other.attack!r}."
+            )
+
+
+def _unequal(successes: int, trials: int, confidence: float) -> tuple[float, float]:
+    """Returns Clopper-Pearson limits, which hold for the mean of unequal rates too (Hoeffding, 1956, theorem 4).
+
+    Save at one success or one failure, where the union bound is what holds.
+    """
+    lower, upper = clopper_pearson(successes, trials, confidence)
+    edge = (1 - confidence) / 2 / trials
+    return edge if successes == 1 else lower, 1 - edge if successes == trials - 1 else upper
+
+
+def _markov(successes: int, trials: int, confidence: float) -> tuple[float, float]:
+    """Returns limits for the mean of one share in [0, 1] of unknown law: P(share >= x) <= mean / x, and so from 1."""
+    tail, share = (1 - confidence) / 2, successes / trials
+    return tail * share, 1 - tail * (1 - share)
+
+
+def _commonest(public: Iterable[str]) -> frozenset[str]:
+    counts: Counter[str] = Counter()
+    for text in public:
+        counts.update(word.lower() for word in _WORD.findall(text))
+    if not counts:
+        raise UserError("Expected public text with at least one word, got none.")
+    return frozenset(word for word, _ in counts.most_common(PUBLIC_WORDS))
