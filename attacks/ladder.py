@@ -10,6 +10,7 @@ from attacks.inversion import (
     CommonestWord,
     ContextualInverter,
     CosineNeighbour,
+    InformedBeam,
     InputInference,
     LanguageBeam,
     MaximumAPosteriori,
@@ -19,7 +20,7 @@ from attacks.inversion import (
 from mechanisms.errors import UserError
 
 AttackName = Literal[
-    "baseline", "cosine", "inference", "code", "likelihood", "map", "beam", "two-sided", "contextual"
+    "baseline", "cosine", "inference", "code", "likelihood", "map", "beam", "two-sided", "contextual", "informed"
 ]
 ALWAYS: tuple[AttackName, ...] = ("baseline", "map")
 """The yardstick, and the best that reads token by token: no result stands without them."""
@@ -49,5 +50,6 @@ def ladder(
         "beam": LanguageBeam(),
         "two-sided": TwoSided(),
         "contextual": ContextualInverter(folder=folder),
+        "informed": InformedBeam(ContextualInverter(folder=folder)),
     }
     return [attack for name, attack in made.items() if name in names]

@@ -40,6 +40,15 @@ class Ceilinged(Protocol):
         ...
 
 
+@runtime_checkable
+class Trained(Protocol):
+    """An attack whose training takes long, and that can be had after less of it."""
+
+    def brief(self) -> InversionAttack:
+        """Returns the same attack after little training."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SelfTest:
     """What one attack reads of public text at the two references.
@@ -99,11 +108,12 @@ class References:
 
 
 def self_test(attack: InversionAttack, references: References, seed: int = 0) -> SelfTest:
-    """Returns how the attack does at both references, fitted for each; raises UserError as its fit does.
+    """Returns how the attack does at both references, fitted for each, briefly; raises UserError as its fit does.
 
     An attack with a ceiling is held against that: a masked language model does not know every word even from a clean
     context.
     """
+    attack = attack.brief() if isinstance(attack, Trained) else attack
     loud = _hits(attack, attack.fit(references.loud), references.loud, references.prompts, seed)
     silent = _hits(attack, attack.fit(references.silent), references.silent, references.prompts, seed)
     tokens = sum(map(len, references.prompts))

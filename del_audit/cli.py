@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from del_audit.attack.options import add_attack
 from del_audit.options import real as _real
 from del_audit.options import whole as _whole
 from del_audit.reproduce.options import add_reproduce
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_account(commands)
     _add_calibrate(commands)
     _add_certify(commands)
+    add_attack(commands)
     add_train(commands)
     _add_bundle(commands)
     _add_send(commands)

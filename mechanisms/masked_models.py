@@ -6,7 +6,7 @@ from typing import Any
 from mechanisms.assets import AssetRecord
 from mechanisms.errors import UserError
 from mechanisms.model_sources import model_asset
-from mechanisms.models import _load_tokenizer, _load_weights
+from mechanisms.models import load_weights, read_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ def load_masked_lm(name: str) -> MaskedLanguageModel:
     from transformers import AutoModelForMaskedLM
 
     asset = model_asset(name)
-    tokenizer = _load_tokenizer(asset)
+    tokenizer = read_tokenizer(asset)
     if tokenizer.mask_token_id is None:
         raise UserError(f"Expected {name!r} to be a masked language model, got a tokenizer without a mask token.")
-    model = _load_weights(AutoModelForMaskedLM, asset, allowed_missing=())
+    model = load_weights(AutoModelForMaskedLM, asset, allowed_missing=())
     if getattr(model.config, "is_encoder_decoder", False):
         raise UserError(f"Expected {name!r} to be a masked language model, got an encoder-decoder.")
     return MaskedLanguageModel(model, tokenizer, asset.record)

@@ -91,9 +91,9 @@ def load_causal_lm(name: str, device: str = "cpu", dtype: str = "float32") -> La
         raise UserError(f"Expected dtype to be one of {', '.join(NUMBER_FORMATS)}, got dtype={dtype!r}.")
     _require_device(device)
     asset = model_asset(name)
-    model = _load_weights(AutoModelForCausalLM, asset, allowed_missing=())
+    model = load_weights(AutoModelForCausalLM, asset, allowed_missing=())
     model = model.to(device=device, dtype=NUMBER_FORMATS[dtype])
-    return LanguageModel(model, _load_tokenizer(asset), asset.record)
+    return LanguageModel(model, read_tokenizer(asset), asset.record)
 
 
 def load_sentence_encoder(name: str) -> SentenceEncoder:
@@ -105,8 +105,8 @@ def load_sentence_encoder(name: str) -> SentenceEncoder:
 
     asset = model_asset(name)
     _require_mean_pooling(asset)
-    model = _load_weights(AutoModel, asset, allowed_missing=("pooler.",))
-    tokenizer = _load_tokenizer(asset)
+    model = load_weights(AutoModel, asset, allowed_missing=("pooler.",))
+    tokenizer = read_tokenizer(asset)
     stated = _read_json(asset, "sentence_bert_config.json").get("max_seq_length")
     limits = [stated, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
     return SentenceEncoder(model, tokenizer, asset.record, min(int(limit) for limit in limits if limit))
@@ -114,7 +114,7 @@ def load_sentence_encoder(name: str) -> SentenceEncoder:
 
 def load_tokenizer(name: str) -> Any:
     """Returns the tokenizer alone, without reading the weights into memory."""
-    return _load_tokenizer(model_asset(name))
+    return read_tokenizer(model_asset(name))
 
 
 def load_embedding_table(name: str) -> NDArray[np.float32]:
@@ -143,7 +143,7 @@ def _require_device(device: str) -> None:
         raise UserError(f"Expected device to be one that torch can use here, got device={device!r}: {reason}") from None
 
 
-def _load_weights(auto_class: Any, asset: Asset, allowed_missing: tuple[str, ...]) -> Any:
+def load_weights(auto_class: Any, asset: Asset, allowed_missing: tuple[str, ...]) -> Any:
     """Returns the model, and refuses one with weights that were made up because the files lack them."""
     model, info = _guarded(
         asset,
@@ -166,7 +166,8 @@ def _load_weights(auto_class: Any, asset: Asset, allowed_missing: tuple[str, ...
     return model.eval().requires_grad_(False)
 
 
-def _load_tokenizer(asset: Asset) -> Any:
+def read_tokenizer(asset: Asset) -> Any:
+    """Returns the tokenizer of a folder; raises UserError for a broken one, and never runs remote code."""
     from transformers import AutoTokenizer
 
     return _guarded(

@@ -70,7 +70,7 @@ class Reading:
             self._mask = self._mask[chosen]
 
     def branch(self, read: Sequence[int]) -> "Reading":
-        """Returns a batch that goes on from within the one sequence read so far: row r has read its first read[r] inputs.
+        """Returns a batch that goes on from within the one sequence read so far: row r has its first read[r] inputs.
 
         This reading stays as it is. Raises UserError for a model that does not take position_ids, whose positions
         would count what is hidden.

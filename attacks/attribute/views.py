@@ -33,8 +33,12 @@ VIEWS = (CODES, SPREAD, EMBEDDING, BAG, WORDS, TEXT, SENTENCE, TOKENS, SEQUENCE)
 
 KEPT_WORDS = 1024
 """Words of a prompt's expected bag that are kept, the largest; the posterior-mean embedding is of all words."""
-LEAST = 1e-4
-"""Words of a token's posterior that are kept: those of at least this probability."""
+LEAST, KEPT_CANDIDATES = 1e-5, 1024
+"""Words of a token's posterior that are kept: the likeliest, of at least this probability; 8 kB a token at most.
+
+Rare words tell most of an attribute, so a shorter list is a weaker attack: at mu = 10, d = 18, one release, held-out
+balanced accuracy was .39 with all words above 1e-5 or 1e-6, .37 with these, and .27 (by another probe) with 1e-4.
+"""
 REDUCED = 32
 """Coordinates of a token's embedding in a sequence: the table's directions of largest variance under the prior."""
 
@@ -197,11 +201,14 @@ def _one_hot(tokens: NDArray[np.int64], words: int) -> Any:
 
 
 def _likeliest(weights: Floats, totals: Floats) -> Any:
-    """Returns the words of each row of at least LEAST with their probabilities, sparse, shape (rows, words).
+    """Returns the words of each row that are kept with their probabilities, sparse, shape (rows, words).
 
     weights: probabilities times totals, shape (rows, words).
     """
-    rows, words = np.nonzero(weights >= (LEAST * totals)[:, None])
+    least = LEAST * totals
+    for row in np.flatnonzero((weights >= least[:, None]).sum(axis=1) > KEPT_CANDIDATES):
+        least[row] = np.partition(weights[row], -KEPT_CANDIDATES)[-KEPT_CANDIDATES]
+    rows, words = np.nonzero(weights >= least[:, None])
     values = weights[rows, words] / totals[rows]
     ends = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(weights)))])
     return csr_array((values, words.astype(np.int32), ends), shape=weights.shape)

@@ -3,6 +3,7 @@
 from attacks.inversion.baseline import CommonestWord
 from attacks.inversion.bayes import MaximumAPosteriori, MaximumLikelihood
 from attacks.inversion.contextual import ContextualInverter
+from attacks.inversion.informed import InformedBeam
 from attacks.inversion.language_prior import LanguageBeam
 from attacks.inversion.masked_lm import InputInference
 from attacks.inversion.nearest import CodeNeighbour, CosineNeighbour
@@ -13,6 +14,7 @@ __all__ = [
     "CommonestWord",
     "ContextualInverter",
     "CosineNeighbour",
+    "InformedBeam",
     "InputInference",
     "LanguageBeam",
     "MaximumAPosteriori",

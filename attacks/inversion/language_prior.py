@@ -1,10 +1,11 @@
 """A language model reads along: beam search over prompts under the exact channel law (BeamClean with a known channel).
 
-A hypothesis w_1 ... w_i has the score sum of log prior(w_j | w_<j) + log P(release_j | w_j) (docs/theory.md, theorem 7).
+A hypothesis w_1 ... w_i scores the sum of log prior(w_j | w_<j) + log P(release_j | w_j) (docs/theory.md, theorem 7).
 The prior is the model's own, mixed with the public unigrams. No candidates are cut off: every word is weighed.
+It is computed as evidence, the posterior of each token by itself, plus what the model says over the unigrams.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,9 +18,12 @@ from tqdm import tqdm
 from attacks.base import Public, observe
 from attacks.ranking import DEPTH, Guesses, rank
 from mechanisms.continuation import embed
-from mechanisms.decoding.language import language_log_prior
+from mechanisms.decoding.language import language_log_prior, mixed
 from mechanisms.errors import UserError
 from mechanisms.stepping import Reading
+
+EVIDENCE_BYTES = 256 << 20
+"""Evidence of the prompts that are searched together, at most, unless one prompt takes more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,13 @@ class LanguageBeam:
 
     def fit(self, public: Public) -> "BeamAttacker":
         """Returns the attacker; raises UserError without a language model, a known law, or one vocabulary for both."""
-        return BeamAttacker(public, self, Reader.of(public, self.temper, self.unigram_share))
+        reader = Reader.of(public, self.temper, self.unigram_share)
+        channel, log_prior = public.channel, public.log_prior
+
+        def posterior(seen: NDArray[Any]) -> Tensor:
+            return torch.cat([torch.from_numpy(block.copy()) for _, block in channel.scores(seen, log_prior)])
+
+        return BeamAttacker(public, self, reader, posterior)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,12 @@ class Reader:
         """Returns log prior of every word, float32, shape (rows, words), from logits of shape (rows, >= words)."""
         return language_log_prior(logits, self.unigrams, self.temper, self.share)
 
+    def log_prior_of(self, logits: Tensor, words: Tensor) -> Tensor:
+        """Returns log prior of some words, shape (rows, some), from logits of shape (rows, >= words)."""
+        kept = self.temper * logits[:, : len(self.unigrams)]
+        model = kept.gather(1, words) - kept.logsumexp(1, keepdim=True)
+        return mixed(model, self.unigrams[words], self.share)
+
     @torch.no_grad()
     def along(self, tokens: Sequence[int]) -> Tensor:
         """Returns the log prior of every word at each place of a sequence, given the tokens left of it.
@@ -102,11 +118,17 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class BeamAttacker:
-    """The attack on one mechanism."""
+    """The attack on one mechanism.
+
+    evidence: from what is observed of a prompt to each token's scores by itself, the unigram prior among them, float32,
+    shape (tokens, words). weight: of what the model says over the unigrams; 1 where the evidence knows of no context.
+    """
 
     public: Public
     settings: LanguageBeam
     reader: Reader
+    evidence: Callable[[NDArray[Any]], Tensor]
+    weight: float = 1.0
 
     def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
         """Returns the guesses for each message: first the best hypothesis's word, then by its own left context.
@@ -123,16 +145,19 @@ class BeamAttacker:
             self.reader.require_room(len(seen))
         order = sorted(range(len(observed)), key=lambda index: -len(observed[index]))
         found: list[list[int]] = [[] for _ in observed]
+        longest = max(map(len, observed), default=1)
+        batch = max(1, min(self.settings.batch, EVIDENCE_BYTES // (4 * self.public.words * longest)))
         with tqdm(total=sum(map(len, observed)), desc=self.settings.name, unit="token", disable=None) as bar:
-            for start in range(0, len(order), self.settings.batch):
-                chosen = order[start : start + self.settings.batch]
+            for start in range(0, len(order), batch):
+                chosen = order[start : start + batch]
                 for index, words in zip(chosen, self._beam([observed[i] for i in chosen], bar), strict=True):
                     found[index] = words
         return found
 
     def _ranked(self, seen: NDArray[Any], words: list[int]) -> Guesses:
-        """Returns the words by log prior given the hypothesis left of them + log P(release | word), its own first."""
-        scores = self.reader.along(words) + likelihood(self.public, seen, self.reader.unigrams)
+        """Returns the words by evidence and by what the model says after the hypothesis left of them, its own first."""
+        said = self.reader.along(words) - self.reader.unigrams
+        scores = self.evidence(seen).to(said.device) + self.weight * said
         return first(rank([(slice(0, len(words)), scores.cpu().numpy())], len(words), self.settings.depth), words)
 
     @torch.no_grad()
@@ -146,12 +171,13 @@ class BeamAttacker:
         logits = reading.read(reader.opening.expand(active, -1, -1)) if len(reader.opening) else None
         scores = torch.zeros(active, 1, device=reader.unigrams.device)
         histories = torch.empty(active, 1, 0, dtype=torch.long, device=scores.device)
+        evidence = [self.evidence(prompt) for prompt in prompts]
         found: list[list[int]] = [[] for _ in prompts]
         for place in range(len(prompts[0])):
             prior = reader.unigrams.expand(active, 1, -1) if logits is None else reader.log_prior(logits)
-            prior = prior.reshape(active, -1, words)
-            seen = np.stack([prompt[place] for prompt in prompts[:active]])
-            total = prior + (scores[:, :, None] + likelihood(self.public, seen, reader.unigrams)[:, None])
+            prior = self.weight * (prior - reader.unigrams).reshape(active, -1, words)
+            here = torch.stack([rows[place] for rows in evidence[:active]]).to(scores.device)
+            total = prior + scores[:, :, None] + here[:, None]
             scores, best = total.reshape(active, -1).topk(min(width, total[0].numel()))
             parents, chosen = best // words, best % words
             histories = torch.cat(
@@ -173,7 +199,7 @@ class BeamAttacker:
 
 
 def likelihood(public: Public, observed: NDArray[Any], like: Tensor) -> Tensor:
-    """Returns log P(release | word) less a constant of the release, float32, shape (tokens, words), on like's device."""
+    """Returns log P(release | word) less a constant of the release, float32, (tokens, words), on like's device."""
     return torch.cat([torch.from_numpy(block.copy()) for _, block in public.channel.scores(observed)]).to(like.device)
 
 

@@ -5,7 +5,7 @@ It is an attack on what the context gives away: of the masked token itself nothi
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ class InputInference:
     masked_lm: str | None = None
     reading: InversionAttack = field(default_factory=CosineNeighbour)
     version: int = 1
+    context_free: ClassVar[bool] = False
     depth: int = DEPTH
     reach: int = 64
     candidates: int = 16
@@ -67,6 +68,15 @@ class InputInference:
             "No masked language model was given: the causal one stands in, its candidates after the left context "
             f"rescored by the {self.right} tokens to the right."
         )
+
+    def ceiling(self, public: Public, prompts: Sequence[Sequence[int]]) -> float:
+        """Returns the share of the prompts' tokens that are inferred from the prompts themselves: no release does more.
+
+        Raises UserError as fit does.
+        """
+        filler = self.fit(public).filler
+        found = [filler.fill(np.asarray(prompt, dtype=np.int64)).best == np.asarray(prompt) for prompt in prompts]
+        return float(np.concatenate(found).mean())
 
     def fit(self, public: Public) -> "InferringAttacker":
         """Returns the attacker; raises UserError without a public language model, and as load_masked_lm does."""

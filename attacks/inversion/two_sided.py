@@ -2,6 +2,7 @@
 
 A causal model gives log P(w | left). The evidence of the right side is how likely the releases to the right are once w
 stands here: for each of the next places, log of the sum over words v of P(v | left, w, words between) P(release | v).
+The sum runs over the LIKELY words that fit the release best; the others add next to nothing.
 Both are added to log P(release here | w) (docs/theory.md, theorem 7). The words on both sides are the beam's at first;
 then the places that prefer another word are changed, a sweep at a time.
 """
@@ -10,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -23,6 +23,7 @@ from mechanisms.continuation import embed
 from mechanisms.errors import UserError
 from mechanisms.stepping import Reading
 
+LIKELY = 128
 APART = 3
 """Places nearer than this do not change in one sweep: each was scored with the other as it stood."""
 
@@ -37,9 +38,9 @@ class TwoSided:
     """
 
     beam: LanguageBeam = field(default_factory=LanguageBeam)
-    candidates: int = 12
-    within: float = 7.0
-    reach: int = 6
+    candidates: int = 6
+    within: float = 4.0
+    reach: int = 4
     sweeps: int = 2
     rows: int = 64
     depth: int = DEPTH
@@ -115,6 +116,7 @@ class TwoSidedAttacker:
         reading = Reading(reader.model)
         reading.read(torch.cat([reader.opening, embed(reader.model, words)])[None])
         standing = torch.tensor([*words, *[words[-1]] * reach], device=chosen.device)
+        fitting = (evidence + reader.unigrams).topk(min(LIKELY, evidence.shape[1])).indices
         found = torch.empty(len(places), device=evidence.device)
         for start in range(0, len(places), self.settings.rows):
             rows = slice(start, start + self.settings.rows)
@@ -124,12 +126,10 @@ class TwoSidedAttacker:
             branch = reading.branch((here + len(reader.opening)).tolist())
             logits = branch.read_through(embed(reader.model, inputs.flatten().tolist()).view(*inputs.shape, -1))
             inside = nexts < len(words)
-            prior = reader.log_prior(logits[inside])
-            found[rows] = (
-                torch.zeros(inside.shape, device=found.device)
-                .masked_scatter(inside, (prior + evidence[nexts[inside]]).logsumexp(1))
-                .sum(1)
-            )
+            there = nexts[inside]
+            prior = reader.log_prior_of(logits[inside], fitting[there])
+            likely = (prior + evidence[there].gather(1, fitting[there])).logsumexp(1)
+            found[rows] = torch.zeros(inside.shape, device=found.device).masked_scatter(inside, likely).sum(1)
         return found
 
 

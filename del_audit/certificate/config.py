@@ -12,7 +12,6 @@ from mechanisms.pipeline import DecoderName
 from mechanisms.projection import EncoderKind, EncoderSettings
 from mechanisms.spec import QuantizerSpec
 
-
 DEFAULT_ATTACKS: tuple[AttackName, ...] = ("baseline", "cosine", "code", "likelihood", "map", "beam")
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from attacks.attribute import clean_features, pooled_features
+from attacks.attribute import Viewer
 from attacks.base import InversionAttack, Public
 from attacks.ladder import ladder
 from attacks.outcome import Outcome
 from attacks.self_test import References, SelfTest, self_test
+from attacks.side_channel import side_channels
 from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration, Evaluation
 from del_audit.evidence.figure import Figure
@@ -217,26 +218,29 @@ def _inferences(
 def _samples(
     configuration: Configuration, assets: Assets, pipeline: Pipeline, columns: Sequence[str], private: bool
 ) -> dict[str, Sample]:
-    """Returns one sample a column: pooled features of releases. Public documents are released several times."""
+    """Returns one sample a column: views of releases. Public documents are released several times."""
     plan = configuration.evaluation
     documents, corpus = (assets.private, assets.private_corpus) if private else (assets.public, assets.public_corpus)
     part = "private" if private else "public"
-    chosen = [i for i, tokens in enumerate(documents) if tokens] * (1 if private else plan.probe_releases)
+    labels = {column: corpus.labels(column) for column in columns}
+    asked = [i for i, text in enumerate(documents) if text and any(rows[i] is not None for rows in labels.values())]
+    chosen = asked * (1 if private else plan.probe_releases)
     texts = [documents[i][: plan.probe_tokens] for i in chosen]
     client = _client(assets, pipeline, plan.seed, f"{part} probes")
     messages = [client.release_tokens(text) for text in texts]
-    with tqdm(messages, desc=f"decoding {part} releases", unit="prompt") as bar:
-        released = pooled_features(pipeline, bar)
-    clean = clean_features(pipeline, texts)
+    viewer = Viewer(public_of(assets, pipeline, plan.seed), tokenizer=assets.language.tokenizer)
+    released = viewer.released(messages, None if private else texts).rows
+    clean = viewer.clean(texts).rows
+    lengths = {"sizes": side_channels(pipeline, messages).features}
     samples = {}
     for column in columns:
-        labels = corpus.labels(column)
-        rows = np.array([k for k, i in enumerate(chosen) if labels[i] is not None])
+        rows = np.array([k for k, i in enumerate(chosen) if labels[column][i] is not None])
         samples[column] = Sample(
             {kind: values[rows] for kind, values in released.items()},
             {kind: values[rows] for kind, values in clean.items()},
-            tuple(str(labels[chosen[k]]) for k in rows),
-            tuple(chosen[k] for k in rows),
+            tuple(str(labels[column][chosen[k]]) for k in rows),
+            tuple(f"{part} {chosen[k]}" for k in rows),
+            {kind: values[rows] for kind, values in lengths.items()},
         )
     return samples
 

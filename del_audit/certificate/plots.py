@@ -66,9 +66,11 @@ Row = tuple[str, Mapping[str, Any], bool]
 
 
 def trade_off(certificate: Mapping[str, Any]) -> str:
-    """Returns one token's trade-off curve, the bound of theorem 6, and the attacks, all at their type I error."""
+    """Returns one token's trade-off curve, the bound of theorem 6, and the attacks that it speaks of, at theirs."""
     curve, inversion = certificate["curve"], certificate["inversion"]
     kappa = inversion["kappa"]
+
+    context_free = [attack for attack in inversion["attacks"] if attack["context_free"]]
 
     def draw(canvas: Canvas) -> None:
         axes = canvas.subplots()
@@ -86,7 +88,7 @@ def trade_off(certificate: Mapping[str, Any]) -> str:
         x = float(np.clip(kappa, LEAST, 1 - LEAST))
         least = 1 - upper_end(inversion["allowed"])
         points = [(least, f"fewest misses that theorem 6 allows, {percent(least, ROUND_FLOOR)}", "D", LIMIT, LIMIT)]
-        for attack in inversion["attacks"]:
+        for attack in context_free:
             missed = 1 - attack["success"]["value"]
             fill = CARD if is_baseline(attack) else INK
             points.append((missed, f"{_short(attack['name'])}, {percent(missed)}", "o", INK, fill))
@@ -112,7 +114,7 @@ def trade_off(certificate: Mapping[str, Any]) -> str:
         axes.grid()
         canvas.legend(loc="outside lower center", ncols=3, columnspacing=1.4, handlelength=1.8)
 
-    attacks = "; ".join(f"{a['name']} misses {percent(1 - a['success']['value'])}" for a in inversion["attacks"])
+    attacks = "; ".join(f"{a['name']} misses {percent(1 - a['success']['value'])}" for a in context_free)
     fewest = percent(1 - upper_end(inversion["allowed"]), ROUND_FLOOR)
     described = f"At kappa {percent(kappa)}: theorem 6 allows as few misses as {fewest}; {attacks}."
     return _svg("trade-off", "Trade-off curve of one token", described, (WIDTH, 4.3), draw)

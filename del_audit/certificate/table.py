@@ -148,19 +148,20 @@ def _attacks(inversion: Mapping[str, Any], limit: float | None) -> list[Renderab
     rows: list[Row] = []
     for attack in inversion["attacks"]:
         strongest = attack["name"] == inversion["strongest"]
-        cells = [attack["name"], interval(attack["success"]), interval(attack["rare"]) if attack["rare"] else "-"]
+        rare = interval(attack["rare"]) if attack["rare"] else "-"
+        cells = [attack["name"], interval(attack["success"]), rare, f"{attack['success']['sample']:,}"]
         note = "strongest" if strongest else "baseline" if is_baseline(attack) else ""
         rows.append([Text(printable(cell), style="bold" if strongest else "") for cell in (*cells, note)])
     allowed = percent(upper_end(inversion["allowed"]), ROUND_CEILING)
-    first = inversion["attacks"][0]["success"]
-    confidence = f"{first['confidence']:.0%} intervals, {first['sample']:,} {first['sample_unit']}"
+    confidence = f"{inversion['attacks'][0]['success']['confidence']:.0%} intervals over documents"
     lines = f"Allowed by the guarantee: at most {allowed} (theorem 6, commonest word {percent(inversion['kappa'])})."
     if limit is not None:
         lines += f" Limit of the policy: {percent(limit)}."
     return [
         _heading(f"Attacks: share of tokens read, {confidence}", "estimate"),
-        _table(("attack", "all words", "rarer words", ""), rows, right=(1, 2)),
+        _table(("attack", "all words", "rarer words", "tokens", ""), rows, right=(1, 2, 3)),
         _note(lines),
+        *(_note(f"Unusable: {test['attack']}. {test['reason']}") for test in inversion["unusable"]),
     ]
 
 

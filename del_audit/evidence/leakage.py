@@ -79,14 +79,14 @@ class Sent:
         """Returns the first prompt of each of the first `count` documents."""
         first = list({document: i for i, document in reversed(list(enumerate(self.documents)))}.values())
         kept = sorted(first)[:count]
-        return Sent(
-            [self.messages[i] for i in kept], [self.truths[i] for i in kept], [self.documents[i] for i in kept]
-        )
+        return Sent([self.messages[i] for i in kept], [self.truths[i] for i in kept], [self.documents[i] for i in kept])
 
 
 def run_ladder(ladder: Sequence[InversionAttack], public: Public, sent: Sent) -> list[tuple[InversionAttack, Outcome]]:
     """Returns each attack of the ladder with its outcome on what was sent; the truths reach no attack."""
-    return [(attack, invert(attack, attack.fit(public), sent.messages, sent.truths, sent.documents)) for attack in ladder]
+    return [
+        (attack, invert(attack, attack.fit(public), sent.messages, sent.truths, sent.documents)) for attack in ladder
+    ]
 
 
 def measure_leakage(
@@ -98,7 +98,8 @@ def measure_leakage(
 ) -> Leakage:
     """Returns what each attack read, with intervals over documents, and what the guarantee allows.
 
-    outcomes: may be of different prompts; kappa is the largest of those that a context-free attack saw. spec: of the mechanism that released.
+    outcomes: may be of different prompts; kappa is the largest of those that a context-free attack saw.
+    spec: of the mechanism that released.
     Raises UserError for outcomes of a single document.
     """
     common = np.argsort(-prior)[:COMMON_WORDS]

@@ -27,7 +27,8 @@ class MutualInformation:
     """bits: corrected for bias, with its interval. plug_in: of the sample's own frequencies, too large by about `bias`.
 
     null: how far above their mean 5% of shuffles reach, labels being shuffled between documents.
-    p_value: of the hypothesis that the size tells nothing, exact by permutation. entropy: of the labels, bits: all there is to tell.
+    p_value: of the hypothesis that the size tells nothing, exact by permutation. entropy: of the labels, bits, the most
+    that anything can tell.
     """
 
     bits: Figure

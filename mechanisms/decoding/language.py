@@ -207,7 +207,11 @@ def language_log_prior(logits: Tensor, unigrams: Tensor, temper: float, unigram_
     """
     if unigram_share == 1:
         return unigrams.expand(len(logits), -1)
-    model = torch.log_softmax(temper * logits[:, : len(unigrams)], 1)
-    if unigram_share == 0:
-        return model
+    return mixed(torch.log_softmax(temper * logits[:, : len(unigrams)], 1), unigrams, unigram_share)
+
+
+def mixed(model: Tensor, unigrams: Tensor, unigram_share: float) -> Tensor:
+    """Returns log((1 - unigram_share) exp(model) + unigram_share exp(unigrams)) of two log probabilities."""
+    if unigram_share in (0, 1):
+        return unigrams if unigram_share else model
     return torch.logaddexp(model + math.log1p(-unigram_share), unigrams + math.log(unigram_share))

@@ -21,7 +21,9 @@ class Spy:
     def guess(self, *arguments, **options):
         self.shown.append((arguments, options))
         lengths = [len(unpack(message, self.spec)) for message in arguments[0]]
-        return [Guesses(np.tile(np.int32([3, 1, 0]), (n, 1)), np.tile(np.float32([2, 1, 0.5]), (n, 1))) for n in lengths]
+        return [
+            Guesses(np.tile(np.int32([3, 1, 0]), (n, 1)), np.tile(np.float32([2, 1, 0.5]), (n, 1))) for n in lengths
+        ]
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from attacks.attribute import FEATURES, ProbeResult, clean_features, fit_probe, pooled_features
+from attacks.attribute import ProbeResult, fit_probe
 from attacks.attribute.probes import FOLDS
 from mechanisms.errors import UserError
-from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.spec import QuantizerSpec
-from mechanisms.wire import pack, unpack
 
 
 def a_study(signal, rows=240, width=6, seed=0, classes=("acne", "pain")):
@@ -127,41 +124,29 @@ class TestProbes:
         with pytest.raises(UserError, match="held-out documents"):
             probe.score({"codes": features}, labels)
 
+    def test_other_lengths_and_missing_views_are_refused(self):
+        features, labels, documents = a_study(signal=1.0)
+        with pytest.raises(UserError, match="each of 240 rows of 'codes', got 239"):
+            fit_probe({"codes": features}, labels[:-1], documents)
+        with pytest.raises(UserError, match="each of 239 rows of 'documents', got 240"):
+            fit_probe({"codes": features}, labels, documents[:-1])
+        with pytest.raises(UserError, match="at least one view"):
+            fit_probe({}, labels, documents)
+        probe = fit_probe({"codes": features}, labels, documents)
+        with pytest.raises(UserError, match="view 'codes'"):
+            probe.score({"words": features}, labels)
+        with pytest.raises(UserError, match="each of 240 held-out rows, got 1"):
+            probe.score({"codes": features}, labels[:1])
+
+    def test_a_class_that_only_bends_are_told_by_is_found(self):
+        """Inside or outside a circle: no line tells, so the choice must reach beyond logistic regression."""
+        points = np.random.default_rng(0).uniform(-1, 1, (600, 2))
+        labels = np.where((points**2).sum(axis=1) < 0.64, "acne", "pain")
+        probe = fit_probe({"codes": points[:300]}, labels[:300].tolist(), list(range(300)))
+        assert "gradient boosting" in probe.classifier or "perceptron" in probe.classifier
+        assert probe.score({"codes": points[300:]}, labels[300:].tolist()).balanced_accuracy > 0.85
+
     def test_accuracies_are_those_of_the_counts(self):
         result = ProbeResult("codes", 0.5, ("acne", "pain"), recalled=(3, 10), held_out=(4, 40))
         assert result.balanced_accuracy == pytest.approx((0.75 + 0.25) / 2)
         assert result.accuracy == pytest.approx(13 / 44)
-
-
-class TestFeatures:
-    @pytest.fixture
-    def public(self, random_public):
-        return random_public(bits=4, dim=3, mu=8.0, words=15, seed=0)
-
-    def test_each_kind_is_a_mean_over_the_tokens_of_a_message(self, public, release):
-        messages, _ = release(public, 4, seed=0)
-        pooled = pooled_features(public, messages)
-        assert tuple(pooled) == FEATURES
-        counts = [unpack(message, public.spec) for message in messages]
-        codes = [StochasticQuantizer(public.spec).dequantize(rows).mean(axis=0) for rows in counts]
-        assert np.allclose(pooled["released codes"], codes, rtol=1e-6)
-        ((_, scores),) = public.channel.scores(counts[2], np.log(public.prior))
-        words = public.table[scores.argmax(axis=1)].mean(axis=0)
-        assert np.allclose(pooled["MAP-decoded words"][2], words, rtol=1e-6)
-        assert {rows.dtype for rows in pooled.values()} == {np.dtype(np.float64)}
-
-    def test_a_row_depends_on_its_message_alone(self, public, release):
-        messages, _ = release(public, 4, seed=0)
-        forwards, backwards = pooled_features(public, messages), pooled_features(public, messages[::-1])
-        for kind in FEATURES:
-            assert np.array_equal(forwards[kind], backwards[kind][::-1])
-
-    def test_clean_features_are_mean_embeddings(self, public):
-        (features,) = clean_features(public, [[1, 2, 2], [14]]).values()
-        assert np.allclose(features[0], (public.table[1] + 2 * public.table[2]) / 3, rtol=1e-5, atol=1e-8)
-        assert np.allclose(features[1], public.table[14])
-
-    def test_a_message_of_another_spec_is_refused(self, public):
-        other = pack(np.zeros((2, 3), dtype=np.uint8), QuantizerSpec(4, 3, 0.05, 1.0))
-        with pytest.raises(UserError, match="do not run the same quantizer"):
-            pooled_features(public, [other])

@@ -29,6 +29,17 @@ def read(value: float, sample: int = 20_000) -> dict[str, Any]:
     return figure(value, value - half, value + half, "share of tokens read", sample, "tokens")
 
 
+def attack(name: str, value: float, rare: float, tokens: int = 20_000) -> dict[str, Any]:
+    return {
+        "name": name,
+        "version": 1,
+        "context_free": tokens == 20_000,
+        "success": read(value, tokens),
+        "rare": read(rare, tokens // 2),
+        "worst_prompt": read(min(1.0, 3 * value), 64),
+    }
+
+
 def nats(value: float, half: float = 0.03, sample: int = 96) -> dict[str, Any]:
     return figure(value, value - half, value + half, "nats a token", sample, "prompts")
 
@@ -207,11 +218,13 @@ CERTIFICATE: dict[str, Any] = {
         "allowed": {**bound(0.9577078906801515), "source": "theorem 6, any attacker who knows the token's frequency"},
         "strongest": "MAP, unigram prior",
         "attacks": [
-            {"name": "commonest word (baseline)", "success": read(0.0397), "rare": read(0.0, 9_312)},
-            {"name": "cosine nearest neighbour (the paper's)", "success": read(0.0132), "rare": read(0.0061, 9_312)},
-            {"name": "maximum likelihood", "success": read(0.0287), "rare": read(0.0214, 9_312)},
-            {"name": "MAP, unigram prior", "success": read(0.1153), "rare": read(0.0167, 9_312)},
+            attack("commonest word (baseline)", 0.0397, 0.0),
+            attack("cosine nearest neighbour (the paper's)", 0.0132, 0.0061),
+            attack("maximum likelihood", 0.0287, 0.0214),
+            attack("MAP, unigram prior", 0.1153, 0.0167),
+            attack("beam search, language model", 0.1021, 0.0182, tokens=2_048),
         ],
+        "unusable": [],
     },
     "attribute": probe("condition", ["Birth Control", "Depression", "Pain", "Anxiety", "Acne"], (0.203, 0.287, 0.661)),
     "utility": _utility(),

@@ -1,9 +1,9 @@
 """The trained contextual inverter: an attack on any mechanism whose messages can be read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from attacks.inversion.contextual.reading import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
 from attacks.inversion.contextual.training import Fitting
 from attacks.ranking import DEPTH, Guesses, best_words
+
+BRIEF = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class ContextualInverter:
 
     name: str = "contextual inverter"
     version: int = 1
+    context_free: ClassVar[bool] = False
     shape: NetworkShape = field(default_factory=NetworkShape)
     training: ContextualTraining = field(default_factory=ContextualTraining)
     depth: int = DEPTH
@@ -42,6 +45,10 @@ class ContextualInverter:
         fitting = Fitting.of(public, self.shape, self.training, about)
         fitting.run(self.folder)
         return ContextualAttacker(fitting.reader, self.depth)
+
+    def brief(self) -> "ContextualInverter":
+        """Returns the same attack after BRIEF steps, kept nowhere: for self-tests, where nothing is hard to learn."""
+        return replace(self, training=replace(self.training, steps=min(BRIEF, self.training.steps)), folder=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class ContextualTraining:
     attacks are float32. Raises UserError for values out of range.
     """
 
-    steps: int = 1500
+    steps: int = 2500
     batch: int = 16
     window: int = 64
     learning_rate: float = 2e-3

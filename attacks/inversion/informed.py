@@ -1,0 +1,52 @@
+"""Two readers together: the contextual inverter, which reads releases on both sides, and a language model.
+
+The inverter was trained on little text but on this very noise, and looks to the right too; the language model knows the
+language but only what it has read so far. A beam search adds what both say of a word over its unigram probability.
+Both look to the left, so the model's say counts by a weight below 1, which was chosen on public text.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attacks.base import Public
+from attacks.inversion.contextual import ContextualInverter
+from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, Reader
+from mechanisms.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class InformedBeam:
+    """Beam search whose evidence is the contextual inverter's posterior.
+
+    beam: width and prior of the search. weight: of what the language model says over the unigrams, in (0, 1]. It needs
+    no known law. Raises UserError for a weight out of range.
+    """
+
+    inverter: ContextualInverter = field(default_factory=ContextualInverter)
+    beam: LanguageBeam = field(default_factory=lambda: LanguageBeam(unigram_share=0.1))
+    weight: float = 0.5
+    name: str = "beam search over the contextual inverter"
+    version: int = 1
+    context_free: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight <= 1:
+            raise UserError(f"Expected weight in (0, 1], got weight={self.weight!r}.")
+
+    def brief(self) -> "InformedBeam":
+        """Returns the same attack with a briefly trained inverter, for self-tests."""
+        return replace(self, inverter=self.inverter.brief())
+
+    def fit(self, public: Public) -> BeamAttacker:
+        """Returns the attacker; raises UserError without a language model that fits, and as the inverter's fit does."""
+        reader = Reader.of(public, self.beam.temper, self.beam.unigram_share)
+        inverter = self.inverter.fit(public)
+
+        def posterior(seen: NDArray[Any]) -> Tensor:
+            return torch.log_softmax(torch.cat([block for _, block in inverter.reader.blocks(seen)]), 1)
+
+        return BeamAttacker(public, self.beam, reader, posterior, self.weight)

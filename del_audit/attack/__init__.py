@@ -1,0 +1,1 @@
+"""`del-audit attack`: what each attack reads of private prompts, beside what the guarantee allows."""

@@ -1,0 +1,152 @@
+"""`del-audit attack inversion`: the ladder on private prompts, every figure beside the baseline's, as one result."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from attacks.outcome import Outcome
+from attacks.self_test import SelfTest
+from del_audit.attack.reading import BASELINE, Ladder, asked_ladder, described, read, tested, usable
+from del_audit.attack.scene import Private, Scene, opened
+from del_audit.attack.store import Run
+from del_audit.attack.table import print_inversion
+from del_audit.evidence.inversion_metrics import KS, Metric, text_metrics, token_metrics
+from del_audit.evidence.leakage import ALARM, AttackFigures, Leakage, measure_leakage
+from del_audit.evidence.planted import identifier_figures, planted_slice
+from del_audit.evidence.selection import FEWEST_DOCUMENTS, strongest
+from del_audit.evidence.slices import SliceFigure, frequency_slices, measure_slice, text_slices
+
+BROKEN = 1
+
+
+def attack_inversion(
+    config: Path,
+    out: Path,
+    *,
+    seed: int | None = None,
+    attacks: tuple[str, ...] | None = None,
+    prompts: int | None = None,
+    prompt_tokens: int | None = None,
+    masked_lm: str | None = None,
+    plant: bool = False,
+    text_metrics: bool = True,
+    self_tests: bool = True,
+) -> int:
+    """Attacks a configuration's private prompts, writes out/result.json and out/outcomes, and prints a table.
+
+    Returns 0, or 1 where an attack reads more than the guarantee allows. The arguments are the command's options.
+    Raises UserError for what a user can mend.
+    """
+    configuration = opened(config, out)
+    plan = configuration.evaluation
+    ladder = asked_ladder(plan, attacks, masked_lm)
+    scene = Scene.of(configuration, seed)
+    sent = scene.prompts(prompts, prompt_tokens, plant)
+    settings = {
+        "command": "inversion",
+        "attacks": described(ladder),
+        "prompts": len(sent.prompts),
+        "prompt_tokens": prompt_tokens or plan.context_tokens,
+        "planted": plant,
+        "self_tests": self_tests,
+    }
+    run = Run(out, {**settings, **scene.identity})
+    tests = tested(run, ladder, scene.public, scene.seed) if self_tests else {}
+    kept = usable(ladder, tests)
+    client = scene.client("attack inversion")
+    messages = [client.release_tokens(prompt) for prompt in sent.prompts]
+    with tqdm(total=len(kept) * len(messages), desc="attacks", unit="prompt") as bar:
+        outcomes = {key: read(run, key, attack, scene.public, messages, sent, bar) for key, attack in kept.items()}
+    for key, outcome in outcomes.items():
+        run.keep(key, outcome)
+    document = inversion_document(scene, settings, kept, outcomes, sent, tests, text_metrics)
+    path = run.finish(document)
+    print_inversion(document)
+    print(f"\nWritten: {path}")
+    return BROKEN if document["broken"] else 0
+
+
+def inversion_document(
+    scene: Scene,
+    settings: dict[str, Any],
+    ladder: Ladder,
+    outcomes: Mapping[str, Outcome],
+    sent: Private,
+    tests: Mapping[str, SelfTest],
+    texts: bool,
+) -> dict[str, Any]:
+    """Returns the whole result as JSON values: every figure states its unit, interval, method, kind and seed."""
+    failed = [test for test in tests.values() if not test.passed]
+    pairs = [(ladder[key], outcome) for key, outcome in outcomes.items()]
+    leakage = measure_leakage(pairs, scene.pipeline.spec, scene.pipeline.prior, scene.seed, failed)
+    rows = []
+    with tqdm(zip(outcomes, leakage.attacks, strict=True), total=len(outcomes), desc="figures", unit="attack") as bar:
+        for key, figures in bar:
+            about = {"key": key, "context_free": ladder[key].context_free, "note": getattr(ladder[key], "note", "")}
+            rows.append({**about, **_figures(scene, figures, outcomes[BASELINE], sent, texts)})
+    return {
+        **scene.document("inversion", settings),
+        "unit": "token",
+        "prompts": len(sent.prompts),
+        "documents": len(set(sent.documents)),
+        "tokens": sent.tokens,
+        "attacks": rows,
+        "strongest": _strongest(outcomes, scene.seed),
+        "allowed": _allowed(leakage),
+        "broken": list(leakage.broken),
+        "self_tests": {key: test.to_dict() for key, test in tests.items()},
+        "unusable": [test.to_dict() for test in failed],
+    }
+
+
+def _figures(scene: Scene, found: AttackFigures, baseline: Outcome, sent: Private, texts: bool) -> dict[str, Any]:
+    """Returns one attack's figures, each metric and slice beside the baseline's."""
+    outcome, seed = found.outcome, scene.seed
+    language, depth = scene.assets.language, min(found.outcome.depth, baseline.depth)
+    metrics = token_metrics(outcome, baseline, seed, [k for k in KS if k <= depth])
+    if texts:
+        metrics += text_metrics(outcome, baseline, language.tokenizer, seed, scene.assets.sentences, scene.public.table)
+    slices = frequency_slices(outcome.truth, scene.public.prior)
+    slices += text_slices(outcome, language.tokenizer, scene.assets.public_corpus.texts)
+    planted: list[SliceFigure] = []
+    if sent.planted is not None:
+        slices.append(planted_slice(outcome, sent.planted))
+        planted = identifier_figures(outcome, baseline, sent.planted, seed)
+    return {
+        "name": found.name,
+        "version": found.version,
+        "success": found.success.to_dict(),
+        "rare": found.rare.to_dict() if found.rare else None,
+        "worst_prompt": found.worst.to_dict(),
+        "broken_below": found.broken_below,
+        "metrics": {metric.name: _metric(metric) for metric in metrics},
+        "slices": {part.name: asdict(measure_slice(part, outcome, baseline, seed)) for part in slices},
+        "identifiers": {part.name: asdict(part) for part in planted},
+    }
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    return {name: getattr(metric, name).to_dict() for name in ("attack", "baseline", "difference")}
+
+
+def _strongest(outcomes: Mapping[str, Outcome], seed: int) -> dict[str, Any]:
+    """Returns the strongest, picked on half of the documents and reported on the others, or why there is none."""
+    attacks = [outcome for key, outcome in outcomes.items() if key != BASELINE]
+    documents = len(set(attacks[0].documents))
+    if documents < FEWEST_DOCUMENTS:
+        return {"figure": None, "why": f"too few documents to split: {documents}, where {FEWEST_DOCUMENTS} are needed"}
+    return {**asdict(strongest(attacks, seed, "holdout", outcomes[BASELINE])), "why": ""}
+
+
+def _allowed(leakage: Leakage) -> dict[str, Any]:
+    """Returns theorem 6's bound: what no attack that takes tokens one by one may beat."""
+    return {
+        "kappa": leakage.kappa,
+        **asdict(leakage.allowed),
+        "unit": "share of tokens read, attacks that take them one by one",
+        "source": "theorem 6, at the upper limit of the commonest word's share",
+        "false_alarm_rate": ALARM,
+    }

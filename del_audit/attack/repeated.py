@@ -1,0 +1,178 @@
+"""`del-audit attack repeated`: what is read of prompts sent several times, and of chats that send turns again."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from del_audit.attack.inversion import BROKEN
+from del_audit.attack.reading import Ladder, asked_ladder, described, tested, usable
+from del_audit.attack.scene import Private, Scene, at_least, opened
+from del_audit.attack.store import Run
+from del_audit.attack.table import print_repeated
+from del_audit.evidence.intervals import clopper_pearson
+from del_audit.evidence.repeated import ALARM, RepeatedLeakage, measure_histories, measure_repeated
+from mechanisms.errors import UserError
+
+Row = dict[str, Any]
+
+
+def attack_repeated(
+    config: Path,
+    out: Path,
+    *,
+    seed: int | None = None,
+    attacks: tuple[str, ...] | None = None,
+    times: tuple[int, ...] = (1, 2, 4, 8),
+    turns: int | None = None,
+    prompts: int | None = None,
+    prompt_tokens: int | None = None,
+    masked_lm: str | None = None,
+    delta: float = 1e-5,
+    self_tests: bool = True,
+) -> int:
+    """Attacks repeated releases of private prompts, writes out/result.json and out/outcomes, and prints a table.
+
+    turns: also chats, each a prompt cut into so many turns. Returns 0, or 1 where an attack reads more than the
+    guarantee allows. The arguments are the command's options. Raises UserError for what a user can mend.
+    """
+    _check(times, delta)
+    configuration = opened(config, out)
+    plan = configuration.evaluation
+    ladder = asked_ladder(plan, attacks, masked_lm)
+    scene = Scene.of(configuration, seed)
+    sent = scene.prompts(prompts, prompt_tokens)
+    chats = [] if turns is None else [cut_turns(prompt, turns) for prompt in first_of_each(sent)]
+    settings = {
+        "command": "repeated",
+        "attacks": described(ladder),
+        "times": list(times),
+        "turns": turns,
+        "prompts": len(sent.prompts),
+        "prompt_tokens": prompt_tokens or plan.context_tokens,
+        "delta": delta,
+        "self_tests": self_tests,
+    }
+    run = Run(out, {**settings, **scene.identity})
+    tests = tested(run, ladder, scene.public, scene.seed) if self_tests else {}
+    kept = usable(ladder, tests)
+    with tqdm(total=len(kept) * (len(times) + bool(chats)), desc="attacks", unit="attack") as bar:
+        rows = _sent_again(run, scene, kept, sent, times, delta, bar)
+        session = _chats(run, scene, kept, chats, delta, bar) if chats else None
+    every = [*rows, *(session["rows"] if session else [])]
+    judge(every)
+    document = {
+        **scene.document("repeated", settings),
+        "unit": "token",
+        "delta": delta,
+        "prompts": len(sent.prompts),
+        "documents": len(set(sent.documents)),
+        "tokens": sent.tokens,
+        "rows": rows,
+        "chats": {"turns": turns, **session} if session else None,
+        "broken": list(dict.fromkeys(row["attack"] for row in every if row["beaten"])),
+        "false_alarm_rate": ALARM,
+        "self_tests": {key: test.to_dict() for key, test in tests.items()},
+        "unusable": [test.to_dict() for test in tests.values() if not test.passed],
+    }
+    path = run.finish(document)
+    print_repeated(document)
+    print(f"\nWritten: {path}")
+    return BROKEN if document["broken"] else 0
+
+
+def _check(times: Sequence[int], delta: float) -> None:
+    if not times or len(set(times)) != len(times) or min(times) < 1:
+        raise UserError(f"Expected --times to be different whole numbers >= 1, got {','.join(map(str, times))}.")
+    if not 0 < delta < 1:
+        raise UserError(f"Expected delta in (0, 1), got delta={delta}.")
+
+
+def cut_turns(prompt: Sequence[int], turns: int) -> list[list[int]]:
+    """Returns the prompt as so many turns of about equal length; raises UserError where it has fewer tokens.
+
+    >>> cut_turns([1, 2, 3, 4, 5], 2)
+    [[1, 2], [3, 4, 5]]
+    """
+    at_least(2, "turns", turns)
+    if len(prompt) < turns:
+        raise UserError(f"Expected turns <= {len(prompt)}, the tokens of the shortest prompt, got turns={turns}.")
+    ends = [len(prompt) * turn // turns for turn in range(turns + 1)]
+    return [list(prompt[start:end]) for start, end in itertools.pairwise(ends)]
+
+
+def first_of_each(sent: Private) -> list[list[int]]:
+    """Returns the first prompt of each document: chats are taken for independent."""
+    first: dict[str, list[int]] = {}
+    for document, prompt in zip(sent.documents, sent.prompts, strict=True):
+        first.setdefault(document, prompt)
+    return list(first.values())
+
+
+def _sent_again(
+    run: Run, scene: Scene, ladder: Ladder, sent: Private, times: Sequence[int], delta: float, bar: Any
+) -> list[Row]:
+    """Returns a row for each number of times and attack, each measured only where it is missing."""
+    rows = []
+    for number in times:
+        for key, attack in ladder.items():
+
+            def measure(number: int = number, attack: Any = attack) -> RepeatedLeakage:
+                return measure_repeated(
+                    scene.public, [attack], sent.prompts, scene.seed, (number,), sent.documents, delta
+                )
+
+            found = _kept(run, f"{key}-times-{number}", key, attack.context_free, measure)
+            rows += found["rows"]
+            bar.update()
+    return rows
+
+
+def _chats(
+    run: Run, scene: Scene, ladder: Ladder, chats: Sequence[Sequence[Sequence[int]]], delta: float, bar: Any
+) -> dict[str, Any]:
+    """Returns the rows of all attacks on chats, and the epsilon of the longest session."""
+    rows, session = [], {}
+    for key, attack in ladder.items():
+
+        def measure(attack: Any = attack) -> RepeatedLeakage:
+            return measure_histories(scene.public, [attack], chats, scene.seed, delta)
+
+        found = _kept(run, f"{key}-chats", key, attack.context_free, measure)
+        rows += found["rows"]
+        session = {name: found[name] for name in ("session_tokens", "session")}
+        bar.update()
+    return {"rows": rows, **session}
+
+
+def _kept(run: Run, name: str, key: str, context_free: bool, measure: Any) -> dict[str, Any]:
+    """Returns the rows of one measurement as JSON values; their outcomes are part of the result."""
+
+    def compute() -> dict[str, Any]:
+        found = measure()
+        rows = []
+        for row in found.rows:
+            file = name if len(found.rows) == 1 else f"{name}-{row.times}"
+            run.keep(file, row.outcome)
+            hits, tokens = int(row.outcome.hits.sum()), len(row.outcome)
+            about = {"key": key, "context_free": context_free, "hits": hits, "attacked_tokens": tokens}
+            rows.append({**about, **row.to_dict(), "allowed": _bound(row.allowed), "epsilon": _bound(row.epsilon)})
+        return {"rows": rows, "session_tokens": found.session_tokens, "session": _bound(found.session)}
+
+    return run.part(name, compute)
+
+
+def _bound(bound: Any) -> dict[str, Any] | None:
+    return None if bound is None else {**bound.to_dict(), "kind": bound.kind}
+
+
+def judge(rows: Sequence[Row]) -> None:
+    """Sets `beaten` and `broken_below` of all rows together: measured one by one, they share the false alarms."""
+    level = ALARM / max(1, len(rows))
+    for row in rows:
+        below, _ = clopper_pearson(row["hits"], row["attacked_tokens"], 1 - 2 * level)
+        bounded = row["context_free"] and row["allowed"] is not None
+        row["broken_below"] = below if bounded else None
+        row["beaten"] = bool(bounded and below > row["allowed"]["upper"])

@@ -1,0 +1,42 @@
+"""`del-audit attack --self-test`: every attack at the two references, before its failure counts as privacy."""
+
+from pathlib import Path
+from typing import get_args
+
+from tqdm import tqdm
+
+from attacks.ladder import AttackName
+from attacks.self_test import References, self_test
+from del_audit.attack.reading import BASELINE, named_ladder
+from del_audit.attack.scene import Scene
+from del_audit.attack.table import print_self_tests
+from del_audit.certificate.config import Configuration, load_configuration
+
+UNUSABLE = 1
+PACKAGED = {
+    "name": "self-test",
+    "model": "package:smollm2-135m-instruct",
+    "mechanism": {"bits": 4, "dim": 18, "mu": 8.0},
+    "data": {"corpus": "package:drug-reviews"},
+    "policy": {"bytes_per_token_at_most": 9.0},
+}
+"""What is tested without a configuration. The mechanism plays no part: the references have their own."""
+
+
+def run_self_tests(config: Path | None, names: tuple[str, ...] | None, masked_lm: str | None = None) -> int:
+    """Tests every attack, or those of the names, on a configuration's model and public text, and prints a table.
+
+    Returns 0 where all pass, 1 where one is unusable. Raises UserError for what a user can mend.
+    """
+    ladder = named_ladder(get_args(AttackName) if names is None else names, masked_lm)
+    configuration = Configuration.model_validate(PACKAGED) if config is None else load_configuration(config)
+    scene = Scene.of(configuration)
+    references = References.of(scene.public)
+    chosen = {key: attack for key, attack in ladder.items() if key != BASELINE}
+    tests = {}
+    with tqdm(chosen.items(), desc="self-tests", unit="attack") as bar:
+        for key, attack in bar:
+            bar.set_postfix_str(key)
+            tests[key] = self_test(attack, references, scene.seed)
+    print_self_tests({key: test.to_dict() for key, test in tests.items()})
+    return 0 if all(test.passed for test in tests.values()) else UNUSABLE

@@ -1,0 +1,144 @@
+"""The self-test passes attacks that work, and names those that are too weak or that know what they should not."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from attacks.base import Public
+from attacks.inversion import (
+    CodeNeighbour,
+    CommonestWord,
+    ContextualInverter,
+    CosineNeighbour,
+    InformedBeam,
+    InputInference,
+    LanguageBeam,
+    MaximumAPosteriori,
+    MaximumLikelihood,
+    TwoSided,
+)
+from attacks.inversion.contextual import ContextualTraining, NetworkShape
+from attacks.ranking import Guesses
+from attacks.self_test import REQUIRED, References, self_test
+from mechanisms.errors import UserError
+from mechanisms.models import load_causal_lm, load_embedding_table
+from mechanisms.pipeline import assemble
+from mechanisms.projection import EncoderSettings
+from mechanisms.randomness import simulation_generator
+from mechanisms.spec import QuantizerSpec
+
+SMALL = ContextualInverter(
+    shape=NetworkShape(layers=1, heads=2, width=16, rank=16),
+    training=ContextualTraining(steps=20, window=16, batch=4, common=384, validate_every=10, validation_share=0.2),
+)
+ATTACKS = [
+    CosineNeighbour(),
+    CodeNeighbour(),
+    MaximumLikelihood(),
+    MaximumAPosteriori(),
+    LanguageBeam(width=2),
+    TwoSided(beam=LanguageBeam(width=2)),
+    SMALL,
+    InformedBeam(SMALL, LanguageBeam(width=2)),
+    InputInference(reach=16, candidates=4, right=2),
+]
+
+
+@pytest.fixture(scope="module")
+def public(tiny_lm_folder):
+    language, table = load_causal_lm(str(tiny_lm_folder)), load_embedding_table(str(tiny_lm_folder))
+    generator = simulation_generator(0, "self-test")
+    shares = 1 / np.arange(1.0, 41)
+    words = generator.choice(40, (30, 40), p=shares / shares.sum()) + 250
+    documents = words.tolist()
+    pipeline = assemble(table, documents, QuantizerSpec.from_mu(4, 6, 0.05, 3.0), EncoderSettings())
+    return Public(pipeline, table, pipeline.prior, documents, language)
+
+
+@pytest.fixture(scope="module")
+def references(public):
+    return References.of(public, prompts=6, tokens=12)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_every_attack_passes(attack, references):
+    found = self_test(attack, references)
+    assert found.passed, found.reason
+    assert found.tokens == 72
+    assert found.silent <= found.allowed < found.tokens / 2
+    if not isinstance(attack, InputInference):
+        assert found.loud >= REQUIRED * found.tokens
+    assert found.to_dict()["passed"] is True
+
+
+def test_the_prompts_of_the_test_are_kept_out_of_every_fit(public, references):
+    for world in (references.loud, references.silent):
+        shown = {tuple(prompt) for prompt in references.prompts}
+        assert not shown & {tuple(document[:12]) for document in world.documents}
+        assert len(world.documents) == len(public.documents) - 6
+    assert references.loud.mechanism.spec.mu > 1e3 > 1e-6 > references.silent.mechanism.spec.mu
+
+
+def test_an_attack_that_reads_nothing_is_unusable(references):
+    found = self_test(CommonestWord(), references)
+    assert not found.passed
+    assert "tokens without noise, where 72 are expected" in found.reason
+
+
+@dataclass(frozen=True)
+class Lossy:
+    """MAP that misses every twentieth token."""
+
+    name: str = "lossy"
+    version: int = 1
+    context_free: bool = True
+
+    def fit(self, public):
+        return Losing(MaximumAPosteriori().fit(public))
+
+
+@dataclass(frozen=True)
+class Losing:
+    inner: object
+
+    def guess(self, messages):
+        found = []
+        for guesses in self.inner.guess(messages):
+            words = guesses.words.copy()
+            words[::12, 0] = words[::12, 1]
+            found.append(Guesses(words, guesses.scores))
+        return found
+
+
+def test_an_attack_that_misses_a_few_without_noise_is_unusable(references):
+    assert not self_test(Lossy(), references).passed
+
+
+@dataclass(frozen=True)
+class Cheat:
+    """Knows the prompts."""
+
+    prompts: list
+    name: str = "cheat"
+    version: int = 1
+    context_free: bool = True
+
+    def fit(self, public):
+        return self
+
+    def guess(self, messages):
+        return [Guesses(np.int32(prompt)[:, None], np.zeros((len(prompt), 1), np.float32)) for prompt in self.prompts]
+
+
+def test_an_attack_that_knows_what_was_not_sent_is_unusable(references):
+    found = self_test(Cheat(references.prompts), references)
+    assert not found.passed
+    assert "from noise alone" in found.reason
+
+
+def test_too_little_public_text_is_refused(public):
+    with pytest.raises(UserError, match="more than 30 public documents of 12 tokens"):
+        References.of(public, prompts=30, tokens=12)
+    with pytest.raises(UserError, match="got 0"):
+        References.of(replace(public, documents=[[1, 2]]), prompts=4, tokens=12)
