@@ -11,6 +11,7 @@ every tenth speech, none of which any encoder, prior or attacker was fitted on.
 import argparse
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,12 +20,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]  # `attacks` is a package
+
 from attacks.base import InversionAttack, Public
 from attacks.inversion import (
     CodeNeighbour,
     CommonestWord,
     ContextualInverter,
     CosineNeighbour,
+    InformedBeam,
     InputInference,
     LanguageBeam,
     MaximumAPosteriori,
@@ -125,15 +129,15 @@ def beam_speed(language: LanguageModel, table: np.ndarray) -> None:
         print(f"{name + ', 10 x 64 tokens, width 8':<46}{median:6.1f} s  {median / base:6.2f}x")
 
 
-def worlds(
-    language: LanguageModel, projection: Path | None, mu: Sequence[float], bits: Sequence[int]
-) -> Iterator[tuple[str, Public, list[list[int]]]]:
+def worlds(language: LanguageModel, options: argparse.Namespace) -> Iterator[tuple[str, Public, list[list[int]]]]:
     """Yields label, public world and held-out prompts for each encoder, number of bits and mu."""
     table = load_embedding_table(MODEL)
-    public, held = split(language)
-    for kind in ("trained" if projection else "whitened", "corners"):
-        for n in bits:
-            for level in mu:
+    public, held = split(language, options.prompts)
+    projection = options.projection
+    fitted = "trained" if projection else "whitened"
+    for kind in (fitted if name == "fitted" else name for name in options.encoders.split(",")):
+        for n in map(int, options.bits):
+            for level in options.mu:
                 spec = QuantizerSpec.from_mu(n, DIM, CLIP, level)
                 encoder: object = EncoderSettings(kind="corners")
                 if kind == "trained" and projection:
@@ -172,11 +176,13 @@ def report(label: str, attacks: Sequence[InversionAttack], public: Public, held:
     for attack in attacks:
         outcome, seconds = read(attack, public, held, seed)
         figure = clustered_rate(outcome.hits, outcome.clusters, "share of tokens read", "tokens", seed)
+        depth = min(50, outcome.depth)
         exact = figure.value if isinstance(attack, MaximumAPosteriori) else exact
         ratio = f"{figure.value / exact:5.2f}x MAP" if exact else ""
+        near = f"hit@10 {outcome.within(min(10, depth)).mean():.3f}  hit@50 {outcome.within(depth).mean():.3f}"
         print(
             f"{label}  {attack.name:<46}{figure.value:6.3f} [{figure.lower:.3f}, {figure.upper:.3f}]  "
-            f"hit@10 {outcome.within(10).mean():.3f}  hit@50 {outcome.within(50).mean():.3f}  {seconds:6.1f} s  {ratio}",
+            f"{near}  {seconds:6.1f} s  {ratio}",
             flush=True,
         )
 
@@ -184,11 +190,11 @@ def report(label: str, attacks: Sequence[InversionAttack], public: Public, held:
 def context_attacks(folder: Path | None) -> list[InversionAttack]:
     """Returns the attacks that read contexts, wider and narrower."""
     return [
-        InputInference(),
         LanguageBeam(),
-        replace(LanguageBeam(), width=32, name="beam search of width 32"),
-        TwoSided(),
+        replace(LanguageBeam(), width=24, name="beam search of width 24"),
         ContextualInverter(folder=folder),
+        InformedBeam(ContextualInverter(folder=folder)),
+        TwoSided(),
     ]
 
 
@@ -199,12 +205,14 @@ def numbers(text: str) -> tuple[float, ...]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("speed", "strength", "context"))
+    parser.add_argument("part", choices=("speed", "strength", "context", "inference"))
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--mu", type=numbers, default=(10.0, 20.0, 40.0))
     parser.add_argument("--bits", type=numbers, default=(4.0,))
     parser.add_argument("--projection", type=Path, help="folder of `del-audit train projection`, instead of whitened")
     parser.add_argument("--folder", type=Path, help="where trained attackers are kept")
+    parser.add_argument("--encoders", default="fitted,corners", help="fitted (or trained), corners")
+    parser.add_argument("--prompts", type=int, default=10, help="of reviews, and as many of speeches")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     silence_libraries()
@@ -215,5 +223,7 @@ if __name__ == "__main__":
         chosen = [MaximumAPosteriori(), *context_attacks(options.folder)]
         if options.part == "strength":
             chosen = [*FREE, LanguageBeam()]
-        for name, world, prompts in worlds(model, options.projection, options.mu, [int(n) for n in options.bits]):
+        if options.part == "inference":
+            chosen = [CosineNeighbour(), InputInference(), InputInference(reading=MaximumAPosteriori())]
+        for name, world, prompts in worlds(model, options):
             report(name, chosen, world, prompts, options.seed)

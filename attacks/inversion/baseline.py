@@ -1,5 +1,6 @@
 """The yardstick: an attacker who does not look at the release."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,10 @@ class CommonestWord:
     name: str = "commonest word (baseline)"
     version: int = 1
     context_free: ClassVar[bool] = True
+
+    def ceiling(self, public: Public, prompts: Sequence[Sequence[int]]) -> float:
+        """Returns the share of the prompts' tokens that are the commonest word: no release makes it more."""
+        return float(np.mean(np.concatenate([np.asarray(prompt) for prompt in prompts]) == public.prior.argmax()))
 
     def fit(self, public: Public) -> TokenByToken:
         """Returns the attacker who ranks by the prior alone."""

@@ -1,6 +1,6 @@
 """`del-audit attack inversion`: the ladder on private prompts, every figure beside the baseline's, as one result."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from del_audit.evidence.inversion_metrics import KS, Metric, text_metrics, token
 from del_audit.evidence.leakage import ALARM, AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.planted import identifier_figures, planted_slice
 from del_audit.evidence.selection import FEWEST_DOCUMENTS, strongest
-from del_audit.evidence.slices import SliceFigure, frequency_slices, measure_slice, text_slices
+from del_audit.evidence.slices import Slice, frequency_slices, measure_slice, text_slices
 
 BROKEN = 1
 
@@ -82,11 +82,11 @@ def inversion_document(
     failed = [test for test in tests.values() if not test.passed]
     pairs = [(ladder[key], outcome) for key, outcome in outcomes.items()]
     leakage = measure_leakage(pairs, scene.pipeline.spec, scene.pipeline.prior, scene.seed, failed)
-    rows = []
+    rows, slices = [], _slices(scene, outcomes[BASELINE], sent)
     with tqdm(zip(outcomes, leakage.attacks, strict=True), total=len(outcomes), desc="figures", unit="attack") as bar:
         for key, figures in bar:
             about = {"key": key, "context_free": ladder[key].context_free, "note": getattr(ladder[key], "note", "")}
-            rows.append({**about, **_figures(scene, figures, outcomes[BASELINE], sent, texts)})
+            rows.append({**about, **_figures(scene, figures, outcomes[BASELINE], sent, slices, texts)})
     return {
         **scene.document("inversion", settings),
         "unit": "token",
@@ -102,19 +102,23 @@ def inversion_document(
     }
 
 
-def _figures(scene: Scene, found: AttackFigures, baseline: Outcome, sent: Private, texts: bool) -> dict[str, Any]:
+def _slices(scene: Scene, outcome: Outcome, sent: Private) -> list[Slice]:
+    """Returns the slices of the attacked tokens, which are the same for every attack."""
+    slices = frequency_slices(outcome.truth, scene.public.prior)
+    slices += text_slices(outcome, scene.assets.language.tokenizer, scene.assets.public_corpus.texts)
+    return slices if sent.planted is None else [*slices, planted_slice(outcome, sent.planted)]
+
+
+def _figures(
+    scene: Scene, found: AttackFigures, baseline: Outcome, sent: Private, slices: Sequence[Slice], texts: bool
+) -> dict[str, Any]:
     """Returns one attack's figures, each metric and slice beside the baseline's."""
     outcome, seed = found.outcome, scene.seed
     language, depth = scene.assets.language, min(found.outcome.depth, baseline.depth)
     metrics = token_metrics(outcome, baseline, seed, [k for k in KS if k <= depth])
     if texts:
         metrics += text_metrics(outcome, baseline, language.tokenizer, seed, scene.assets.sentences, scene.public.table)
-    slices = frequency_slices(outcome.truth, scene.public.prior)
-    slices += text_slices(outcome, language.tokenizer, scene.assets.public_corpus.texts)
-    planted: list[SliceFigure] = []
-    if sent.planted is not None:
-        slices.append(planted_slice(outcome, sent.planted))
-        planted = identifier_figures(outcome, baseline, sent.planted, seed)
+    planted = [] if sent.planted is None else identifier_figures(outcome, baseline, sent.planted, seed)
     return {
         "name": found.name,
         "version": found.version,

@@ -8,7 +8,8 @@ from typing import Any, get_args
 from tqdm import tqdm
 
 from attacks.base import InversionAttack, Public
-from attacks.ladder import ALWAYS, AttackName, ladder
+from attacks.ladder import ladder
+from attacks.names import ALWAYS, AttackName
 from attacks.outcome import Outcome, invert
 from attacks.self_test import References, SelfTest, self_test
 from del_audit.attack.scene import Private

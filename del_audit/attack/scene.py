@@ -7,7 +7,7 @@ from typing import Any
 
 from attacks.base import Public
 from del_audit.certificate.config import Configuration, load_configuration
-from del_audit.certificate.document import _hashes
+from del_audit.certificate.document import hashes
 from del_audit.certificate.evidence import Assets, build, load_assets, public_of
 from del_audit.certificate.provenance import commit, versions
 from del_audit.evidence.planted import PlantedTokens, plant, tokenized
@@ -74,7 +74,7 @@ class Scene:
     @property
     def hashes(self) -> dict[str, str]:
         """sha256 of configuration, spec, encoder, prior, model, tokenizer and texts."""
-        return _hashes(self.configuration, self.assets, self.pipeline)
+        return hashes(self.configuration, self.assets, self.pipeline)
 
     def client(self, purpose: str) -> Client:
         """Returns the client that serves, on a seeded source: the private split is test text that stands for users."""

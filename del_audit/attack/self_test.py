@@ -5,7 +5,7 @@ from typing import get_args
 
 from tqdm import tqdm
 
-from attacks.ladder import AttackName
+from attacks.names import AttackName
 from attacks.self_test import References, self_test
 from del_audit.attack.reading import BASELINE, named_ladder
 from del_audit.attack.scene import Scene

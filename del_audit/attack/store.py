@@ -72,6 +72,8 @@ class Run:
     def finish(self, document: Mapping[str, Any]) -> Path:
         """Writes the result, gives the folder its name and returns the result's path; raises UserError if it cannot."""
         write_json(self.folder / RESULT, document)
+        for left in [*self.folder.rglob(".*-*")]:  # half-written files of a run that was killed
+            left.unlink(missing_ok=True)
         try:
             os.rename(self.folder, self.out)
         except OSError as error:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from attacks.ladder import AttackName, ladder
+from attacks.names import AttackName, checked_names
 from del_audit.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
 from mechanisms.pipeline import DecoderName
@@ -97,7 +97,7 @@ class Evaluation(Strict):
     context_prompts: int = Field(default=32, ge=2)
     context_tokens: int = Field(default=64, ge=2)
     probe_tokens: int = Field(default=256, ge=1)
-    probe_releases: int = Field(default=4, ge=1)
+    probe_releases: int = Field(default=1, ge=1)
     prompts: int = Field(default=96, ge=2)
     prompt_tokens: int = Field(default=48, ge=1)
     response_tokens: int = Field(default=48, ge=1)
@@ -115,7 +115,7 @@ class Evaluation(Strict):
 
     @model_validator(mode="after")
     def _attacks_suffice(self) -> Self:
-        ladder(self.attacks)
+        checked_names(self.attacks)
         return self
 
 

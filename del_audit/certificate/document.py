@@ -5,11 +5,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from attacks.names import AttackName
 from del_audit.accounting import Accountant, GaussianLimit, Unit, guarantee
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.evidence import Assets, Evidence
@@ -98,7 +99,7 @@ def certificate_of(
         "not_protected": list(NOT_PROTECTED),
         "guarantees": _guarantees(configuration, pipeline),
         "curve": _curve(pipeline),
-        "inversion": _inversion(evidence),
+        "inversion": _inversion(configuration, evidence),
         "attribute": _inference(evidence.attribute),
         "utility": _utility(evidence, _delta(configuration)),
         "bytes": {
@@ -110,7 +111,7 @@ def certificate_of(
         "example": evidence.example,
         "configuration": configuration.model_dump(mode="json"),
         "spec": pipeline.spec.to_dict(),
-        "hashes": _hashes(configuration, assets, pipeline),
+        "hashes": hashes(configuration, assets, pipeline),
         "assets": [r.to_dict() for r in (assets.language.record, assets.sentences.record, assets.corpus.record)],
         "soft_prompt": assets.soft_prompt.card if assets.soft_prompt else None,
         "versions": versions(),
@@ -164,7 +165,8 @@ def _curve(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def _inversion(evidence: Evidence) -> dict[str, Any]:
+def _inversion(configuration: Configuration, evidence: Evidence) -> dict[str, Any]:
+    """Returns what each attack read, and which attacks were not run: a certificate says what it did not look at."""
     leakage = evidence.leakage
     return {
         "unit": "token",
@@ -183,6 +185,7 @@ def _inversion(evidence: Evidence) -> dict[str, Any]:
             for attack in leakage.attacks
         ],
         "unusable": [test.to_dict() for test in leakage.unusable],
+        "not_run": [name for name in get_args(AttackName) if name not in configuration.evaluation.attacks],
     }
 
 
@@ -232,7 +235,7 @@ def _utility(evidence: Evidence, delta: float) -> dict[str, Any]:
     }
 
 
-def _hashes(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> dict[str, str]:
+def hashes(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> dict[str, str]:
     """Returns the sha256 of everything that decides what is released and served."""
     texts = {"public": assets.public_corpus.texts, "private": assets.private_corpus.texts}
     return {

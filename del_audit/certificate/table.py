@@ -161,6 +161,7 @@ def _attacks(inversion: Mapping[str, Any], limit: float | None) -> list[Renderab
         _heading(f"Attacks: share of tokens read, {confidence}", "estimate"),
         _table(("attack", "all words", "rarer words", "tokens", ""), rows, right=(1, 2, 3)),
         _note(lines),
+        *([_note(f"Not run: {', '.join(inversion['not_run'])}.")] if inversion["not_run"] else []),
         *(_note(f"Unusable: {test['attack']}. {test['reason']}") for test in inversion["unusable"]),
     ]
 

@@ -11,7 +11,7 @@ from attacks.attribute import Probe, ProbeResult, fit_probe
 from del_audit.evidence.bootstrap import bootstrap_mean
 from del_audit.evidence.classification import classification_figures
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import balanced_rate, rate
+from del_audit.evidence.intervals import balanced_rate, clustered_mean, rate
 from del_audit.evidence.prompts import strangers
 from mechanisms.errors import UserError
 
@@ -157,12 +157,12 @@ def probe_figures(probe: Probe, rows: Mapping[str, Any], sample: Sample, seed: i
     weighted = _right(probe, probabilities * probe.shares, sample)
     majority = np.array(sample.labels) == _commonest(probe)
     auc = classification_figures(sample.labels, probabilities, seed, sample.documents, probe.classes).auc
-    over = bootstrap_mean(
+    over = clustered_mean(
         weighted.astype(float) - majority,
+        sample.documents,
         "share of rows right, above always naming the commonest class",
         "documents",
         seed,
-        clusters=sample.documents,
         within=(-1.0, 1.0),
     )
     return ProbeFigures(

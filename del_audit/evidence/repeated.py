@@ -11,9 +11,8 @@ from attacks.history import history, times_sent
 from attacks.outcome import Outcome, invert
 from attacks.repeated import repeated
 from del_audit.accounting import Accountant, Bound, inversion_bound
-from del_audit.evidence.bootstrap import bootstrap_mean
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import clopper_pearson
+from del_audit.evidence.intervals import clopper_pearson, clustered_rate
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedWords
@@ -166,9 +165,7 @@ def _row(
     public: Public, context_free: bool, outcome: Outcome, times: int, seed: int, delta: float, level: float
 ) -> RepeatedRow:
     """Returns one attack's row of tokens that were sent `times` times; level: of the row's false alarms."""
-    success = bootstrap_mean(
-        outcome.hits, "share of tokens read", "tokens", seed, clusters=outcome.clusters, within=(0.0, 1.0)
-    )
+    success = clustered_rate(outcome.hits, outcome.clusters, "share of tokens read", "tokens", seed)
     # The tokens are fixed and their noise is independent: with the share of the commonest among them for kappa the
     # bound holds for them, and a sum of unequal chances strays no further up than the binomial (Hoeffding, 1956).
     kappa = float(np.bincount(outcome.truth).max() / len(outcome))

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from attacks.inversion import CodeNeighbour, CommonestWord, LanguageBeam
-from attacks.ladder import AttackName
+from attacks.names import AttackName
 from del_audit.attack.reading import described, named_ladder
 from del_audit.cli import main
 from mechanisms.assets import cache_folder

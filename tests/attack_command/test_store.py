@@ -81,6 +81,7 @@ def test_the_result_appears_whole(tmp_path):
     run = Run(tmp_path / "out", {"seed": 0})
     run.part("a", lambda: {"x": 1})
     run.keep("map", outcome((1, 2)))
+    (tmp_path / "out.partial" / "outcomes" / ".map.parquet-x1").write_text("half")
     assert run.finish({"figure": 0.5}) == tmp_path / "out" / "result.json"
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["map.parquet", "outcomes", "result.json"]
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == {"figure": 0.5}

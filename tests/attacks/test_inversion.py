@@ -218,6 +218,23 @@ def test_theorem_7_guesses_are_ranked_by_the_exact_posterior(random_public):
     assert np.allclose(shares, np.take_along_axis(posterior, guesses.words, 1), rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.parametrize(("bits", "dim"), [(1, 5), (3, 2), (2, 3)])
+def test_theorem_7_the_posterior_by_one_matrix_product_is_the_one_by_brute_force(random_public, bits, dim):
+    """In double precision, over every release there is: the product's formula against products of binomials."""
+    public = random_public(bits, dim, mu=3.0, words=17, seed=bits)
+    counts = np.array(list(product(range(public.spec.trials + 1), repeat=dim)))
+    chances = StochasticQuantizer(public.spec).thresholds(public.encoder.codes) / 2**32
+    joint = public.prior * binom.pmf(counts[:, None], public.spec.trials, chances[None]).prod(axis=2)
+    brute = joint / joint.sum(axis=1, keepdims=True)
+    weights, offsets = np.log(chances / (1 - chances)), public.spec.trials * np.log1p(-chances).sum(axis=1)
+    scores = counts @ weights.T + offsets + np.log(public.prior)
+    formula = np.exp(scores - np.logaddexp.reduce(scores, axis=1)[:, None])
+    assert np.abs(formula - brute).max() < 1e-12
+    ((_, single),) = public.scores(counts.astype(np.uint8), np.log(public.prior))  # what attacks compute
+    shift = (single - scores).mean(axis=1, keepdims=True)
+    assert np.abs(single - scores - shift).max() < 1e-4
+
+
 def test_an_unknown_law_is_refused(random_public):
     pipeline = random_public(bits=4, dim=3, mu=5.0, words=9, seed=0)
 

@@ -34,6 +34,10 @@ def reviews(tmp_path_factory):
     return path
 
 
+PROBES = {"attribute": {"column": "condition", "classes": 2}, "task": {"column": "rating"}}
+"""Added where a test is of the probes: they take most of a run's time."""
+
+
 @pytest.fixture
 def configured(tiny_lm_folder, tiny_bert_folder, reviews, tmp_path):
     def write(mu=5.0, policy=None, **changes):
@@ -43,8 +47,6 @@ def configured(tiny_lm_folder, tiny_bert_folder, reviews, tmp_path):
             "sentence_encoder": str(tiny_bert_folder),
             "mechanism": {"bits": 4, "dim": 12, "clip": 0.05, "mu": mu},
             "data": {"corpus": str(reviews), "text_column": "text"},
-            "attribute": {"column": "condition", "classes": 2},
-            "task": {"column": "rating"},
             "evaluation": {
                 "attacked_tokens": 1_000,
                 "prompts": 6,
@@ -67,7 +69,7 @@ def configured(tiny_lm_folder, tiny_bert_folder, reviews, tmp_path):
 
 def test_a_configuration_within_its_policy_is_certified(configured, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["certify", str(configured()), "--out", str(out)]) == 0
+    assert main(["certify", str(configured(**PROBES)), "--out", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["certificate.json", "report.html"]
     certificate = json.loads((out / "certificate.json").read_text())
     assert certificate["verdict"] == "certified"
@@ -96,7 +98,7 @@ def test_a_configuration_within_its_policy_is_certified(configured, tmp_path, ca
 def test_the_same_seed_measures_the_same(configured, tmp_path):
     figures = []
     for run in ("one", "two"):
-        main(["certify", str(configured()), "--out", str(tmp_path / run)])
+        main(["certify", str(configured(attribute=PROBES["attribute"])), "--out", str(tmp_path / run)])
         certificate = json.loads((tmp_path / run / "certificate.json").read_text())
         for key in ("made", "seconds"):
             del certificate[key]
@@ -159,7 +161,8 @@ def test_what_does_not_fit_ends_with_code_2_and_one_line(configured, tmp_path, c
 def test_one_class_is_refused(configured, tmp_path, capsys, reviews):
     single = tmp_path / "single.csv"
     single.write_text(reviews.read_text().replace(",pain,", ",sleep,"))
-    assert main(["certify", str(configured(data={"corpus": str(single)})), "--out", str(tmp_path / "out")]) == 2
+    path = configured(data={"corpus": str(single)}, attribute=PROBES["attribute"])
+    assert main(["certify", str(path), "--out", str(tmp_path / "out")]) == 2
     assert "two classes or more" in capsys.readouterr().err
 
 
