@@ -3,6 +3,8 @@
     python benchmarks/attacks.py speed
     python benchmarks/attacks.py strength --mu 2,5,10,20,40,60,100 --bits 1,4 --projection FOLDER
     python benchmarks/attacks.py context --mu 10 --projection FOLDER
+    python benchmarks/attacks.py inference --mu 10 --prompts 2
+    python benchmarks/attacks.py attribute --mu 10,20,40 --projection FOLDER
 
 Strength is measured on held-out speeches and reviews: the first tokens of reviews of the test part, and a stretch of
 every tenth speech, none of which any encoder, prior or attacker was fitted on.
@@ -13,6 +15,7 @@ import resource
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +25,7 @@ import torch
 
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]  # `attacks` is a package
 
+from attacks.attribute import Viewer
 from attacks.base import InversionAttack, Public
 from attacks.inversion import (
     CodeNeighbour,
@@ -36,6 +40,8 @@ from attacks.inversion import (
     TwoSided,
 )
 from attacks.outcome import Outcome, invert
+from attacks.side_channel import side_channels
+from del_audit.evidence.inference import Sample, infer
 from del_audit.evidence.intervals import clustered_rate
 from del_audit.quiet import silence_libraries
 from mechanisms.channel import Channel, most_likely
@@ -198,6 +204,34 @@ def context_attacks(folder: Path | None) -> list[InversionAttack]:
     ]
 
 
+def attribute(public: Public, language: LanguageModel, label: str, seed: int) -> None:
+    """Prints how well the medical condition of a review, of five, is told from its release."""
+    corpus = load_corpus("package:drug-reviews")
+    common = [name for name, _ in Counter(corpus.subset("train").column("condition")).most_common() if name][:5]
+    viewer, samples = Viewer(public, tokenizer=language.tokenizer), []
+    for part in ("train", "test"):
+        rows = corpus.subset(part)
+        chosen = [i for i, condition in enumerate(rows.column("condition")) if condition in common]
+        texts = [row[:256] for row in language.tokenizer(rows.take(chosen).texts, add_special_tokens=False).input_ids]
+        source = SimulatedWords(seed, "attribute benchmark", part)
+        messages = [public.mechanism.release(text, source) for text in texts]
+        released = viewer.released(messages, texts if part == "train" else None).rows
+        labels = tuple(str(rows.column("condition")[i]) for i in chosen)
+        sizes = {"sizes": side_channels(public.mechanism, messages).features}
+        documents = tuple(f"{part} {i}" for i in chosen)
+        samples.append(Sample(released, viewer.clean(texts).rows, labels, documents, sizes))
+    found = infer("condition", *samples, seed)
+    for name, figures in (("release", found.figures), ("clean", found.clean_figures), ("sizes", found.length_figures)):
+        if figures is not None:
+            balanced, area = figures.balanced, figures.auc
+            told = f"{balanced.value:.3f} [{balanced.lower:.3f}, {balanced.upper:.3f}]"
+            print(
+                f"{label}  {name:<8} balanced accuracy {told}  AUC {area.value:.3f}  "
+                f"accuracy {figures.accuracy.value:.3f}  {figures.result.features}, {figures.result.classifier}",
+                flush=True,
+            )
+
+
 def numbers(text: str) -> tuple[float, ...]:
     """Returns the numbers between commas."""
     return tuple(float(part) for part in text.split(","))
@@ -205,11 +239,12 @@ def numbers(text: str) -> tuple[float, ...]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("speed", "strength", "context", "inference"))
+    parser.add_argument("part", choices=("speed", "strength", "context", "inference", "attribute"))
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--mu", type=numbers, default=(10.0, 20.0, 40.0))
     parser.add_argument("--bits", type=numbers, default=(4.0,))
     parser.add_argument("--projection", type=Path, help="folder of `del-audit train projection`, instead of whitened")
+    parser.add_argument("--beam", action="store_true", help="strength: the language model's beam as well")
     parser.add_argument("--folder", type=Path, help="where trained attackers are kept")
     parser.add_argument("--encoders", default="fitted,corners", help="fitted (or trained), corners")
     parser.add_argument("--prompts", type=int, default=10, help="of reviews, and as many of speeches")
@@ -222,8 +257,11 @@ if __name__ == "__main__":
         model = load_causal_lm(MODEL)
         chosen = [MaximumAPosteriori(), *context_attacks(options.folder)]
         if options.part == "strength":
-            chosen = [*FREE, LanguageBeam()]
+            chosen = [*FREE, LanguageBeam()] if options.beam else list(FREE)
         if options.part == "inference":
             chosen = [CosineNeighbour(), InputInference(), InputInference(reading=MaximumAPosteriori())]
         for name, world, prompts in worlds(model, options):
-            report(name, chosen, world, prompts, options.seed)
+            if options.part == "attribute":
+                attribute(world, model, name, options.seed)
+            else:
+                report(name, chosen, world, prompts, options.seed)
