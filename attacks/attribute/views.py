@@ -101,6 +101,25 @@ class Viewer:
         posteriors = [_one_hot(row, self.public.words) for row in tokens]
         return self._views([self._clean_codes(row) for row in tokens], bags, means, tokens, posteriors, tokens)
 
+    def plain(self, messages: Sequence[bytes]) -> Views:
+        """Returns the two cheapest views of messages, pooled codes and mean embedding of the reading.
+
+        For what the server is meant to tell, where a weaker probe overstates nothing; raises UserError as `released`.
+        """
+        readings = [guesses.best for guesses in self._attacker.guess(messages)]
+        return self._plain([self._released_codes(message) for message in messages], readings)
+
+    def plain_clean(self, documents: Sequence[Sequence[int]]) -> Views:
+        """Returns the same two without the mechanism; raises UserError as `clean` does."""
+        tokens = [np.asarray(document, dtype=np.int64) for document in documents]
+        if not tokens or not all(map(len, tokens)):
+            raise UserError("Expected at least one document, and tokens in each, got none.")
+        return self._plain([self._clean_codes(row) for row in tokens], tokens)
+
+    def _plain(self, codes: Sequence[Floats], readings: Sequence[NDArray[np.int64]]) -> Views:
+        means = [self.public.table[reading].mean(axis=0) for reading in readings]
+        return Views({CODES: _numbers([part.mean(axis=0) for part in codes]), WORDS: _numbers(means)})
+
     @property
     def _known(self) -> bool:
         return isinstance(self.public.mechanism, KnownChannel)

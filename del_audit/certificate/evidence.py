@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from attacks.attribute import Viewer
@@ -197,52 +196,60 @@ def _prompts(configuration: Configuration, assets: Assets, pipeline: Pipeline, p
 def _inferences(
     configuration: Configuration, assets: Assets, pipeline: Pipeline
 ) -> tuple[Inference | None, Inference | None]:
-    """Returns the attribute's and the task's probes, on one set of releases."""
-    attribute, task, seed = configuration.attribute, configuration.task, configuration.evaluation.seed
-    columns = [choice.column for choice in (attribute, task) if choice is not None]
-    if not columns:
-        return None, None
-    public = _samples(configuration, assets, pipeline, columns, private=False)
-    private = _samples(configuration, assets, pipeline, columns, private=True)
-    inferred: list[Inference | None] = [None, None]
+    """Returns what the strongest probes tell of the attribute, and what cheap ones tell of the task."""
+    attribute, task = configuration.attribute, configuration.task
+    found: list[Inference | None] = [None, None]
     if attribute is not None:
-        train, test = public[attribute.column], private[attribute.column]
-        once = dict(zip(train.documents, train.labels, strict=True)).values()
-        common = [label for label, _ in Counter(once).most_common(attribute.classes)]
-        inferred[0] = infer(attribute.column, train.only(common), test.only(common), seed)
+        labels = [label for label in assets.public_corpus.labels(attribute.column) if label is not None]
+        common = [label for label, _ in Counter(labels).most_common(attribute.classes)]
+        found[0] = _inference(configuration, assets, pipeline, attribute.column, common, strongest=True)
     if task is not None:
-        inferred[1] = infer(task.column, public[task.column], private[task.column], seed)
-    return inferred[0], inferred[1]
+        found[1] = _inference(configuration, assets, pipeline, task.column, None, strongest=False)
+    return found[0], found[1]
 
 
-def _samples(
-    configuration: Configuration, assets: Assets, pipeline: Pipeline, columns: Sequence[str], private: bool
-) -> dict[str, Sample]:
-    """Returns one sample a column: views of releases. Public documents are released several times."""
+def _inference(
+    configuration: Configuration,
+    assets: Assets,
+    pipeline: Pipeline,
+    column: str,
+    classes: Sequence[str] | None,
+    strongest: bool,
+) -> Inference:
+    """Returns the probes of one column; fitted on releases of public documents, scored once on the private ones.
+
+    classes: documents of other ones are left out; None takes every document that has a label.
+    """
     plan = configuration.evaluation
-    documents, corpus = (assets.private, assets.private_corpus) if private else (assets.public, assets.public_corpus)
-    part = "private" if private else "public"
-    labels = {column: corpus.labels(column) for column in columns}
-    asked = [i for i, text in enumerate(documents) if text and any(rows[i] is not None for rows in labels.values())]
-    chosen = asked * (1 if private else plan.probe_releases)
-    texts = [documents[i][: plan.probe_tokens] for i in chosen]
-    client = _client(assets, pipeline, plan.seed, f"{part} probes")
-    messages = [client.release_tokens(text) for text in texts]
     viewer = Viewer(public_of(assets, pipeline, plan.seed), tokenizer=assets.language.tokenizer)
-    released = viewer.released(messages, None if private else texts).rows
-    clean = viewer.clean(texts).rows
-    lengths = {"sizes": side_channels(pipeline, messages).features}
-    samples = {}
-    for column in columns:
-        rows = np.array([k for k, i in enumerate(chosen) if labels[column][i] is not None])
-        samples[column] = Sample(
-            {kind: values[rows] for kind, values in released.items()},
-            {kind: values[rows] for kind, values in clean.items()},
-            tuple(str(labels[column][chosen[k]]) for k in rows),
-            tuple(f"{part} {chosen[k]}" for k in rows),
-            {kind: values[rows] for kind, values in lengths.items()},
+    samples = []
+    for part, documents, corpus, releases in (
+        ("public", assets.public, assets.public_corpus, plan.probe_releases),
+        ("private", assets.private, assets.private_corpus, 1),
+    ):
+        labels = corpus.labels(column)
+        kept = [label is not None and (classes is None or label in classes) for label in labels]
+        chosen = [i for i, text in enumerate(documents) if text and kept[i]] * releases
+        texts = [documents[i][: plan.probe_tokens] for i in chosen]
+        client = _client(assets, pipeline, plan.seed, f"{part} probes of {column}")
+        with tqdm(texts, desc=f"{part} releases for {column}", unit="prompt") as bar:
+            messages = [client.release_tokens(text) for text in bar]
+        if strongest:
+            released = viewer.released(messages, texts if part == "public" else None).rows
+            clean = viewer.clean(texts).rows
+        else:
+            released, clean = viewer.plain(messages).rows, viewer.plain_clean(texts).rows
+        samples.append(
+            Sample(
+                released,
+                clean,
+                tuple(str(labels[i]) for i in chosen),
+                tuple(f"{part} {i}" for i in chosen),
+                {"sizes": side_channels(pipeline, messages).features},
+            )
         )
-    return samples
+    public, private = samples
+    return infer(column, public, private, plan.seed)
 
 
 def _other_bits(configuration: Configuration, assets: Assets, bits: int) -> OtherBits:

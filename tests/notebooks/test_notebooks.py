@@ -11,7 +11,10 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 QUICK = ["01-exact-guarantees.ipynb"]
 """Those that need no model: they run in seconds."""
-PACKAGED = {"02-pipeline.ipynb": ("package:smollm2-135m-instruct", "package:drug-reviews")}
+PACKAGED = {
+    "02-pipeline.ipynb": ("package:smollm2-135m-instruct", "package:drug-reviews"),
+    "03-inversion.ipynb": ("package:smollm2-135m-instruct", "package:drug-reviews"),
+}
 """Those that read packaged assets, and which."""
 ROUNDED = "model"
 """Tag of a cell whose text hangs on a model's float32 arithmetic: another processor may choose another word."""
