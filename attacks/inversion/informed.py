@@ -15,27 +15,20 @@ from torch import Tensor
 from attacks.base import Public
 from attacks.inversion.contextual import ContextualInverter
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, Reader
-from mechanisms.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
 class InformedBeam:
     """Beam search whose evidence is the contextual inverter's posterior.
 
-    beam: width and prior of the search. weight: of what the language model says over the unigrams, in (0, 1]. It needs
-    no known law. Raises UserError for a weight out of range.
+    beam: width, prior and weight of the search. It needs no known law.
     """
 
     inverter: ContextualInverter = field(default_factory=ContextualInverter)
-    beam: LanguageBeam = field(default_factory=lambda: LanguageBeam(unigram_share=0.1))
-    weight: float = 0.5
+    beam: LanguageBeam = field(default_factory=lambda: LanguageBeam(unigram_share=0.1, weight=0.5))
     name: str = "beam search over the contextual inverter"
     version: int = 1
     context_free: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.weight <= 1:
-            raise UserError(f"Expected weight in (0, 1], got weight={self.weight!r}.")
 
     def brief(self) -> "InformedBeam":
         """Returns the same attack with a briefly trained inverter, for self-tests."""
@@ -49,4 +42,4 @@ class InformedBeam:
         def posterior(seen: NDArray[Any]) -> Tensor:
             return torch.log_softmax(torch.cat([block for _, block in inverter.reader.blocks(seen)]), 1)
 
-        return BeamAttacker(public, self.beam, reader, posterior, self.weight)
+        return BeamAttacker(public, self.beam, reader, posterior, self.beam.weight)

@@ -1,8 +1,8 @@
 """A language model reads along: beam search over prompts under the exact channel law (BeamClean with a known channel).
 
-A hypothesis w_1 ... w_i scores the sum of log prior(w_j | w_<j) + log P(release_j | w_j) (docs/theory.md, theorem 7).
-The prior is the model's own, mixed with the public unigrams. No candidates are cut off: every word is weighed.
-It is computed as evidence, the posterior of each token by itself, plus what the model says over the unigrams.
+A hypothesis w_1 ... w_i scores the sum of log P(release_j | w_j) + log unigram(w_j) + weight (log prior(w_j | w_<j) -
+log unigram(w_j)), at weight 1 the posterior of the whole prompt (docs/theory.md, theorem 7). The prior is the model's
+own, mixed with the public unigrams. No candidates are cut off: every word is weighed.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +22,7 @@ from mechanisms.decoding.language import language_log_prior, mixed
 from mechanisms.errors import UserError
 from mechanisms.stepping import Reading
 
+WEIGHT = 0.8
 EVIDENCE_BYTES = 256 << 20
 """Evidence of the prompts that are searched together, at most, unless one prompt takes more."""
 
@@ -31,13 +32,16 @@ class LanguageBeam:
     """Beam search with a causal language model.
 
     width: hypotheses kept a prompt. batch: prompts at once. temper, unigram_share: of the prior, (1 - share)
-    softmax(temper logits) + share unigrams; they were chosen on public text. Raises UserError for values out of range.
+    softmax(temper logits) + share unigrams. weight: of what the prior says over the unigrams, in (0, 1]. At 1 the score
+    is the posterior of the whole prompt, and where most words are read wrongly the model goes astray on them: at weak
+    signals less is more. All were chosen on public text. Raises UserError for values out of range.
     """
 
     width: int = 8
     batch: int = 16
     temper: float = 1.0
     unigram_share: float = 0.2
+    weight: float = WEIGHT
     depth: int = DEPTH
     name: str = "beam search, language model"
     version: int = 1
@@ -51,6 +55,8 @@ class LanguageBeam:
             raise UserError(f"Expected temper in (0, 10], got temper={self.temper!r}.")
         if not 0 <= self.unigram_share <= 1:
             raise UserError(f"Expected unigram_share in [0, 1], got unigram_share={self.unigram_share!r}.")
+        if not 0 < self.weight <= 1:
+            raise UserError(f"Expected weight in (0, 1], got weight={self.weight!r}.")
 
     def fit(self, public: Public) -> "BeamAttacker":
         """Returns the attacker; raises UserError without a language model, a known law, or one vocabulary for both."""
@@ -60,7 +66,7 @@ class LanguageBeam:
         def posterior(seen: NDArray[Any]) -> Tensor:
             return torch.cat([torch.from_numpy(block.copy()) for _, block in channel.scores(seen, log_prior)])
 
-        return BeamAttacker(public, self, reader, posterior)
+        return BeamAttacker(public, self, reader, posterior, self.weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +127,14 @@ class BeamAttacker:
     """The attack on one mechanism.
 
     evidence: from what is observed of a prompt to each token's scores by itself, the unigram prior among them, float32,
-    shape (tokens, words). weight: of what the model says over the unigrams; 1 where the evidence knows of no context.
+    shape (tokens, words). weight: of what the model says over the unigrams.
     """
 
     public: Public
     settings: LanguageBeam
     reader: Reader
     evidence: Callable[[NDArray[Any]], Tensor]
-    weight: float = 1.0
+    weight: float
 
     def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
         """Returns the guesses for each message: first the best hypothesis's word, then by its own left context.

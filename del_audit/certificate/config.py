@@ -94,8 +94,8 @@ class Evaluation(Strict):
     attacks: tuple[AttackName, ...] = Field(default=DEFAULT_ATTACKS, strict=False)
     masked_lm: str | None = None
     attacked_tokens: int = Field(default=20_000, ge=1)
-    context_prompts: int = Field(default=32, ge=2)
-    context_tokens: int = Field(default=64, ge=2)
+    context_prompts: int = Field(default=128, ge=2)
+    context_tokens: int = Field(default=40, ge=2)
     probe_tokens: int = Field(default=256, ge=1)
     probe_releases: int = Field(default=1, ge=1)
     prompts: int = Field(default=96, ge=2)

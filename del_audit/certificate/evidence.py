@@ -135,15 +135,21 @@ def public_of(assets: Assets, pipeline: Pipeline, seed: int) -> Public:
 
 
 def attacked_text(assets: Assets, tokens: int, prompt_tokens: int) -> tuple[list[list[int]], list[int]]:
-    """Returns the first private documents, of so many tokens together, cut into prompts, and each prompt's document."""
+    """Returns private prompts of so many tokens together, and each prompt's document.
+
+    Every document's first prompt comes before any second one: documents are what an interval counts.
+    """
     prompts: list[list[int]] = []
     documents: list[int] = []
-    for number, document in enumerate(assets.private):
-        text = document[: max(0, tokens)]
-        tokens -= len(text)
-        for start in range(0, len(text), prompt_tokens):
-            prompts.append(text[start : start + prompt_tokens])
-            documents.append(number)
+    for start in range(0, max(map(len, assets.private), default=0), prompt_tokens):
+        for number, document in enumerate(assets.private):
+            text = document[start : start + min(prompt_tokens, tokens)]
+            if text:
+                prompts.append(text)
+                documents.append(number)
+                tokens -= len(text)
+            if tokens <= 0:
+                return prompts, documents
     return prompts, documents
 
 

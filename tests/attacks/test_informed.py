@@ -33,7 +33,7 @@ def public(tiny_lm_folder):
 
 def test_a_hypothesis_scores_evidence_plus_what_the_model_says_over_the_unigrams(public):
     """By hand, over all prompts of two tokens among the words that matter."""
-    attack = InformedBeam(SMALL, LanguageBeam(width=4, unigram_share=0.2, temper=0.8), weight=0.4)
+    attack = InformedBeam(SMALL, LanguageBeam(width=4, unigram_share=0.2, temper=0.8, weight=0.4))
     attacker = attack.fit(public)
     message = public.mechanism.release([260, 271], SimulatedWords(0, "informed"))
     observed = public.mechanism.observed(message)
@@ -64,12 +64,6 @@ def test_it_needs_no_known_law(public):
     assert guesses[0].words.shape == (3, 50)
 
 
-@pytest.mark.parametrize("weight", [0.0, 1.1, float("nan")])
-def test_a_weight_out_of_range_is_refused(weight):
-    with pytest.raises(UserError, match=r"weight in \(0, 1\]"):
-        InformedBeam(weight=weight)
-
-
 def test_without_a_language_model_it_is_refused(public):
     with pytest.raises(UserError, match="language model to attack with"):
         InformedBeam(SMALL).fit(Public(public.mechanism, public.table, public.prior, public.documents))
@@ -79,4 +73,4 @@ def test_a_brief_one_differs_in_training_only():
     long = InformedBeam(ContextualInverter(training=ContextualTraining(steps=5000)))
     brief = long.brief()
     assert brief.inverter.training.steps < 100
-    assert (brief.name, brief.beam, brief.weight) == (long.name, long.beam, long.weight)
+    assert (brief.name, brief.beam) == (long.name, long.beam)

@@ -56,7 +56,7 @@ def world(random_public):
 
 
 def all_prompts(public, settings, observed):
-    """Returns every prompt with log P(prompt) + log P(release | prompt) under the beam's prior, one model call each."""
+    """Returns every prompt with its score, at weight 1 log P(prompt) + log P(release | prompt), one model call each."""
     model, words = public.language.model, public.words
     begin = model.config.bos_token_id
     loglik = np.concatenate([block.copy() for _, block in public.channel.scores(observed)]).astype(np.float64)
@@ -74,7 +74,8 @@ def all_prompts(public, settings, observed):
                 share = settings.unigram_share
                 lm = log_softmax(settings.temper * logits[before])
                 prior = np.log((1 - share) * np.exp(lm) + share * public.prior)
-            total += prior[word] + loglik[place, word]
+            unigram = public.log_prior[word]
+            total += loglik[place, word] + unigram + settings.weight * (prior[word] - unigram)
         totals.append(total)
     return prompts, np.array(totals)
 
@@ -85,9 +86,10 @@ def released(public, tokens, seed=0):
 
 @pytest.mark.parametrize("begin", [None, 0])
 @pytest.mark.parametrize("seed", range(6))
-def test_a_wide_beam_is_exhaustive_search(world, begin, seed):
+@pytest.mark.parametrize("weight", [1.0, 0.55])
+def test_a_wide_beam_is_exhaustive_search(world, begin, seed, weight):
     public = world(begin, seed=seed)
-    settings = LanguageBeam(width=WORDS**4, temper=0.9, unigram_share=0.3)
+    settings = LanguageBeam(width=WORDS**4, temper=0.9, unigram_share=0.3, weight=weight)
     tokens = np.random.default_rng(seed).integers(0, WORDS, 4).tolist()
     message = released(public, tokens, seed)
     observed = public.mechanism.observed(message)
@@ -228,6 +230,8 @@ def test_a_word_that_is_moved_to_the_front_keeps_the_others_in_order():
         ({"batch": 0}, "batch >= 1"),
         ({"temper": 0.0}, r"temper in \(0, 10\]"),
         ({"unigram_share": 1.5}, r"unigram_share in \[0, 1\]"),
+        ({"weight": 0.0}, r"weight in \(0, 1\]"),
+        ({"weight": float("nan")}, r"weight in \(0, 1\]"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):
