@@ -16,6 +16,9 @@ from attacks.base import Public
 from attacks.inversion.contextual import ContextualInverter
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, Reader
 
+HALF = 0.5
+"""The model's weight unless the beam has one: the inverter has heard the left side already."""
+
 
 @dataclass(frozen=True, slots=True)
 class InformedBeam:
@@ -25,7 +28,7 @@ class InformedBeam:
     """
 
     inverter: ContextualInverter = field(default_factory=ContextualInverter)
-    beam: LanguageBeam = field(default_factory=lambda: LanguageBeam(unigram_share=0.1, weight=0.5))
+    beam: LanguageBeam = field(default_factory=lambda: LanguageBeam(unigram_share=0.1, weight=HALF))
     name: str = "beam search over the contextual inverter"
     version: int = 1
     context_free: ClassVar[bool] = False
@@ -42,4 +45,4 @@ class InformedBeam:
         def posterior(seen: NDArray[Any]) -> Tensor:
             return torch.log_softmax(torch.cat([block for _, block in inverter.reader.blocks(seen)]), 1)
 
-        return BeamAttacker(public, self.beam, reader, posterior, self.beam.weight)
+        return BeamAttacker(public, self.beam, reader, posterior, self.beam.weight or HALF)

@@ -20,9 +20,13 @@ from attacks.ranking import DEPTH, Guesses, rank
 from mechanisms.continuation import embed
 from mechanisms.decoding.language import language_log_prior, mixed
 from mechanisms.errors import UserError
+from mechanisms.randomness import SimulatedWords
 from mechanisms.stepping import Reading
 
-WEIGHT = 0.8
+WEAK, STRONG = 0.6, 0.8
+"""Weights of the language model's say where MAP reads less than READ of public text, and where it reads more."""
+READ = 0.3
+MEASURED_TOKENS = 4096
 EVIDENCE_BYTES = 256 << 20
 """Evidence of the prompts that are searched together, at most, unless one prompt takes more."""
 
@@ -32,16 +36,17 @@ class LanguageBeam:
     """Beam search with a causal language model.
 
     width: hypotheses kept a prompt. batch: prompts at once. temper, unigram_share: of the prior, (1 - share)
-    softmax(temper logits) + share unigrams. weight: of what the prior says over the unigrams, in (0, 1]. At 1 the score
-    is the posterior of the whole prompt, and where most words are read wrongly the model goes astray on them: at weak
-    signals less is more. All were chosen on public text. Raises UserError for values out of range.
+    softmax(temper logits) + share unigrams. weight: of what the prior says over the unigrams, in (0, 1]; None takes
+    WEAK or STRONG, by what MAP reads of a simulated release of public text. At 1 the score is the posterior of the
+    whole prompt, but where most words are read wrongly the model goes astray on them. All were chosen on public text.
+    Raises UserError for values out of range.
     """
 
     width: int = 8
     batch: int = 16
     temper: float = 1.0
     unigram_share: float = 0.2
-    weight: float = WEIGHT
+    weight: float | None = None
     depth: int = DEPTH
     name: str = "beam search, language model"
     version: int = 1
@@ -55,7 +60,7 @@ class LanguageBeam:
             raise UserError(f"Expected temper in (0, 10], got temper={self.temper!r}.")
         if not 0 <= self.unigram_share <= 1:
             raise UserError(f"Expected unigram_share in [0, 1], got unigram_share={self.unigram_share!r}.")
-        if not 0 < self.weight <= 1:
+        if self.weight is not None and not 0 < self.weight <= 1:
             raise UserError(f"Expected weight in (0, 1], got weight={self.weight!r}.")
 
     def fit(self, public: Public) -> "BeamAttacker":
@@ -66,7 +71,8 @@ class LanguageBeam:
         def posterior(seen: NDArray[Any]) -> Tensor:
             return torch.cat([torch.from_numpy(block.copy()) for _, block in channel.scores(seen, log_prior)])
 
-        return BeamAttacker(public, self, reader, posterior, self.weight)
+        weight = weight_for(public) if self.weight is None else self.weight
+        return BeamAttacker(public, self, reader, posterior, weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +208,20 @@ class BeamAttacker:
                 logits = reading.read(embed(reader.model, chosen[:going].flatten().tolist())[:, None])
             active, scores, histories = going, scores[:going], histories[:going]
         return found
+
+
+def weight_for(public: Public) -> float:
+    """Returns WEAK or STRONG, by the share of public tokens that MAP reads of a simulated release.
+
+    Without public text it is STRONG. Raises UserError where the law is not known.
+    """
+    text = [token for document in public.documents[-MEASURED_TOKENS:] for token in document][-MEASURED_TOKENS:]
+    if not text:
+        return STRONG
+    message = public.mechanism.release(text, SimulatedWords(public.seed, "beam weight"))
+    observed = public.mechanism.observed(message)
+    read = rank(public.channel.scores(observed, public.log_prior), len(text), 1).best
+    return STRONG if float(np.mean(read == np.asarray(text))) >= READ else WEAK
 
 
 def likelihood(public: Public, observed: NDArray[Any], like: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from attacks.base import Public
 from attacks.inversion import LanguageBeam, MaximumAPosteriori, TwoSided
-from attacks.inversion.language_prior import first, likelihood
+from attacks.inversion.language_prior import STRONG, WEAK, first, likelihood, weight_for
 from attacks.inversion.two_sided import improved
 from attacks.ranking import Guesses
 from mechanisms.assets import AssetRecord
@@ -120,6 +120,18 @@ def test_without_a_say_of_the_model_the_beam_is_map(world):
     beam = LanguageBeam(unigram_share=1.0, width=2).fit(public).guess(messages)
     exact = MaximumAPosteriori().fit(public).guess(messages)
     assert all(np.array_equal(a.words, b.words) for a, b in zip(beam, exact, strict=True))
+
+
+def test_the_weight_follows_what_map_reads_of_public_text(random_public):
+    def public(mu, documents):
+        pipeline = random_public(bits=4, dim=6, mu=mu, words=40, seed=1)
+        return Public(pipeline, pipeline.table, pipeline.prior, documents, None)
+
+    words = np.random.default_rng(0).integers(0, 40, (20, 30)).tolist()
+    assert weight_for(public(0.1, words)) == WEAK
+    assert weight_for(public(30.0, words)) == STRONG
+    assert weight_for(public(0.1, [])) == STRONG
+    assert WEAK < STRONG <= 1
 
 
 @pytest.mark.parametrize("begin", [None, 0])
