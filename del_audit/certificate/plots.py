@@ -191,7 +191,10 @@ def bits(certificate: Mapping[str, Any]) -> str:
     def draw(canvas: Canvas) -> None:
         panels = canvas.subplots(1, 2)
         for axes, key, label in zip(
-            panels, ("gain", "success"), ("paired gain, nats a token", "strongest attack, share read"), strict=True
+            panels,
+            ("gain", "success"),
+            ("paired gain, nats a token", "strongest on single tokens, share read"),
+            strict=True,
         ):
             for place, point in enumerate(points):
                 f, colour = point[key], MAIN if point["own"] else MUTED
