@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from attacks.inversion import MaximumAPosteriori, NearestNeighbour
+from attacks.base import Public
+from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from del_audit.accounting import Accountant
 from del_audit.accounting.rivals import rival_guarantee
 from del_audit.reproduce.contenders import KNOBS, Contenders, nearest_hits, posterior_hits
@@ -14,7 +15,6 @@ from mechanisms.models import load_causal_lm
 from mechanisms.randomness import SimulatedWords, simulation_generator
 from mechanisms.spec import QuantizerSpec
 from mechanisms.training import ProjectionTraining, train_projection
-from mechanisms.wire import unpack
 
 BITS, DIM = 4, 6
 KINDS = tuple(KNOBS)
@@ -53,8 +53,8 @@ def test_more_of_the_knob_is_less_private_and_easier_to_attack(made, tokens, kin
 def test_the_attack_on_del_is_the_packages_own(made, tokens):
     one = made.at("del", BITS, DIM, 40.0)
     message = one.mechanism.release(tokens.tolist(), SimulatedWords(0, "reproduce", "test"))
-    counts = unpack(message, one.mechanism.spec)
-    paper, law = (attack.guess(one.mechanism, counts) for attack in (NearestNeighbour(), MaximumAPosteriori()))
+    public = Public(one.mechanism, made.table, made.prior)
+    paper, law = (a.fit(public).guess([message])[0].best for a in (CosineNeighbour(), MaximumAPosteriori()))
     assert nearest_hits(one, made.table, tokens, 0, "test") == (paper == tokens).sum()
     assert posterior_hits(one, np.log(made.prior), tokens, 0, "test") == (law == tokens).sum()
 
