@@ -1,6 +1,7 @@
 """The inversion attacks that a list of names stands for, weakest kind first."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from attacks.base import InversionAttack
@@ -17,27 +18,30 @@ from attacks.inversion import (
     TwoSided,
 )
 from attacks.names import AttackName, checked_names
+from attacks.ranking import DEPTH
 
 
 def ladder(
-    names: Sequence[AttackName], masked_lm: str | None = None, folder: Path | None = None
+    names: Sequence[AttackName], masked_lm: str | None = None, folder: Path | None = None, depth: int = DEPTH
 ) -> list[InversionAttack]:
     """Returns the attacks of these names, weakest kind first.
 
     masked_lm: of input inference, as InputInference. folder: where trained attackers are kept, as ContextualInverter.
+    depth: guesses kept a token; the first does not hang on it, and one alone is found much faster.
     Raises UserError as checked_names does.
     """
     asked = checked_names(names)
+    inverter = ContextualInverter(folder=folder, depth=depth)
     made: dict[AttackName, InversionAttack] = {
         "baseline": CommonestWord(),
-        "cosine": CosineNeighbour(),
+        "cosine": CosineNeighbour(depth=depth),
         "inference": InputInference(masked_lm),
-        "code": CodeNeighbour(),
-        "likelihood": MaximumLikelihood(),
-        "map": MaximumAPosteriori(),
-        "beam": LanguageBeam(),
-        "two-sided": TwoSided(),
-        "contextual": ContextualInverter(folder=folder),
-        "informed": InformedBeam(ContextualInverter(folder=folder)),
+        "code": CodeNeighbour(depth=depth),
+        "likelihood": MaximumLikelihood(depth=depth),
+        "map": MaximumAPosteriori(depth=depth),
+        "beam": LanguageBeam(depth=depth),
+        "two-sided": TwoSided(depth=depth),
+        "contextual": inverter,
+        "informed": InformedBeam(inverter, replace(InformedBeam().beam, depth=depth)),
     }
     return [attack for name, attack in made.items() if name in asked]

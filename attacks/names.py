@@ -10,6 +10,19 @@ AttackName = Literal[
 ]
 ALWAYS: tuple[AttackName, ...] = ("baseline", "map")
 """The yardstick, and the best that reads token by token: no result stands without them."""
+VERSIONS: dict[AttackName, int] = {
+    "baseline": 1,
+    "cosine": 1,
+    "inference": 1,
+    "code": 1,
+    "likelihood": 1,
+    "map": 1,
+    "beam": 1,
+    "two-sided": 1,
+    "contextual": 1,
+    "informed": 1,
+}
+"""One more whenever an attack becomes stronger: certificates that rest on the weaker one then expire."""
 
 
 def checked_names(names: Sequence[AttackName]) -> Sequence[AttackName]:

@@ -127,6 +127,23 @@ class Outcome:
         columns = {name: getattr(self, name)[chosen] for name in _COLUMNS}
         return type(self)(self.attack, self.version, self.depth, self.documents, **columns)
 
+    def of_one_guess(self, attack: Any, word: int) -> Self:
+        """Returns the outcome of an attack that names one word for every token of the same prompts."""
+        right = self.truth == word
+        return type(self)(
+            attack.name,
+            attack.version,
+            1,
+            self.documents,
+            self.prompt,
+            self.position,
+            self.truth,
+            np.full_like(self.truth, word),
+            right.astype(np.int32),
+            np.zeros(len(self), np.float32),
+            np.where(right, 0, np.nan).astype(np.float32),
+        )
+
     def write(self, path: Path) -> None:
         """Writes a parquet file, beside and then in place; raises UserError where it cannot be written."""
         import pyarrow

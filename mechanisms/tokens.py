@@ -1,11 +1,16 @@
-"""What a client checks of a tokenized prompt before anything is drawn."""
+"""What a client checks of a tokenized prompt before anything is drawn, and which tokenizer made it."""
 
+import hashlib
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+
+_OF_THE_CALLER = ("truncation", "padding")
 
 
 def checked_tokens(tokens: Sequence[int], words: int) -> NDArray[np.int64]:
@@ -22,3 +27,17 @@ def checked_tokens(tokens: Sequence[int], words: int) -> NDArray[np.int64]:
     if outside.size:
         raise UserError(f"Expected tokens in 0..{words - 1}, got {int(outside[0])}: another tokenizer's?")
     return array.astype(np.int64)
+
+
+def tokenizer_sha256(tokenizer: Any) -> str:
+    """Returns the hash of a tokenizer's own description, without the cutting and padding that a caller may have set.
+
+    tokenizer: of the tokenizers package, or from transformers. One that has no tokenizer.json is named by its
+    vocabulary.
+    """
+    inner = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if hasattr(inner, "to_str"):
+        content = {key: value for key, value in json.loads(inner.to_str()).items() if key not in _OF_THE_CALLER}
+    else:
+        content = tokenizer.get_vocab()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import Public, TokenByToken
+from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, best_words
 
 
@@ -16,7 +17,7 @@ class CommonestWord:
     """Always answers the commonest words of the public text. An attack that does not beat it reads nothing."""
 
     name: str = "commonest word (baseline)"
-    version: int = 1
+    version: int = VERSIONS["baseline"]
     context_free: ClassVar[bool] = True
 
     def ceiling(self, public: Public, prompts: Sequence[Sequence[int]]) -> float:

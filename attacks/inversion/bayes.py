@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from attacks.base import Public, TokenByToken
+from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, rank
 
 
@@ -12,7 +13,7 @@ class MaximumLikelihood:
     """The words under which the release is likeliest; knows the channel, no prior."""
 
     name: str = "maximum likelihood"
-    version: int = 1
+    version: int = VERSIONS["likelihood"]
     context_free: ClassVar[bool] = True
     depth: int = DEPTH
 
@@ -27,7 +28,7 @@ class MaximumAPosteriori:
     """The likeliest words under the unigram prior of public text: no context-free attacker does better on average."""
 
     name: str = "MAP, unigram prior"
-    version: int = 1
+    version: int = VERSIONS["map"]
     context_free: ClassVar[bool] = True
     depth: int = DEPTH
 

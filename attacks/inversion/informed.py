@@ -15,6 +15,7 @@ from torch import Tensor
 from attacks.base import Public
 from attacks.inversion.contextual import ContextualInverter
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, Reader
+from attacks.names import VERSIONS
 
 HALF = 0.5
 """The model's weight unless the beam has one: the inverter has heard the left side already."""
@@ -30,7 +31,7 @@ class InformedBeam:
     inverter: ContextualInverter = field(default_factory=ContextualInverter)
     beam: LanguageBeam = field(default_factory=lambda: LanguageBeam(unigram_share=0.1, weight=HALF))
     name: str = "beam search over the contextual inverter"
-    version: int = 1
+    version: int = VERSIONS["informed"]
     context_free: ClassVar[bool] = False
 
     def brief(self) -> "InformedBeam":

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attacks.base import Public, observe
+from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, rank
 from mechanisms.continuation import embed
 from mechanisms.decoding.language import language_log_prior, mixed
@@ -49,7 +50,7 @@ class LanguageBeam:
     weight: float | None = None
     depth: int = DEPTH
     name: str = "beam search, language model"
-    version: int = 1
+    version: int = VERSIONS["beam"]
     context_free: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -145,10 +146,15 @@ class BeamAttacker:
     def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
         """Returns the guesses for each message: first the best hypothesis's word, then by its own left context.
 
+        Where one guess a token is kept there is nothing to rank: its score is 0, and the model does not read again.
         Raises UserError as observe does, and for a prompt that does not fit the model's context.
         """
         observed = observe(self.public.mechanism, messages)
         found = self.search(observed)
+        if self.settings.depth == 1:
+            return [
+                Guesses(np.array(words, np.int32)[:, None], np.zeros((len(words), 1), np.float32)) for words in found
+            ]
         return [self._ranked(seen, words) for seen, words in zip(observed, found, strict=True)]
 
     def search(self, observed: Sequence[NDArray[Any]]) -> list[list[int]]:

@@ -15,6 +15,7 @@ from attacks.base import Attacker, InversionAttack, Public
 from attacks.inversion.causal_stand_in import CausalStandIn
 from attacks.inversion.nearest import CosineNeighbour
 from attacks.inversion.word_pieces import WordPieces
+from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, best_words
 from mechanisms.errors import UserError
 from mechanisms.masked_models import MaskedLanguageModel, load_masked_lm
@@ -40,7 +41,7 @@ class InputInference:
 
     masked_lm: str | None = None
     reading: InversionAttack = field(default_factory=CosineNeighbour)
-    version: int = 1
+    version: int = VERSIONS["inference"]
     context_free: ClassVar[bool] = False
     depth: int = DEPTH
     reach: int = 64

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import Public, TokenByToken
+from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, rank
 from mechanisms.channel import BLOCK_ROWS
 from mechanisms.errors import UserError
@@ -28,7 +29,7 @@ class CosineNeighbour:
     """
 
     name: str = "cosine nearest neighbour (the paper's)"
-    version: int = 1
+    version: int = VERSIONS["cosine"]
     context_free: ClassVar[bool] = True
     depth: int = DEPTH
 
@@ -67,7 +68,7 @@ class CodeNeighbour:
     """The words whose codes are nearest to the dequantized release, in Euclidean distance. For DEL only."""
 
     name: str = "Euclidean nearest code"
-    version: int = 1
+    version: int = VERSIONS["code"]
     context_free: ClassVar[bool] = True
     depth: int = DEPTH
 

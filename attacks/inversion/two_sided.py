@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from attacks.base import Public, observe
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, likelihood
+from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, rank
 from mechanisms.continuation import embed
 from mechanisms.errors import UserError
@@ -45,7 +46,7 @@ class TwoSided:
     rows: int = 64
     depth: int = DEPTH
     name: str = "forward-backward, language model"
-    version: int = 1
+    version: int = VERSIONS["two-sided"]
     context_free: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

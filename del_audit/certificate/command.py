@@ -11,11 +11,11 @@ from rich.console import Console
 
 from del_audit.accounting import guarantee
 from del_audit.certificate.config import load_configuration
-from del_audit.certificate.document import certificate_of, checks_of
+from del_audit.certificate.document import body_of
 from del_audit.certificate.evidence import build, gather, load_assets
 from del_audit.certificate.report import render
 from del_audit.certificate.table import print_summary
-from del_audit.certificate.verdict import Verdict, verdict_of
+from del_audit.certificate.verdict import Verdict
 from del_audit.quiet import silence_libraries
 from mechanisms.errors import UserError
 
@@ -37,15 +37,13 @@ def certify(config_path: Path, out: Path | None) -> int:
     assets = load_assets(configuration)
     pipeline = build(configuration, assets, configuration.mechanism.spec())
     evidence = gather(configuration, assets, pipeline)
-    checks = checks_of(configuration, pipeline, evidence)
-    verdict = verdict_of(checks)
     seconds = time.monotonic() - started
-    certificate = certificate_of(configuration, assets, pipeline, evidence, checks, verdict, seconds)
+    certificate = body_of(configuration, assets, pipeline, evidence, seconds)
     write_results(certificate, folder)
     console = Console()
     print_summary(certificate, console)
     console.print(f"\nWritten: {folder / 'certificate.json'}, {folder / 'report.html'} ({seconds:.0f} s)")
-    return EXIT_CODES[verdict]
+    return EXIT_CODES[certificate["verdict"]]
 
 
 def write_results(certificate: dict[str, Any], folder: Path) -> None:

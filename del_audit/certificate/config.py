@@ -1,17 +1,19 @@
 """The configuration that is certified, and the policy that it is held against: one YAML file, nothing else."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from attacks.names import AttackName, checked_names
+from del_audit.evidence.slice_names import SLICE_NAMES, is_slice_name
 from del_audit.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
 from mechanisms.pipeline import DecoderName
 from mechanisms.projection import EncoderKind, EncoderSettings
 from mechanisms.spec import QuantizerSpec
 
+Share = Annotated[float, Field(gt=0, le=1)]
 DEFAULT_ATTACKS: tuple[AttackName, ...] = ("baseline", "cosine", "code", "likelihood", "map", "beam")
 
 
@@ -129,18 +131,45 @@ class EpsilonLimit(Strict):
 
 
 class Policy(Strict):
-    """Limits; each one that is given is a check. An upper limit is held against the interval's upper end, and so on."""
+    """Limits; each one that is given is a check. An upper limit is held against the interval's upper end, and so on.
 
-    epsilon: EpsilonLimit | None = None
+    epsilon: one limit, or a list with at most one for each unit, tokens and delta. slice_success_at_most: a limit for
+    the share read of each slice named (del_audit.evidence.slices).
+    """
+
+    epsilon: tuple[EpsilonLimit, ...] = Field(default=(), strict=False)
     attack_success_at_most: float | None = Field(default=None, gt=0, le=1)
+    slice_success_at_most: dict[str, Share] = Field(default_factory=dict)
+    worst_prompt_success_at_most: float | None = Field(default=None, gt=0, le=1)
     attribute_advantage_at_most: float | None = Field(default=None, ge=0, le=1)
     paired_gain_at_least: float | None = None
     task_accuracy_at_least: float | None = Field(default=None, ge=0, le=1)
     bytes_per_token_at_most: float | None = Field(default=None, gt=0)
 
+    @field_validator("epsilon", mode="before")
+    @classmethod
+    def _one_limit_or_several(cls, given: Any) -> Any:
+        return () if given is None else given if isinstance(given, list | tuple) else (given,)
+
+    @field_validator("epsilon")
+    @classmethod
+    def _each_unit_once(cls, limits: tuple[EpsilonLimit, ...]) -> tuple[EpsilonLimit, ...]:
+        asked = [(limit.unit, limit.tokens, limit.delta) for limit in limits]
+        if twice := [each for each in asked if asked.count(each) > 1]:
+            raise ValueError(f"expected each unit, tokens and delta once, got {twice[0]} twice")
+        return limits
+
+    @field_validator("slice_success_at_most")
+    @classmethod
+    def _slices_are_known(cls, limits: dict[str, float]) -> dict[str, float]:
+        for name in limits:
+            if not is_slice_name(name):
+                raise ValueError(f"expected {SLICE_NAMES}, got {name!r}")
+        return limits
+
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
-        if not self.model_dump(exclude_none=True):
+        if not self.model_dump(exclude_defaults=True):
             raise ValueError("expected at least one limit, got an empty policy: it would certify anything")
         return self
 
@@ -160,6 +189,7 @@ class Configuration(Strict):
     task: Task | None = None
     evaluation: Evaluation = Evaluation()
     policy: Policy
+    valid_days: int = Field(default=365, ge=1, le=3650)
 
     @model_validator(mode="after")
     def _decoder_is_there(self) -> Self:

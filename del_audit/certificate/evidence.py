@@ -2,16 +2,19 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 from tqdm import tqdm
 
 from attacks.attribute import Viewer
 from attacks.base import InversionAttack, Public
+from attacks.inversion import CommonestWord
 from attacks.ladder import ladder
-from attacks.outcome import Outcome
+from attacks.names import AttackName
+from attacks.outcome import Outcome, invert
 from attacks.self_test import References, SelfTest, self_test
 from attacks.side_channel import side_channels
 from del_audit.certificate.assembly import pipelines_of
@@ -19,6 +22,14 @@ from del_audit.certificate.config import Configuration, Evaluation
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.inference import Inference, Sample, infer
 from del_audit.evidence.leakage import Leakage, Sent, measure_leakage, run_ladder
+from del_audit.evidence.slices import (
+    Slice,
+    SliceFigure,
+    frequency_slices,
+    measure_slice,
+    text_slices,
+    token_texts,
+)
 from del_audit.evidence.utility import Prediction, Prompts, measure_coherence, measure_prediction, paired_gain
 from mechanisms.assets import cache_folder
 from mechanisms.client import Client
@@ -30,6 +41,9 @@ from mechanisms.randomness import SimulatedWords
 from mechanisms.server import Server
 from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt, mechanism_warning
 from mechanisms.spec import QuantizerSpec
+
+SHOWN_TOKENS = 40
+"""Tokens of the public prompt that the report shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +71,21 @@ class OtherBits:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that was measured. example: one private prompt, as its writer, the wire and the strongest attack see it."""
+    """All that was measured.
+
+    keys: the configuration's name of each attack, by its display name. slices: what each attack read of each slice.
+    examples: one public prompt, as its writer, the wire and each attacker see it.
+    """
 
     leakage: Leakage
+    keys: dict[str, AttackName]
+    slices: dict[str, list[SliceFigure]]
     attribute: Inference | None
     task: Inference | None
     prediction: Prediction
     coherence: dict[str, Figure]
     other_bits: tuple[OtherBits, ...]
-    example: dict[str, str]
+    examples: dict[str, Any]
 
 
 def load_assets(configuration: Configuration) -> Assets:
@@ -100,7 +120,10 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     plan = configuration.evaluation
     server = Server(assets.language, pipeline, assets.soft_prompt)
     attacked = send_all(assets, pipeline, plan.attacked_tokens, plan, "attacked release")
-    leakage = leakage_of(configuration, assets, pipeline, attacked)
+    show = _show(assets, pipeline, plan.seed)
+    leakage, readings = leakage_of(configuration, assets, pipeline, attacked, show)
+    slices = _slices(assets, leakage, pipeline, plan.seed)
+    require_slices(configuration, slices)
     attribute, task = _inferences(configuration, assets, pipeline)
     prompts = _prompts(configuration, assets, pipeline, "prompts")
     with tqdm(total=6 * len(prompts), desc="perplexity", unit="text") as bar:
@@ -111,8 +134,9 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
             assets.language, server, assets.sentences, some, plan.generated_tokens, plan.seed, bar
         )
     others = tuple(_other_bits(configuration, assets, bits) for bits in plan.other_bits)
-    example = _example(assets, leakage, attacked.messages[0])
-    return Evidence(leakage, attribute, task, prediction, coherence, others, example)
+    keys = attack_keys(plan)
+    examples = _examples(assets, show, keys, readings)
+    return Evidence(leakage, keys, slices, attribute, task, prediction, coherence, others, examples)
 
 
 def _tokens(language: LanguageModel, corpus: Corpus) -> list[list[int]]:
@@ -160,21 +184,60 @@ def send_all(assets: Assets, pipeline: Pipeline, tokens: int, plan: Evaluation, 
     return Sent([client.release_tokens(prompt) for prompt in prompts], prompts, documents)
 
 
-def leakage_of(configuration: Configuration, assets: Assets, pipeline: Pipeline, sent: Sent) -> Leakage:
-    """Returns what the ladder reads: attacks on single tokens of all prompts, those on contexts of one a document.
+def leakage_of(
+    configuration: Configuration, assets: Assets, pipeline: Pipeline, sent: Sent, show: Sent
+) -> tuple[Leakage, list[Outcome]]:
+    """Returns what the ladder reads of private prompts, and each attack's reading of the public one to show.
 
-    An attack that does not pass its self-test is left out, and named.
+    Attacks on single tokens read all of sent, those on contexts one prompt a document. An attack that does not pass its
+    self-test is left out, and named.
     """
     plan = configuration.evaluation
-    attacks = ladder(plan.attacks, plan.masked_lm, cache_folder() / "attacks")
+    attacks = ladder(plan.attacks, plan.masked_lm, cache_folder() / "attacks", depth=1)
     tests = self_tests(attacks, assets, pipeline, plan.seed)
     usable = [attack for attack, test in zip(attacks, tests, strict=True) if test.passed]
     public, some = public_of(assets, pipeline, plan.seed), sent.one_a_document(plan.context_prompts)
     outcomes: list[tuple[InversionAttack, Outcome]] = []
+    readings: list[Outcome] = []
     for attack in usable:
-        outcomes += run_ladder([attack], public, sent if attack.context_free else some)
+        attacker = attack.fit(public)
+        read, shown = (
+            invert(attack, attacker, part.messages, part.truths, part.documents)
+            for part in (sent if attack.context_free else some, show)
+        )
+        outcomes.append((attack, read))
+        readings.append(shown)
     failed = [test for test in tests if not test.passed]
-    return measure_leakage(outcomes, pipeline.spec, pipeline.prior, plan.seed, failed)
+    return measure_leakage(outcomes, pipeline.spec, pipeline.prior, plan.seed, failed), readings
+
+
+def attack_keys(plan: Evaluation) -> dict[str, AttackName]:
+    """Returns the configuration's name of each of its attacks, by the name that reports call it."""
+    asked: list[AttackName] = [name for name in get_args(AttackName) if name in plan.attacks]
+    return {attack.name: key for attack, key in zip(ladder(plan.attacks, plan.masked_lm), asked, strict=True)}
+
+
+def _slices(assets: Assets, leakage: Leakage, pipeline: Pipeline, seed: int) -> dict[str, list[SliceFigure]]:
+    """Returns what each attack read of rare and common words, names and numbers, beside the baseline."""
+    found: dict[str, list[SliceFigure]] = {}
+    parts: dict[bool, tuple[list[Slice], Outcome]] = {}
+    for figures in leakage.attacks:
+        outcome, context_free = figures.outcome, figures.broken_below is not None
+        if context_free not in parts:
+            named = text_slices(outcome, assets.language.tokenizer, assets.public_corpus.texts)
+            commonest = outcome.of_one_guess(CommonestWord(), int(np.argmax(pipeline.prior)))
+            parts[context_free] = [*frequency_slices(outcome.truth, pipeline.prior), *named], commonest
+        slices, baseline = parts[context_free]
+        found[figures.name] = [measure_slice(part, outcome, baseline, seed) for part in slices]
+    return found
+
+
+def require_slices(configuration: Configuration, slices: Mapping[str, Sequence[SliceFigure]]) -> None:
+    """Raises UserError for a limit on a slice that this vocabulary does not have."""
+    there = list(dict.fromkeys(part.name for parts in slices.values() for part in parts))
+    for name in configuration.policy.slice_success_at_most:
+        if name not in there:
+            raise UserError(f"Expected policy.slice_success_at_most among {', '.join(there)}, got {name!r}.")
 
 
 def self_tests(attacks: Sequence[InversionAttack], assets: Assets, pipeline: Pipeline, seed: int) -> list[SelfTest]:
@@ -269,22 +332,37 @@ def _other_bits(configuration: Configuration, assets: Assets, bits: int) -> Othe
         gain = paired_gain(server, prompts, plan.seed, bar)
     tokens = min(4_000, plan.attacked_tokens)
     released = send_all(assets, pipeline, tokens, plan, f"attacked release at {bits} bits")
-    free = [attack for attack in ladder(plan.attacks) if attack.context_free]
+    free = [attack for attack in ladder(plan.attacks, depth=1) if attack.context_free]
     outcomes = run_ladder(free, public_of(assets, pipeline, plan.seed), released)
     leakage = measure_leakage(outcomes, spec, pipeline.prior, plan.seed)
     return OtherBits(spec, gain, leakage.strongest.success)
 
 
-def _example(assets: Assets, leakage: Leakage, message: bytes) -> dict[str, str]:
-    """Returns one document as its writer, the wire and the strongest attack see it; public test text."""
-    outcome = leakage.strongest.outcome
-    first = outcome.where(outcome.prompt == 0)
-    shown, read = first.truth[:40].tolist(), first.guess[:40].tolist()
-    decode = assets.language.tokenizer.decode
+def _show(assets: Assets, pipeline: Pipeline, seed: int) -> Sent:
+    """Returns a public prompt as the client sends it: what it says may stand in a report."""
+    documents = [document for document in assets.public if document]
+    prompt = next((d for d in documents if len(d) >= SHOWN_TOKENS), documents[0])[:SHOWN_TOKENS]
+    message = _client(assets, pipeline, seed, "prompt to show").release_tokens(prompt)
+    return Sent([message], [prompt], ["public"])
+
+
+def _examples(
+    assets: Assets, show: Sent, keys: Mapping[str, AttackName], readings: Sequence[Outcome]
+) -> dict[str, Any]:
+    """Returns one public prompt as its writer, the wire and each attacker see it."""
+    tokenizer = assets.language.tokenizer
     return {
-        "written": decode(shown),
-        "sent": message[:48].hex(),
-        "read": decode(read),
-        "attack": leakage.strongest.name,
-        "hits": "".join("1" if a == b else "0" for a, b in zip(shown, read, strict=True)),
+        "source": "public split, released here for show",
+        "written": token_texts(tokenizer, list(show.truths[0])),
+        "sent": show.messages[0][:48].hex(),
+        "tokens": len(show.truths[0]),
+        "readings": [
+            {
+                "attack": outcome.attack,
+                "key": keys[outcome.attack],
+                "read": token_texts(tokenizer, outcome.guess.tolist()),
+                "hits": "".join("1" if hit else "0" for hit in outcome.hits),
+            }
+            for outcome in readings
+        ],
     }

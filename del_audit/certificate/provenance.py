@@ -4,9 +4,12 @@ import hashlib
 import json
 import platform
 import subprocess
+from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 PACKAGES = (
     "del-audit",
@@ -20,6 +23,7 @@ PACKAGES = (
     "tokenizers",
     "cryptography",
 )
+SOURCES = ("attacks", "del_audit", "mechanisms")
 
 
 def versions() -> dict[str, str]:
@@ -49,6 +53,43 @@ def sha256_of(content: Any) -> str:
     """Returns the hash of content as canonical JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def source_sha256() -> str:
+    """Returns one hash over the source files of the three packages, wherever they are installed."""
+    root = Path(__file__).resolve().parents[2]
+    names = sorted(path for package in SOURCES for path in (root / package).rglob("*.py"))
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root).as_posix()}" for path in names]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def fingerprint(part: Any) -> str:
+    """Returns the hash of a decoder: its type and all that it holds, arrays by their bytes, assets by their own hash.
+
+    Raises TypeError for a field of a kind that has no bytes: a hash that left it out would not name the decoder.
+    """
+    digest = hashlib.sha256()
+    _feed(digest, part)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, part: Any) -> None:
+    record = getattr(part, "record", None)
+    digest.update(f"{type(part).__name__}:".encode())
+    if record is not None:
+        digest.update(record.sha256.encode())
+    elif is_dataclass(part):
+        for field in fields(part):
+            digest.update(f"{field.name}=".encode())
+            _feed(digest, getattr(part, field.name))
+    elif part is None or isinstance(part, str | int | float | tuple):
+        digest.update(repr(part).encode())
+    elif hasattr(part, "__array__"):
+        array = np.ascontiguousarray(part)
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
+    else:
+        raise TypeError(f"A {type(part).__name__} has no fingerprint.")
 
 
 def _git(root: Path, *arguments: str) -> str:

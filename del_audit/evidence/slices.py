@@ -7,7 +7,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from attacks.outcome import Outcome
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.intervals import clopper_pearson, clustered_rate
+from del_audit.evidence.slice_names import NAMES, NUMBERS, RARE_WORDS, band_name
 from mechanisms.errors import UserError
 
 FEWEST_TOKENS = 30
@@ -50,6 +51,10 @@ class SliceFigure:
     baseline: Figure | None
     why: str = ""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields under their names."""
+        return asdict(self)
+
 
 def frequency_slices(truth: NDArray[np.int32], prior: NDArray[np.float64]) -> list[Slice]:
     """Returns the bands of BANDS by rank in the public prior, and the rare words, of prior below RARE.
@@ -62,10 +67,10 @@ def frequency_slices(truth: NDArray[np.int32], prior: NDArray[np.float64]) -> li
     ranks[np.argsort(-prior, kind="stable")] = np.arange(1, len(prior) + 1)
     of, edges = ranks[truth], [0, *(edge for edge in BANDS if edge < len(prior)), len(prior)]
     bands = [
-        Slice(f"words {low + 1} to {high}", "by rank in the public prior", (of > low) & (of <= high))
+        Slice(band_name(low + 1, high), "by rank in the public prior", (of > low) & (of <= high))
         for low, high in itertools.pairwise(edges)
     ]
-    return [*bands, Slice("rare words", f"of public prior below {RARE:g}", prior[truth] < RARE)]
+    return [*bands, Slice(RARE_WORDS, f"of public prior below {RARE:g}", prior[truth] < RARE)]
 
 
 def text_slices(outcome: Outcome, tokenizer: Any, public: Iterable[str]) -> list[Slice]:
@@ -88,7 +93,7 @@ def text_slices(outcome: Outcome, tokenizer: Any, public: Iterable[str]) -> list
         "tokens of a word with a capital first and a small letter later, not at the start of a prompt or line nor "
         f"after one of . ! ? : ; that is not among the {PUBLIC_WORDS} commonest words of the public text in any case"
     )
-    return [Slice("names", rule, names), Slice("numbers", "tokens with a digit", numbers)]
+    return [Slice(NAMES, rule, names), Slice(NUMBERS, "tokens with a digit", numbers)]
 
 
 def name_spans(text: str, common: frozenset[str]) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ from attacks.base import Public, observe
 from attacks.inversion.contextual.reading import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
 from attacks.inversion.contextual.training import Fitting
+from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, best_words
 
 BRIEF = 60
@@ -28,7 +29,7 @@ class ContextualInverter:
     """
 
     name: str = "contextual inverter"
-    version: int = 1
+    version: int = VERSIONS["contextual"]
     context_free: ClassVar[bool] = False
     shape: NetworkShape = field(default_factory=NetworkShape)
     training: ContextualTraining = field(default_factory=ContextualTraining)
