@@ -1,6 +1,6 @@
 """What a frozen causal language model makes of embeddings put in front: scores and generated text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mechanisms.errors import UserError
 from mechanisms.generation import GenerationSettings, write
-from mechanisms.stepping import require_context
+from mechanisms.stepping import Reading, require_context
 
 __all__ = ["BATCH", "embed", "generate", "require_context", "response_losses", "score"]
 
@@ -58,17 +58,61 @@ def score(
 ) -> NDArray[np.float64]:
     """Returns the mean loss of each response after its prefix, nats a token, float64, shape (pairs,).
 
-    progress: an object with update(n), told of every pair that is done.
+    A prefix that is given several times, as the same object, is read once where the model keeps a key-value cache.
+    progress: an object with update(n), told of every pair that is done. Raises UserError as response_losses does.
     """
-    means: list[float] = []
+    if len(prefixes) != len(responses) or any(not len(response) for response in responses):
+        got = f"{len(responses)} for {len(prefixes)} prefixes, the shortest of {min(map(len, responses), default=0)}"
+        raise UserError(f"Expected a response of at least one token for each prefix, got {got}.")
+    pairs: dict[int, list[int]] = {}
+    for pair, prefix in enumerate(prefixes):
+        pairs.setdefault(id(prefix), []).append(pair)
+    several = len(pairs) < len(prefixes) and bool(getattr(model.config, "use_cache", False))
+    groups = list(pairs.values()) if several else [[pair] for pair in range(len(prefixes))]
+    means = np.empty(len(prefixes))
     with torch.no_grad():
-        for start in range(0, len(prefixes), BATCH):
-            part = slice(start, start + BATCH)
-            losses = response_losses(model, prefixes[part], responses[part])
-            means += [float(loss.double().mean()) for loss in losses]
-            if progress is not None:
-                progress.update(len(losses))
-    return np.array(means)
+        for start in range(0, len(groups), BATCH):
+            part = groups[start : start + BATCH]
+            found = (
+                _after_shared(model, prefixes, responses, part) if several else _after(model, prefixes, responses, part)
+            )
+            for pair, loss in found:
+                means[pair] = float(loss.double().mean())
+                if progress is not None:
+                    progress.update(1)
+    return means
+
+
+def _after(
+    model: Any, prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]], groups: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, Tensor]]:
+    """Yields (pair, its losses), each pair's prefix and response read together."""
+    chosen = [pair for group in groups for pair in group]
+    losses = response_losses(model, [prefixes[pair] for pair in chosen], [responses[pair] for pair in chosen])
+    yield from zip(chosen, losses, strict=True)
+
+
+def _after_shared(
+    model: Any, prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]], groups: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, Tensor]]:
+    """Yields (pair, its losses) of groups that share a prefix each: that is read first, and once."""
+    rows = [prefixes[group[0]] for group in groups]
+    require_context(model, max(len(prefixes[p]) + len(responses[p]) - 1 for group in groups for p in group))
+    mask = None
+    if len({len(row) for row in rows}) > 1:
+        mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True, 0, "left")
+    reading = Reading(model)
+    opening = reading.read(pad_sequence([row.detach() for row in rows], True, 0.0, "left"), mask)
+    behind = [(row, pair) for row, group in enumerate(groups) for pair in group]
+    for start in range(0, len(behind), BATCH):
+        part = behind[start : start + BATCH]
+        inputs = pad_sequence([embed(model, responses[pair][:-1]) for _, pair in part], batch_first=True)
+        logits = opening[[row for row, _ in part]][:, None]
+        if inputs.shape[1]:
+            logits = torch.cat([logits, reading.copied([row for row, _ in part]).read_through(inputs)], 1)
+        for said, (_, pair) in zip(logits, part, strict=True):
+            target = torch.as_tensor(list(responses[pair]), device=said.device)
+            yield pair, functional.cross_entropy(said[: len(target)], target, reduction="none")
 
 
 def generate(

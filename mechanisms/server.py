@@ -44,14 +44,13 @@ class Server:
         return self._prefixes([message])[0]
 
     def _prefixes(self, messages: Sequence[bytes | None]) -> list[Tensor]:
-        """Returns the prefix of each message; the receiver is given all messages at once."""
+        """Returns the prefix of each message, one object for equal ones; the receiver is given all of them at once."""
         if not len(self._virtual) and any(message is None for message in messages):
             raise UserError("Expected a prompt: this model has neither a soft prompt nor an opening token.")
-        decoded = iter(embeddings_of(self._receiver, [message for message in messages if message is not None]))
-        return [
-            self._virtual if message is None else torch.cat([self._virtual, self._like_model(next(decoded))])
-            for message in messages
-        ]
+        different = [message for message in dict.fromkeys(messages) if message is not None]
+        decoded = zip(different, embeddings_of(self._receiver, different), strict=True)
+        prefixes = {message: torch.cat([self._virtual, self._like_model(rows)]) for message, rows in decoded}
+        return [self._virtual if message is None else prefixes[message] for message in messages]
 
     def _like_model(self, decoded: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(decoded).to(self._virtual)
@@ -95,5 +94,8 @@ class Server:
     def losses(
         self, messages: Sequence[bytes | None], responses: Sequence[Sequence[int]], progress: Any = None
     ) -> NDArray[np.float64]:
-        """Returns the mean next-token loss of each response after its message, nats a token, shape (messages,)."""
+        """Returns the mean next-token loss of each response after its message, nats a token, shape (messages,).
+
+        A message that is given several times is decoded and read once.
+        """
         return score(self._model, self._prefixes(messages), responses, progress)

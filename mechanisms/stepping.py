@@ -69,6 +69,13 @@ class Reading:
         if self._mask is not None:
             self._mask = self._mask[chosen]
 
+    def copied(self, rows: Sequence[int]) -> "Reading":
+        """Returns a batch that goes on from these sequences, each as often as it is named; this reading stays."""
+        copied = Reading(self._model)
+        copied._cache, copied._mask = copy.deepcopy(self._cache), self._mask
+        copied.keep(rows)
+        return copied
+
     def branch(self, read: Sequence[int]) -> "Reading":
         """Returns a batch that goes on from within the one sequence read so far: row r has its first read[r] inputs.
 

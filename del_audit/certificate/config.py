@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from attacks.names import AttackName, checked_names
+from attacks.names import DEFAULT_ATTACKS, AttackName, checked_names
 from del_audit.evidence.slice_names import SLICE_NAMES, is_slice_name
 from del_audit.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
@@ -14,7 +14,6 @@ from mechanisms.projection import EncoderKind, EncoderSettings
 from mechanisms.spec import QuantizerSpec
 
 Share = Annotated[float, Field(gt=0, le=1)]
-DEFAULT_ATTACKS: tuple[AttackName, ...] = ("baseline", "cosine", "code", "likelihood", "map", "beam")
 
 
 class Mechanism(Strict):
@@ -175,10 +174,14 @@ class Policy(Strict):
 
 
 class Configuration(Strict):
-    """Everything that decides what is served, and what is asked of it."""
+    """Everything that decides what is served, and what is asked of it.
+
+    dtype: number format that the language model is served in, and attacks with.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
     model: str
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     sentence_encoder: str = "package:minilm-l6-v2"
     mechanism: Mechanism
     encoder: EncoderChoice = EncoderChoice()

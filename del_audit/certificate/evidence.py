@@ -99,7 +99,7 @@ def load_assets(configuration: Configuration) -> Assets:
             private_corpus.labels(choice.column)
     if data.public_split == data.private_split:
         raise UserError(f"Expected public_split and private_split to differ, got {data.public_split!r} twice.")
-    language = load_causal_lm(configuration.model)
+    language = load_causal_lm(configuration.model, dtype=configuration.dtype)
     width = int(language.model.config.hidden_size)
     name = configuration.soft_prompt
     soft = load_soft_prompt(name, width, language.record) if name else None

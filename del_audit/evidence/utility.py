@@ -83,13 +83,15 @@ def condition_losses(language: LanguageModel, server: Answering, prompts: Prompt
     model, responses = language.model, prompts.responses
     other = strangers(prompts.clusters)
     opening, clean = _clean_prefixes(model, prompts)
+    released = server.losses([*prompts.messages, *_picked(prompts.messages, other)], [*responses, *responses], progress)
+    readable = score(model, [*clean, *_picked(clean, other)], [*responses, *responses], progress)
     return {
-        RELEASED: server.losses(prompts.messages, responses, progress),
-        OTHER: server.losses(_picked(prompts.messages, other), responses, progress),
+        RELEASED: released[: len(prompts)],
+        OTHER: released[len(prompts) :],
         ALONE: server.losses([None] * len(prompts), responses, progress),
         NOBODY: score(model, [opening] * len(prompts), responses, progress),
-        CLEAN: score(model, clean, responses, progress),
-        OTHER_CLEAN: score(model, _picked(clean, other), responses, progress),
+        CLEAN: readable[: len(prompts)],
+        OTHER_CLEAN: readable[len(prompts) :],
     }
 
 
@@ -118,9 +120,9 @@ def measure_prediction(
 
 def paired_gain(server: Answering, prompts: Prompts, seed: int, progress: Any) -> Figure:
     """Returns the gain alone: two conditions instead of six."""
-    own = server.losses(prompts.messages, prompts.responses, progress)
     others = _picked(prompts.messages, strangers(prompts.clusters))
-    other = server.losses(others, prompts.responses, progress)
+    losses = server.losses([*prompts.messages, *others], [*prompts.responses, *prompts.responses], progress)
+    own, other = np.split(losses, 2)
     return bootstrap_mean(other - own, NATS, "prompts", seed, clusters=prompts.clusters)
 
 

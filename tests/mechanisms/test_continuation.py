@@ -96,6 +96,36 @@ def test_scores_are_mean_losses_whatever_the_batch_and_progress_hears_of_each(mo
     assert scores == pytest.approx(alone, abs=1e-5)
 
 
+def test_a_prefix_that_is_given_several_times_is_read_once_and_scores_as_alone(model):
+    distinct = [embed(model, some_tokens(1 + 3 * seed % 11, seed)) for seed in range(BATCH + 2)]
+    chosen = [pair % len(distinct) for pair in range(3 * len(distinct))] + [4] * (BATCH + 1)
+    prefixes = [distinct[index] for index in chosen]
+    responses = [some_tokens(1 + pair % 6, 2_000 + pair) for pair in range(len(prefixes))]
+    read, handle = (
+        [],
+        model.register_forward_pre_hook(
+            lambda _, __, inputs: read.append((inputs["past_key_values"] is None, inputs["inputs_embeds"].shape[0])),
+            with_kwargs=True,
+        ),
+    )
+    scores = score(model, prefixes, responses)
+    handle.remove()
+    assert sum(rows for fresh, rows in read if fresh) == len(distinct)
+    with torch.no_grad():
+        alone = [
+            float(response_losses(model, [prefix], [response])[0].mean())
+            for prefix, response in zip(prefixes, responses, strict=True)
+        ]
+    assert scores == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.parametrize("responses", [[[1]], [[1], []]])
+def test_scores_need_a_response_for_each_prefix(model, responses):
+    prefix = embed(model, some_tokens(4))
+    with pytest.raises(UserError, match="a response of at least one token for each prefix"):
+        score(model, [prefix, prefix], responses)
+
+
 def test_losses_can_be_differentiated_in_the_prefix(model):
     prefix = embed(model, some_tokens(4)).detach().requires_grad_()
     (losses,) = response_losses(model, [prefix], [some_tokens(3, 1)])
