@@ -10,6 +10,8 @@ AttackName = Literal[
 ]
 ALWAYS: tuple[AttackName, ...] = ("baseline", "map")
 """The yardstick, and the best that reads token by token: no result stands without them."""
+DEFAULT_ATTACKS: tuple[AttackName, ...] = ("baseline", "cosine", "code", "likelihood", "map", "beam")
+"""What a configuration that names none is attacked with; a certificate without one of them has expired."""
 VERSIONS: dict[AttackName, int] = {
     "baseline": 1,
     "cosine": 1,

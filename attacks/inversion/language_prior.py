@@ -28,6 +28,8 @@ WEAK, STRONG = 0.6, 0.8
 """Weights of the language model's say where MAP reads less than READ of public text, and where it reads more."""
 READ = 0.3
 MEASURED_TOKENS = 4096
+LEAST_UNIGRAM = -60.0
+"""Log probability. A ratio to a rarer word would leave float32."""
 EVIDENCE_BYTES = 256 << 20
 """Evidence of the prompts that are searched together, at most, unless one prompt takes more."""
 
@@ -104,6 +106,17 @@ class Reader:
     def log_prior(self, logits: Tensor) -> Tensor:
         """Returns log prior of every word, float32, shape (rows, words), from logits of shape (rows, >= words)."""
         return language_log_prior(logits, self.unigrams, self.temper, self.share)
+
+    def lift(self, logits: Tensor) -> Tensor:
+        """Returns log prior less log unigram of every word, float32, shape (rows, words); may overwrite logits.
+
+        A search spends much of its time here, so the mixture is made in place: log((1 - share) p / unigram + share).
+        """
+        if not 0 < self.share < 1 or float(self.unigrams.min()) < LEAST_UNIGRAM:
+            return self.log_prior(logits) - self.unigrams
+        kept = logits[:, : len(self.unigrams)].mul_(self.temper)
+        kept = kept.sub_(kept.logsumexp(1, keepdim=True)).sub_(self.unigrams)
+        return kept.exp_().mul_(1 - self.share).add_(self.share).log_()
 
     def log_prior_of(self, logits: Tensor, words: Tensor) -> Tensor:
         """Returns log prior of some words, shape (rows, some), from logits of shape (rows, >= words)."""
@@ -192,10 +205,9 @@ class BeamAttacker:
         evidence = [self.evidence(prompt) for prompt in prompts]
         found: list[list[int]] = [[] for _ in prompts]
         for place in range(len(prompts[0])):
-            prior = reader.unigrams.expand(active, 1, -1) if logits is None else reader.log_prior(logits)
-            prior = self.weight * (prior - reader.unigrams).reshape(active, -1, words)
+            lift = torch.zeros(active, words, device=scores.device) if logits is None else reader.lift(logits)
             here = torch.stack([rows[place] for rows in evidence[:active]]).to(scores.device)
-            total = prior + scores[:, :, None] + here[:, None]
+            total = lift.mul_(self.weight).view(active, -1, words).add_(scores[:, :, None]).add_(here[:, None])
             scores, best = total.reshape(active, -1).topk(min(width, total[0].numel()))
             parents, chosen = best // words, best % words
             histories = torch.cat(
@@ -206,7 +218,7 @@ class BeamAttacker:
             for row in range(going, active):
                 found[row] = histories[row, 0].tolist()
             if going and logits is not None:
-                firsts = torch.arange(going, device=parents.device)[:, None] * prior.shape[1]
+                firsts = torch.arange(going, device=parents.device)[:, None] * total.shape[1]
                 reading.keep((firsts + parents[:going]).flatten().tolist())
             elif going:
                 scores, histories, chosen = scores[:going], histories[:going], chosen[:going]

@@ -6,8 +6,7 @@ It takes the body as JSON values, so that whoever holds a certificate computes t
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from del_audit.accounting import Bound
-from del_audit.certificate.proved import asked_limits
+from del_audit.bound import Bound
 from del_audit.certificate.verdict import Check, check_bound, check_figure
 from del_audit.evidence.figure import Figure
 
@@ -58,15 +57,14 @@ def _within_the_guarantee(body: Body) -> Check:
 
 
 def _epsilons(body: Body) -> Iterator[Check]:
-    for limit in asked_limits(body["configuration"]):
+    for limit in body["configuration"]["policy"]["epsilon"]:
         unit, tokens, delta = limit["unit"], limit["tokens"], limit["delta"]
-        found = next(
-            g["epsilon"]
-            for g in body["guarantees"]
-            if (g["unit"], g["tokens"], g["delta"]) == (unit, tokens, delta) and g["kind"] == "proved"
-        )
+        proved = [g for g in body["guarantees"] if g["kind"] == "proved"]
+        found = [g["epsilon"] for g in proved if (g["unit"], g["tokens"], g["delta"]) == (unit, tokens, delta)]
+        if not found:
+            raise KeyError(f"a proved guarantee of {unit}, {tokens} tokens, delta {delta:g}")
         where = f"{unit} of {tokens} tokens" if tokens > 1 else unit
-        bound = Bound(found["lower"], found["estimate"], found["upper"], "proved")
+        bound = Bound(found[0]["lower"], found[0]["estimate"], found[0]["upper"], "proved")
         yield check_bound(f"epsilon of a {where} at delta {delta:g}", bound, limit["at_most"], "nats")
 
 

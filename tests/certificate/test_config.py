@@ -48,6 +48,20 @@ def test_minimal_configuration_is_read(written):
     assert spec.mu == pytest.approx(5.0, rel=1e-12)
 
 
+def test_limits_of_epsilon_are_one_or_several(written):
+    one = {"unit": "prompt", "tokens": 64, "at_most": 2e3}
+    for given in (one, [one], [one, {"at_most": 60.0}]):
+        limits = load_configuration(written({"policy.epsilon": given})).policy.epsilon
+        assert [limit.unit for limit in limits] == (["prompt", "token"] if len(given) == 2 else ["prompt"])
+        assert limits[0].tokens == 64
+
+
+def test_a_policy_of_slices_alone_asks_something(written):
+    limits = {"names": 0.2, "words 101 to 1000": 0.5}
+    path = written({"policy.attack_success_at_most": None, "policy.slice_success_at_most": limits})
+    assert load_configuration(path).policy.slice_success_at_most == limits
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.yaml")))
 def test_examples_are_read(name):
     assert load_configuration(EXAMPLES / name).name == name.removesuffix(".yaml")
@@ -97,8 +111,14 @@ def test_encoders_and_decoders_that_go_together_are_read(written, encoder, decod
         ({"evaluation.seed": -1}, "evaluation.seed"),
         ({"evaluation.generations": 500}, "generations <= prompts=96, got 500"),
         ({"policy": {}}, "at least one limit"),
-        ({"policy.epsilon": {"unit": "word", "at_most": 3.0}}, "policy.epsilon.unit"),
-        ({"policy.epsilon": {"delta": 1.5, "at_most": 3.0}}, "policy.epsilon.delta"),
+        ({"policy.epsilon": {"unit": "word", "at_most": 3.0}}, r"policy\.epsilon\.0\.unit"),
+        ({"policy.epsilon": {"delta": 1.5, "at_most": 3.0}}, r"policy\.epsilon\.0\.delta"),
+        ({"policy.epsilon": [{"at_most": 3.0}, {"at_most": 4.0}]}, "each unit, tokens and delta once"),
+        ({"policy.slice_success_at_most": {"verbs": 0.1}}, "a slice: rare words.* got 'verbs'"),
+        ({"policy.slice_success_at_most": {"names": 0.0}}, "policy.slice_success_at_most.names"),
+        ({"policy.worst_prompt_success_at_most": 1.5}, "policy.worst_prompt_success_at_most"),
+        ({"dtype": "int8"}, "dtype"),
+        ({"valid_days": 0}, "valid_days"),
         ({"policy.attribute_advantage_at_most": 0.1}, "needs an attribute"),
         ({"policy.task_accuracy_at_least": 0.1}, "needs a task"),
         ({"name": "../up"}, "name"),
