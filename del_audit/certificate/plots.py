@@ -15,7 +15,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
 from scipy.special import ndtr, ndtri
 
-from del_audit.certificate.table import at_most, by_bits, interval, is_baseline, percent, printable, upper_end
+from del_audit.certificate.rows import by_bits, by_condition, is_baseline
+from del_audit.certificate.table import at_most, interval, percent, printable, upper_end
 
 WIDTH = 6.2
 """Inches of 72 SVG units; the page scales them."""
@@ -93,7 +94,7 @@ def trade_off(certificate: Mapping[str, Any]) -> str:
             fill = CARD if is_baseline(attack) else INK
             points.append((missed, f"{_short(attack['name'])}, {percent(missed)}", "o", INK, fill))
         points.sort()
-        heights = _apart([float(ndtri(np.clip(y, FLOOR, 1 - LEAST))) for y, *_ in points], 0.47)
+        heights = apart([float(ndtri(np.clip(y, FLOOR, 1 - LEAST))) for y, *_ in points], 0.47)
         for (y, words, marker, colour, fill), height in zip(points, heights, strict=True):
             axes.plot(
                 [x], [np.clip(y, FLOOR, 1 - LEAST)], marker, color=colour, mfc=fill, ms=5.5, zorder=4, clip_on=False
@@ -109,7 +110,7 @@ def trade_off(certificate: Mapping[str, Any]) -> str:
         axes.set_ylabel("β: misses", color=MUTED)
         for axis, marks in ((axes.xaxis, (1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99)), (axes.yaxis, TICKS)):
             axis.set_major_locator(FixedLocator(marks))
-            axis.set_major_formatter(FuncFormatter(_probability))
+            axis.set_major_formatter(FuncFormatter(probability))
             axis.set_minor_locator(NullLocator())
         axes.grid()
         canvas.legend(loc="outside lower center", ncols=3, columnspacing=1.4, handlelength=1.8)
@@ -148,7 +149,7 @@ def attack_ladder(certificate: Mapping[str, Any]) -> str:
             beside = value - 0.01 if left else value + 0.01
             axes.text(beside, -0.72 - 0.42 * row, words, ha="right" if left else "left", fontsize=8.5, color=LIMIT)
         axes.set(xlim=(0, 1), ylim=(len(attacks) - 0.4, -0.95 - 0.42 * (len(limits) - 1)))
-        axes.set_yticks(range(len(attacks)), [_wrapped(a["name"]) for a in attacks])
+        axes.set_yticks(range(len(attacks)), [wrapped(a["name"]) for a in attacks])
         axes.tick_params("y", length=0)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xlabel("share of tokens read; ○ the same among rarer words", color=MUTED)
@@ -172,20 +173,24 @@ def probe(inference: Mapping[str, Any], name: str) -> str:
 
 def perplexity(certificate: Mapping[str, Any]) -> str:
     """Returns the perplexity of the true response in each condition, lower is better."""
-    rows: list[Row] = [(n, f, n == "released prompt") for n, f in certificate["utility"]["perplexity"].items()]
+    rows = _conditions(certificate["utility"]["perplexity"])
     return _dots("perplexity", "Perplexity of the true response", rows, "perplexity a token, lower is better", log=True)
 
 
 def coherence(certificate: Mapping[str, Any]) -> str:
     """Returns the cosine of each condition's answer with the true response."""
-    rows: list[Row] = [(n, f, n == "released prompt") for n, f in certificate["utility"]["coherence"].items()]
+    rows = _conditions(certificate["utility"]["coherence"])
     return _dots(
         "coherence", "Coherence with the true response", rows, "cosine of sentence embeddings, higher is nearer"
     )
 
 
+def _conditions(figures: Mapping[str, Any]) -> list[Row]:
+    return [(name, figures[name], name == "released prompt") for name in by_condition(figures)]
+
+
 def bits(certificate: Mapping[str, Any]) -> str:
-    """Returns gain and strongest attack at each number of bits, at one mu."""
+    """Returns gain and strongest attack against the bytes of a token, one point for each number of bits, at one mu."""
     points = by_bits(certificate)
 
     def draw(canvas: Canvas) -> None:
@@ -200,23 +205,24 @@ def bits(certificate: Mapping[str, Any]) -> str:
                 f, colour = point[key], MAIN if point["own"] else MUTED
                 axes.plot([place] * 2, [f["lower"], f["upper"]], color=colour, lw=1.6)
                 axes.plot([place], [f["value"]], "o", color=colour, ms=6.5 if point["own"] else 5)
-            labels = [f"{p['bits']}{' *' if p['own'] else ''}" for p in points]
+            labels = [f"{p['bytes']:g}\n{p['bits']} bits{' *' if p['own'] else ''}" for p in points]
             axes.set_xticks(range(len(points)), labels)
             axes.set_xlim(-0.5, len(points) - 0.5)
             low, high = axes.get_ylim()
             axes.set_ylim(min(0.0, low), max(0.0, high))
             axes.set_title(label, fontsize=9, loc="left", color=INK)
-            axes.set_xlabel("bits a number; * this configuration", color=MUTED)
+            axes.set_xlabel("bytes a token; * this configuration", color=MUTED)
             axes.tick_params("x", length=0)
             axes.grid(axis="y")
         panels[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
     described = "; ".join(
-        f"{p['bits']} bits: epsilon of a token at most {at_most(p['epsilon']) if p['epsilon'] else 'not stated'}, "
+        f"{p['bytes']:g} bytes a token, {p['bits']} bits: "
+        f"epsilon of a token at most {at_most(p['epsilon']) if p['epsilon'] else 'not stated'}, "
         f"gain {interval(p['gain'])}, strongest attack {interval(p['success'])}"
         for p in points
     )
-    return _svg("bits", "Utility and attack against bits", described, (WIDTH, 2.7), draw)
+    return _svg("bits", "Utility and attack against bytes", described, (WIDTH, 2.9), draw)
 
 
 def _dots(
@@ -243,7 +249,7 @@ def _dots(
             axes.axvline(value, color=OTHER, ls="--", lw=1.2)
             axes.text(value, -0.62, f" {words}", fontsize=8.5, color=MUTED)
         axes.set_ylim(len(rows) - 0.4, -0.95 if marks else -0.6)
-        axes.set_yticks(range(len(rows)), [_wrapped(n) for n, *_ in rows])
+        axes.set_yticks(range(len(rows)), [wrapped(n) for n, *_ in rows])
         axes.tick_params("y", length=0)
         if shares:
             axes.set_xlim(0, 1)
@@ -280,7 +286,7 @@ def _probit(probability: Any) -> Any:
     return ndtri(np.clip(probability, 1e-12, 1 - 1e-12))
 
 
-def _apart(heights: Sequence[float], gap: float) -> list[float]:
+def apart(heights: Sequence[float], gap: float) -> list[float]:
     """Returns rising heights moved just so far that no two are nearer than the gap, the topmost staying in place."""
     moved = list(heights)
     for index in range(len(moved) - 2, -1, -1):
@@ -288,7 +294,8 @@ def _apart(heights: Sequence[float], gap: float) -> list[float]:
     return moved
 
 
-def _probability(value: float, _: Any = None) -> str:
+def probability(value: float, _: Any = None) -> str:
+    """Returns a tick of the trade-off curve's axes in words."""
     if value >= LEAST:
         return f"{value:g}" if value > LEAST else "10⁻⁴"
     return "10" + str(round(float(np.log10(value)))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
@@ -300,7 +307,7 @@ def _short(text: str, width: int = 46) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _wrapped(text: str, width: int = 24) -> str:
+def wrapped(text: str, width: int = 24) -> str:
     """Returns printable text in lines of about so many characters, at most two."""
     text = printable(text)
     if len(text) <= width:

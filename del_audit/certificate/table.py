@@ -11,6 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from del_audit.certificate.rows import by_bits, by_condition, is_baseline, probe_rows, reasons, slice_rows
+
 VERDICT_STYLES = {"certified": "bold green", "refused": "bold red", "inconclusive": "bold yellow"}
 STATUS_STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
 KINDS = {
@@ -80,7 +82,7 @@ def total_variation(guarantee: Mapping[str, Any]) -> float:
 
 
 def unit_name(guarantee: Mapping[str, Any]) -> str:
-    """Returns the unit of a guarantee with its number of tokens."""
+    """Returns the unit of a guarantee with its number of tokens; of a token it is always one."""
     return guarantee["unit"] if guarantee["unit"] == "token" else f"{guarantee['unit']}, {guarantee['tokens']} tokens"
 
 
@@ -101,6 +103,7 @@ def summary(certificate: dict[str, Any]) -> Group:
     parts: list[RenderableType] = [Text(printable(title), style="bold")]
     parts += _guarantees(c["guarantees"])
     parts += _attacks(c["inversion"], c["configuration"]["policy"].get("attack_success_at_most"))
+    parts += _slices(c["inversion"], c["configuration"]["policy"])
     if c["attribute"] is not None:
         parts += _probe("Attribute that must not leak", c["attribute"])
         advantage = interval(c["attribute"]["advantage"])
@@ -118,11 +121,12 @@ def summary(certificate: dict[str, Any]) -> Group:
 
 def _guarantees(guarantees: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     rows = []
+    several = len({g["delta"] for g in guarantees}) > 1
     for g in guarantees:
         limit, certified = g["gaussian_limit"], g["gaussian_limit"]["epsilon_certified"]
         rows.append(
             (
-                unit_name(g),
+                f"{unit_name(g)}, delta {number(g['delta'])}" if several else unit_name(g),
                 at_most(g["epsilon"]),
                 at_most(g["pure_epsilon"]),
                 at_most(total_variation(g)),
@@ -132,9 +136,9 @@ def _guarantees(guarantees: Sequence[Mapping[str, Any]]) -> list[RenderableType]
             )
         )
     heads = ("unit", "epsilon <=", "pure epsilon <=", "advantage <=", "Theorem 4.2", "gamma", "mu alone")
-    deltas = " and ".join(sorted({number(g["delta"]) for g in guarantees}))
+    at = "the delta named" if several else f"delta {number(guarantees[0]['delta'])}"
     return [
-        _heading(f"Exact guarantee: epsilon in nats at delta {deltas}", "proved"),
+        _heading(f"Exact guarantee: epsilon in nats at {at}", "proved"),
         _table(heads, rows, right=range(1, 7)),
         _note(
             "advantage: of the best test that tells the two worst inputs apart; 0 is a blind guess, 1 is certainty. "
@@ -166,19 +170,25 @@ def _attacks(inversion: Mapping[str, Any], limit: float | None) -> list[Renderab
     ]
 
 
-def is_baseline(attack: Mapping[str, Any]) -> bool:
-    """Returns whether an attack guesses without the release; its name says so."""
-    return "baseline" in attack["name"]
-
-
-def probe_rows(probe: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]]:
-    """Returns name, balanced accuracy and accuracy of a probe between its floor and its ceiling, floor first."""
-    return [
-        ("always the commonest class", None, probe["majority_accuracy"]),
-        ("another user's release", probe["other_users_release_balanced_accuracy"], None),
-        (f"the release ({probe['features']})", probe["balanced_accuracy"], probe["accuracy"]),
-        ("clean text", probe["clean_balanced_accuracy"], probe["clean_accuracy"]),
-    ]
+def _slices(inversion: Mapping[str, Any], policy: Mapping[str, Any]) -> list[RenderableType]:
+    """Returns of each slice the attack whose upper end is largest; the page and the JSON have all of them."""
+    found = slice_rows(inversion, policy)
+    rows = []
+    for row in found:
+        parts = dict(row["cells"])
+        part = parts.get(row["strongest"])
+        words = (
+            row["name"],
+            interval(part["success"]) if part else "no figure",
+            interval(row["guess"]) if row["guess"] else "-",
+            f"{part['tokens']:,}" if part else "-",
+            percent(row["limit"]) if row["limit"] is not None else "-",
+            row["strongest"] or next((part["why"] for part in parts.values() if part), ""),
+        )
+        rows.append([printable(word) for word in words])
+    heads = ("slice", "read", "by the baseline", "tokens", "limit", "strongest there")
+    heading = _heading("Slices of the text: share of their tokens read", "estimate")
+    return [heading, _table(heads, rows, right=(1, 2, 3, 4))] if rows else []
 
 
 def _probe(title: str, probe: Mapping[str, Any]) -> list[RenderableType]:
@@ -196,7 +206,7 @@ def _probe(title: str, probe: Mapping[str, Any]) -> list[RenderableType]:
 
 def _utility(utility: Mapping[str, Any]) -> list[RenderableType]:
     perplexity, coherence = utility["perplexity"], utility["coherence"]
-    names = list(dict.fromkeys([*perplexity, *coherence]))
+    names = by_condition(perplexity, coherence)
     rows = [
         (printable(name), *(interval(figures[name]) if name in figures else "-" for figures in (perplexity, coherence)))
         for name in names
@@ -211,34 +221,6 @@ def _utility(utility: Mapping[str, Any]) -> list[RenderableType]:
     ]
 
 
-def by_bits(certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns bits, epsilon of a token, gain and strongest attack, fewest bits first; the certified one is `own`.
-
-    The attacks are those on single tokens: with other bits no others are run.
-    """
-    free = (attack["success"] for attack in certificate["inversion"]["attacks"] if attack["context_free"])
-    strongest = max(free, key=lambda success: float(success["upper"]))
-    token = next((g for g in certificate["guarantees"] if g["unit"] == "token"), None)
-    own = {
-        "bits": certificate["spec"]["bits"],
-        "epsilon": token["epsilon"] if token else None,
-        "gain": certificate["utility"]["paired_gain"],
-        "success": strongest,
-        "own": True,
-    }
-    others = [
-        {
-            "bits": other["spec"]["bits"],
-            "epsilon": other["epsilon"],
-            "gain": other["paired_gain"],
-            "success": other["strongest_attack"],
-            "own": False,
-        }
-        for other in certificate["utility"]["other_bits"]
-    ]
-    return sorted([own, *others], key=lambda row: (row["bits"], not row["own"]))
-
-
 def _bits(certificate: Mapping[str, Any]) -> list[RenderableType]:
     points = by_bits(certificate)
     if len(points) == 1:
@@ -249,12 +231,13 @@ def _bits(certificate: Mapping[str, Any]) -> list[RenderableType]:
             at_most(point["epsilon"]) if point["epsilon"] else "-",
             interval(point["gain"]),
             interval(point["success"]),
+            f"{point['bytes']:g}",
             "this one" if point["own"] else "",
         )
         for point in points
     ]
-    heads = ("bits", "token epsilon <=", "gain, nats a token", "strongest on single tokens", "")
-    return [_heading("Other numbers of bits, at the same mu"), _table(heads, rows, right=range(4))]
+    heads = ("bits", "token epsilon <=", "gain, nats a token", "strongest on single tokens", "bytes", "")
+    return [_heading("Other numbers of bits, at the same mu"), _table(heads, rows, right=range(5))]
 
 
 def _bytes(sent: Mapping[str, Any]) -> list[RenderableType]:
@@ -273,11 +256,6 @@ def _checks(checks: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
         for check in checks
     ]
     return [_heading("Checks of the policy"), _table(("", "limit", "asked", "found"), rows)]
-
-
-def reasons(certificate: Mapping[str, Any]) -> list[str]:
-    """Returns each limit that does not hold, or is not decided, with the reason; none for a certified configuration."""
-    return [f"{c['limit']}: {c['reason']}" for c in certificate["checks"] if c["status"] != "passed"]
 
 
 def _verdict(verdict: str, why: Sequence[str]) -> list[RenderableType]:

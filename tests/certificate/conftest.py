@@ -26,13 +26,37 @@ def figure(
 
 def read(value: float, sample: int = 20_000) -> dict[str, Any]:
     half = 1.96 * (value * (1 - value) / sample) ** 0.5
-    return figure(value, value - half, value + half, "share of tokens read", sample, "tokens")
+    return figure(value, max(0.0, value - half), min(1.0, value + half), "share of tokens read", sample, "tokens")
 
 
-def attack(name: str, value: float, rare: float, tokens: int = 20_000) -> dict[str, Any]:
+NAMES_RULE = "tokens of a word with a capital first and a small letter later, not at the start of a prompt"
+
+
+def sliced(name: str, rule: str, tokens: int, value: float, guess: float) -> dict[str, Any]:
+    """A slice's figure, or none with the reason where it has too few tokens."""
+    few = tokens < 30
+    figures = [{**read(v, max(tokens, 1)), "unit": f"share of {name} read"} for v in (value, guess)]
+    why = f"too few tokens: {tokens} of 3 documents, where 30 of two documents are needed" if few else ""
+    success, baseline = (None, None) if few else figures
+    about = {"name": name, "rule": rule, "tokens": tokens, "documents": 3 if few else 250}
+    return {**about, "success": success, "baseline": baseline, "why": why}
+
+
+def slices(value: float, rare: float, tokens: int) -> list[dict[str, Any]]:
+    return [
+        sliced("words 1 to 100", "by rank in the public prior", tokens // 2, min(1.0, 2 * value), 0.08),
+        sliced("rare words", "of public prior below 1e-05", tokens // 20, rare / 2, 0.0),
+        sliced("names", NAMES_RULE, tokens // 50, rare, 0.0),
+        sliced("numbers", "tokens with a digit", tokens // 200, rare / 3, 0.0),
+    ]
+
+
+def attack(key: str, name: str, value: float, rare: float, tokens: int = 20_000) -> dict[str, Any]:
     return {
+        "key": key,
         "name": name,
         "version": 1,
+        "slices": slices(value, rare, tokens),
         "context_free": tokens == 20_000,
         "success": read(value, tokens),
         "rare": read(rare, tokens // 2),
@@ -135,6 +159,7 @@ def _utility() -> dict[str, Any]:
         "other_bits": [
             {
                 "spec": {**SPEC, "bits": bits, "scale": scale},
+                "delta": 1e-5,
                 "epsilon": bound(epsilon),
                 "paired_gain": nats(gain, 0.05, 48),
                 "strongest_attack": read(success, 4_000),
@@ -159,8 +184,20 @@ def _curve(mu: float) -> dict[str, Any]:
     }
 
 
+HASHED = ("configuration", "spec", "encoder", "decoder", "model", "tokenizer", "soft_prompt", "source")
+WRITTEN = ["I", " was", " on", " this", " for", " two", " weeks", " &", " the", " head", "aches", " got", " worse",
+           ",", "\n", "so", " I", " stopped", " it", "."]  # fmt: skip
+MAP_READS = [" the", " was", " a", " this", " to", " for", " the", " and", " the", " of", "s", " and", ".", ",", ",",
+             " the", " I", " the", " it", "."]  # fmt: skip
+
+
+def reading(key: str, name: str, read: list[str]) -> dict[str, Any]:
+    hits = "".join(str(int(a == b)) for a, b in zip(read, WRITTEN, strict=True))
+    return {"attack": name, "key": key, "read": read, "hits": hits}
+
+
 CERTIFICATE: dict[str, Any] = {
-    "format": "del-audit certificate 1",
+    "format": "del-audit certificate 2",
     "name": "smollm2-reviews",
     "verdict": "certified",
     "reasons": [],
@@ -218,11 +255,11 @@ CERTIFICATE: dict[str, Any] = {
         "allowed": {**bound(0.9577078906801515), "source": "theorem 6, any attacker who knows the token's frequency"},
         "strongest": "MAP, unigram prior",
         "attacks": [
-            attack("commonest word (baseline)", 0.0397, 0.0),
-            attack("cosine nearest neighbour (the paper's)", 0.0132, 0.0061),
-            attack("maximum likelihood", 0.0287, 0.0214),
-            attack("MAP, unigram prior", 0.1153, 0.0167),
-            attack("beam search, language model", 0.1021, 0.0182, tokens=2_048),
+            attack("baseline", "commonest word (baseline)", 0.0397, 0.0),
+            attack("cosine", "cosine nearest neighbour (the paper's)", 0.0132, 0.0061),
+            attack("likelihood", "maximum likelihood", 0.0287, 0.0214),
+            attack("map", "MAP, unigram prior", 0.1153, 0.0167),
+            attack("beam", "beam search, language model", 0.1021, 0.0182, tokens=2_048),
         ],
         "unusable": [],
         "not_run": ["two-sided", "informed"],
@@ -230,12 +267,17 @@ CERTIFICATE: dict[str, Any] = {
     "attribute": probe("condition", ["Birth Control", "Depression", "Pain", "Anxiety", "Acne"], (0.203, 0.287, 0.661)),
     "utility": _utility(),
     "bytes": {"a_token": 9.0, "header": 16, "a_prompt": 448, "a_prompt_of_clean_float32": 110_592},
-    "example": {
-        "written": "I was on this for two weeks & the headaches got worse, so my doctor told me to stop taking it.",
+    "examples": {
+        "source": "public split, released here for show",
+        "written": WRITTEN,
         "sent": "44454c31" + "5f0c9a1b7e2d4c88" + "28000000" + "7a86b9757c68a97b" * 4,
-        "read": " the was the the a to for two the. and of the, I it,,, my the told the to the and it.",
-        "attack": "MAP, unigram prior",
-        "hits": "0100010100000100000100101001",
+        "tokens": len(WRITTEN),
+        "readings": [
+            reading("baseline", "commonest word (baseline)", ["."] * len(WRITTEN)),
+            reading("cosine", "cosine nearest neighbour (the paper's)", [" mig", *[" tes"] * 16, " took", " it", "."]),
+            reading("map", "MAP, unigram prior", MAP_READS),
+            reading("beam", "beam search, language model", [*MAP_READS[:8], " daily", *MAP_READS[9:]]),
+        ],
     },
     "configuration": {
         "name": "smollm2-reviews",
@@ -244,9 +286,12 @@ CERTIFICATE: dict[str, Any] = {
         "data": {"corpus": "package:drug-reviews", "public_split": "train", "private_split": "test"},
         "soft_prompt": "shipped:smollm2-reviews",
         "evaluation": {"seed": 0, "prompts": 96, "prompt_tokens": 48},
+        "valid_days": 365,
         "policy": {
-            "epsilon": {"unit": "token", "tokens": 1, "delta": 1e-5, "at_most": 60.0},
+            "epsilon": [{"unit": "token", "tokens": 1, "delta": 1e-5, "at_most": 60.0}],
             "attack_success_at_most": 0.15,
+            "slice_success_at_most": {"rare words": 0.03, "names": 0.05},
+            "worst_prompt_success_at_most": None,
             "attribute_advantage_at_most": None,
             "paired_gain_at_least": 0.0,
             "task_accuracy_at_least": None,
@@ -254,9 +299,7 @@ CERTIFICATE: dict[str, Any] = {
         },
     },
     "spec": SPEC,
-    "hashes": {
-        name: f"{i:x}" * 64 for i, name in enumerate(("configuration", "spec", "encoder", "model", "soft_prompt"), 1)
-    },
+    "hashes": {name: f"{i:x}" * 64 for i, name in enumerate(HASHED, 1)},
     "assets": [
         {
             "name": "package:smollm2-135m-instruct",
@@ -287,7 +330,14 @@ CERTIFICATE: dict[str, Any] = {
     "commit": "0123456789abcdef0123456789abcdef01234567",
     "seed": 0,
     "made": "2026-11-23T20:30:00+00:00",
+    "expires": "2027-11-23T20:30:00+00:00",
+    "reproduce": {
+        "command": "del-audit certify smollm2-reviews.yaml",
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "seed": 0,
+    },
     "seconds": 214.3,
+    "signature": {"algorithm": "Ed25519", "key": "A" * 43 + "=", "value": "B" * 86 + "=="},
 }
 
 
@@ -301,10 +351,11 @@ def certificate() -> dict[str, Any]:
 def bare_certificate(certificate: dict[str, Any]) -> dict[str, Any]:
     """Returns one without any part that a configuration may leave out."""
     certificate.update(attribute=None, soft_prompt=None, assets=[])
+    del certificate["signature"]
     certificate["utility"].update(task=None, other_bits=[])
-    certificate["configuration"]["policy"] = {"epsilon": None, "bytes_per_token_at_most": 9.0}
+    certificate["configuration"]["policy"] = {"epsilon": [], "bytes_per_token_at_most": 9.0}
     for attack in certificate["inversion"]["attacks"]:
-        attack["rare"] = None
+        attack.update(rare=None, slices=[])
     return certificate
 
 

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from typing import Any
 
@@ -12,9 +14,12 @@ import numpy as np
 import pytest
 
 from del_audit.certificate import plots
+from del_audit.certificate.report import page as report_page
 from del_audit.certificate.report import render
+from del_audit.certificate.report.interactive import interactive
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "base"}
+DATA = {"type": "application/json", "id": "plots"}
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</title></style></text></svg><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;$\\frac{"
 
@@ -27,6 +32,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[tuple[str, str]] = []
+        self.comments: list[str] = []
         self.feed(page)
         self.close()
         assert not self.open
@@ -43,12 +49,24 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if data.strip() and self.open and self.open[-1] not in ("style",):
+        if data.strip() and self.open and self.open[-1] not in ("style", "script"):
             self.words.append((self.open[-1], " ".join(data.split())))
+
+    def handle_comment(self, data: str) -> None:
+        self.comments.append(data)
 
     @property
     def text(self) -> str:
         return " ".join(words for _, words in self.words)
+
+
+def scripts(html: str) -> list[tuple[str, str]]:
+    """Returns attributes and content of each script, as a browser reads them."""
+    return re.findall(r"<script([^>]*)>(.*?)</script", html, re.S)
+
+
+def without_scripts(html: str) -> str:
+    return re.sub(r"<script.*?</script>", "", html, flags=re.S)
 
 
 @pytest.mark.parametrize("kind", ["certificate", "bare_certificate", "refused_certificate"])
@@ -56,21 +74,53 @@ def test_the_page_is_well_formed_and_needs_nothing_from_outside(request: pytest.
     html = render(request.getfixturevalue(kind))
     page = Page(html)
     assert html.lstrip().startswith("<!doctype html>")
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
+    assert not {tag for tag, _ in page.tags} & {"link", "img", "iframe", "object", "embed", "base", "form"}
     for _, attributes in page.tags:
         for name, value in attributes.items():
             assert not name.startswith("on")
             if name in ("src", "href", "action", "xlink:href"):
                 assert str(value).startswith("#")
-    styles = " ".join(re.findall(r"<style>(.*?)</style>", html, re.S) + re.findall(r'style="([^"]*)"', html))
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [DATA, {}, {}]
+    shown = without_scripts(html)
+    styles = " ".join(re.findall(r"<style>(.*?)</style>", shown, re.S) + re.findall(r'style="([^"]*)"', shown))
     assert "@import" not in styles
-    assert all(target.startswith("#") for target in re.findall(r"url\((.*?)\)", html))
+    assert all(target.startswith("#") for target in re.findall(r"url\((.*?)\)", shown))
+
+
+def test_the_policy_lets_the_two_scripts_run_by_their_hashes_and_nothing_else(certificate: dict[str, Any]) -> None:
+    html = render(certificate)
+    metas = [attributes for tag, attributes in Page(html).tags if tag == "meta"]
+    policy = next(m["content"] for m in metas if m.get("http-equiv") == "Content-Security-Policy")
+    rules = dict(rule.split(" ", 1) for rule in str(policy).split("; "))
+    hashes = [sha256(content.encode()).digest() for attributes, content in scripts(html) if not attributes]
+    allowed = " ".join(f"'sha256-{b64encode(each).decode()}'" for each in hashes)
+    assert len(hashes) == 2
+    assert rules == {
+        "default-src": "'none'",
+        "script-src": allowed,
+        "style-src": "'unsafe-inline'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+
+
+def test_plotly_is_the_file_that_was_published_with_its_licence(certificate: dict[str, Any]) -> None:
+    published = "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"
+    bundle = (report_page.FOLDER / "plotly-basic.min.js").read_bytes()
+    assert sha256(bundle).hexdigest() == published
+    html = render(certificate)
+    assert bundle.decode() == scripts(html)[1][1]
+    comments = Page(html).comments
+    assert len(comments) == 1
+    assert "Permission is hereby granted, free of charge" in comments[0]
 
 
 def test_ids_are_unique_and_references_lead_somewhere(certificate: dict[str, Any]) -> None:
     html = render(certificate)
     ids = [str(attributes["id"]) for _, attributes in Page(html).tags if "id" in attributes]
     assert len(ids) == len(set(ids))
+    html = without_scripts(html)
     wanted = re.findall(r"url\(#(.*?)\)", html) + re.findall(r'href="#(.*?)"', html)
     wanted += [name for names in re.findall(r'aria-labelledby="(.*?)"', html) for name in names.split()]
     assert wanted
@@ -85,8 +135,9 @@ def test_the_verdict_comes_first_as_word_and_sign(
 ) -> None:
     page = Page(render(request.getfixturevalue(kind)))
     shown = [(tag, words) for tag, words in page.words if tag != "title"]
-    assert shown[0] == ("span", sign)
-    assert shown[1] == ("h1", word)
+    assert shown[0] == ("a", "Skip to the reasons")  # off the screen until the keyboard reaches it
+    assert shown[1] == ("span", sign)
+    assert shown[2] == ("h1", word)
 
 
 def test_inconclusive_says_how_many_more(certificate: dict[str, Any]) -> None:
@@ -129,7 +180,7 @@ def test_every_figure_of_the_certificate_is_on_the_page(certificate: dict[str, A
         "≤ 53.45",
         "8.7% [7.8%, 9.6%]",
     ]
-    figures += ["448 bytes", "110,592", "8 of 28 tokens right", "44 45 4c 31", "9 bytes", "two prompts of equal length"]
+    figures += ["448 bytes", "110,592", "6 of 20 tokens right", "44 45 4c 31", "9 bytes", "two prompts of equal length"]
     assert [figure for figure in figures if figure not in text] == []
     for line in [*certificate["not_protected"], *(check["found"] for check in certificate["checks"])]:
         assert line in text
@@ -149,7 +200,7 @@ def test_kinds_are_labelled_and_explained(certificate: dict[str, Any]) -> None:
 
 
 def test_svgs_are_valid_xml_with_title_description_and_the_pages_colours(certificate: dict[str, Any]) -> None:
-    svgs = re.findall(r"<svg .*?</svg>", render(certificate), re.S)
+    svgs = re.findall(r"<svg .*?</svg>", without_scripts(render(certificate)), re.S)
     assert len(svgs) == 7
     for svg in svgs:
         root = ElementTree.fromstring(svg)
@@ -164,7 +215,17 @@ def test_svgs_are_valid_xml_with_title_description_and_the_pages_colours(certifi
 def test_hostile_text_is_shown_and_never_obeyed(certificate: dict[str, Any]) -> None:
     names = ("name", "commit", "made", "format")
     certificate.update(dict.fromkeys(names, HOSTILE))
-    certificate["example"].update(written=HOSTILE, read=HOSTILE, attack=HOSTILE, sent=HOSTILE)
+    certificate["expires"] = HOSTILE
+    certificate["examples"].update(source=HOSTILE, sent=HOSTILE)
+    certificate["examples"]["written"][3] = HOSTILE
+    for reading in certificate["examples"]["readings"]:
+        reading["read"][4] = reading["attack"] = HOSTILE
+    certificate["reproduce"] = certificate["signature"] = dict.fromkeys(
+        ("command", "commit", "seed", "algorithm", "key", "value"), HOSTILE
+    )
+    for attack in certificate["inversion"]["attacks"]:
+        for part in attack["slices"]:
+            part.update(name=HOSTILE, rule=HOSTILE, why=HOSTILE)
     certificate["inversion"]["attacks"][3]["name"] = certificate["inversion"]["strongest"] = HOSTILE
     certificate["inversion"]["allowed"]["source"] = HOSTILE
     certificate["attribute"].update(column=HOSTILE, features=HOSTILE)
@@ -179,11 +240,14 @@ def test_hostile_text_is_shown_and_never_obeyed(certificate: dict[str, Any]) -> 
         certificate[part] = {HOSTILE: HOSTILE}
     html = render(certificate)
     page = Page(html)
-    assert "<script" not in html
-    assert "<img" not in html
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [DATA, {}, {}]
+    assert not {tag for tag, _ in page.tags} & {"img"}
+    data = scripts(html)[0][1]
+    assert not set(data) & set("<>&'")
+    assert json.loads(data) == interactive(certificate)
     assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
     assert ("dd", " ".join(HOSTILE.split())) in page.words
-    for svg in re.findall(r"<svg .*?</svg>", html, re.S):
+    for svg in re.findall(r"<svg .*?</svg>", without_scripts(html), re.S):
         ElementTree.fromstring(svg)
 
 
@@ -199,9 +263,20 @@ def test_control_characters_do_not_break_the_figures(certificate: dict[str, Any]
 
 
 def test_parts_that_a_configuration_leaves_out_are_left_out(bare_certificate: dict[str, Any]) -> None:
-    html = render(bare_certificate)
+    html = without_scripts(render(bare_certificate))
     assert len(re.findall(r"<svg ", html)) == 4
-    assert not any(head in html for head in ("What a whole text tells", "Utility against bits", "Soft prompt<", "None"))
+    left_out = (
+        "What a whole text tells",
+        "Whole texts",
+        "Utility against by",
+        "Soft prompt<",
+        "None",
+        "Slices",
+        "Ed25519",
+    )
+    assert not any(head in html for head in left_out)
+    assert "<strong>Not signed.</strong>" in html
+    assert set(interactive(bare_certificate)) == {"trade_off", "attacks", "perplexity", "coherence"}
 
 
 def test_what_rests_on_measurement_is_said_beside_the_verdict(certificate: dict[str, Any]) -> None:
@@ -223,6 +298,17 @@ def test_the_same_certificate_gives_the_same_bytes(certificate: dict[str, Any]) 
     first = render(certificate)
     assert render(json.loads(before)) == first
     assert json.dumps(certificate) == before
+
+
+def test_the_order_of_the_files_keys_changes_no_figure(certificate: dict[str, Any]) -> None:
+    ordered = json.loads(json.dumps(certificate, sort_keys=True))
+    shown = [Page(render(each)).text.partition("Configuration name:")[0] for each in (certificate, ordered)]
+    tables = [text.partition("The server sees Loss")[2][:900] for text in shown]
+    assert tables[0].startswith(" Perplexity Coherence released prompt 3.930")
+    assert tables[0] == tables[1]
+    assert list(interactive(ordered)) == list(interactive(certificate))
+    assert interactive(ordered) == interactive(certificate)
+    assert plots.coherence(ordered) == plots.coherence(certificate)
 
 
 def test_a_users_plot_settings_change_nothing_and_are_left_alone(certificate: dict[str, Any]) -> None:
@@ -255,3 +341,45 @@ def test_a_curve_that_lies_on_the_axes_is_drawn(refused_certificate: dict[str, A
 def test_no_torch_is_imported() -> None:
     code = "import sys, del_audit.certificate.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_each_attack_reads_the_public_prompt_with_right_tokens_marked(certificate: dict[str, Any]) -> None:
+    html = without_scripts(render(certificate))
+    dds = re.findall(r'<dd class="tokens">(.*?)</dd>', html, re.S)
+    assert dds[0] == "I was on this for two weeks &amp; the headaches got worse,↵so I stopped it."
+    assert dds[3].startswith(" the<mark> was</mark> a<mark> this</mark> to")
+    for shown, reading in zip(dds[1:], certificate["examples"]["readings"], strict=True):
+        assert shown.count("<mark>") == reading["hits"].count("1")
+        assert re.sub("</?mark>", "", shown).replace("&amp;", "&") == "".join(reading["read"])
+    text = Page(html).text
+    assert "cosine nearest neighbour (the paper's): 2 of 20 tokens right" in text
+    assert "public split, released here for show" in text
+    rows = re.findall(r"<tr><td>(\d+)</td><th scope=\"row\">(.*?)</th>(.*?)</tr>", html)
+    assert [int(place) for place, *_ in rows] == list(range(1, 21))
+    hits = [[int("✓" in cell) for cell in re.findall("<td.*?</td>", cells)] for *_, cells in rows]
+    expected = [[int(hit) for hit in reading["hits"]] for reading in certificate["examples"]["readings"]]
+    assert [list(column) for column in zip(*hits, strict=True)] == expected
+
+
+def test_slices_stand_against_attacks_with_the_limits_of_the_policy(certificate: dict[str, Any]) -> None:
+    text = Page(render(certificate)).text
+    assert "rare words limit of the policy: 3.0% 0.0% [0.0%, 0.0%] 0.30% [0.0%, 0.65%] 1,000 tokens" in text
+    assert "names limit of the policy: 5.0%" in text
+    assert "too few tokens: 10 of 3 documents" in text
+    assert f"names , {certificate['inversion']['attacks'][0]['slices'][2]['rule']}" in text
+    bold = re.findall(r"<strong>([\d.]+%)<br>", render(certificate))
+    assert bold == ["23.1%", "0.91%", "1.8%", "0.71%"]
+
+
+def test_how_to_check_it_is_said_with_key_and_expiry(certificate: dict[str, Any]) -> None:
+    text = Page(render(certificate)).text
+    signature = certificate["signature"]
+    for said in (
+        "del-audit verify certificate.json",
+        "del-audit certify smollm2-reviews.yaml",
+        signature["key"],
+        signature["value"],
+        "valid until 2027-11-23",
+        certificate["expires"],
+    ):
+        assert said in text

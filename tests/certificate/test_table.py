@@ -28,6 +28,7 @@ def test_every_section_stands_in_order_and_the_verdict_near_the_end(certificate:
     heads = [
         "Exact guarantee",
         "Attacks:",
+        "Slices of",
         "Attribute that",
         "Utility:",
         "Task of",
@@ -55,8 +56,8 @@ def test_it_prints_the_figures_with_intervals_units_and_kinds(certificate: dict[
         "Utility: 0.182 [0.151, 0.212] nats a token",
         "24.9% [21.0%, 29.2%] of what the clean prompt gives",
         "soft prompt alone 59.7 [52.9, 67.4] 0.110 [0.070, 0.150]",
-        "1 27.08 0.121 [0.071, 0.172] 8.7% [7.8%, 9.6%]",
-        "4 51.38 0.182 [0.151, 0.212] 11.5% [11.0%, 12.0%] this one",
+        "1 27.08 0.121 [0.071, 0.172] 8.7% [7.8%, 9.6%] 2.25",
+        "4 51.38 0.182 [0.151, 0.212] 11.5% [11.0%, 12.0%] 9 this one",
         "9 a token and 16 a message: 448 a prompt",
     ):
         assert expected in text
@@ -91,7 +92,7 @@ def test_refused_names_each_limit_that_does_not_hold(refused_certificate: dict[s
 
 def test_parts_that_are_left_out_are_not_named(bare_certificate: dict[str, Any]) -> None:
     text = printed(bare_certificate)
-    assert not any(head in text for head in ("Attribute", "Task of", "Other numbers", "Limit of the policy"))
+    assert not any(head in text for head in ("Slices", "Attribute", "Task of", "Other numbers", "Limit of the policy"))
 
 
 def test_markup_and_control_codes_of_the_certificate_are_shown_not_obeyed(certificate: dict[str, Any]) -> None:
@@ -103,6 +104,28 @@ def test_markup_and_control_codes_of_the_certificate_are_shown_not_obeyed(certif
     assert "[red]x[/red]" in text
     assert "[blink]" in text
     assert not any(code in text for code in "\x1b\x07\r")
+
+
+def test_slices_name_the_strongest_attack_on_them_and_say_where_there_is_no_figure(certificate: dict[str, Any]) -> None:
+    policy = certificate["configuration"]["policy"]
+    for attack in certificate["inversion"]["attacks"]:
+        attack["slices"][3].update(success=None, baseline=None, why="too few tokens: 9")
+    text = squeezed(printed(certificate, 140))
+    assert "rare words 0.91% [0.0%, 2.8%] 0.0% [0.0%, 0.0%] 102 3.0% beam search, language model" in text
+    assert "names 1.8% [0.0%, 6.0%] 0.0% [0.0%, 0.0%] 40 5.0% beam search, language model" in text
+    assert "words 1 to 100 23.1% [22.2%, 23.9%] 8.0% [7.4%, 8.6%] 10,000 - MAP, unigram prior" in text
+    assert "numbers no figure - - - too few tokens: 9" in text
+    del policy["slice_success_at_most"]
+    assert "102 - beam search" in squeezed(printed(certificate, 140))
+
+
+def test_several_deltas_are_told_apart(certificate: dict[str, Any]) -> None:
+    other = {**certificate["guarantees"][0], "delta": 1e-7}
+    certificate["guarantees"].append(other)
+    text = squeezed(printed(certificate, 140))
+    assert "epsilon in nats at the delta named (proved)" in text
+    assert "token, delta 1e-5 51.38" in text
+    assert "token, delta 1e-7 51.38" in text
 
 
 def test_a_certified_epsilon_of_the_theorem_is_shown(certificate: dict[str, Any]) -> None:

@@ -1,0 +1,200 @@
+"""The certificate as one HTML page that needs no network: verdict first, then why, then every figure with its kind.
+
+The plots are still pictures that plotly.js replaces where scripts run. plotly-basic.min.js is the smallest bundle of it
+that is published (npm's plotly.js-basic-dist-min 4.1.1, MIT), a quarter of what the Python package brings. It is part
+of every page, whose Content-Security-Policy runs it and report.js, by their hashes, and nothing else.
+"""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from decimal import ROUND_CEILING
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from del_audit.certificate import plots
+from del_audit.certificate.report.interactive import interactive
+from del_audit.certificate.rows import (
+    by_bits,
+    by_condition,
+    is_baseline,
+    probe_rows,
+    reasons,
+    slice_rows,
+    sliced_attacks,
+)
+from del_audit.certificate.table import (
+    KINDS,
+    at_most,
+    interval,
+    number,
+    percent,
+    printable,
+    total_variation,
+    unit_name,
+    upper_end,
+)
+
+FOLDER = Path(__file__).parent
+SCRIPTS = ("plotly-basic.min.js", "report.js")
+SAID_STRONG = 10.0
+"""Nats. Above this, an epsilon for one token says little by itself, and the page says so."""
+CURVE_TABLE = (1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9)
+"""False alarms near which the trade-off curve is also given as a table."""
+
+
+def render(certificate: dict[str, Any]) -> str:
+    """Returns the page: a function of the certificate alone, the same bytes for the same certificate.
+
+    certificate: of format 2; `signature` may be missing, and then the page says so.
+    All of the certificate's text is escaped. Raises KeyError for a certificate without a field that the page shows, and
+    ValueError for a reading whose hits are not one a token.
+    """
+    c, policy = certificate, certificate["configuration"]["policy"]
+    points, slices = by_bits(c), slice_rows(c["inversion"], policy)
+    probes = [
+        ("attribute", "Attribute that must not leak", c["attribute"]),
+        ("task", "Task that the server is meant to do", c["utility"]["task"]),
+    ]
+    kept = [(name, title, probe, probe_rows(probe)) for name, title, probe in probes if probe is not None]
+    scripts = [_read(name) for name in SCRIPTS]
+    return _template().render(
+        c={"signature": None, **c},
+        reasons=reasons(c),
+        contents=_contents(bool(kept)),
+        figures={name: Markup(svg) for name, svg in _figures(c)},
+        plots=interactive(c),
+        caveats=list(_caveats(c)),
+        between=list(dict.fromkeys((unit_name(g), g["adjacency"]) for g in c["guarantees"])),
+        curve=_curve_rows(c["curve"]),
+        probes=kept,
+        points=points if len(points) > 1 else [],
+        conditions=by_condition(c["utility"]["perplexity"], c["utility"]["coherence"]),
+        slices=slices,
+        baseline=next((a["name"] for a in c["inversion"]["attacks"] if is_baseline(a)), "without the release"),
+        sliced=sliced_attacks(c["inversion"]),
+        limited=any(row["limit"] is not None for row in slices),
+        readings=[_reading(reading) for reading in c["examples"]["readings"]],
+        wire=_grouped(c["examples"]["sent"]),
+        configuration=yaml.safe_dump(c["configuration"], sort_keys=False, allow_unicode=True, width=100),
+        soft_prompt=yaml.safe_dump(c["soft_prompt"], sort_keys=False, allow_unicode=True) if c["soft_prompt"] else None,
+        allowed_kind=kind_of(c["inversion"]["allowed"]),
+        style=Markup(_read("report.css")),
+        licence=Markup(_read("plotly-basic.LICENSE")),
+        scripts=[Markup(script) for script in scripts],
+        script_hashes=Markup(" ".join(f"'{_hash(script)}'" for script in scripts)),
+    )
+
+
+def kind_of(figure: Mapping[str, Any]) -> str:
+    """Returns the label of a figure; figures of a guarantee without a kind of their own are proved."""
+    return KINDS.get(str(figure.get("kind", "proved")), "estimate")
+
+
+def _figures(certificate: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "trade_off", plots.trade_off(certificate)
+    yield "attacks", plots.attack_ladder(certificate)
+    for name, inference in (("attribute", certificate["attribute"]), ("task", certificate["utility"]["task"])):
+        if inference is not None:
+            yield name, plots.probe(inference, name)
+    yield "perplexity", plots.perplexity(certificate)
+    yield "coherence", plots.coherence(certificate)
+    if certificate["utility"]["other_bits"]:
+        yield "bits", plots.bits(certificate)
+
+
+def _caveats(certificate: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what a reader of the verdict must know besides: where a limit rests on measurement, not on proof."""
+    inversion, policy = certificate["inversion"], certificate["configuration"]["policy"]
+    token = next((g for g in certificate["guarantees"] if g["unit"] == "token"), None)
+    if token is not None and upper_end(token["epsilon"]) > SAID_STRONG:
+        yield (
+            f"An epsilon of {at_most(token['epsilon'])} nats for one token is no strong promise by itself: the best "
+            f"test tells the two worst words apart with advantage {at_most(total_variation(token))} "
+            "(0 is a blind guess, 1 is certainty)."
+        )
+    limit, allowed = policy.get("attack_success_at_most"), upper_end(inversion["allowed"])
+    strongest = next(a["success"] for a in inversion["attacks"] if a["name"] == inversion["strongest"])
+    if limit is not None and strongest["upper"] <= limit < allowed:
+        yield (
+            f"The guarantee alone allows an attacker to read up to {percent(allowed, ROUND_CEILING)} of the tokens. "
+            f"That attackers stay within {percent(limit)} is measured, with the attacks listed here; "
+            "another attack may read more."
+        )
+    attribute = certificate["attribute"]
+    if attribute is not None:
+        advantage = attribute["advantage"]
+        checked = policy.get("attribute_advantage_at_most") is not None
+        yield (
+            f"Over a whole text, a probe gets {interval(advantage)} of the way from chance to certainty about "
+            f"{attribute['column']}" + ("." if checked else "; the policy sets no limit to that.")
+        )
+
+
+def _contents(probed: bool) -> list[tuple[str, str]]:
+    """Returns id and name of the sections."""
+    whole = [("whole", "Whole texts")] if probed else []
+    return [
+        ("why", "Why"),
+        ("guarantee", "Guarantee"),
+        ("attacks", "Attacks"),
+        *whole,
+        ("utility", "Utility and bytes"),
+        ("not-protected", "Not protected"),
+        ("kinds", "Labels"),
+        ("again", "Reproduce and check"),
+    ]
+
+
+def _curve_rows(curve: Mapping[str, Any]) -> list[tuple[float, float, float]]:
+    alpha = np.asarray(curve["alpha"])
+    nearest = dict.fromkeys(int(np.abs(alpha - wanted).argmin()) for wanted in CURVE_TABLE)
+    return [(curve["alpha"][i], curve["exact"][i], curve["gaussian_limit"][i]) for i in nearest]
+
+
+def _reading(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what an attack read: the attack, each token as text with whether it is right, and how many are."""
+    hits = [hit == "1" for hit in reading["hits"]]
+    tokens = [(_shown(text), hit) for text, hit in zip(reading["read"], hits, strict=True)]
+    return {"attack": reading["attack"], "tokens": tokens, "right": sum(hits)}
+
+
+def _shown(token: str) -> str:
+    """Returns a token's text with its line breaks visible and without control characters."""
+    return printable(token.replace("\n", "↵"))
+
+
+def _grouped(text: str) -> str:
+    """Returns hexadecimal digits in pairs."""
+    return " ".join(text[i : i + 2] for i in range(0, len(text), 2))
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        at_most=at_most, interval=interval, number=number, percent=percent, shown=_shown, unit_name=unit_name
+    )
+    environment.globals.update(is_baseline=is_baseline, total_variation=total_variation)
+    return environment.get_template("page.html.j2")
+
+
+@cache
+def _read(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf8")
+
+
+def _hash(script: str) -> str:
+    return "sha256-" + b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,332 @@
+"""The page in a real browser, headless and without a network: it draws, it reads well everywhere, nothing leaves it."""
+
+import itertools
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from del_audit.certificate.report import render
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"><a href=x>"
+PLOTS = ["trade_off", "attacks", "attribute", "task", "perplexity", "coherence", "bits"]
+TRACES = "[...document.querySelectorAll('.live')].map(live => [live.parentElement.dataset.plot, live.data.length])"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+VIEWS: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1000, "height": 900}},
+    "dark": {"viewport": {"width": 1000, "height": 900}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True},
+    "dark phone": {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "color_scheme": "dark"},
+    "no scripts": {"viewport": {"width": 1000, "height": 900}, "java_script_enabled": False},
+    "phone, no scripts": {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "java_script_enabled": False},
+}
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed: `make browser` says how")
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@cache
+def rendered(certificate: str) -> str:
+    return render(json.loads(certificate))
+
+
+def load(page: Any, certificate: dict[str, Any], folder: Path, scripts: bool = True) -> Any:
+    path = folder / "report.html"
+    path.write_text(rendered(json.dumps(certificate)), encoding="utf8")
+    page.goto(path.as_uri())
+    if scripts:
+        page.locator(".live[aria-label]").nth(page.locator("[data-plot]").count() - 1).wait_for()
+    return page
+
+
+def until(page: Any, expression: str) -> None:
+    """Waits for an expression to be true: playwright's own way needs eval, which the page's policy forbids."""
+    deadline = time.monotonic() + 10
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(20)
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    """Returns a function that opens a certificate's page from its file, and after the test sees that it was quiet."""
+    contexts, said, asked = [], [], []
+
+    def open_page(certificate: dict[str, Any], view: str = "desktop") -> Any:
+        contexts.append(browser.new_context(offline=True, **VIEWS[view]))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        return load(page, certificate, tmp_path, VIEWS[view].get("java_script_enabled", True))
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert {url.rpartition("/")[2] for url in asked} == {"report.html"}
+
+
+@pytest.mark.parametrize("view", ["desktop", "dark", "phone"])
+def test_every_plot_draws(opened: Open, certificate: dict[str, Any], view: str) -> None:
+    page = opened(certificate, view)
+    traces = dict(page.evaluate(TRACES))
+    assert list(traces) == PLOTS
+    assert min(traces.values()) >= 1
+    for name in PLOTS:
+        plot = page.locator(f"[data-plot={name}]")
+        assert plot.locator("svg.main-svg").count() >= 1
+        assert plot.locator(".trace, .points, .point").count() > 0
+        live = plot.locator(".live").bounding_box()
+        drawn = plot.locator("svg.main-svg").first.bounding_box()
+        assert drawn["height"] > 150
+        assert drawn["width"] == pytest.approx(live["width"], abs=2)
+    assert page.evaluate(OVERFLOW) <= 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "expires", "expired"),
+    [("bare_certificate", "2020-01-01T00:00:00+00:00", True), ("refused_certificate", "2999-12-31T00:00:00Z", False)],
+)
+def test_other_certificates_draw_and_say_whether_they_have_expired(
+    opened: Open, request: pytest.FixtureRequest, kind: str, expires: str, expired: bool
+) -> None:
+    page = opened({**request.getfixturevalue(kind), "expires": expires})
+    assert all(count >= 1 for _, count in page.evaluate(TRACES))
+    assert page.locator(".expired").is_visible() is expired
+
+
+def test_pointing_at_a_bar_shows_its_interval(opened: Open, certificate: dict[str, Any]) -> None:
+    page = opened(certificate)
+    page.locator("[data-plot=attacks]").scroll_into_view_if_needed()
+    bar = page.locator("[data-plot=attacks] .bars .point").nth(3).bounding_box()
+    page.mouse.move(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2)
+    page.locator("[data-plot=attacks] .hovertext").wait_for()
+    shown = page.locator("[data-plot=attacks] .hovertext").text_content()
+    assert shown == "MAP, unigram prior11.5% [11.0%, 12.0%], 20,000 tokens"
+
+
+def test_where_drawing_fails_the_still_pictures_stay(browser: Any, certificate: dict[str, Any], tmp_path: Path) -> None:
+    page, errors = browser.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    fails = "{ react() { throw new Error('planted'); } }"
+    page.add_init_script(f"Object.defineProperty(window, 'Plotly', {{ get: () => ({fails}), set() {{}} }})")
+    load(page, certificate, tmp_path, scripts=False)
+    until(page, "document.readyState === 'complete'")
+    assert errors == ["planted"] * len(PLOTS)
+    assert page.locator(".live, .drawn").count() == 0
+    for name in PLOTS:
+        assert page.locator(f"[data-plot={name}] .scroll > svg").bounding_box()["height"] > 80
+    page.close()
+
+
+def test_a_finger_on_a_plot_scrolls_the_page(opened: Open, certificate: dict[str, Any]) -> None:
+    page = opened(certificate, "phone")
+    devtools = page.context.new_cdp_session(page)
+    for name in ("trade_off", "attacks"):
+        page.evaluate("name => document.querySelector(`[data-plot=${name}]`).scrollIntoView()", name)
+        before = page.evaluate("scrollY")
+        for step in range(10):
+            kind, finger = ("touchMove" if step else "touchStart"), {"x": 250, "y": 200 - 15 * step}
+            devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [finger]})
+            page.wait_for_timeout(20)
+        devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        until(page, f"scrollY > {before + 80}")
+
+
+@pytest.mark.parametrize("view", ["no scripts", "phone, no scripts"])
+def test_without_scripts_the_still_pictures_are_shown(opened: Open, certificate: dict[str, Any], view: str) -> None:
+    page = opened(certificate, view)
+    for name in PLOTS:
+        box = page.locator(f"[data-plot={name}] .scroll > svg").bounding_box()
+        assert box["width"] >= 300
+        assert box["height"] >= 80
+    assert page.locator(".live").count() == 0
+    assert page.locator(".expired").is_hidden()
+
+
+def test_a_page_wider_than_the_phone_would_be_noticed(opened: Open, certificate: dict[str, Any]) -> None:
+    page = opened(certificate, "phone")
+    page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<div id=wide>x</div>')")
+    page.evaluate("document.getElementById('wide').style.width = '500px'")
+    assert page.evaluate("document.documentElement.scrollWidth") > 360
+
+
+def test_colours_follow_the_scheme_while_the_page_is_open(opened: Open, certificate: dict[str, Any]) -> None:
+    page = opened(certificate)
+    colour = "getComputedStyle(document.querySelector('[data-plot=attacks] .bars .point:last-of-type path')).fill"
+    papers = "[...document.querySelectorAll('.live')].map(live => live._fullLayout.paper_bgcolor)"
+    light = page.evaluate(colour), page.evaluate(papers)
+    page.emulate_media(color_scheme="dark")
+    until(page, f"({papers}).every(paper => paper !== '{light[1][0]}')")
+    assert page.evaluate(papers) == ["#1e1e1c"] * len(PLOTS)
+    assert page.evaluate(colour) != light[0]
+    page.emulate_media(color_scheme="light")
+    until(page, f"({papers}).every(paper => paper === '{light[1][0]}')")
+
+
+REACHABLE = "a[href], button, summary, input, select, textarea, [tabindex]:not([tabindex='-1'])"
+FOCUS = f"""() => {{
+  const all = [...document.querySelectorAll("{REACHABLE}")].filter(element => element.checkVisibility());
+  const now = document.activeElement, style = getComputedStyle(now);
+  return [now === document.body ? -1 : all.indexOf(now), all.length, style.outlineStyle !== "none", now.tagName];
+}}"""
+
+
+def test_the_keyboard_reaches_everything_in_order_and_leaves(opened: Open, certificate: dict[str, Any]) -> None:
+    page = opened(certificate)
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    reached, visible, total = [], [], page.evaluate(FOCUS)[1]
+    for _ in range(total + 5):
+        page.keyboard.press("Tab")
+        place, _, outlined, tag = page.evaluate(FOCUS)
+        if place in (-1, *reached):
+            break
+        reached.append(place)
+        visible.append(outlined or tag == "BUTTON")
+    assert reached == list(range(total))
+    assert all(visible)
+    assert page.locator(".live").count() == len(PLOTS)
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate(FOCUS)[0] in (total - 1, total - 2)
+
+
+def test_the_skip_link_is_first_and_leads_to_the_reasons(opened: Open, certificate: dict[str, Any]) -> None:
+    page = opened(certificate)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the reasons"
+    assert page.locator(".skip").bounding_box()["width"] > 50
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.querySelector('#why').getBoundingClientRect().top") < 100
+
+
+def test_arrow_keys_read_the_points_aloud(opened: Open, certificate: dict[str, Any]) -> None:
+    page = opened(certificate)
+    live, said = (page.locator(f"[data-plot=attacks] {part}") for part in (".live", "[aria-live]"))
+    live.focus()
+    for key in ("ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    assert said.text_content() == "cosine nearest neighbour (the paper's), 1.3% [1.1%, 1.5%], 20,000 tokens"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("End")
+    assert said.text_content() == "beam search, language model, rarer words 1.8% [1.0%, 2.7%]"
+    assert page.locator("[data-plot=attacks] .hovertext").count() == 1
+    page.keyboard.press("Escape")
+    assert said.text_content() == ""
+    page.locator("[data-plot=bits] .live").focus()
+    for key in ("ArrowDown", "Home"):
+        page.keyboard.press(key)
+    assert "strongest on single tokens 8.7%" in page.locator("[data-plot=bits] [aria-live]").text_content()
+
+
+@pytest.mark.parametrize("view", ["desktop", "dark phone"])
+def test_an_accessibility_checker_finds_nothing(opened: Open, certificate: dict[str, Any], view: str) -> None:
+    page = opened(certificate, view)
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    response = (
+        axe.Axe().run(page, {"exclude": [[".main-svg"]]}, {"runOnly": tags, "resultTypes": ["violations"]}).response
+    )
+    found = [
+        (v["id"], node["target"], node.get("failureSummary")) for v in response["violations"] for node in v["nodes"]
+    ]
+    assert found == []
+    assert len(response["passes"]) > 20
+
+
+def test_the_accessibility_checker_sees_a_planted_fault(opened: Open, certificate: dict[str, Any]) -> None:
+    page = opened(certificate)
+    page.evaluate("document.documentElement.removeAttribute('lang')")
+    page.evaluate("document.querySelector('h2').style.color = '#ddd'")
+    response = (
+        axe.Axe()
+        .run(page, options={"runOnly": ["html-has-lang", "color-contrast"], "resultTypes": ["violations"]})
+        .response
+    )
+    assert {"html-has-lang", "color-contrast"} <= {violation["id"] for violation in response["violations"]}
+
+
+def test_a_screen_reader_gets_landmarks_headings_and_the_pictures_in_words(
+    opened: Open, certificate: dict[str, Any]
+) -> None:
+    page = opened(certificate)
+    tree = page.locator("body").aria_snapshot()
+    for line in ("- banner:", "- navigation", "- main:", "- contentinfo", 'heading "Certified', '- table "'):
+        assert line in tree
+    for title in ("Trade-off curve of one token", "What each attack reads", "Perplexity of the true response"):
+        assert f'img "{title}' in tree
+    levels = page.evaluate("[...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    for table in page.locator("table").all():
+        assert table.locator("caption").count() == 1
+        assert table.locator("thead th[scope=col]").count() >= 2
+
+
+def test_it_prints_with_still_pictures_and_all_details(opened: Open, certificate: dict[str, Any]) -> None:
+    page = opened(certificate, "dark")
+    printed = page.pdf(format="A4")
+    assert printed.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 4
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 680, "height": 900})
+    for name in PLOTS:
+        assert page.locator(f"[data-plot={name}] .live").is_hidden()
+        assert page.locator(f"[data-plot={name}] .scroll > svg").bounding_box()["height"] > 80
+    closed = page.locator("details:not([open]) table").first
+    assert closed.bounding_box()["height"] > 100
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    assert page.evaluate(OVERFLOW) <= 0
+
+
+def test_nothing_can_be_loaded_or_run_from_outside(browser: Any, certificate: dict[str, Any], tmp_path: Path) -> None:
+    page = load(browser.new_page(), certificate, tmp_path)
+    blocked = page.evaluate(
+        """() => new Promise(resolve => {
+          const found = [];
+          document.addEventListener("securitypolicyviolation", event => found.push(event.effectiveDirective));
+          const image = new Image();
+          image.src = "https://example.org/x.png";
+          fetch("https://example.org/").catch(() => null);
+          const script = document.createElement("script");
+          script.textContent = "document.title = 'owned'";
+          document.body.append(script);
+          setTimeout(() => resolve([found.sort(), document.title]), 300);
+        })"""
+    )
+    assert blocked[0] == ["connect-src", "img-src", "script-src-elem"]
+    assert blocked[1] == "Certified: smollm2-reviews"
+    page.close()
+
+
+def test_hostile_text_runs_nothing_and_makes_no_links(opened: Open, certificate: dict[str, Any]) -> None:
+    certificate["name"] = certificate["attribute"]["column"] = HOSTILE
+    for attack in certificate["inversion"]["attacks"][1:]:
+        attack["name"] = attack["success"]["sample_unit"] = HOSTILE
+    certificate["inversion"]["strongest"] = HOSTILE
+    certificate["utility"]["coherence"][HOSTILE] = certificate["utility"]["coherence"]["no prompt"]
+    page = opened(certificate)
+    assert page.title() == f"Certified: {HOSTILE}"
+    assert page.locator("img[src], .live a").count() == 0
+    assert page.locator("script").count() == 3
+    assert "<script>" in page.locator("[data-plot=attacks] .ytick").nth(3).text_content()
