@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.del-audit-setup
 OUT    ?= out/smollm2-reviews
 
 .DEFAULT_GOAL := help
-.PHONY: help setup certify test test-all bench lint mutants weights clean
+.PHONY: help setup certify test test-all browser docs bench lint mutants weights clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ setup: $(STAMP) ## Builds .venv once; again when pyproject.toml or constraints.t
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setup: installing the tested versions into $(VENV) (the first time about one minute and 0.4 GB)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,proved,dp,notebooks]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,proved,dp,notebooks,docs]'
 	@touch $@
 
 certify: setup ## Certifies examples/smollm2-reviews.yaml; fails unless the verdict is certified.
@@ -27,8 +27,18 @@ certify: setup ## Certifies examples/smollm2-reviews.yaml; fails unless the verd
 test: setup ## Runs the tests, without the slow ones.
 	@$(BIN)/python -m pytest -q -m "not slow"
 
-test-all: setup ## Runs every test.
+test-all: setup ## Runs every test, and every notebook from top to bottom.
 	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=1800 notebooks
+
+browser: ## Installs the browser that the report's tests drive; without one they are skipped.
+	@command -v chromium >/dev/null || { \
+		[ "$$(id -u)" = 0 ] || { echo "browser: as root: apt-get install chromium"; exit 1; }; \
+		apt-get update -qq && apt-get install -y -qq chromium; \
+	}
+
+docs: setup ## Builds the documentation into out/site, strictly: a broken link fails.
+	@$(BIN)/mkdocs build --quiet --strict
 
 bench: setup ## Runs the benchmarks.
 	@set -e; for file in benchmarks/*.py; do \

@@ -8,7 +8,7 @@ from typing import Any
 from attacks.base import Public
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import hashes
-from del_audit.certificate.evidence import Assets, build, load_assets, public_of
+from del_audit.certificate.inputs import Assets, build, load_assets, public_of
 from del_audit.certificate.provenance import commit, versions
 from del_audit.evidence.planted import PlantedTokens, plant, tokenized
 from del_audit.quiet import silence_libraries

@@ -97,6 +97,7 @@ class Evaluation(Strict):
     attacked_tokens: int = Field(default=20_000, ge=1)
     context_prompts: int = Field(default=128, ge=2)
     context_tokens: int = Field(default=40, ge=2)
+    stop_early: bool = False
     probe_tokens: int = Field(default=256, ge=1)
     probe_releases: int = Field(default=1, ge=1)
     prompts: int = Field(default=96, ge=2)
@@ -109,7 +110,7 @@ class Evaluation(Strict):
 
     @model_validator(mode="after")
     def _samples_fit(self) -> Self:
-        for name in ("generations", "other_prompts"):
+        for name in ("generations", *(["other_prompts"] if self.other_bits else [])):
             if getattr(self, name) > self.prompts:
                 raise ValueError(f"expected {name} <= prompts={self.prompts}, got {getattr(self, name)}")
         return self
@@ -198,6 +199,18 @@ class Configuration(Strict):
     def _decoder_is_there(self) -> Self:
         if self.decoder == "trained-linear" and self.encoder.projection is None:
             raise ValueError("decoder: trained-linear needs encoder.projection, whose decoder it is")
+        return self
+
+    @model_validator(mode="after")
+    def _stopping_has_a_limit(self) -> Self:
+        policy = self.policy
+        if self.evaluation.stop_early and policy.attack_success_at_most is None:
+            raise ValueError("evaluation.stop_early needs policy.attack_success_at_most, which it stops at")
+        if self.evaluation.stop_early and (policy.slice_success_at_most or policy.worst_prompt_success_at_most):
+            raise ValueError(
+                "evaluation.stop_early goes with no limit on slices or the worst prompt: their intervals do not hold "
+                "of a sample that hangs on what was read"
+            )
         return self
 
     @model_validator(mode="after")

@@ -104,7 +104,7 @@ def test_codes_of_another_model_or_quantizer_are_refused(made, codes, change, re
 
 
 def test_what_is_not_there_is_refused(made, tmp_path):
-    with pytest.raises(UserError, match="an encoder's file"):
+    with pytest.raises(UserError, match="encoder's file"):
         made({"codes": str(tmp_path / "none.safetensors")})
     with pytest.raises(UserError, match="hold a trained projection"):
         made({"projection": str(tmp_path / "none")})

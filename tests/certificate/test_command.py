@@ -9,7 +9,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from del_audit.certificate.config import load_configuration
-from del_audit.certificate.evidence import load_assets
+from del_audit.certificate.inputs import load_assets
 from del_audit.cli import main
 from mechanisms.encoder_file import load_encoder
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
@@ -100,7 +100,7 @@ def test_the_same_seed_measures_the_same(configured, tmp_path):
     for run in ("one", "two"):
         main(["certify", str(configured(attribute=PROBES["attribute"])), "--out", str(tmp_path / run)])
         certificate = json.loads((tmp_path / run / "certificate.json").read_text())
-        for key in ("made", "seconds"):
+        for key in ("made", "expires", "seconds", "signature"):  # the signature is of the time as well
             del certificate[key]
         figures.append(certificate)
     assert figures[0] == figures[1]
@@ -156,6 +156,24 @@ def test_what_does_not_fit_ends_with_code_2_and_one_line(configured, tmp_path, c
     assert said in error
     assert "Traceback" not in error
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_an_attack_that_may_stop_early_has_an_interval_that_allows_it_and_no_figure_of_slices(configured, tmp_path):
+    path = configured(policy={"attack_success_at_most": 0.9})
+    content = yaml.safe_load(path.read_text())
+    content["evaluation"]["stop_early"] = True
+    path.write_text(yaml.safe_dump(content))
+    assert main(["certify", str(path), "--out", str(tmp_path / "out")]) == 0
+    attacks = json.loads((tmp_path / "out" / "certificate.json").read_text())["inversion"]["attacks"]
+    beam = next(attack for attack in attacks if attack["key"] == "beam")
+    assert beam["success"]["method"] == "betting confidence sequence"
+    assert beam["success"]["documents"] == 16  # one batch of the 24 decides so high a limit
+    assert beam["rare"] is None
+    assert {part["success"] for part in beam["slices"]} == {None}
+    assert (beam["worst_prompt"]["lower"], beam["worst_prompt"]["upper"]) == (0, 1)
+    single = next(attack for attack in attacks if attack["key"] == "map")
+    assert single["success"]["sample"] == 1_000
+    assert "sequence" not in single["success"]["method"]
 
 
 def test_one_class_is_refused(configured, tmp_path, capsys, reviews):

@@ -117,6 +117,14 @@ def test_encoders_and_decoders_that_go_together_are_read(written, encoder, decod
         ({"policy.slice_success_at_most": {"verbs": 0.1}}, "a slice: rare words.* got 'verbs'"),
         ({"policy.slice_success_at_most": {"names": 0.0}}, "policy.slice_success_at_most.names"),
         ({"policy.worst_prompt_success_at_most": 1.5}, "policy.worst_prompt_success_at_most"),
+        (
+            {"evaluation.stop_early": True, "policy": {"epsilon": {"at_most": 9.0}}},
+            "needs policy.attack_success_at_most",
+        ),
+        (
+            {"evaluation.stop_early": True, "policy.worst_prompt_success_at_most": 0.9},
+            "no limit on slices or the worst",
+        ),
         ({"dtype": "int8"}, "dtype"),
         ({"valid_days": 0}, "valid_days"),
         ({"policy.attribute_advantage_at_most": 0.1}, "needs an attribute"),
