@@ -24,7 +24,8 @@ PEAK = "print(*[line.split()[1] for line in open('/proc/self/status') if line.st
 OURS = f"""
 from pathlib import Path
 from mechanisms.client_bundle import load_client
-message = load_client(Path(FOLDER)).release({PROMPT!r})
+from mechanisms.client_certificate import UNCERTIFIED
+message = load_client(Path(FOLDER), certificate=UNCERTIFIED).release({PROMPT!r})
 {PEAK}
 """
 THEIRS = f"""

@@ -1,7 +1,6 @@
 """The command `del-audit`. Each subcommand imports what it needs when it runs, so that all of them start at once."""
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -11,10 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from del_audit.attack.options import add_attack
+from del_audit.certificate.options import add_certify, add_export, add_key, add_verify
+from del_audit.client_options import add_bundle, add_send
 from del_audit.options import real as _real
 from del_audit.options import whole as _whole
 from del_audit.reproduce.options import add_reproduce
 from del_audit.train_options import add_train
+from del_audit.tune.options import add_tune
+from del_audit.verify_mechanism.options import add_verify_mechanism
 from mechanisms.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,11 +59,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_account(commands)
     _add_calibrate(commands)
-    _add_certify(commands)
+    add_certify(commands)
+    add_verify(commands)
+    add_verify_mechanism(commands)
+    add_export(commands)
+    add_key(commands)
     add_attack(commands)
     add_train(commands)
-    _add_bundle(commands)
-    _add_send(commands)
+    add_tune(commands)
+    add_bundle(commands)
+    add_send(commands)
     _add_curve(commands)
     add_reproduce(commands)
     return parser
@@ -135,46 +143,6 @@ def _add_calibrate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     calibrate.add_argument("--tokens", type=_whole("tokens"), default=1, help="tokens in the unit (default: 1)")
     calibrate.add_argument("--json", action="store_true", help="print JSON with stable keys")
     calibrate.set_defaults(run=_calibrate)
-
-
-def _add_certify(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    certify = commands.add_parser(
-        "certify",
-        help="attack a configuration and certify it against its policy",
-        description="Exit codes: 0 certified, 1 refused, 3 inconclusive, 2 user error.",
-        allow_abbrev=False,
-    )
-    certify.add_argument("config", type=Path, help="YAML file of the configuration and its policy")
-    certify.add_argument("--out", type=Path, help="folder for the results (default: out/NAME)")
-    certify.add_argument("--json", action="store_true", help="print the certificate as JSON; the table goes to stderr")
-    certify.set_defaults(run=_certify)
-
-
-def _add_bundle(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    bundle = commands.add_parser(
-        "bundle",
-        help="write the client's folder of a configuration",
-        description="Writes the table of codes, the tokenizer and a card: all that a client needs, all of it public.",
-        allow_abbrev=False,
-    )
-    bundle.add_argument("config", type=Path, help="YAML file of the configuration")
-    bundle.add_argument("--out", type=Path, required=True, help="folder for the client; must not exist yet")
-    bundle.add_argument(
-        "--max-tokens",
-        type=_whole("max-tokens"),
-        help="longest prompt (default: the model's context less the soft prompt and the evaluation's new tokens)",
-    )
-    bundle.set_defaults(run=_bundle)
-
-
-def _add_send(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    send = commands.add_parser(
-        "send", help="release a prompt into a message file; needs no language model", allow_abbrev=False
-    )
-    send.add_argument("bundle", type=Path, help="the client's folder, of `del-audit bundle`")
-    send.add_argument("--text", help="the prompt (default: standard input, which no process list shows)")
-    send.add_argument("--out", type=Path, required=True, help="file for the message; must not exist yet")
-    send.set_defaults(run=_send)
 
 
 def _add_curve(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -321,32 +289,6 @@ def _target(arguments: argparse.Namespace) -> "Target":
 
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _certify(arguments: argparse.Namespace) -> int:
-    from del_audit.certificate.command import certify
-
-    if not arguments.json:
-        return certify(arguments.config, arguments.out)
-    from del_audit.certificate.config import load_configuration
-
-    folder = arguments.out or Path("out") / load_configuration(arguments.config).name
-    with contextlib.redirect_stdout(sys.stderr):
-        code = certify(arguments.config, folder)
-    print((folder / "certificate.json").read_text(encoding="utf8"), end="")
-    return code
-
-
-def _bundle(arguments: argparse.Namespace) -> int:
-    from del_audit.bundle import bundle
-
-    return bundle(arguments.config, arguments.out, arguments.max_tokens)
-
-
-def _send(arguments: argparse.Namespace) -> int:
-    from del_audit.send import send
-
-    return send(arguments.bundle, arguments.text, arguments.out)
 
 
 def _version() -> str:

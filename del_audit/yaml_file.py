@@ -7,9 +7,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mechanisms.errors import UserError
+from mechanisms.small_file import read_small_text
 
 LARGEST_FILE = 1 << 20
 """Bytes. Such a file is a page of text; more is a mistake or an attack."""
+MOST_LINES = 20_000
+MOST_NODES = 20_000
+"""Keys and values. This and the lines bound the time that the parser takes, to about half a second."""
+DEEPEST = 64
+LONGEST_NUMBER = 64
+"""Characters: more digits than any number here means anything by."""
+_NO_YAML = (yaml.YAMLError, RecursionError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
+"""How the parser fails: its constructors in all these ways, on a tag that its text does not fit (!!timestamp x)."""
 
 
 class Strict(BaseModel):
@@ -24,17 +33,15 @@ Model = TypeVar("Model", bound=Strict)
 def load_yaml(path: Path, model: type[Model], what: str) -> Model:
     """Returns the model in a YAML file; `what` names it in errors: a configuration, a session.
 
-    Raises UserError for a file that cannot be read, is no YAML, or has an unknown key or a value out of range.
+    Raises UserError for a file that cannot be read, is no YAML, is too much of it, or has an unknown key or a value out
+    of range.
     """
+    text = read_small_text(path, LARGEST_FILE, what)
+    if (lines := len(text.splitlines())) > MOST_LINES:
+        raise UserError(f"Expected a {what} of at most {MOST_LINES} lines, got {lines} in {str(path)!r}.")
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise UserError(f"Expected a {what} of at most {LARGEST_FILE} bytes, got {path.stat().st_size}.")
-        text = path.read_text(encoding="utf8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Expected a readable UTF-8 {what} file, got {str(path)!r}: {error}.") from None
-    try:
-        content = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader
-    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+        content = yaml.load(text, Loader=_Bounded)  # a SafeLoader
+    except _NO_YAML as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"Expected valid YAML in {str(path)!r}: {said[:300]}.") from None
     if not isinstance(content, dict):
@@ -45,29 +52,62 @@ def load_yaml(path: Path, model: type[Model], what: str) -> Model:
         raise UserError(f"{path}: " + "; ".join(_said(each, what) for each in error.errors()) + ".") from None
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key given twice, and aliases, which can make a small file huge."""
+class _Bounded(yaml.SafeLoader):
+    """Refuses a key given twice, aliases, which can make a small file huge, and what takes the parser long."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._nodes = self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._nodes += 1
+        self._depth += 1
         if self.check_event(yaml.AliasEvent):
             raise yaml.constructor.ConstructorError(problem="aliases are not allowed")
-        return super().compose_node(parent, index)
+        if self._nodes > MOST_NODES:
+            raise yaml.constructor.ConstructorError(problem=f"more than {MOST_NODES} keys and values")
+        if self._depth > DEEPEST:
+            raise yaml.constructor.ConstructorError(problem=f"more than {DEEPEST} nested levels")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Returns the mapping of a node; raises ConstructorError for a key that stands in it twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(problem=f"key {key!r} is given twice")
+        seen = set()
+        for name, _ in node.value:
+            key = self.construct_object(name, deep=True)  # a key that is no scalar has no hash: TypeError
+            if key in seen:
+                raise yaml.constructor.ConstructorError(problem=f"key {str(key)[:80]!r} is given twice")
+            seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """Returns the text of a scalar; raises ConstructorError for a NUL, which no path and no name can hold."""
+        text = super().construct_scalar(node)
+        if isinstance(text, str) and "\0" in text:
+            raise yaml.constructor.ConstructorError(problem=f"a null character in {text[:80]!r}")
+        return text
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Returns the number of a scalar; raises ConstructorError for one of more than LONGEST_NUMBER characters."""
+        if len(node.value) > LONGEST_NUMBER:
+            problem = f"a number of {len(node.value)} characters, at most {LONGEST_NUMBER} are allowed"
+            raise yaml.constructor.ConstructorError(problem=problem)
+        whole = node.tag.endswith(":int")
+        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+
+
+for _tag in ("int", "float"):
+    _Bounded.add_constructor(f"tag:yaml.org,2002:{_tag}", _Bounded.construct_number)
 
 
 def _said(error: Any, what: str) -> str:
     """Returns one validation error as `key: what was expected, what was got`."""
-    where = ".".join(map(str, error["loc"])) or what
+    where = ".".join(str(each)[:80] for each in error["loc"]) or what
     if error["type"] == "extra_forbidden":
         return f"Expected only known keys, got the unknown key {where!r}"
     if error["type"] == "missing":
         return f"Expected the key {where!r}, got none"
-    got = "" if isinstance(error["input"], (dict, list)) else f", got {error['input']!r}"
+    got = "" if isinstance(error["input"], (dict, list)) else f", got {repr(error['input'])[:100]}"
     return f"{where}: {error['msg']}{got}"

@@ -1,7 +1,9 @@
 """The client: text in, message out. It needs a tokenizer and the encoder's table, no language model."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from mechanisms.encoder import Encoder
@@ -10,6 +12,7 @@ from mechanisms.mechanism import Description, Releaser
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SystemWords, WordSource
 from mechanisms.spec import QuantizerSpec
+from mechanisms.terms import Terms
 from mechanisms.tokens import checked_tokens
 from mechanisms.wire import pack
 
@@ -44,24 +47,40 @@ class Client:
 
     releaser: the client's half of a mechanism. max_tokens: the longest prompt that is released; the server's context
     less its virtual and new tokens. source: where random words come from. Leave it out, except to simulate a
-    release of public text.
+    release of public text. terms: of the certificate that the client runs under; a session is this object's life.
     """
 
-    def __init__(self, tokenizer: Any, releaser: Releaser, max_tokens: int, source: WordSource | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        releaser: Releaser,
+        max_tokens: int,
+        source: WordSource | None = None,
+        terms: Terms | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self._releaser = releaser
         self._max_tokens = max_tokens
         self._source = source if source is not None else SystemWords()
+        self._terms = terms if terms is not None else Terms()
+        self._charged = 0
+        self._lock = threading.Lock()
 
     @property
     def spec(self) -> Description:
         """The mechanism that this client runs."""
         return self._releaser.spec
 
+    @property
+    def charged(self) -> int:
+        """Tokens released so far by this client; the same prompt again is charged again, as its guarantees add up."""
+        return self._charged
+
     def release(self, text: str) -> bytes:
         """Returns the message for a prompt.
 
-        Raises UserError for an empty prompt and for one over max_tokens; then nothing is drawn or sent.
+        Raises UserError for an empty prompt, for one over max_tokens, and for one that the terms do not allow; then
+        nothing is drawn or sent.
         """
         return self.release_tokens(self._tokenizer(text, add_special_tokens=False).input_ids)
 
@@ -69,4 +88,18 @@ class Client:
         """Returns the message for a tokenized prompt; raises UserError as release does."""
         if len(tokens) > self._max_tokens:
             raise UserError(f"Expected a prompt of at most {self._max_tokens} tokens, got {len(tokens)}.")
-        return self._releaser.release(tokens, self._source)
+        with self._lock:  # two threads must not spend the same allowance
+            self._require_allowed(len(tokens))
+            message = self._releaser.release(tokens, self._source)
+            self._charged += len(tokens)  # before the message leaves
+        return message
+
+    def _require_allowed(self, tokens: int) -> None:
+        prompt, session, until = self._terms.prompt_tokens, self._terms.session_tokens, self._terms.until
+        if until is not None and datetime.now(UTC) >= until:
+            raise UserError(f"Expected a certificate that has not expired, got one that expired on {until}.")
+        if prompt is not None and tokens > prompt:
+            raise UserError(f"Expected a prompt of at most {prompt} tokens, the certificate's limit, got {tokens}.")
+        if session is not None and self._charged + tokens > session:
+            left = session - self._charged
+            raise UserError(f"Expected at most {left} tokens, the rest of the session's {session}, got {tokens}.")

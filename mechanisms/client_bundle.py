@@ -1,14 +1,17 @@
 """A client's folder: all it takes to send prompts, without a language model and without torch.
 
 encoder.safetensors: the table of codes (mechanisms/encoder_file.py). tokenizer.json: of the tokenizers package.
-card.json: the spec, the longest prompt, and the hashes of the other two. All of it is public.
+card.json: the spec, the longest prompt, and the hashes of the other two. certificate.json: what it may run under; a
+client without one refuses to start, unless it is told to. All of it is public.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,14 +19,23 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from mechanisms.client import Client, CodeReleaser
+from mechanisms.client_certificate import WHAT, Deployment, Uncertified, read_certificate, terms_of
 from mechanisms.encoder import Encoder
+from mechanisms.encoder_file import LARGEST as LARGEST_ENCODER
 from mechanisms.encoder_file import EncoderCard, encoder_bytes, read_encoder
 from mechanisms.errors import UserError
+from mechanisms.keyring import trusted_keys
 from mechanisms.randomness import WordSource
+from mechanisms.signed_document import SignedDocument, open_signed
+from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
+from mechanisms.tokens import tokenizer_sha256
 
 FORMAT = "del-audit client 1"
 CARD, ENCODER, TOKENIZER = "card.json", "encoder.safetensors", "tokenizer.json"
+CERTIFICATE = "certificate.json"
+LARGEST_FILES = {CARD: 1 << 16, ENCODER: LARGEST_ENCODER, TOKENIZER: 1 << 28}
+"""Bytes."""
 PROBE = "The pain  was gone, 90% of it;\n\tnaïve 東京 <|endoftext|>"
 
 
@@ -54,19 +66,29 @@ class PlainTokenizer:
         return SimpleNamespace(input_ids=self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
 
 
-def save_client_bundle(folder: Path, encoder: Encoder, card: EncoderCard, tokenizer: Any, max_tokens: int) -> None:
+def save_client_bundle(
+    folder: Path,
+    encoder: Encoder,
+    card: EncoderCard,
+    tokenizer: Any,
+    max_tokens: int,
+    certificate: bytes | None = None,
+    trusted: Collection[bytes] | None = None,
+) -> None:
     """Writes a client's folder: beside it, then renamed.
 
     tokenizer: of the language model, from transformers (a fast one) or from the tokenizers package. max_tokens: the
-    longest prompt. Raises UserError for a folder that exists, a tokenizer that has no tokenizer.json or says
-    something else than its own, one with tokens that the encoder has no row for, and max_tokens < 1.
+    longest prompt. certificate: a certificate's file, put beside; trusted: as load_client takes it.
+    Raises UserError for a folder that exists, a tokenizer that has no tokenizer.json or says something else than its
+    own, one with tokens that the encoder has no row for, max_tokens < 1, and as load_client does for a certificate.
     """
     if folder.exists():
         raise UserError(f"Expected a folder that does not exist yet, got {str(folder)!r}.")
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
         raise UserError(f"Expected max_tokens to be a whole number >= 1, got max_tokens={max_tokens!r}.")
     described = _described(tokenizer)
-    _require_rows(PlainTokenizer.of(described).words, encoder.words, card.model)
+    plain = PlainTokenizer.of(described)
+    _require_rows(plain.words, encoder.words, card.model)
     files = {ENCODER: encoder_bytes(encoder, card), TOKENIZER: described.encode()}
     record = {
         "format": FORMAT,
@@ -76,6 +98,10 @@ def save_client_bundle(folder: Path, encoder: Encoder, card: EncoderCard, tokeni
         "max_tokens": max_tokens,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
+    if certificate is not None:
+        keys = trusted_keys() if trusted is None else trusted
+        terms_of(open_signed(certificate, WHAT), _deployment(encoder, card.spec, plain, card.model_sha256), keys)
+        files[CERTIFICATE] = certificate
     files[CARD] = json.dumps(record, indent=2, sort_keys=True).encode()
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
@@ -89,29 +115,63 @@ def save_client_bundle(folder: Path, encoder: Encoder, card: EncoderCard, tokeni
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def load_client(folder: Path, source: WordSource | None = None) -> Client:
-    """Returns the client of a folder that save_client_bundle wrote.
+def load_client(
+    folder: Path,
+    source: WordSource | None = None,
+    *,
+    certificate: Path | SignedDocument | Uncertified | None = None,
+    trusted: Collection[bytes] | None = None,
+    at: datetime | None = None,
+) -> Client:
+    """Returns the client of a folder that save_client_bundle wrote, under the terms of its certificate.
 
-    source: leave it out, except to simulate releases of public text.
-    Raises UserError for a folder that is none, and for one whose files are damaged or do not belong together.
+    source: leave it out, except to simulate releases of public text. certificate: its file, or what open_signed made of
+    it; None for the one in the folder, UNCERTIFIED to run without. trusted: public keys that may have signed it, 32
+    bytes each; None for those of the user's key folder (mechanisms.keyring). at: the time that it is to be valid at;
+    None asks the clock. That no attack became stronger since is not asked here: `del-audit send` and `verify` do.
+    Raises UserError for a folder that is none, for one whose files are damaged or do not belong together, without a
+    certificate, and as client_certificate.terms_of does for one that does not hold.
     """
     try:
-        files = {name: (folder / name).read_bytes() for name in (CARD, ENCODER, TOKENIZER)}
-    except OSError as error:
-        raise UserError(f"Expected a client's folder, got {str(folder)!r}: {error}.") from None
+        files = {name: read_small(folder / name, limit, "client's") for name, limit in LARGEST_FILES.items()}
+    except UserError as error:
+        raise UserError(f"Expected a client's folder, got {str(folder)!r}: {error}") from None
     try:
         card = json.loads(files[CARD])
         spec, max_tokens = QuantizerSpec(**card["spec"]), int(card["max_tokens"])
         known, model_sha256 = card["format"] == FORMAT, card["model_sha256"]
         whole = all(card["sha256"][name] == hashlib.sha256(files[name]).hexdigest() for name in (ENCODER, TOKENIZER))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"Expected {CARD} in {str(folder)!r} to describe a client: {error}.") from None
     if not known or not whole:
         raise UserError(f"Expected {str(folder)!r} to hold the files that its {CARD} names: it is damaged.")
     encoder, made_for = read_encoder(files[ENCODER], str(folder / ENCODER), spec, model_sha256=model_sha256)
-    tokenizer = PlainTokenizer.of(files[TOKENIZER].decode())
+    tokenizer = PlainTokenizer.of(_text(files[TOKENIZER]))
     _require_rows(tokenizer.words, encoder.words, made_for.model)
-    return Client(tokenizer, CodeReleaser(encoder, spec), max_tokens, source)
+    terms = None
+    if not isinstance(certificate, Uncertified):
+        deployment = _deployment(encoder, spec, tokenizer, model_sha256)
+        signed = certificate if isinstance(certificate, SignedDocument) else certificate_of(folder, certificate)
+        terms = terms_of(signed, deployment, trusted_keys() if trusted is None else trusted, at)
+    return Client(tokenizer, CodeReleaser(encoder, spec), max_tokens, source, terms)
+
+
+def certificate_of(folder: Path, given: Path | None) -> SignedDocument:
+    """Returns the certificate in a file, the client's folder's own where none is given, its signature verified.
+
+    Raises UserError as read_certificate does, and where there is none.
+    """
+    path = given if given is not None else folder / CERTIFICATE
+    if given is None and not path.exists():
+        raise UserError(
+            f"Expected a certificate: {CERTIFICATE} in {str(folder)!r}, or one given (--certificate). "
+            "To send what nobody vouches for, say so: --uncertified, or certificate=UNCERTIFIED."
+        )
+    return read_certificate(path)
+
+
+def _deployment(encoder: Encoder, spec: QuantizerSpec, tokenizer: PlainTokenizer, model_sha256: str) -> Deployment:
+    return Deployment(spec, encoder.sha256, tokenizer_sha256(tokenizer.tokenizer), model_sha256)
 
 
 def _described(tokenizer: Any) -> str:
@@ -125,6 +185,13 @@ def _described(tokenizer: Any) -> str:
         if plain(PROBE).input_ids != list(own):
             raise UserError(f"Expected {type(tokenizer).__name__} to give the tokens of its {TOKENIZER}: it does not.")
     return described
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"Expected {TOKENIZER} in UTF-8: {error}.") from None
 
 
 def _require_rows(tokens: int, words: int, model: str) -> None:

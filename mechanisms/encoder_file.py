@@ -13,9 +13,12 @@ from safetensors.numpy import load, save
 
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
+from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
 
 FORMAT = "del-audit encoder 1"
+LARGEST = 1 << 31
+"""Bytes of an encoder's file: a million words of 2,000 coordinates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,7 @@ def load_encoder(
     spec, words, model_sha256: the quantizer, vocabulary size and language model that it is to be used with.
     Raises UserError for a file that cannot be read, is damaged or no encoder's, and for one trained for another model.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"Expected an encoder's file, got {str(path)!r}: {error.strerror}.") from None
-    return read_encoder(data, str(path), spec, words, model_sha256)
+    return read_encoder(read_small(path, LARGEST, "encoder's"), str(path), spec, words, model_sha256)
 
 
 def read_encoder(
@@ -104,10 +103,16 @@ def read_encoder(
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file beside path and renames it: nobody sees a part. Raises UserError where it cannot be written."""
+    """Writes a file beside path and renames it: nobody sees a part, whether the process, disk or power ends.
+
+    Raises UserError where it cannot be written; path is then as it was.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(data)
+        with beside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())  # before the rename, which must not reach the disk first
         os.replace(beside, path)
     except OSError as error:
         raise UserError(f"Expected a file that can be written, got {str(path)!r}: {error.strerror}.") from None

@@ -25,6 +25,14 @@ def _one_thread() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_config_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test makes or reads the keys of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEL_AUDIT_CONFIG", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_lm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a folder with a random Llama (2 layers, hidden 32, context 256) and a byte-level BPE of 384 entries."""

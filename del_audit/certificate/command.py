@@ -1,57 +1,76 @@
 """`del-audit certify`: configuration in, certificate and report out."""
 
-import json
 import os
-import tempfile
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from del_audit.accounting import guarantee
 from del_audit.certificate.config import load_configuration
 from del_audit.certificate.document import body_of
-from del_audit.certificate.evidence import build, gather, load_assets
+from del_audit.certificate.evidence import gather
+from del_audit.certificate.files import write_together
+from del_audit.certificate.inputs import build, load_assets
 from del_audit.certificate.report import render
 from del_audit.certificate.table import print_summary
 from del_audit.certificate.verdict import Verdict
 from del_audit.quiet import silence_libraries
+from mechanisms.canonical_json import canonical, parse_canonical
+from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError
+from mechanisms.keyring import load_private_key, own_key
+from mechanisms.signed_document import fingerprint, raw_public_key, sign, signed_bytes
 
 EXIT_CODES: dict[Verdict, int] = {"certified": 0, "refused": 1, "inconclusive": 3}
 
 
-def certify(config_path: Path, out: Path | None) -> int:
+def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int:
     """Certifies a configuration, writes certificate.json and report.html to out, and returns the exit code.
 
     out: a folder, `out/NAME` where it is None. Both files are complete or not there: written beside, then renamed.
+    key: file of the private key that signs; None for the user's own (mechanisms.keyring), made at its first use.
     Returns 0 for certified, 1 for refused, 3 for inconclusive. Raises UserError for what a user can mend.
     """
     started = time.monotonic()
     configuration = load_configuration(config_path)
     folder = out if out is not None else Path("out") / configuration.name
     _prepare(folder)
+    signer = _signer(key)
+    canonical(configuration.model_dump(mode="json"))  # fails now, not after minutes, where it cannot be signed
     guarantee(configuration.mechanism.spec(), proved=True)  # fails now, not after minutes, where nothing can be proved
     silence_libraries()
     assets = load_assets(configuration)
     pipeline = build(configuration, assets, configuration.mechanism.spec())
     evidence = gather(configuration, assets, pipeline)
     seconds = time.monotonic() - started
-    certificate = body_of(configuration, assets, pipeline, evidence, seconds)
+    signed = signed_bytes(sign(body_of(configuration, assets, pipeline, evidence, seconds), signer))
+    certificate = parse_canonical(signed, WHAT)  # what is shown is what the file says
     write_results(certificate, folder)
     console = Console()
     print_summary(certificate, console)
     console.print(f"\nWritten: {folder / 'certificate.json'}, {folder / 'report.html'} ({seconds:.0f} s)")
+    console.print(f"Signed by {fingerprint(raw_public_key(signer))}")
     return EXIT_CODES[certificate["verdict"]]
 
 
 def write_results(certificate: dict[str, Any], folder: Path) -> None:
-    """Writes certificate.json and report.html; raises UserError where the folder cannot be written."""
-    text = json.dumps(certificate, indent=2, allow_nan=False) + "\n"
-    page = render(certificate)
-    for name, content in (("report.html", page), ("certificate.json", text)):
-        _write(folder / name, content)
+    """Writes a signed certificate's certificate.json and report.html; raises UserError where they cannot be written."""
+    page = render(certificate).encode()
+    write_together({folder / "report.html": page, folder / "certificate.json": signed_bytes(certificate)})
+
+
+def _signer(key: Path | None) -> Ed25519PrivateKey:
+    """Returns the private key of a file, or the user's own; says where a new one lies."""
+    if key is not None:
+        return load_private_key(key)
+    own = own_key()
+    if own.made:
+        print(f"Made your own key, which signs: {own.path}; {own.path}.pub is for whoever verifies.", file=sys.stderr)
+    return own.private
 
 
 def _prepare(folder: Path) -> None:
@@ -62,16 +81,3 @@ def _prepare(folder: Path) -> None:
             raise PermissionError("not writable")
     except OSError as error:
         raise UserError(f"Expected --out to be a folder that can be written, got {str(folder)!r}: {error}.") from None
-
-
-def _write(path: Path, content: str) -> None:
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf8") as stream:
-            stream.write(content)
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"Expected to write {str(path)!r}: {error}.") from None
-    finally:
-        Path(beside).unlink(missing_ok=True)

@@ -8,11 +8,14 @@ from typing import Any, get_args
 from attacks.names import AttackName
 from del_audit.certificate.checks import checks_of
 from del_audit.certificate.config import Configuration
-from del_audit.certificate.evidence import Assets, Evidence
+from del_audit.certificate.evidence import Evidence
+from del_audit.certificate.inputs import Assets
 from del_audit.certificate.proved import allowed_of, bytes_of, curve_of, epsilon_of, guarantees_of, quoted_delta
 from del_audit.certificate.provenance import commit, fingerprint, sha256_of, source_sha256, versions
 from del_audit.certificate.verdict import verdict_of
 from del_audit.evidence.inference import Inference
+from mechanisms.assets import AssetRecord
+from mechanisms.canonical_json import sha256_of as canonical_sha256
 from mechanisms.pipeline import Pipeline
 from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenizer_sha256
@@ -53,7 +56,7 @@ def body_of(
         "configuration": described,
         "spec": pipeline.spec.to_dict(),
         "hashes": hashes(configuration, assets, pipeline),
-        "assets": [r.to_dict() for r in (assets.language.record, assets.sentences.record, assets.corpus.record)],
+        "assets": [_asset(r) for r in (assets.language.record, assets.sentences.record, assets.corpus.record)],
         "soft_prompt": assets.soft_prompt.card if assets.soft_prompt else None,
         "versions": versions(),
         "commit": source,
@@ -70,6 +73,12 @@ def body_of(
         "reasons": [f"{check.limit}: {check.reason}" for check in checks if check.status != "passed"],
         "checks": [check.to_dict() for check in checks],
     }
+
+
+def _asset(record: AssetRecord) -> dict[str, str]:
+    """Returns an asset's record without the place on this machine that a folder or file has for an origin."""
+    origin = record.origin if record.kind in ("package", "hub") else ""
+    return {**record.to_dict(), "origin": origin}
 
 
 def _inversion(configuration: Configuration, spec: QuantizerSpec, evidence: Evidence) -> dict[str, Any]:
@@ -149,7 +158,7 @@ def hashes(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     """Returns the sha256 of everything that decides what is released and served."""
     texts = {"public": assets.public_corpus.texts, "private": assets.private_corpus.texts}
     return {
-        "configuration": sha256_of(configuration.model_dump(mode="json")),
+        "configuration": canonical_sha256(configuration.model_dump(mode="json")),
         "spec": pipeline.spec.fingerprint.hex(),
         "encoder": pipeline.encoder.sha256,
         "decoder": fingerprint(pipeline.decoder),

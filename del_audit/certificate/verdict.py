@@ -1,11 +1,10 @@
 """From limits and figures to a verdict: certified, refused or inconclusive, with a reason for each check."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from del_audit.accounting import Bound
+from del_audit.bound import Bound
 from del_audit.evidence.figure import Figure
 
 Status = Literal["passed", "failed", "inconclusive"]
@@ -49,26 +48,15 @@ def check_figure(limit: str, figure: Figure, threshold: float, side: Literal["at
         return Check(limit, asked, found, "passed", f"The whole {percent} interval is within the limit.")
     if sign * (near - threshold) > 0:
         return Check(limit, asked, found, "failed", f"The whole {percent} interval is beyond the limit.")
+    from del_audit.evidence.sample_size import samples_needed  # heavy, and most checks have no use for it
+
     needed = samples_needed(figure, threshold)
     more = (
-        f"about {needed - figure.sample:,} more {figure.sample_unit} would decide, were the rate as measured"
+        f"about {max(1, needed - figure.sample):,} more {figure.sample_unit} would decide, were the rate as measured"
         if needed is not None
         else "the figure stands at the limit, and no sample size would decide"
     )
     return Check(limit, asked, found, "inconclusive", f"The {percent} interval holds the limit: {more}.")
-
-
-def samples_needed(figure: Figure, threshold: float) -> int | None:
-    """Returns the sample size at which an interval around the same value would end at the threshold.
-
-    Intervals shrink as one over the square root of the sample; None where the value is the threshold.
-    """
-    gap = abs(figure.value - threshold)
-    if gap == 0:
-        return None
-    width = (figure.upper - figure.value) if figure.value < threshold else (figure.value - figure.lower)
-    needed = figure.sample * (width / gap) ** 2
-    return math.ceil(needed) + 1 if math.isfinite(needed) else None
 
 
 def verdict_of(checks: Sequence[Check]) -> Verdict:

@@ -3,8 +3,9 @@
 import pytest
 
 from del_audit.accounting import Bound
-from del_audit.certificate.verdict import Check, check_bound, check_figure, samples_needed, verdict_of
+from del_audit.certificate.verdict import Check, check_bound, check_figure, verdict_of
 from del_audit.evidence.intervals import clopper_pearson, rate
+from del_audit.evidence.sample_size import samples_needed
 
 
 @pytest.mark.parametrize(

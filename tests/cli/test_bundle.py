@@ -11,6 +11,7 @@ from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import load_configuration
 from del_audit.cli import main
 from mechanisms.client_bundle import load_client
+from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder_file import load_encoder
 from mechanisms.models import load_causal_lm
 
@@ -39,7 +40,7 @@ def test_a_bundle_sends_what_the_pipeline_decodes(config, tiny_lm_folder, tmp_pa
     folder, out = tmp_path / "client", tmp_path / "message"
     assert main(["bundle", str(config), "--out", str(folder)]) == 0
     assert f"Written: {folder} (prompts of up to 207 tokens" in capsys.readouterr().out
-    assert main(["send", str(folder), "--text", PROMPT, "--out", str(out)]) == 0
+    assert main(["send", str(folder), "--text", PROMPT, "--out", str(out), "--uncertified"]) == 0
     configuration = load_configuration(config)
     documents = [language.tokenizer(text, add_special_tokens=False).input_ids for text in TEXTS]
     pipeline = pipelines_of(configuration, language, documents, [configuration.mechanism.spec()])[0]
@@ -53,14 +54,15 @@ def test_a_bundle_sends_what_the_pipeline_decodes(config, tiny_lm_folder, tmp_pa
 def test_send_reads_standard_input(config, tmp_path, monkeypatch):
     assert main(["bundle", str(config), "--out", str(tmp_path / "client")]) == 0
     monkeypatch.setattr(sys, "stdin", io.StringIO(PROMPT))
-    assert main(["send", str(tmp_path / "client"), "--out", str(tmp_path / "message")]) == 0
+    assert main(["send", str(tmp_path / "client"), "--out", str(tmp_path / "message"), "--uncertified"]) == 0
     assert (tmp_path / "message").stat().st_size > 16
 
 
 def test_the_longest_prompt_may_be_said(config, tmp_path, capsys):
     assert main(["bundle", str(config), "--out", str(tmp_path / "client"), "--max-tokens", "5"]) == 0
-    assert load_client(tmp_path / "client").spec == load_configuration(config).mechanism.spec()
-    assert main(["send", str(tmp_path / "client"), "--text", PROMPT, "--out", str(tmp_path / "message")]) == 2
+    assert load_client(tmp_path / "client", certificate=UNCERTIFIED).spec == load_configuration(config).mechanism.spec()
+    command = ["send", str(tmp_path / "client"), "--text", PROMPT, "--out", str(tmp_path / "message"), "--uncertified"]
+    assert main(command) == 2
     assert "at most 5 tokens" in capsys.readouterr().err
     assert not (tmp_path / "message").exists()
 
@@ -75,5 +77,6 @@ def test_a_longest_prompt_that_does_not_fit_ends_with_code_2(config, tmp_path, c
 def test_a_folder_that_exists_and_one_that_is_no_client_end_with_code_2(config, tmp_path, capsys):
     assert main(["bundle", str(config), "--out", str(tmp_path)]) == 2
     assert "does not exist yet" in capsys.readouterr().err
-    assert main(["send", str(tmp_path), "--text", PROMPT, "--out", str(tmp_path / "message")]) == 2
+    command = ["send", str(tmp_path), "--text", PROMPT, "--out", str(tmp_path / "message"), "--uncertified"]
+    assert main(command) == 2
     assert "client's folder" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import pytest
 
 from del_audit.send import send
 from mechanisms.client_bundle import save_client_bundle
+from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
@@ -29,7 +30,7 @@ def bundle(tmp_path_factory, tiny_lm_folder):
 
 
 def test_a_prompt_becomes_a_message_file(bundle, tmp_path, capsys):
-    assert send(bundle, PROMPT, tmp_path / "message") == 0
+    assert send(bundle, PROMPT, tmp_path / "message", UNCERTIFIED) == 0
     message = (tmp_path / "message").read_bytes()
     assert unpack(message, SPEC).shape[1] == 6
     assert f"{len(message)} bytes" in capsys.readouterr().out
@@ -38,8 +39,8 @@ def test_a_prompt_becomes_a_message_file(bundle, tmp_path, capsys):
 
 def test_a_prompt_is_read_from_standard_input(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(PROMPT))
-    assert send(bundle, None, tmp_path / "from-stdin") == 0
-    assert send(bundle, PROMPT, tmp_path / "from-text") == 0
+    assert send(bundle, None, tmp_path / "from-stdin", UNCERTIFIED) == 0
+    assert send(bundle, PROMPT, tmp_path / "from-text", UNCERTIFIED) == 0
     lengths = {(tmp_path / name).stat().st_size for name in ("from-stdin", "from-text")}
     assert len(lengths) == 1
 
@@ -47,14 +48,14 @@ def test_a_prompt_is_read_from_standard_input(bundle, tmp_path, monkeypatch):
 @pytest.mark.parametrize("text", ["", "word " * 200], ids=["empty", "too long"])
 def test_a_prompt_that_cannot_be_released_writes_nothing(bundle, tmp_path, text):
     with pytest.raises(UserError):
-        send(bundle, text, tmp_path / "message")
+        send(bundle, text, tmp_path / "message", UNCERTIFIED)
     assert not list(tmp_path.iterdir())
 
 
 def test_input_that_is_no_text_writes_nothing(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\x00"), encoding="utf8"))
     with pytest.raises(UserError, match="text on standard input"):
-        send(bundle, None, tmp_path / "message")
+        send(bundle, None, tmp_path / "message", UNCERTIFIED)
     assert not list(tmp_path.iterdir())
 
 
@@ -64,7 +65,7 @@ def test_a_broken_quantizer_writes_nothing(bundle, tmp_path, monkeypatch):
 
     monkeypatch.setattr(StochasticQuantizer, "sample", refuse)
     with pytest.raises(RuntimeError, match="broken"):
-        send(bundle, PROMPT, tmp_path / "message")
+        send(bundle, PROMPT, tmp_path / "message", UNCERTIFIED)
     assert not list(tmp_path.iterdir())
 
 
@@ -72,10 +73,10 @@ def test_a_file_that_exists_is_left_alone(bundle, tmp_path):
     path = tmp_path / "message"
     path.write_bytes(b"mine")
     with pytest.raises(UserError, match="does not exist yet"):
-        send(bundle, PROMPT, path)
+        send(bundle, PROMPT, path, UNCERTIFIED)
     assert path.read_bytes() == b"mine"
 
 
 def test_a_folder_that_cannot_be_written_is_refused(bundle, tmp_path):
     with pytest.raises(UserError, match="can be written"):
-        send(bundle, PROMPT, tmp_path / "none" / "message")
+        send(bundle, PROMPT, tmp_path / "none" / "message", UNCERTIFIED)

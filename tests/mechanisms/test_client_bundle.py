@@ -10,6 +10,7 @@ import mechanisms
 from mechanisms import client_bundle
 from mechanisms.client import Client
 from mechanisms.client_bundle import PROBE, PlainTokenizer, load_client, save_client_bundle
+from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
@@ -49,7 +50,7 @@ def test_the_folder_holds_three_files_and_nothing_lies_beside_it(folder):
 
 
 def test_the_loaded_client_releases_what_the_full_one_does(folder, encoder, tokenizer):
-    loaded = load_client(folder, SimulatedWords(3))
+    loaded = load_client(folder, SimulatedWords(3), certificate=UNCERTIFIED)
     full = Client(tokenizer, client_bundle.CodeReleaser(encoder, SPEC), 60, SimulatedWords(3))
     assert loaded.spec == SPEC
     for text in TEXTS:
@@ -79,17 +80,17 @@ def test_a_tokenizer_that_cuts_and_pads_is_stopped_from_it(tmp_path, encoder, to
     inner.enable_truncation(3)
     inner.enable_padding(length=50)
     save_client_bundle(tmp_path / "client", encoder, CARD, inner, 60)
-    message = load_client(tmp_path / "client").release(TEXTS[0])
+    message = load_client(tmp_path / "client", certificate=UNCERTIFIED).release(TEXTS[0])
     assert len(unpack(message, SPEC)) == len(tokenizer(TEXTS[0]).input_ids) != 50
 
 
 def test_every_release_is_fresh(folder):
-    client = load_client(folder)
+    client = load_client(folder, certificate=UNCERTIFIED)
     assert len({client.release("the same") for _ in range(10)}) == 10
 
 
 def test_the_longest_prompt_is_the_cards(folder):
-    client = load_client(folder)
+    client = load_client(folder, certificate=UNCERTIFIED)
     client.release_tokens([1] * 60)
     with pytest.raises(UserError, match="at most 60 tokens, got 61"):
         client.release_tokens([1] * 61)
@@ -108,7 +109,7 @@ def test_a_damaged_folder_is_refused(folder, name, change):
     else:
         path.unlink()
     with pytest.raises(UserError):
-        load_client(folder)
+        load_client(folder, certificate=UNCERTIFIED)
 
 
 def replaced(folder, **changes):
@@ -130,12 +131,12 @@ def replaced(folder, **changes):
 def test_files_that_do_not_belong_together_are_refused(folder, changes, reason):
     replaced(folder, **changes)
     with pytest.raises(UserError, match=reason):
-        load_client(folder)
+        load_client(folder, certificate=UNCERTIFIED)
 
 
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="client's folder"):
-        load_client(tmp_path / "none")
+        load_client(tmp_path / "none", certificate=UNCERTIFIED)
 
 
 class SlowTokenizer:
@@ -192,7 +193,8 @@ def test_a_client_starts_and_sends_without_torch_transformers_or_scipy_in_little
         "for name in ('torch', 'transformers', 'scipy', 'datasets'): sys.modules[name] = None\n"
         "from pathlib import Path\n"
         "from mechanisms.client_bundle import load_client\n"
-        f"message = load_client(Path({str(folder)!r})).release('The pain was gone.')\n"
+        "from mechanisms.client_certificate import UNCERTIFIED\n"
+        f"message = load_client(Path({str(folder)!r}), certificate=UNCERTIFIED).release('The pain was gone.')\n"
         "peak = [line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')]\n"
         "print(len(message), *peak)\n"
     )

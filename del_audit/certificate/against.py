@@ -1,0 +1,96 @@
+"""A certificate held against a configuration's file, and against the assets that it names on this machine."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from del_audit.certificate.assembly import pipelines_of
+from del_audit.certificate.config import Configuration, load_configuration
+from del_audit.certificate.provenance import sha256_of as texts_sha256
+from del_audit.quiet import silence_libraries
+from mechanisms.canonical_json import sha256_of
+from mechanisms.corpora import Corpus, load_corpus
+from mechanisms.errors import UserError
+from mechanisms.models import LanguageModel, load_causal_lm
+from mechanisms.soft_prompt import load_soft_prompt
+from mechanisms.tokens import tokenizer_sha256
+
+Found = tuple[str, Literal["passed", "failed", "skipped"], str]
+
+
+def compare(body: Mapping[str, Any], config_path: Path) -> Iterator[Found]:
+    """Yields name, status and reason of each input: the configuration first, then each asset that it names.
+
+    An asset that cannot be loaded here is skipped, and the reason says so. Decoder and prior are not compared: they are
+    computed from the others, and another machine may round otherwise.
+    Raises UserError as load_configuration does.
+    """
+    configuration = load_configuration(config_path)
+    found = _compared("configuration", body, lambda: sha256_of(configuration.model_dump(mode="json")))
+    yield found
+    if found[1] != "passed":
+        return
+    silence_libraries()
+    assets = _Assets(configuration)
+    for name in ("model", "tokenizer", "soft_prompt", "corpus", "public_texts", "private_texts", "encoder"):
+        yield _compared(name, body, getattr(assets, name))
+
+
+def _compared(name: str, body: Mapping[str, Any], ask: Callable[[], str]) -> Found:
+    title = name.replace("_", " ")
+    try:
+        here, certified = ask(), body["hashes"][name]
+    except UserError as error:
+        return title, "skipped", f"Not compared: {error}"
+    if here != certified:
+        return title, "failed", f"Expected the {title} {certified[:12]} of the certificate, got {here[:12]}."
+    return title, "passed", f"It is {here[:12]}, as certified."
+
+
+class _Assets:
+    """The hashes of what a configuration names, each loaded when it is first asked for."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._language: LanguageModel | None = None
+        self._corpus: Corpus | None = None
+
+    def model(self) -> str:
+        return self._loaded_model().record.sha256
+
+    def tokenizer(self) -> str:
+        return tokenizer_sha256(self._loaded_model().tokenizer)
+
+    def soft_prompt(self) -> str:
+        name, language = self._configuration.soft_prompt, self._loaded_model()
+        if name is None:
+            return "none"
+        return load_soft_prompt(name, int(language.model.config.hidden_size), language.record).sha256
+
+    def corpus(self) -> str:
+        return self._loaded_corpus().record.sha256
+
+    def public_texts(self) -> str:
+        return texts_sha256(self._loaded_corpus().subset(self._configuration.data.public_split).texts)
+
+    def private_texts(self) -> str:
+        return texts_sha256(self._loaded_corpus().subset(self._configuration.data.private_split).texts)
+
+    def encoder(self) -> str:
+        configuration, language = self._configuration, self._loaded_model()
+        texts = self._loaded_corpus().subset(configuration.data.public_split).texts
+        rows = language.tokenizer(texts, add_special_tokens=False).input_ids
+        documents = [list(row[: language.context_tokens]) for row in rows]
+        plain = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: only the encoder is asked for
+        return pipelines_of(plain, language, documents, [configuration.mechanism.spec()])[0].encoder.sha256
+
+    def _loaded_model(self) -> LanguageModel:
+        if self._language is None:
+            self._language = load_causal_lm(self._configuration.model)
+        return self._language
+
+    def _loaded_corpus(self) -> Corpus:
+        if self._corpus is None:
+            data = self._configuration.data
+            self._corpus = load_corpus(data.corpus, data.text_column)
+        return self._corpus

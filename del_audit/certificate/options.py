@@ -1,0 +1,136 @@
+"""The options of the commands on certificates: certify, verify, export and key. Nothing heavy is imported for them."""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from mechanisms.errors import UserError
+
+
+def add_certify(commands: Any) -> None:
+    """Adds `certify` to the commands."""
+    certify = commands.add_parser(
+        "certify",
+        help="attack a configuration and certify it against its policy",
+        description="Exit codes: 0 certified, 1 refused, 3 inconclusive, 2 user error.",
+        allow_abbrev=False,
+    )
+    certify.add_argument("config", type=Path, help="YAML file of the configuration and its policy")
+    certify.add_argument("--out", type=Path, help="folder for the results (default: out/NAME)")
+    certify.add_argument(
+        "--key", type=Path, help="private key that signs, PEM (default: your own, made at first use; see del-audit key)"
+    )
+    certify.add_argument("--json", action="store_true", help="print the certificate as JSON; the table goes to stderr")
+    certify.set_defaults(run=_certify)
+
+
+def add_verify(commands: Any) -> None:
+    """Adds `verify` to the commands."""
+    verify = commands.add_parser(
+        "verify",
+        help="is this certificate whole, trusted, in date, and do its proved figures hold?",
+        description="Exit codes: 0 valid and certified; 1 changed, not trusted, expired, mismatched, or not certified; "
+        "2 user error, also for a file that is no certificate.",
+        allow_abbrev=False,
+    )
+    verify.add_argument("certificate", type=Path, help="certificate.json of `del-audit certify`")
+    add_trust(verify)
+    verify.add_argument("--against", type=Path, metavar="CONFIG", help="also compare this configuration and its assets")
+    verify.add_argument(
+        "--no-recompute", action="store_true", help="do not compute the proved figures again: under half a second"
+    )
+    verify.add_argument("--at", metavar="DATE", help="valid at this ISO date instead of now")
+    verify.add_argument("--json", action="store_true", help="print JSON with stable keys")
+    verify.set_defaults(run=_verify)
+
+
+def add_export(commands: Any) -> None:
+    """Adds `export` to the commands."""
+    export = commands.add_parser(
+        "export",
+        help="a certificate as a section of a model card, and as JUnit XML",
+        description="Only of a certificate that verifies. Exit codes: 0 written, 1 it does not verify, 2 user error.",
+        allow_abbrev=False,
+    )
+    export.add_argument("certificate", type=Path, help="certificate.json of `del-audit certify`")
+    export.add_argument("--model-card", type=Path, metavar="FILE.md", help="Markdown to write")
+    export.add_argument("--junit", type=Path, metavar="FILE.xml", help="JUnit XML to write, a test case a check")
+    add_trust(export)
+    export.add_argument("--at", metavar="DATE", help="valid at this ISO date instead of now")
+    export.set_defaults(run=_export)
+
+
+def add_key(commands: Any) -> None:
+    """Adds `key` and what it does to the commands."""
+    key = commands.add_parser(
+        "key",
+        help="make or show a key that signs certificates",
+        description="Your own key is key.pem in $DEL_AUDIT_CONFIG, $XDG_CONFIG_HOME/del-audit or ~/.config/del-audit; "
+        "public keys in its folder trusted/ are those that you trust. DEL_AUDIT_KEY_PASSPHRASE opens encrypted keys.",
+        allow_abbrev=False,
+    )
+    kinds = key.add_subparsers(title="what to do", required=True, metavar="new|show")
+    new = kinds.add_parser("new", help="make a key", allow_abbrev=False)
+    new.add_argument("--out", type=Path, required=True, help="file for the private key; the public one goes to OUT.pub")
+    new.set_defaults(run=_key_new)
+    show = kinds.add_parser("show", help="print the public key of a private one", allow_abbrev=False)
+    show.add_argument("key", type=Path, nargs="?", help="private key, PEM (default: your own, made at first use)")
+    show.set_defaults(run=_key_show)
+
+
+def add_trust(command: argparse.ArgumentParser) -> None:
+    """Adds --trust to a command."""
+    command.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PUB",
+        help="public key that may have signed it: a PEM file, or text in base64 or hex; may be given again "
+        "(default: your own key and those in your folder trusted/)",
+    )
+
+
+def _certify(arguments: argparse.Namespace) -> int:
+    from del_audit.certificate.config import load_configuration
+
+    name = load_configuration(arguments.config).name  # a wrong file is said before the seconds that imports take
+    from del_audit.certificate.command import certify
+
+    if not arguments.json:
+        return certify(arguments.config, arguments.out, arguments.key)
+    folder = arguments.out or Path("out") / name
+    with contextlib.redirect_stdout(sys.stderr):
+        code = certify(arguments.config, folder, arguments.key)
+    print((folder / "certificate.json").read_text(encoding="utf8"))
+    return code
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from del_audit.certificate.verify_command import run_verify
+
+    recompute = not arguments.no_recompute
+    return run_verify(
+        arguments.certificate, arguments.trust, arguments.at, recompute, arguments.against, arguments.json
+    )
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    if arguments.model_card is None and arguments.junit is None:
+        raise UserError("Expected --model-card, --junit or both, got neither. See del-audit export --help.")
+    from del_audit.certificate.export_command import export
+
+    return export(arguments.certificate, arguments.model_card, arguments.junit, arguments.trust, arguments.at)
+
+
+def _key_new(arguments: argparse.Namespace) -> int:
+    from del_audit.key_command import key_new
+
+    return key_new(arguments.out)
+
+
+def _key_show(arguments: argparse.Namespace) -> int:
+    from del_audit.key_command import key_show
+
+    return key_show(arguments.key)

@@ -1,0 +1,159 @@
+"""A whole certificate: made here by a tiny run, and one of an earlier day that must still verify."""
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from del_audit.certificate.verify_command import verify_file
+from del_audit.cli import main
+from mechanisms.randomness import simulation_generator
+
+FIXTURES = Path(__file__).parent / "fixtures"
+AT = "2026-12-31"
+WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
+CONTENT = {
+    "name": "tiny",
+    "model": "model",
+    "sentence_encoder": "sentences",
+    "mechanism": {"bits": 4, "dim": 12, "clip": 0.05, "mu": 5.0},
+    "data": {"corpus": "reviews.csv", "text_column": "text"},
+    "attribute": {"column": "condition", "classes": 2},
+    "task": {"column": "rating"},
+    "evaluation": {
+        "attacked_tokens": 1_000,
+        "prompts": 6,
+        "prompt_tokens": 12,
+        "response_tokens": 8,
+        "generations": 2,
+        "generated_tokens": 3,
+        "other_bits": [1],
+        "other_prompts": 4,
+    },
+    "policy": {
+        "epsilon": [
+            {"unit": "token", "at_most": 50.0},
+            {"unit": "session", "tokens": 1_000, "delta": 1e-6, "at_most": 1e6},
+        ],
+        "attack_success_at_most": 0.9,
+        "slice_success_at_most": {"words 1 to 100": 0.99},
+        "bytes_per_token_at_most": 9.0,
+    },
+}
+
+
+def reviews(path: Path) -> None:
+    """Writes a column of texts, of two conditions and two ratings."""
+    generator = simulation_generator(0, "reviews")
+    rows = ["text,split,condition,rating"]
+    about = {"sleep": "I could not sleep and felt tired.", "pain": "The pain in the head was gone."}
+    for index in range(60):
+        condition, rating = ("sleep", "pain")[index % 2], ("good", "bad")[index // 2 % 2]
+        split = "train" if index < 36 else "test"
+        rows.append(f"{about[condition]} {' '.join(generator.choice(WORDS, 30))},{split},{condition},{rating}")
+    path.write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tiny_lm_folder, tiny_bert_folder):
+    """Returns a folder in which a tiny configuration was certified; its files are named relative to it."""
+    folder = tmp_path_factory.mktemp("made")
+    shutil.copytree(tiny_lm_folder, folder / "model")
+    shutil.copytree(tiny_bert_folder, folder / "sentences")
+    reviews(folder / "reviews.csv")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(CONTENT))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["key", "new", "--out", "key.pem"]) == 0
+        assert main(["certify", "tiny.yaml", "--out", "out", "--key", "key.pem"]) == 0
+    return folder
+
+
+def test_a_certificate_made_again_verifies_against_its_configuration(made, monkeypatch, capsys):
+    monkeypatch.chdir(made)
+    command = ["verify", "out/certificate.json", "--trust", "key.pem.pub", "--against", "tiny.yaml", "--json"]
+    assert main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["valid"], found["verdict"]) == (True, "certified")
+    names = [step["name"] for step in found["steps"]]
+    assert {"signature", "trust", "schema", "date", "attacks", "consistency", "proved figures"} <= set(names)
+    assert {"configuration", "model", "tokenizer", "corpus", "encoder"} <= set(names)
+    assert {step["status"] for step in found["steps"]} == {"passed"}
+    text = (made / "out" / "certificate.json").read_text()
+    assert str(made) not in text
+    assert os.path.expanduser("~") not in text
+    if os.environ.get("DEL_AUDIT_NEW_FIXTURE") == "1":
+        shutil.copy(made / "out" / "certificate.json", FIXTURES / "certificate-2.json")
+        shutil.copy(made / "key.pem.pub", FIXTURES / "certificate-2.pub")
+
+
+def test_against_another_configuration_it_fails_and_no_asset_is_loaded(made, monkeypatch, capsys):
+    monkeypatch.chdir(made)
+    other = {**CONTENT, "policy": {"attack_success_at_most": 0.95}, "model": "none"}
+    (made / "other.yaml").write_text(yaml.safe_dump(other))
+    command = ["verify", "out/certificate.json", "--trust", "key.pem.pub", "--against", "other.yaml", "--no-recompute"]
+    assert main(command) == 1
+    printed = capsys.readouterr().out
+    assert "failed  configuration" in printed
+    assert "tokenizer" not in printed
+
+
+@pytest.mark.parametrize("name", ["model", "corpus"])
+def test_an_asset_that_changed_is_named(made, name, tmp_path, monkeypatch, capsys):
+    shutil.copytree(made, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    if name == "corpus":
+        text = Path("reviews.csv").read_text()
+        Path("reviews.csv").write_text(text.replace("doctor", "nurse"))
+    else:
+        path = Path("model/config.json")
+        path.write_text(path.read_text().replace('"max_position_embeddings": 256', '"max_position_embeddings": 128'))
+    command = ["verify", "out/certificate.json", "--trust", "key.pem.pub", "--against", "tiny.yaml", "--no-recompute"]
+    assert main([*command, "--json"]) == 1
+    found = {step["name"]: step["status"] for step in json.loads(capsys.readouterr().out)["steps"]}
+    assert found[name] == "failed"
+    assert found["configuration"] == "passed"
+
+
+def test_an_asset_that_is_not_here_is_said_not_to_be_compared(made, tmp_path, monkeypatch, capsys):
+    shutil.copytree(made, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    shutil.rmtree("model")
+    command = ["verify", "out/certificate.json", "--trust", "key.pem.pub", "--against", "tiny.yaml", "--no-recompute"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "skipped model" in printed
+    assert "Not compared" in printed
+
+
+def test_the_kept_certificate_was_checked_by_hand():
+    """What can be known of it without this program: 15 coins for each of 12 numbers, 4 bits each, for 12 tokens."""
+    body = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))
+    assert [(g["unit"], g["tokens"], g["trials"]) for g in body["guarantees"]] == [
+        ("token", 1, 180),
+        ("phrase", 5, 900),
+        ("prompt", 12, 2_160),
+        ("session", 1_000, 180_000),
+    ]
+    spec = body["spec"]
+    assert spec["scale"] == pytest.approx(0.05 * (1 + 4 * 15 * 12 / 5.0**2) ** 0.5, rel=1e-14)
+    odds = (spec["scale"] + 0.05) / (spec["scale"] - 0.05)
+    for guarantee in body["guarantees"]:  # every coin shows its likelier side
+        pure = guarantee["trials"] * math.log(odds)
+        assert guarantee["pure_epsilon"]["lower"] <= pure * (1 + 1e-6)
+        assert guarantee["pure_epsilon"]["upper"] >= pure * (1 - 1e-6)
+        assert guarantee["epsilon"]["upper"] < guarantee["pure_epsilon"]["upper"]
+    assert (body["bytes"]["a_token"], body["bytes"]["a_prompt"]) == (6, 16 + 12 * 6)
+    assert body["bytes"]["a_prompt_of_clean_float32"] == 12 * 32 * 4
+    for attack in body["inversion"]["attacks"]:
+        success = attack["success"]
+        assert success["lower"] <= success["value"] <= success["upper"]
+    assert 0 < body["inversion"]["kappa"] < body["inversion"]["allowed"]["lower"] < 1
+    shown = body["examples"]
+    for reading in shown["readings"]:
+        assert len(reading["hits"]) == len(reading["read"]) == len(shown["written"]) == shown["tokens"]
+    assert verify_file(FIXTURES / "certificate-2.json", [str(FIXTURES / "certificate-2.pub")], AT).valid

@@ -1,0 +1,156 @@
+"""The published schema describes what a certify run makes: each field, with none missing and none besides."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel
+
+from attacks.names import AttackName
+from del_audit.certificate.config import Configuration
+from del_audit.certificate.schema import require_schema, schema
+from mechanisms.errors import UserError
+
+FIXTURE = Path(__file__).parent / "fixtures" / "certificate-2.json"
+SCHEMA = schema()
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Any]:
+    return json.loads(FIXTURE.read_text(encoding="utf8"))
+
+
+def test_the_schema_is_one_of_draft_2020_12():
+    Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+def test_a_whole_certificate_keeps_to_it_by_two_validators(whole):
+    require_schema(whole)
+    assert not list(Draft202012Validator(SCHEMA).iter_errors(whole))
+
+
+def _places(part, path=()):
+    """Yields the path of every field of every object whose fields the schema names."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            yield (*path, key)
+            yield from _places(value, (*path, key))
+    elif isinstance(part, list):
+        for index, value in enumerate(part[:1]):
+            yield from _places(value, (*path, index))
+
+
+OPEN = ("losses", "perplexity", "coherence", "recalls", "versions", "slice_success_at_most", "soft_prompt")
+"""Objects whose keys are names of the user's, of conditions or of packages."""
+
+
+def _at(document, path):
+    for step in path:
+        document = document[step]
+    return document
+
+
+def test_each_fields_removal_is_refused(whole):
+    places = [path for path in _places(whole) if not set(path[:-1]) & set(OPEN)]
+    assert len(places) > 250
+    for path in places:
+        changed = copy.deepcopy(whole)
+        del _at(changed, path[:-1])[path[-1]]
+        with pytest.raises(UserError, match="is a required property"):
+            require_schema(changed)
+
+
+def test_an_unknown_field_is_refused_everywhere(whole):
+    objects = [path for path in _places(whole) if isinstance(_at(whole, path), dict) and not set(path) & set(OPEN)]
+    assert len(objects) > 40
+    for path in [(), *objects]:
+        changed = copy.deepcopy(whole)
+        _at(changed, path)["colour"] = 1
+        with pytest.raises(UserError, match="colour"):
+            require_schema(changed)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("format",), "del-audit certificate 1"),
+        (("verdict",), "fine"),
+        (("checks",), []),
+        (("checks", 0, "status"), "unknown"),
+        (("made",), "yesterday"),
+        (("seconds",), -1),
+        (("spec", "bits"), 4.5),
+        (("spec", "bits"), 9),
+        (("spec", "bits"), True),
+        (("spec", "clip"), 0),
+        (("hashes", "model"), "none"),
+        (("hashes", "spec"), "A" * 64),
+        (("hashes", "spec"), "a" * 64 + "\n"),
+        (("curve", "exact"), [0, 2]),
+        (("curve", "alpha"), [0] * 5000),
+        (("name",), "../up"),
+        (("configuration", "name"), "a\n"),
+        (("guarantees", 0, "epsilon"), 3.0),
+        (("guarantees", 0, "kind"), "asymptotic"),
+        (("inversion", "attacks", 0, "key"), "new"),
+        (("inversion", "attacks", 0, "success", "upper"), "1"),
+        (("examples", "sent"), "0"),
+        (("signature", "algorithm"), "none"),
+        (("signature", "value"), "A" * 88),
+        (("reasons",), ["x" * 30_000]),
+    ],
+)
+def test_wrong_values_are_refused_by_both_validators(whole, path, value):
+    changed = copy.deepcopy(whole)
+    _at(changed, path[:-1])[path[-1]] = value
+    with pytest.raises(UserError, match="certificate-2.schema.json, got at " + ".".join(map(str, path))[:9]):
+        require_schema(changed)
+    if "\n" not in str(value):  # Python's $ also ends before a last newline; the Rust validator's, as ECMA's, does not
+        assert list(Draft202012Validator(SCHEMA).iter_errors(changed))
+
+
+def _schemas(part):
+    """Yields every schema below one, the mapping's children included."""
+    if isinstance(part, dict):
+        yield part
+        for key, value in part.items():
+            children = (
+                value.values() if key in ("properties", "$defs") else value if isinstance(value, list) else [value]
+            )
+            for child in children:
+                yield from _schemas(child)
+
+
+def test_every_field_says_what_it_is():
+    fields = [(name, field) for part in _schemas(SCHEMA) for name, field in part.get("properties", {}).items()]
+    assert len(fields) > 200
+    for name, field in fields:
+        assert field.get("description", "").endswith("."), name
+
+
+def _described(model, part):
+    """Asserts that a pydantic model and its schema have the same fields, the models inside as well."""
+    assert set(model.model_fields) == set(part["properties"]) == set(part["required"])
+    for name, field in model.model_fields.items():
+        nested = [t for t in (field.annotation, *get_args(field.annotation)) if _is_model(t)]
+        if nested:
+            inner = part["properties"][name]
+            inner = inner.get("items", inner)
+            _described(nested[0], inner.get("then", inner))
+
+
+def _is_model(kind):
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def test_the_configurations_fields_are_those_of_the_code():
+    _described(Configuration, SCHEMA["$defs"]["configuration"])
+
+
+def test_the_attacks_are_those_of_the_code():
+    assert SCHEMA["$defs"]["attack"]["properties"]["key"]["enum"] == list(get_args(AttackName))
+    assert SCHEMA["properties"]["inversion"]["properties"]["not_run"]["items"]["enum"] == list(get_args(AttackName))

@@ -1,0 +1,315 @@
+"""`del-audit verify`: what was changed, forged, expired or miscalculated is refused, and the reason is named."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from attacks import names
+from del_audit.certificate.verify import verify
+from del_audit.certificate.verify_command import moment
+from del_audit.cli import main
+from mechanisms.canonical_json import sha256_of
+from mechanisms.errors import UserError
+from mechanisms.keyring import load_public_key
+from mechanisms.signed_document import raw_public_key, sign, signed_bytes
+
+FIXTURES = Path(__file__).parent / "fixtures"
+WHOLE = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))
+AT = "2026-12-31"
+NOW = datetime(2026, 12, 31, tzinfo=UTC)
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+TRUSTED = {raw_public_key(KEY)}
+
+
+@pytest.fixture
+def body():
+    """Returns the kept certificate's body, fresh, to be changed and signed by another key that is trusted."""
+    return {key: json.loads(json.dumps(value)) for key, value in WHOLE.items() if key != "signature"}
+
+
+def verified(body, **options):
+    return verify(signed_bytes(sign(body, KEY)), TRUSTED, NOW, **options)
+
+
+def failed(body, **options):
+    found = verified(body, **options)
+    assert not found.valid
+    assert found.verdict is None
+    return {step.name: step.reason for step in found.steps if step.status == "failed"}
+
+
+def run(*arguments, capsys):
+    code = main(["verify", *map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+def test_the_kept_certificate_verifies(capsys):
+    """It was made on another day; another machine and a later version must verify it as well."""
+    command = (FIXTURES / "certificate-2.json", "--trust", FIXTURES / "certificate-2.pub", "--at", AT)
+    code, printed = run(*command, capsys=capsys)
+    assert code == 0, printed.out
+    assert printed.out.splitlines()[-1] == "Valid: certified."
+    assert "failed" not in printed.out
+    assert "numbers computed again agree" in printed.out
+
+
+def test_json_has_stable_keys(capsys):
+    command = (FIXTURES / "certificate-2.json", "--trust", FIXTURES / "certificate-2.pub", "--at", AT, "--json")
+    code, printed = run(*command, "--no-recompute", capsys=capsys)
+    found = json.loads(printed.out)
+    assert (code, found["valid"], found["verdict"]) == (0, True, "certified")
+    assert set(found) == {"valid", "verdict", "signed_by", "steps"}
+    assert [step["name"] for step in found["steps"]] == [
+        "signature",
+        "trust",
+        "schema",
+        "date",
+        "attacks",
+        "consistency",
+        "proved figures",
+    ]
+    assert found["steps"][-1]["status"] == "skipped"
+
+
+def test_a_stranger_is_refused_with_the_fingerprint(capsys):
+    code, printed = run(FIXTURES / "certificate-2.json", "--at", AT, capsys=capsys)
+    assert code == 1
+    assert "signed by SHA256:" in printed.out
+    assert "Invalid" in printed.out
+    assert "schema" not in printed.out  # what a stranger wrote is not read
+    code, _ = run(FIXTURES / "certificate-2.json", "--at", AT, "--trust", TRUSTED.copy().pop().hex(), capsys=capsys)
+    assert code == 1
+
+
+def test_dates_count(capsys):
+    command = (FIXTURES / "certificate-2.json", "--trust", FIXTURES / "certificate-2.pub", "--no-recompute")
+    for at, said in ((WHOLE["expires"], "expired on"), ("2040-01-01", "certify again"), ("2020-01-01", "before now")):
+        code, printed = run(*command, "--at", at, capsys=capsys)
+        assert code == 1
+        assert said in printed.out
+    code, printed = run(*command, "--at", "tomorrow", capsys=capsys)
+    assert code == 2
+    assert "--at to be an ISO date" in printed.err
+    assert moment("2026-11-24T01:00+01:00") == datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def test_an_attack_that_became_stronger_ends_it(body, monkeypatch):
+    monkeypatch.setitem(names.VERSIONS, "map", names.VERSIONS["map"] + 1)
+    said = failed(body, recompute=False)
+    assert list(said) == ["attacks"]
+    assert "attack map has since become stronger (version" in said["attacks"]
+    assert "certify again" in said["attacks"]
+
+
+def test_an_attack_of_the_default_ladder_that_was_not_run_ends_it(body):
+    body["configuration"]["evaluation"]["attacks"].remove("cosine")
+    assert "attack cosine is run by default" in failed(body, recompute=False)["attacks"]
+
+
+def test_an_attack_that_was_asked_for_is_there_or_said_to_be_unusable(body):
+    attacks = body["inversion"]["attacks"]
+    attacks[:] = [attack for attack in attacks if attack["key"] != "cosine"]
+    follow(body)
+    assert "attacks run or unusable to be 6" in failed(body, recompute=False)["consistency"]
+    test = {"attack": "cosine", "version": 1, "tokens": 9, "loud": 0, "silent": 0, "required": 5, "allowed": 2}
+    body["inversion"]["unusable"].append({**test, "reason": "It reads nothing.", "passed": False})
+    follow(body)
+    assert verified(body, recompute=False).valid
+
+
+def test_a_valid_certificate_that_is_refused_says_so(body, tmp_path, capsys):
+    policy = body["configuration"]["policy"]
+    policy["bytes_per_token_at_most"] = 5
+    check = next(check for check in body["checks"] if check["limit"] == "bytes a token")
+    check.update(asked="at most 5", status="failed")
+    body.update(verdict="refused", reasons=[f"bytes a token: {check['reason']}"])
+    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    (tmp_path / "refused.json").write_bytes(signed_bytes(sign(body, KEY)))
+    command = (tmp_path / "refused.json", "--trust", raw_public_key(KEY).hex(), "--at", AT)
+    code, printed = run(*command, capsys=capsys)
+    assert code == 1
+    assert "Valid, but the verdict is refused:\n  - bytes a token" in printed.out
+
+
+def test_a_signature_over_other_bytes_is_refused(tmp_path, capsys):
+    data = (FIXTURES / "certificate-2.json").read_bytes().replace(b'"verdict":"certified"', b'"verdict":"certifieD"')
+    (tmp_path / "changed.json").write_bytes(data)
+    code, printed = run(tmp_path / "changed.json", "--trust", FIXTURES / "certificate-2.pub", "--at", AT, capsys=capsys)
+    assert code == 1
+    assert "changed since" in printed.out
+
+
+def at(document, path):
+    for step in path:
+        document = document[step]
+    return document
+
+
+INCONSISTENT = [
+    (("verdict",), "refused", "verdict to be certified"),
+    (("checks", 0, "status"), "failed", "checks to be"),
+    (("checks", 1, "found"), "at most 1 nats", "checks to be"),
+    (("reasons",), ["none"], "reasons to be"),
+    (("name",), "other", "name to be tiny"),
+    (("seed",), 5, "seed to be"),
+    (("reproduce", "commit"), "other", "reproduce.commit"),
+    (("expires",), "2028-01-01T00:00:00+00:00", "expires - made to be 365 days"),
+    (("hashes", "configuration"), "0" * 64, "hashes.configuration to be"),
+    (("hashes", "spec"), "0" * 64, "hashes.spec to be"),
+    (("configuration", "mechanism", "mu"), 6, "hashes.configuration"),
+    (("inversion", "strongest"), "cosine", "inversion.strongest"),
+    (("inversion", "attacks", 1, "key"), "map", "each once"),
+    (("inversion", "attacks", 1, "key"), "informed", "asked for"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "said"), INCONSISTENT)
+def test_parts_that_disagree_are_refused(body, path, value, said):
+    at(body, path[:-1])[path[-1]] = value
+    assert said in failed(body, recompute=False)["consistency"]
+
+
+def test_a_spec_that_is_not_the_configurations_is_refused(body):
+    body["configuration"]["mechanism"]["mu"] = 5.000001
+    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    assert "spec of configuration.mechanism" in failed(body, recompute=False)["consistency"]
+    body["configuration"]["mechanism"].update(mu=5, scale=0.3)
+    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    assert "exactly one" in failed(body, recompute=False)["consistency"]
+
+
+def test_a_limit_without_its_figure_is_refused(body):
+    body["guarantees"] = [g for g in body["guarantees"] if g["unit"] != "session"]
+    assert "a figure for each limit" in failed(body, recompute=False)["consistency"]
+
+
+MISCALCULATED = [
+    (("guarantees", 0, "epsilon", "upper"), 0.999, "guarantees.0.epsilon"),
+    (("guarantees", 1, "epsilon", "upper"), 1.001, "guarantees.1.epsilon.upper"),
+    (("guarantees", 1, "pure_epsilon", "lower"), 0.5, "guarantees.1.pure_epsilon.lower"),
+    (("guarantees", 1, "total_variation", "upper"), 0.5, "guarantees.1.total_variation"),
+    (("guarantees", 2, "gaussian_limit", "mu"), 0.99, "guarantees.2.gaussian_limit.mu"),
+    (("guarantees", 2, "trials"), 2, "guarantees.2.trials"),
+    (("curve", "exact", 100), 1.01, "curve.exact.100"),
+    (("curve", "alpha", 7), 1.01, "curve.alpha.7"),
+    (("inversion", "allowed", "upper"), 1.01, "inversion.allowed"),
+    (("utility", "other_bits", 0, "epsilon", "lower"), 0.9, "utility.other_bits.0.epsilon.lower"),
+    (("bytes", "a_prompt"), 0.5, "bytes.a_prompt"),
+]
+
+
+@pytest.mark.parametrize(("path", "factor", "said"), MISCALCULATED)
+def test_a_miscalculated_figure_is_refused(body, path, factor, said):
+    """Checks that rest on it are made to follow, so that only the recomputing can tell."""
+    place = at(body, path[:-1])
+    place[path[-1]] = round(place[path[-1]] * factor) if isinstance(place[path[-1]], int) else place[path[-1]] * factor
+    if path[-1] == "upper" and "estimate" in place:
+        place["estimate"] = min(place["estimate"], place["upper"])
+        place["lower"] = min(place["lower"], place["upper"])
+    follow(body)
+    assert verified(body, recompute=False).valid
+    assert said in failed(body)["proved figures"]
+
+
+def follow(body):
+    """Makes the checks and the verdict follow from the figures."""
+    from del_audit.certificate.checks import checks_of
+    from del_audit.certificate.verdict import verdict_of
+
+    checks = checks_of(body)
+    body.update(
+        checks=[check.to_dict() for check in checks],
+        verdict=verdict_of(checks),
+        reasons=[f"{check.limit}: {check.reason}" for check in checks if check.status != "passed"],
+    )
+
+
+def test_a_digit_that_another_library_rounds_otherwise_is_accepted(body):
+    for guarantee in body["guarantees"]:
+        for end, step in (("lower", 1 - 1e-9), ("upper", 1 + 1e-9)):
+            guarantee["epsilon"][end] *= step
+    follow(body)
+    assert verified(body).valid
+
+
+def test_a_verdict_that_hangs_on_a_rounded_digit_is_refused(body):
+    """The limit lies between the written upper end and the computed one: the written one is within the tolerance."""
+    upper = body["guarantees"][0]["epsilon"]["upper"]
+    body["guarantees"][0]["epsilon"].update(dict.fromkeys(("lower", "estimate", "upper"), upper * (1 - 1e-8)))
+    body["configuration"]["policy"]["epsilon"][0]["at_most"] = upper * (1 - 5e-9)
+    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    follow(body)
+    assert body["verdict"] == "certified"
+    said = failed(body)["proved figures"]
+    assert "no number in common" in said or "verdict refused" in said
+
+
+def test_malformed_files_end_with_code_2(tmp_path, capsys):
+    path = tmp_path / "x.json"
+    for data in (b"", b"{}", b"[]", b"\xff", json.dumps(WHOLE).encode()):
+        path.write_bytes(data)
+        code, printed = run(path, capsys=capsys)
+        assert code == 2
+        assert printed.err.startswith("del-audit: error: Expected")
+        assert printed.err.count("\n") == 1
+    code, printed = run(tmp_path / "none.json", capsys=capsys)
+    assert code == 2
+
+
+def test_control_characters_do_not_reach_the_terminal(body, tmp_path, capsys):
+    body["inversion"]["attacks"][0]["name"] = "\x1b[2J\x07"
+    body["name"] = "x"
+    (tmp_path / "x.json").write_bytes(signed_bytes(sign(body, KEY)))
+    run(tmp_path / "x.json", "--trust", raw_public_key(KEY).hex(), "--at", AT, capsys=capsys)
+    main(["verify", str(tmp_path / "x.json"), "--trust", raw_public_key(KEY).hex(), "--at", AT])
+    assert not set("\x1b\x07") & set(capsys.readouterr().out)
+
+
+def test_verifying_is_light():
+    heavy = ["torch", "transformers", "numpy", "scipy", "pydantic", "rich", "pandas"]
+    code = (
+        "import sys\nfrom del_audit.cli import main\n"
+        f"assert main({['verify', str(FIXTURES / 'certificate-2.json'), '--no-recompute', '--at', AT]!r}"
+        f" + ['--trust', {str(FIXTURES / 'certificate-2.pub')!r}]) == 0\n"
+        f"sys.exit(str([name for name in {heavy} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_fixtures_key_is_the_one_that_signed():
+    found = verify(
+        (FIXTURES / "certificate-2.json").read_bytes(), {load_public_key(FIXTURES / "certificate-2.pub")}, NOW
+    )
+    assert found.valid
+
+
+def test_openssl_verifies_the_kept_certificate(tmp_path):
+    """Keys are sorted, so what was signed is the file with the signature's member cut out."""
+    data = (FIXTURES / "certificate-2.json").read_bytes()
+    signed, cuts = re.subn(rb'"signature":\{[^{}]*\},', b"", data)
+    assert cuts == 1
+    (tmp_path / "signed").write_bytes(signed)
+    (tmp_path / "value").write_bytes(base64.b64decode(WHOLE["signature"]["value"]))
+    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", "-inkey", str(FIXTURES / "certificate-2.pub")]
+    command += ["-in", str(tmp_path / "signed"), "-sigfile", str(tmp_path / "value")]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed")
+    assert "Signature Verified Successfully" in done.stdout, done.stderr
+    (tmp_path / "signed").write_bytes(signed.replace(b"certified", b"Certified", 1))
+    assert subprocess.run(command, capture_output=True).returncode != 0
+
+
+def test_a_moment_out_of_range_is_refused():
+    for text in ("0001-01-01T00:00:00+23:59", "10000-01-01", ""):
+        with pytest.raises(UserError, match="--at"):
+            moment(text)

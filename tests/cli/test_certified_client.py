@@ -1,0 +1,152 @@
+"""`del-audit bundle --certificate` and `send --certificate`: a message only from a client that was certified."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from attacks import names
+from del_audit.cli import main
+from mechanisms.client_bundle import save_client_bundle
+from mechanisms.encoder import Encoder
+from mechanisms.encoder_file import EncoderCard
+from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.signed_document import raw_public_key, sign, signed_bytes
+from mechanisms.spec import QuantizerSpec
+from mechanisms.tokens import tokenizer_sha256
+
+FIXTURE = Path(__file__).parents[1] / "certificate" / "fixtures" / "certificate-2.json"
+SPEC = QuantizerSpec(bits=4, dim=6, clip=0.05, scale=0.1)
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PUBLIC = raw_public_key(KEY).hex()
+PROMPT = "The pain was gone within a week."
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_lm_folder):
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(tiny_lm_folder / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder.of(np.random.default_rng(0).uniform(-0.05, 0.05, (384, 6)), 0.05)
+
+
+@pytest.fixture
+def folder(tmp_path, encoder, tokenizer):
+    save_client_bundle(tmp_path / "client", encoder, EncoderCard("tiny", "ab" * 32, SPEC), tokenizer, 60)
+    return tmp_path / "client"
+
+
+@pytest.fixture
+def body(encoder, tokenizer):
+    """Returns the kept certificate's body as one of this client, in date whenever this runs."""
+    found = {key: value for key, value in json.loads(FIXTURE.read_text()).items() if key != "signature"}
+    now = datetime.now(UTC).replace(microsecond=0)
+    found.update(made=(now - timedelta(days=1)).isoformat(), expires=(now + timedelta(days=1)).isoformat())
+    found["spec"] = SPEC.to_dict()
+    found["hashes"].update(
+        spec=SPEC.fingerprint.hex(), encoder=encoder.sha256, tokenizer=tokenizer_sha256(tokenizer), model="ab" * 32
+    )
+    return found
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    def write(body):
+        (tmp_path / "c.json").write_bytes(signed_bytes(sign(body, KEY)))
+        return str(tmp_path / "c.json")
+
+    return write
+
+
+def send(folder, *options):
+    return main(["send", str(folder), "--text", PROMPT, "--out", str(folder.parent / "message"), *options])
+
+
+def test_a_certified_client_sends(folder, body, certificate, capsys):
+    assert send(folder, "--certificate", certificate(body), "--trust", PUBLIC) == 0
+    assert (folder.parent / "message").stat().st_size > 16
+    assert "tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said"),
+    [
+        (lambda body: None, [], "Expected a certificate: certificate.json in"),
+        (lambda body: None, ["--certificate"], "trusted key"),
+        (lambda body: body.update(verdict="refused"), ["--certificate", "--trust"], "verdict certified"),
+        (lambda body: body.update(expires="2020-01-01T00:00:00+00:00"), ["--certificate", "--trust"], "expired"),
+        (lambda body: body["hashes"].update(encoder="0" * 64), ["--certificate", "--trust"], "not this client's"),
+        (lambda body: body.update(colour=1), ["--certificate", "--trust"], "colour"),
+        (
+            lambda body: body["configuration"]["evaluation"]["attacks"].pop(1),
+            ["--certificate", "--trust"],
+            "is run by default",
+        ),
+    ],
+)
+def test_any_other_sends_nothing(folder, body, certificate, capsys, monkeypatch, change, options, said):
+    def draw(*_):
+        raise AssertionError("something was drawn")
+
+    monkeypatch.setattr(StochasticQuantizer, "sample", draw)
+    change(body)
+    values = {"--certificate": certificate(body), "--trust": PUBLIC}
+    assert send(folder, *(part for option in options for part in (option, values[option]))) == 2
+    assert said in capsys.readouterr().err
+    assert not (folder.parent / "message").exists()
+
+
+def test_an_attack_that_became_stronger_stops_the_client(folder, body, certificate, capsys, monkeypatch):
+    monkeypatch.setitem(names.VERSIONS, "map", names.VERSIONS["map"] + 1)
+    assert send(folder, "--certificate", certificate(body), "--trust", PUBLIC) == 2
+    assert "attack map has since become stronger" in capsys.readouterr().err
+
+
+def test_uncertified_must_be_said_and_said_alone(folder, body, certificate, capsys):
+    assert send(folder, "--uncertified", "--certificate", certificate(body)) == 2
+    assert "--uncertified without --certificate" in capsys.readouterr().err
+    assert send(folder, "--uncertified") == 0
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_bundle_takes_the_certificate_that_is_of_it(fits, body, certificate, tiny_lm_folder, tmp_path, capsys):
+    import csv
+
+    import yaml
+
+    from del_audit.certificate.assembly import pipelines_of
+    from del_audit.certificate.config import load_configuration
+    from mechanisms.models import load_causal_lm
+
+    texts = ["The doctor said that the pain would go.", "I could not sleep and felt tired.", PROMPT] * 8
+    with (tmp_path / "texts.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["text", "split"], *([text, "train"] for text in texts), ["tablet", "test"]])
+    content = {
+        "name": "tiny",
+        "model": str(tiny_lm_folder),
+        "mechanism": {"bits": 4, "dim": 6, "clip": 0.05, "scale": 0.1},
+        "data": {"corpus": str(tmp_path / "texts.csv"), "text_column": "text"},
+        "policy": {"bytes_per_token_at_most": 9.0},
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    configuration, language = load_configuration(tmp_path / "tiny.yaml"), load_causal_lm(str(tiny_lm_folder))
+    documents = [language.tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+    pipeline = pipelines_of(configuration, language, documents, [SPEC])[0]
+    body["hashes"].update(encoder=pipeline.encoder.sha256 if fits else "0" * 64, model=language.record.sha256)
+    path, client = certificate(body), tmp_path / "client"
+    command = ["bundle", str(tmp_path / "tiny.yaml"), "--out", str(client), "--certificate", path, "--trust", PUBLIC]
+    assert main(command) == (0 if fits else 2)
+    assert client.exists() == fits
+    if fits:
+        assert (client / "certificate.json").read_bytes() == Path(path).read_bytes()
+        assert send(client, "--trust", PUBLIC) == 0
+        assert send(client) == 2  # the message is there already
+    else:
+        assert "not this client's" in capsys.readouterr().err
