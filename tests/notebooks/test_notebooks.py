@@ -9,11 +9,16 @@ nbformat = pytest.importorskip("nbformat", reason="the extra `notebooks` is not 
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-QUICK = ["01-exact-guarantees.ipynb"]
+QUICK = ["01-exact-guarantees.ipynb", "05-audit-a-broken-client.ipynb"]
 """Those that need no model: they run in seconds."""
 PACKAGED = {
     "02-pipeline.ipynb": ("package:smollm2-135m-instruct", "package:drug-reviews"),
     "03-inversion.ipynb": ("package:smollm2-135m-instruct", "package:drug-reviews"),
+    "04-certify.ipynb": (
+        "package:smollm2-135m-instruct",
+        "package:state-of-the-union",
+        "package:minilm-l6-v2",
+    ),
 }
 """Those that read packaged assets, and which."""
 ROUNDED = "model"

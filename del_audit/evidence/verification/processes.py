@@ -1,0 +1,77 @@
+"""Releases in processes that were forked from this one: a copied generator gives both the same noise."""
+
+import multiprocessing
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from del_audit.evidence.verification.design import Call, corners
+from del_audit.evidence.verification.driving import Answer, Driver, usable
+from del_audit.evidence.verification.finding import Measurement, smallest
+from del_audit.evidence.verification.laws import ClaimedLaw, Counts, Floats, ProductLaw
+from del_audit.evidence.verification.pairing import correlation
+from del_audit.evidence.verification.sample import Sample
+from mechanisms.randomness import Generator
+from mechanisms.spec import QuantizerSpec
+
+LEAST_COUNTS = 1024
+"""Counts that each process releases: a shared draw shows in a few hundred."""
+SECONDS = 60.0
+_MEANING = (
+    "A worker repeats the noise of another: whoever sees both messages can subtract it. Random state was copied by a "
+    "fork; draw it anew in each process, or for each call."
+)
+
+
+def process_tests(
+    driver: Driver, law: ClaimedLaw, product: ProductLaw, rng: Generator
+) -> tuple[list[Measurement], str]:
+    """Returns the test of two forked children and their parent, or none and why it could not be driven."""
+    levels = corners(rng, -(-LEAST_COUNTS // driver.spec.dim), driver.spec.dim)
+    call = Call("resend", levels)
+    values = call.values(driver.spec.clip)
+    if sys.platform == "win32" or "fork" not in multiprocessing.get_all_start_methods():
+        return [], "processes: this system cannot fork"
+    children = [_in_child(driver.release, values, driver.spec) for _ in range(2)]
+    parent = driver.ask(values)
+    given = [answer for answer in [*children, parent] if answer is not None]
+    if len(given) < 3:
+        return [], "processes: the release did not answer in a forked child"
+    names = ("the first child", "the second child", "the parent")
+    samples = [Sample.of([Answer(call, answer, 0.0)], law) for answer in given]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    parts = [correlation(samples[j], samples[k], product, f"{names[j]} and {names[k]}") for j, k in pairs]
+    return [Measurement("independence", "processes", *smallest(parts), _MEANING)], ""
+
+
+def _in_child(release: Callable[[Floats], Any], values: Floats, spec: QuantizerSpec) -> Counts | None:
+    """Returns what a forked child releases, or None where it gives nothing usable in time."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(there, release, values, spec), daemon=True)
+    child.start()
+    there.close()
+    try:
+        data = here.recv_bytes() if here.poll(SECONDS) else b""
+    except EOFError:
+        data = b""
+    finally:
+        here.close()
+        child.join(1.0)
+        if child.is_alive():
+            child.kill()
+            child.join()
+    counts = np.frombuffer(data, dtype=np.int64)
+    return counts.reshape(values.shape) if counts.size == values.size else None
+
+
+def _answer(there: Connection, release: Callable[[Floats], Any], values: Floats, spec: QuantizerSpec) -> None:
+    try:
+        counts = usable(release(values.copy()), values.shape, spec.trials)
+    except Exception:
+        counts = "refused"
+    there.send_bytes(b"" if isinstance(counts, str) else counts.tobytes())
+    there.close()

@@ -1,0 +1,103 @@
+"""What `del-audit verify-mechanism` does: drives a client, reports what the battery found, exits with the verdict."""
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from del_audit.certificate.provenance import commit, versions
+from del_audit.evidence.verification import Finding, Verification, verify_mechanism
+from del_audit.evidence.verification.battery import TRIALS
+from del_audit.verify_mechanism.table import print_report
+from del_audit.verify_mechanism.target import Target
+from mechanisms.encoder_file import write_whole
+from mechanisms.randomness import SystemWords, simulation_generator
+from mechanisms.spec import QuantizerSpec
+
+FORMAT = "del-audit verification 1"
+PASSED, FAULT = 0, 1
+_CONNECTION = (
+    "Calls came back without an answer or a refusal: the program ended, hung, or wrote something else. What a user "
+    "sees of such a failure may depend on the text, and rows that were lost were not tested."
+)
+
+
+def run(
+    opening: AbstractContextManager[Target],
+    spec: QuantizerSpec,
+    trials: int | None = None,
+    alpha: float = 1e-3,
+    seed: int | None = None,
+    out: Path | None = None,
+    as_json: bool = False,
+) -> int:
+    """Prints what the battery finds of a client and returns the exit code: 0 nothing against the claim, 1 a fault.
+
+    trials: rows of the main design; None for the battery's own number. seed: of the inputs; None draws one. out: file
+    for the report. Raises UserError for values out of range, an out that cannot be written, and as the opening does.
+    """
+    seed = int(SystemWords().words(1)[0]) if seed is None else seed
+    trials = TRIALS if trials is None else trials
+    rng = simulation_generator(seed, "verify-mechanism")
+    with opening as target:
+        found = verify_mechanism(
+            target.release,
+            spec,
+            trials=trials,
+            alpha=alpha,
+            rng=rng,
+            message=target.message,
+            charged=target.charged,
+            replay=target.replay,
+            processes=target.processes,
+        )
+        if target.faults is not None:
+            found = with_connection(found, target.faults(), target.answered())
+        document = report(found, target, seed)
+    if out is not None:
+        write_whole(out, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+    if as_json:
+        print(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        print_report(document)
+    return PASSED if found.passed else FAULT
+
+
+def with_connection(found: Verification, faults: Sequence[str], answered: int) -> Verification:
+    """Returns a verification with the finding that says what else than answers came back."""
+    evidence = "; ".join(faults) if faults else f"all of {answered} calls were answered or refused"
+    p_value = 0.0 if faults else 1.0
+    finding = Finding("connection", "contract", evidence, p_value, bool(faults), _CONNECTION)
+    return replace(
+        found, findings=(found.findings[0], finding, *found.findings[1:]), p_value=min(found.p_value, p_value)
+    )
+
+
+def report(found: Verification, target: Target, seed: int) -> dict[str, Any]:
+    """Returns the report: what was held to which claim, every finding, and what was not tested, as JSON values."""
+    whole = found.to_dict()
+    del whole["skipped"]
+    return {
+        "format": FORMAT,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "client": {"kind": target.kind, "name": target.name},
+        "seed": seed,
+        **whole,
+        "not_tested": not_tested(found.skipped, target.untested),
+        "notes": target.notes(),
+        "versions": versions(),
+        "commit": commit(),
+    }
+
+
+def not_tested(skipped: Sequence[str], untested: dict[str, str]) -> list[dict[str, str]]:
+    """Returns what was not tested and why: the battery's reasons, in place of them the connection's, and its others.
+
+    >>> not_tested(["message: nothing was given", "processes: no fork"], {"message": "it sends none"})
+    [{'what': 'message', 'why': 'it sends none'}, {'what': 'processes', 'why': 'no fork'}]
+    """
+    reasons = dict(line.split(": ", 1) for line in skipped)
+    return [{"what": what, "why": why} for what, why in {**reasons, **untested}.items()]

@@ -1,0 +1,43 @@
+"""What the battery is given to drive: a client behind one connection or another."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.randomness import WordSource
+
+Floats = NDArray[np.float64]
+
+
+class Refused(Exception):
+    """The client refused the values: nothing was released."""
+
+
+class NoAnswer(Exception):
+    """Neither counts nor a refusal came back over the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A client that can be driven. kind, name: what reports call it.
+
+    release, message, charged, replay, processes: as del_audit.evidence.verification.verify_mechanism takes them.
+    untested: what this connection leaves untested, by the words with which the battery's own reason starts, and why.
+    answered: how many calls were answered or refused. faults: what else came back, in words; None where a connection
+    cannot fail. notes: what else the reader should see. All three are asked after the battery.
+    """
+
+    kind: str
+    name: str
+    release: Callable[[Floats], Any]
+    message: Callable[[Floats], bytes] | None = None
+    charged: Callable[[], int] | None = None
+    replay: Callable[[Floats, WordSource], Any] | None = None
+    processes: bool = True
+    untested: dict[str, str] = field(default_factory=dict)
+    answered: Callable[[], int] = lambda: 1
+    faults: Callable[[], list[str]] | None = None
+    notes: Callable[[], list[str]] = list
