@@ -1,0 +1,217 @@
+"""`del-audit tune`: a policy in, the configuration of best utility out, with all that was seen on the way."""
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from del_audit.accounting import guarantee
+from del_audit.attack.store import SETTINGS, Run
+from del_audit.certificate.config import Configuration, load_configuration
+from del_audit.certificate.inputs import Assets, load_assets
+from del_audit.certificate.provenance import commit, versions
+from del_audit.quiet import silence_libraries
+from del_audit.reproduce.store import write_json
+from del_audit.tune.bench import MeasuringBench, certified_documents
+from del_audit.tune.judge import Judge
+from del_audit.tune.parts import HELD_OUT, Parts, authors_of, part_of, split_private, write_corpus
+from del_audit.tune.proof import Least, least_scale
+from del_audit.tune.report import BEST, CORPUS, best_configuration, best_yaml, held_out_report, print_frontier, row_dict
+from del_audit.tune.search import Effort, Row, Search, nearest
+from del_audit.tune.space import Candidate, candidates_of, load_space
+from mechanisms.encoder_file import write_whole
+from mechanisms.errors import UserError
+from mechanisms.package_sources import file_sha256
+from mechanisms.soft_prompt import load_soft_prompt
+
+FORMAT = "del-audit frontier 1"
+FRONTIER = "frontier.json"
+CHEAP_TOKENS = 4_000
+"""Tokens that the cheap attack reads, about."""
+FEWEST_PROMPTS = 4
+NONE_MEETS, UNFINISHED = 1, 3
+
+
+def tune(
+    config: Path,
+    out: Path,
+    *,
+    space: Path | None = None,
+    dimensions: Mapping[str, Any] | None = None,
+    budget: int = 32,
+    minutes: float | None = None,
+    finalists: int = 2,
+    power: float = 0.8,
+    tuning_share: float = 0.5,
+    group: str | None = None,
+    seed: int | None = None,
+) -> int:
+    """Searches, writes out/frontier.json, out/best.yaml and out/corpus.parquet, prints the frontier and returns 0.
+
+    The arguments are the command's options. Returns 1 where no candidate meets the policy, or the held-out part refutes
+    the one chosen, and 3 where time ran out before any was seen to: the same command goes on in OUT.partial.
+    Raises UserError for what a user can mend.
+    """
+    started, base = time.monotonic(), load_configuration(config)
+    _require_options(base, minutes, finalists, power)
+    seed = base.evaluation.seed if seed is None else seed
+    wanted = candidates_of(base, load_space(space, dimensions or {}), budget, seed)
+    guarantee(base.mechanism.spec(), proved=True)  # fails now, not after minutes, where nothing can be proved
+    least = {
+        (bits, dim): least_scale(bits, dim, base.mechanism, base.policy)
+        for bits, dim in dict.fromkeys((each.bits, each.dim) for each in wanted)
+    }
+    silence_libraries()
+    assets = load_assets(base)
+    parts = _parts(assets, tuning_share, group, seed)
+    tuning, held_out = part_of(assets, parts.tuning), part_of(assets, parts.held_out)
+    effort = _effort(base, tuning, finalists)
+    judge = Judge(base.policy, certified_documents(base, held_out), power)
+    asked = {"budget": budget, "power": power, "tuning_share": tuning_share, "group": group, "seed": seed}
+    run = Run(out, {**_identity(base, assets, wanted), **asked, "effort": asdict(effort), "parts": parts.to_dict()})
+    console = Console(markup=False, highlight=False)
+    bench = MeasuringBench(base, tuning, "tuning", run, lambda said: console.print(f"measuring {said}", style="dim"))
+
+    def out_of_time() -> bool:
+        return minutes is not None and time.monotonic() - started > 60 * minutes
+
+    rows = Search(judge, base.mechanism.clip, bench, effort, least, out_of_time).run(wanted)
+    chosen = next((row for row in rows if row.status == "chosen"), None)
+    if chosen is None and any("out of time" in row.why for row in rows):
+        console.print(
+            f"Out of time before any candidate was seen to meet the policy: run it again to go on in {run.folder}"
+        )
+        return UNFINISHED
+    reported = None
+    if chosen is not None:
+        reporting = MeasuringBench(base, held_out, HELD_OUT, run, bench.progress)
+        reported = held_out_report(base, chosen.candidate, reporting)
+    document = _document(base, rows, chosen, parts, reported, run.settings, least)
+    if chosen is not None:
+        _keep_best(run, base, chosen.candidate, assets, held_out, document)
+    _finish(run, document)
+    print_frontier(document, console)
+    console.print(f"\nWritten: {', '.join(str(path) for path in sorted(out.iterdir()))}")
+    refuted = reported is not None and any(check["status"] == "failed" for check in reported["checks"])
+    return NONE_MEETS if chosen is None or refuted else 0
+
+
+def _require_options(base: Configuration, minutes: float | None, finalists: int, power: float) -> None:
+    if not base.policy.epsilon and base.policy.attack_success_at_most is None:
+        raise UserError(
+            "Expected a policy with a limit on epsilon or attack_success_at_most, got neither: the least noise would "
+            "win."
+        )
+    if minutes is not None and minutes <= 0:
+        raise UserError(f"Expected minutes > 0, got minutes={minutes}.")
+    if finalists < 1:
+        raise UserError(f"Expected finalists >= 1, got finalists={finalists}.")
+    if not 0 < power < 1:
+        raise UserError(f"Expected power in (0, 1), got power={power}.")
+
+
+def _parts(assets: Assets, share: float, group: str | None, seed: int) -> Parts:
+    private = assets.private_corpus
+    return split_private(private.texts, authors_of(private, group), assets.public_corpus.texts, share, seed)
+
+
+def _effort(base: Configuration, tuning: Assets, finalists: int) -> Effort:
+    """Returns what is spent, cut to what the part to choose on holds; raises UserError where that is too little."""
+    plan = base.evaluation
+    window = plan.prompt_tokens + plan.response_tokens
+    most = min(plan.prompts, sum(len(document) >= window for document in tuning.private))
+    if most < FEWEST_PROMPTS:
+        raise UserError(
+            f"Expected {FEWEST_PROMPTS} documents of {window} tokens or more to choose on, got {most}: shorten "
+            "evaluation.prompt_tokens or response_tokens, or raise tuning-share."
+        )
+    rungs = tuple(dict.fromkeys(max(FEWEST_PROMPTS, -(-most // divisor)) for divisor in (8, 4, 2, 1)))
+    cheap = -(-CHEAP_TOKENS // plan.context_tokens)
+    return Effort(rungs, cheap, plan.attacks, plan.context_prompts, finalists)
+
+
+def _identity(base: Configuration, assets: Assets, wanted: list[Candidate]) -> dict[str, Any]:
+    """Returns all that decides a figure, for Run to compare."""
+    language = assets.language
+    width = int(language.model.config.hidden_size)
+    prompts = sorted({each.soft_prompt for each in wanted if each.soft_prompt is not None})
+    trained = sorted({name for each in wanted for name in (each.encoder.codes, each.encoder.projection) if name})
+    return {
+        "configuration": base.model_dump(mode="json"),
+        "candidates": [each.to_dict() for each in wanted],
+        "soft_prompts": {name: load_soft_prompt(name, width, language.record).sha256 for name in prompts},
+        "encoders": {name: _content(Path(name)) for name in trained},
+        "model": language.record.sha256,
+        "corpus": assets.corpus.record.sha256,
+        "versions": versions(),
+        "commit": commit(),
+    }
+
+
+def _content(path: Path) -> dict[str, str]:
+    """Returns the hash of a file, or of each file of a folder; raises UserError where there is none."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if not all(file.is_file() for file in files):
+        raise UserError(f"Expected an encoder's file or a projection's folder, got {str(path)!r}.")
+    return {file.name: file_sha256(file) for file in files}
+
+
+def _document(
+    base: Configuration,
+    rows: list[Row],
+    chosen: Row | None,
+    parts: Parts,
+    reported: dict[str, Any] | None,
+    settings: Mapping[str, Any],
+    least: Mapping[tuple[int, int], Least],
+) -> dict[str, Any]:
+    """Returns the whole frontier as JSON values: every candidate, where it ended and why."""
+    order = {"chosen": 0, "met": 1, "outpaced": 2, "dropped": 3, "waiting": 4}
+    described = [row_dict(row, base) for row in sorted(rows, key=lambda row: (order[row.status], row.excess))]
+    close = row_dict(nearest(rows), base)
+    return {
+        "format": FORMAT,
+        "name": base.name,
+        "kind": "epsilons proved; all else estimated on the part to choose on, but for held_out",
+        "parts": parts.to_dict(),
+        "least_scales": [
+            {"bits": bits, "dim": dim, "scale": found.scale, "reason": found.reason, "beyond": found.beyond}
+            for (bits, dim), found in least.items()
+        ],
+        "candidates": described,
+        "chosen": None if chosen is None else row_dict(chosen, base),
+        "nearest": close if chosen is None else None,
+        "held_out": reported,
+        "seed": settings["seed"],
+        "settings": settings,
+    }
+
+
+def _keep_best(
+    run: Run, base: Configuration, chosen: Candidate, assets: Assets, held_out: Assets, document: Mapping[str, Any]
+) -> None:
+    """Writes the configuration to certify and the corpus that it names, as it will be called once the run is over."""
+    best = best_configuration(base, chosen, held_out, run.out / CORPUS)
+    write_corpus(run.folder / CORPUS, assets.public_corpus, held_out.private_corpus, base.data.public_split)
+    write_whole(run.folder / BEST, best_yaml(best, document).encode())
+
+
+def _finish(run: Run, document: Mapping[str, Any]) -> None:
+    """Writes the frontier, gives the folder its name and removes the measurements; raises UserError where it cannot."""
+    write_json(run.folder / FRONTIER, document)
+    for left in run.folder.glob(".*"):  # half-written files of a run that was killed
+        left.unlink(missing_ok=True)
+    try:
+        os.rename(run.folder, run.out)
+    except OSError as error:
+        raise UserError(
+            f"Expected to rename {run.folder} to {run.out}: {error.strerror}. The result is in it."
+        ) from None
+    for name in ("parts", "outcomes"):
+        shutil.rmtree(run.out / name, ignore_errors=True)
+    (run.out / SETTINGS).unlink(missing_ok=True)

@@ -1,0 +1,168 @@
+"""What a search leaves behind: the frontier, the chosen configuration to certify, and its figures on text unseen."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from del_audit.certificate.config import Configuration
+from del_audit.certificate.inputs import Assets
+from del_audit.certificate.verdict import Check, check_figure
+from del_audit.evidence.figure import Figure
+from del_audit.tune.bench import MeasuringBench, described
+from del_audit.tune.judge import ATTRIBUTE, TASK, Reading
+from del_audit.tune.parts import HELD_OUT
+from del_audit.tune.proof import proved_epsilons
+from del_audit.tune.search import Row
+from del_audit.tune.space import Candidate
+
+CORPUS = "corpus.parquet"
+BEST = "best.yaml"
+SUFFIX = "-tuned"
+LONGEST_NAME = 64
+
+
+def row_dict(row: Row, base: Configuration) -> dict[str, Any]:
+    """Returns a candidate as JSON values: proved figures first, then what was measured on the part to choose on."""
+    proved: dict[str, Any] = {"mu": None, "epsilons": [], "bytes_a_token": None}
+    if row.candidate.scale is not None:
+        spec = row.candidate.spec(base.mechanism.clip)
+        proved = {"mu": spec.mu, "epsilons": proved_epsilons(spec, base.policy), "bytes_a_token": spec.token_bits / 8}
+    return {
+        "candidate": row.candidate.to_dict(),
+        "described": described(row.candidate),
+        **proved,
+        "attacks": {each.name: each.success.to_dict() for each in row.readings},
+        "worst_prompts": {each.name: each.worst_prompt.to_dict() for each in row.readings},
+        "slices": {each.name: {name: f.to_dict() for name, f in each.slices.items()} for each in row.readings},
+        "paired_gain": row.gain.to_dict() if row.gain else None,
+        "others": {name: figure.to_dict() for name, figure in row.others.items()},
+        "scales_tried": row.tried,
+        "stage": row.stage,
+        "status": row.status,
+        "why": row.why,
+    }
+
+
+def held_out_report(base: Configuration, chosen: Candidate, bench: MeasuringBench) -> dict[str, Any]:
+    """Returns the chosen candidate's figures on the held-out part, each limit checked; nothing is chosen by them."""
+    plan = base.evaluation
+    readings = bench.read(chosen, plan.attacks, plan.context_prompts)
+    gain, others = bench.gain(chosen, plan.prompts), bench.others(chosen)
+    checks = _checks(base, readings, gain, others)
+    return {
+        "part": HELD_OUT,
+        "attacks": {each.name: each.success.to_dict() for each in readings},
+        "worst_prompts": {each.name: each.worst_prompt.to_dict() for each in readings},
+        "paired_gain": gain.to_dict(),
+        "others": {name: figure.to_dict() for name, figure in others.items()},
+        "checks": [check.to_dict() for check in checks],
+    }
+
+
+def _checks(
+    base: Configuration, readings: Sequence[Reading], gain: Figure, others: Mapping[str, Figure]
+) -> list[Check]:
+    """Returns the measured limits as the certifier checks them."""
+    policy, found = base.policy, []
+    if policy.attack_success_at_most is not None:
+        strongest = max(readings, key=lambda each: each.success.upper)
+        name = f"strongest attack ({strongest.name})"
+        found.append(check_figure(name, strongest.success, policy.attack_success_at_most, "at most"))
+    if policy.worst_prompt_success_at_most is not None:
+        worst = max((each.worst_prompt for each in readings), key=lambda figure: figure.upper)
+        found.append(check_figure("worst prompt", worst, policy.worst_prompt_success_at_most, "at most"))
+    for name, limit in policy.slice_success_at_most.items():
+        parts = [each.slices[name] for each in readings if name in each.slices]
+        if parts:
+            found.append(check_figure(f"slice: {name}", max(parts, key=lambda f: f.upper), limit, "at most"))
+    if policy.attribute_advantage_at_most is not None:
+        figure = others[ATTRIBUTE]
+        found.append(check_figure("attribute advantage", figure, policy.attribute_advantage_at_most, "at most"))
+    if policy.paired_gain_at_least is not None:
+        found.append(check_figure("utility: paired gain", gain, policy.paired_gain_at_least, "at least"))
+    if policy.task_accuracy_at_least is not None:
+        found.append(check_figure("utility: task accuracy", others[TASK], policy.task_accuracy_at_least, "at least"))
+    return found
+
+
+def best_configuration(base: Configuration, chosen: Candidate, held_out: Assets, corpus: Path) -> Configuration:
+    """Returns the configuration to certify: the chosen one over the held-out part, samples cut to what that part has.
+
+    corpus: where write_corpus has put both splits.
+    """
+    plan = base.evaluation
+    long_enough = sum(len(document) >= plan.prompt_tokens + plan.response_tokens for document in held_out.private)
+    prompts = min(plan.prompts, long_enough)
+    sizes = {name: min(getattr(plan, name), prompts) for name in ("prompts", "generations", "other_prompts")}
+    changed = {name: value for name, value in sizes.items() if value != getattr(plan, name)}
+    data = base.data.model_copy(update={"corpus": str(corpus), "text_column": "text", "private_split": HELD_OUT})
+    name = base.name if base.name.endswith(SUFFIX) else base.name[: LONGEST_NAME - len(SUFFIX)] + SUFFIX
+    content = chosen.configuration(base).model_dump(mode="json", exclude_unset=True)
+    content |= {"name": name, "data": data.model_dump(mode="json", exclude_none=True)}
+    if changed:
+        content["evaluation"] = {**content.get("evaluation", {}), **changed}
+    return Configuration.model_validate(content)
+
+
+def best_yaml(best: Configuration, document: Mapping[str, Any]) -> str:
+    """Returns the file of the chosen configuration, with how it was chosen as comments."""
+    parts, gain = document["parts"], document["held_out"]["paired_gain"]
+    count, others = len(document["candidates"]), f"{parts['held_out']} others, the split {HELD_OUT} of this file"
+    lines = [
+        f"Chosen by del-audit tune of {count} candidates on {parts['tuning']} private documents.",
+        f"Reported on {others}, which no choice has seen:",
+        f"paired gain {gain['value']:.4g} [{gain['lower']:.4g}, {gain['upper']:.4g}] {gain['unit']}.",
+        f"Seed of the split and the draws: {document['seed']}.",
+    ]
+    comments = "".join(f"# {line}\n" for line in lines)
+    return comments + yaml.safe_dump(best.model_dump(mode="json", exclude_unset=True), sort_keys=False, width=110)
+
+
+def print_frontier(document: Mapping[str, Any], console: Console) -> None:
+    """Prints the candidates seen, best last seen first, and what was chosen or which limit binds."""
+    parts = document["parts"]
+    console.print(
+        f"Chosen on {parts['tuning']} private documents, reported on {parts['held_out']} others; "
+        f"{parts['left_out_as_public']} left out, whose text is public."
+    )
+    table = Table("", "candidate", "epsilon (proved)", "bytes", "read most (estimate)", "gain (estimate)", "")
+    for place, row in enumerate(document["candidates"], 1):
+        table.add_row(
+            str(place),
+            row["described"],
+            ", ".join(f"{e['epsilon']:.4g} a {e['unit']}" for e in row["epsilons"]) or "none",
+            "" if row["bytes_a_token"] is None else f"{row['bytes_a_token']:g}",
+            _most(row["attacks"]),
+            _figure(row["paired_gain"]),
+            row["status"],
+        )
+    console.print(table)
+    reasons: dict[str, list[int]] = {}
+    for place, row in enumerate(document["candidates"], 1):
+        reasons.setdefault(row["why"], []).append(place)
+    for why, places in reasons.items():
+        console.print(f"{', '.join(map(str, places))}: {why}")
+    held_out = document["held_out"]
+    if held_out is None:
+        console.print(f"No candidate was seen to meet the policy. Nearest: {document['nearest']['described']}")
+        console.print(document["nearest"]["why"])
+        return
+    console.print(f"Chosen: {document['chosen']['described']}")
+    console.print(f"Held out: gain {_figure(held_out['paired_gain'])}, read most {_most(held_out['attacks'])}")
+    for check in held_out["checks"]:
+        console.print(f"  {check['status']}: {check['limit']}, {check['asked']}: {check['found']}")
+
+
+def _most(attacks: Mapping[str, Mapping[str, Any]]) -> str:
+    if not attacks:
+        return ""
+    name = max(attacks, key=lambda name: attacks[name]["upper"])
+    return f"{_figure(attacks[name])} {name}"
+
+
+def _figure(found: Mapping[str, Any] | None) -> str:
+    return "" if found is None else f"{found['value']:.3f} [{found['lower']:.3f}, {found['upper']:.3f}]"

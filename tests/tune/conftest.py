@@ -1,0 +1,56 @@
+"""A tiny model, reviews with copies among them, and a configuration that is tuned in a few seconds."""
+
+import csv
+
+import pytest
+import yaml
+
+from mechanisms.randomness import simulation_generator
+
+WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    generator = simulation_generator(0, "tuned reviews")
+    path = tmp_path_factory.mktemp("data") / "reviews.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["review", "split", "rating"])
+        for index in range(140):
+            words = " ".join(generator.choice(WORDS, 30))
+            writer.writerow([f"I took it. {words}", "train" if index < 36 else "test", ("good", "bad")[index // 2 % 2]])
+        writer.writerow([f"I  TOOK it. {words}", "test", "good"])  # the last one again, but for case and spaces
+    return path
+
+
+@pytest.fixture
+def configured(tiny_lm_folder, tiny_bert_folder, reviews, tmp_path):
+    def write(policy=None, **changes):
+        content = {
+            "name": "tiny",
+            "model": str(tiny_lm_folder),
+            "sentence_encoder": str(tiny_bert_folder),
+            "mechanism": {"bits": 4, "dim": 12, "clip": 0.05, "mu": 5.0},
+            "data": {"corpus": str(reviews), "text_column": "review"},
+            "evaluation": {
+                "attacks": ["baseline", "map", "code"],
+                "attacked_tokens": 2_000,
+                "context_prompts": 60,
+                "context_tokens": 20,
+                "prompts": 16,
+                "prompt_tokens": 12,
+                "response_tokens": 8,
+                "generations": 2,
+                "generated_tokens": 3,
+                "other_prompts": 4,
+            },
+            "policy": policy
+            or {"epsilon": {"at_most": 40.0}, "attack_success_at_most": 0.6, "bytes_per_token_at_most": 7},
+            **changes,
+        }
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write

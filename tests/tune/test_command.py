@@ -1,0 +1,245 @@
+"""The whole search on a tiny model: files, exit codes, resuming, and text that no choice has seen."""
+
+import json
+
+import pytest
+import yaml
+
+from del_audit.accounting.accountant import Accountant
+from del_audit.certificate.config import load_configuration
+from del_audit.certificate.inputs import load_assets
+from del_audit.cli import main
+from del_audit.tune import command
+from del_audit.tune.bench import MeasuringBench
+from del_audit.tune.parts import HELD_OUT, part_of
+from mechanisms.corpora import load_corpus
+from mechanisms.errors import UserError
+
+EPSILON = 12.0
+POLICY = {"epsilon": {"at_most": EPSILON}, "attack_success_at_most": 0.6, "bytes_per_token_at_most": 7}
+
+
+def run(path, out, *options):
+    return main(["tune", str(path), "--out", str(out), *options])
+
+
+def frontier(out):
+    return json.loads((out / "frontier.json").read_text())
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Counts the measurements made, by kind and part."""
+    made = []
+    for kind in ("_read", "_gain", "_others"):
+        real = getattr(MeasuringBench, kind)
+
+        def counting(self, *arguments, real=real, kind=kind):
+            made.append((kind, self.name))
+            return real(self, *arguments)
+
+        monkeypatch.setattr(MeasuringBench, kind, counting)
+    return made
+
+
+def test_the_chosen_configuration_is_within_the_policy_and_can_be_certified(configured, tmp_path, capsys, reviews):
+    out, path = tmp_path / "out", configured(POLICY)
+    assert run(path, out, "--bits", "1,4,8") == 0
+    assert sorted(each.name for each in out.iterdir()) == ["best.yaml", "corpus.parquet", "frontier.json"]
+    found, said = frontier(out), capsys.readouterr().out
+    assert len(found["candidates"]) == 6
+    by_status = {row["status"] for row in found["candidates"]}
+    assert {"chosen", "dropped"} <= by_status
+    for row in found["candidates"]:
+        if row["candidate"]["bits"] == 8:
+            assert "12 bytes a token" in row["why"]
+            assert row["attacks"] == {}
+        else:
+            assert row["epsilons"][0]["epsilon"] <= EPSILON
+    best = load_configuration(out / "best.yaml")
+    assert best.mechanism.scale == found["chosen"]["candidate"]["scale"]
+    assert Accountant(best.mechanism.spec(), proved=True).epsilon(delta=1e-5).upper <= EPSILON
+    head = (out / "best.yaml").read_text()
+    assert head.startswith("# Chosen by del-audit tune of 6 candidates")
+    assert f"{found['held_out']['paired_gain']['value']:.4g}" in head
+    assert "Held out" in said
+    held_out = load_assets(best)
+    assert len(held_out.private) == found["parts"]["held_out"]
+    texts = load_corpus(str(reviews), "review").subset("test").texts
+    assert set(held_out.private_corpus.texts) <= set(texts)
+    assert len(texts) == sum(found["parts"].values())
+    assert main(["certify", str(out / "best.yaml"), "--out", str(tmp_path / "certified")]) == 0
+
+
+def test_the_scale_is_at_the_edge_of_the_proof_where_the_attack_allows_it(configured, tmp_path):
+    policy = {"epsilon": {"at_most": EPSILON}, "attack_success_at_most": 1.0}
+    assert run(configured(policy), tmp_path / "out", "--soft-prompts", "none") == 0
+    found = frontier(tmp_path / "out")
+    (least,) = found["least_scales"]
+    assert least["beyond"] > EPSILON
+    assert {row["candidate"]["scale"] for row in found["candidates"]} == {least["scale"]}
+    assert all(EPSILON - 1e-4 < row["epsilons"][0]["epsilon"] <= EPSILON for row in found["candidates"])
+
+
+def test_more_noise_than_is_proved_is_sought_where_an_attack_reads_too_much(configured, tmp_path):
+    policy = {"epsilon": {"at_most": 60.0}, "attack_success_at_most": 0.5}
+    assert run(configured(policy), tmp_path / "out", "--soft-prompts", "none") == 0
+    found = frontier(tmp_path / "out")
+    (least,) = found["least_scales"]
+    assert found["chosen"]["candidate"]["scale"] > least["scale"]
+    assert found["chosen"]["scales_tried"][0]["success"] > 0.5
+    assert max(figure["value"] for figure in found["chosen"]["attacks"].values()) < 0.5
+    assert found["held_out"]["checks"][0]["status"] != "failed"
+
+
+def test_a_killed_run_goes_on_and_measures_nothing_twice(configured, tmp_path, monkeypatch, counted, capsys):
+    path, whole, out = configured(POLICY), tmp_path / "whole", tmp_path / "out"
+    assert run(path, whole) == 0
+    everything = len(counted)
+    counted.clear()
+    with monkeypatch.context() as patched:
+        real = MeasuringBench._gain
+
+        def killed(self, *arguments):
+            if sum(kind == "_gain" for kind, _ in counted) == 2:
+                raise KeyboardInterrupt
+            return real(self, *arguments)
+
+        patched.setattr(MeasuringBench, "_gain", killed)
+        assert run(path, out) == 130
+    assert not out.exists()
+    before = len(counted)
+    assert 3 <= before < everything
+    assert run(path, out) == 0
+    assert len(counted) == everything
+    assert frontier(out) == frontier(whole)
+    assert "".join(capsys.readouterr().err.splitlines()[-1:]) != "del-audit: interrupted"
+
+
+def test_a_cut_off_run_of_other_settings_is_refused(configured, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(MeasuringBench, "_gain", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(configured(POLICY), out) == 130
+    assert run(configured(POLICY), out, "--power", "0.7") == 2
+    assert "another power" in capsys.readouterr().err
+    assert run(configured({**POLICY, "attack_success_at_most": 0.7}), out) == 2
+    assert "another configuration" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_nothing_that_is_chosen_depends_on_the_held_out_text(configured, tmp_path, monkeypatch, counted):
+    path = configured(POLICY)
+    assert run(path, tmp_path / "plain") == 0
+    order = [part for _, part in counted]
+    assert order == sorted(order, key=[HELD_OUT, "tuning"].index, reverse=True)  # the held-out part comes last
+
+    def scrambled(assets, chosen):
+        part = part_of(assets, chosen)
+        if chosen == parts.held_out:
+            for document in part.private:
+                document[:] = document[::-1]
+        return part
+
+    parts = command._parts(load_assets(load_configuration(path)), 0.5, None, 0)
+    monkeypatch.setattr(command, "part_of", scrambled)
+    assert run(path, tmp_path / "scrambled") == 0
+    plain, other = frontier(tmp_path / "plain"), frontier(tmp_path / "scrambled")
+    assert plain["candidates"] == other["candidates"]
+    assert plain["chosen"] == other["chosen"]
+    assert plain["held_out"]["attacks"] != other["held_out"]["attacks"]
+
+
+def test_no_candidate_ends_with_code_1_and_names_the_limit(configured, tmp_path, capsys):
+    assert run(configured({**POLICY, "attack_success_at_most": 0.02}), tmp_path / "out") == 1
+    found = frontier(tmp_path / "out")
+    assert (found["chosen"], found["held_out"]) == (None, None)
+    assert "would not certify at most 0.02" in found["nearest"]["why"]
+    assert not (tmp_path / "out" / "best.yaml").exists()
+    assert "No candidate was seen to meet the policy" in capsys.readouterr().out
+
+
+def test_what_proof_refuses_is_not_measured(configured, tmp_path, counted):
+    assert run(configured({"bytes_per_token_at_most": 1.0, "attack_success_at_most": 0.5}), tmp_path / "out") == 1
+    assert counted == []
+    assert "bytes a token" in frontier(tmp_path / "out")["nearest"]["why"]
+
+
+def test_a_held_out_part_that_refutes_the_choice_ends_with_code_1(configured, tmp_path, monkeypatch):
+    def refuted(base, candidate, bench):
+        found = report(base, candidate, bench)
+        found["checks"][0]["status"] = "failed"
+        return found
+
+    report = command.held_out_report
+    monkeypatch.setattr(command, "held_out_report", refuted)
+    assert run(configured(POLICY), tmp_path / "out", "--soft-prompts", "none") == 1
+    assert (tmp_path / "out" / "best.yaml").exists()
+
+
+@pytest.mark.slow
+def test_task_accuracy_is_maximised_where_the_policy_asks_for_it(configured, tmp_path):
+    policy = {"epsilon": {"at_most": 20.0}, "task_accuracy_at_least": 0.1}
+    path = configured(policy, task={"column": "rating"})
+    assert run(path, tmp_path / "out", "--soft-prompts", "none") == 0
+    found = frontier(tmp_path / "out")
+    met = [row for row in found["candidates"] if row["status"] in ("chosen", "met")]
+    accuracies = [row["others"]["task_accuracy_at_least"]["lower"] for row in met]
+    assert found["chosen"]["others"]["task_accuracy_at_least"]["lower"] == max(accuracies)
+    assert found["held_out"]["checks"][0]["limit"] == "utility: task accuracy"
+
+
+def test_limits_on_slices_are_measured_for_finalists(configured, tmp_path):
+    policy = {**POLICY, "slice_success_at_most": {"words 1 to 100": 0.9}}
+    assert run(configured(policy), tmp_path / "out", "--soft-prompts", "none") == 0
+    for parts in frontier(tmp_path / "out")["chosen"]["slices"].values():
+        assert 0 <= parts["words 1 to 100"]["upper"] <= 0.9
+
+
+def test_out_of_time_before_anything_is_seen_to_hold_ends_with_code_3_and_goes_on(configured, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(configured(POLICY), out, "--minutes", "1e-9") == 3
+    assert not out.exists()
+    assert "Out of time" in capsys.readouterr().out
+    assert run(configured(POLICY), out) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "said"),
+    [
+        (["--budget", "0"], {}, "budget >= 1"),
+        (["--minutes", "0"], {}, "minutes > 0"),
+        (["--finalists", "0"], {}, "finalists >= 1"),
+        (["--power", "1"], {}, "power in (0, 1)"),
+        (["--tuning-share", "0"], {}, "tuning-share"),
+        (["--tuning-share", "0.001"], {}, "tuning part of 4 documents"),
+        (["--group", "nobody"], {}, "nobody"),
+        (["--bits", "9"], {}, "bits in 1..8"),
+        (["--bits", "two"], {}, "bits to be a whole number"),
+        (["--decoders", "crystal-ball"], {}, "decoders"),
+        (["--soft-prompts", "no-such-folder"], {}, "no-such-folder"),
+        (["--space", "no-such-file.yaml"], {}, "no-such-file.yaml"),
+        ([], {"policy": {"paired_gain_at_least": 0.0}}, "the least noise would win"),
+        ([], {"evaluation": {"prompt_tokens": 200, "response_tokens": 56}}, "256 tokens or more to choose on"),
+        ([], {"model": "no-such-model"}, "no-such-model"),
+    ],
+)
+def test_what_does_not_fit_ends_with_code_2_and_one_line(configured, tmp_path, capsys, options, changes, said):
+    assert run(configured(**{"policy": POLICY, **changes}), tmp_path / "out", *options) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_that_is_not_there_is_refused(configured, tmp_path, capsys):
+    space = tmp_path / "space.yaml"
+    space.write_text(yaml.safe_dump({"encoders": [{"codes": str(tmp_path / "none.safetensors")}]}))
+    assert run(configured(POLICY), tmp_path / "out", "--space", str(space)) == 2
+    assert "none.safetensors" in capsys.readouterr().err
+
+
+def test_an_out_that_exists_is_refused(configured, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="does not exist yet"):
+        command.tune(configured(POLICY), tmp_path / "out")
