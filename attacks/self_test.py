@@ -14,6 +14,7 @@ from scipy.stats import binom
 
 from attacks.base import Attacker, InversionAttack, Public
 from attacks.outcome import invert
+from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline, assemble
 from mechanisms.projection import EncoderSettings
@@ -29,6 +30,8 @@ SILENCE = 1e9
 LOUD_SCALE = 1.001
 LOUD_FILL = 0.25
 """8 bits a coordinate, as many coordinates as embeddings have, and codes that are hardly clipped: next to no noise."""
+_PRINCIPAL = EncoderSettings(whitening=1.0, fill=LOUD_FILL, rotate=False)
+"""Codes that are the embeddings' principal coordinates."""
 
 
 @runtime_checkable
@@ -100,11 +103,13 @@ class References:
         documents = [list(document) for i, document in enumerate(public.documents) if i not in kept]
         shown = [list(public.documents[i][:tokens]) for i in sorted(kept)]
         rank = _rank(public)
-        loud, silent = (
+        loud = _reference(public, documents, QuantizerSpec(8, rank, 1.0, LOUD_SCALE), _PRINCIPAL)
+        silent = _reference(public, documents, QuantizerSpec(8, rank, 1.0, SILENCE), loud.encoder)  # the same codes
+        worlds = (
             replace(public, mechanism=mechanism, prior=mechanism.prior, documents=documents)
-            for mechanism in (_reference(public, documents, rank, scale) for scale in (LOUD_SCALE, SILENCE))
+            for mechanism in (loud, silent)
         )
-        return cls(loud, silent, shown)
+        return cls(*worlds, shown)
 
 
 def self_test(attack: InversionAttack, references: References, seed: int = 0) -> SelfTest:
@@ -138,11 +143,10 @@ def _hits(
     return int(invert(attack, attacker, messages, prompts).hits.sum())
 
 
-def _reference(public: Public, documents: Sequence[Sequence[int]], dim: int, scale: float) -> Pipeline:
-    """Returns the pipeline whose codes are the embeddings' principal coordinates, of clip 1."""
-    spec = QuantizerSpec(8, dim, 1.0, scale)
-    settings = EncoderSettings(whitening=1.0, fill=LOUD_FILL, rotate=False)
-    return assemble(public.table, documents, spec, settings, "posterior-mean-plain")
+def _reference(
+    public: Public, documents: Sequence[Sequence[int]], spec: QuantizerSpec, encoder: EncoderSettings | Encoder
+) -> Pipeline:
+    return assemble(public.table, documents, spec, encoder, "posterior-mean-plain")
 
 
 def _rank(public: Public) -> int:

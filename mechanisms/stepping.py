@@ -51,7 +51,9 @@ class Reading:
             if "position_ids" in self._takes:  # a token's position is counted without the padding
                 extra["position_ids"] = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
         if "logits_to_keep" in self._takes:
-            extra["logits_to_keep"] = last
+            # a place, not a count: the rows of a slice are not contiguous, and the head would copy itself for each
+            length = inputs.shape[1]
+            extra["logits_to_keep"] = torch.arange(length - (last or length), length, device=self._like.device)
         output = self._model(
             inputs_embeds=inputs.to(self._like), past_key_values=self._cache, use_cache=True, return_dict=True, **extra
         )

@@ -36,6 +36,8 @@ SMOOTHINGS = (0.03, 0.3)
 """Pseudo-counts of naive Bayes."""
 PRIOR_TOKENS = (100.0, 300.0, 1000.0, 3000.0)
 """Tokens of the prior that are added to each class's text, in naive Bayes through the channel."""
+BINS = 32
+"""Values of a number that the boosted trees tell apart."""
 NARROW = 32
 """Widest rows that trees and the perceptron see: wider ones are projected on their largest directions first."""
 WIDE = 192
@@ -126,6 +128,20 @@ class Projected(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self.model_.transform(rows)
 
 
+class QuantileBins(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Each number as the bin that it falls into, of BINS that hold equally many of the fitted rows."""
+
+    def fit(self, rows: NDArray[np.float64], labels: Any = None) -> Self:
+        """Learns where the bins end."""
+        self.ends_ = np.quantile(rows, np.linspace(0, 1, BINS + 1)[1:-1], axis=0)
+        return self
+
+    def transform(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the bins, float64, the rows' shape."""
+        pairs = zip(self.ends_.T, rows.T, strict=True)
+        return np.stack([np.searchsorted(ends, column, "right") for ends, column in pairs], axis=1).astype(np.float64)
+
+
 class BalancedPerceptron(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A perceptron of one hidden layer whose probabilities are for classes of equal size."""
 
@@ -178,14 +194,18 @@ def _boosting(seed: int) -> tuple[Candidate, ...]:
         Candidate(
             "gradient boosting",
             "",
-            lambda: HistGradientBoostingClassifier(
-                max_iter=60,
-                max_leaf_nodes=6,
-                max_bins=32,
-                l2_regularization=1.0,
-                class_weight="balanced",
-                early_stopping=False,
-                random_state=seed,
+            lambda: make_pipeline(
+                # the forest's own bins weigh rows, which takes it three times as long as all the rest
+                QuantileBins(),
+                HistGradientBoostingClassifier(
+                    max_iter=60,
+                    max_leaf_nodes=6,
+                    max_bins=BINS,
+                    l2_regularization=1.0,
+                    class_weight="balanced",
+                    early_stopping=False,
+                    random_state=seed,
+                ),
             ),
         ),
     )

@@ -225,8 +225,9 @@ def _likeliest(weights: Floats, totals: Floats) -> Any:
     weights: probabilities times totals, shape (rows, words).
     """
     least = LEAST * totals
-    for row in np.flatnonzero((weights >= least[:, None]).sum(axis=1) > KEPT_CANDIDATES):
-        least[row] = np.partition(weights[row], -KEPT_CANDIDATES)[-KEPT_CANDIDATES]
+    above = weights >= least[:, None]
+    for row in np.flatnonzero(above.sum(axis=1) > KEPT_CANDIDATES):
+        least[row] = np.partition(weights[row, above[row]], -KEPT_CANDIDATES)[-KEPT_CANDIDATES]
     rows, words = np.nonzero(weights >= least[:, None])
     values = weights[rows, words] / totals[rows]
     ends = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(weights)))])

@@ -40,15 +40,22 @@ def pipelines_of(
     does.
     """
     table = load_embedding_table(configuration.model)
-    seed, pipelines = configuration.encoder.seed, []
+    seed, pipelines = configuration.encoder.seed, list[Pipeline]()
     for spec in specs:
         encoder = _encoder(configuration.encoder, language, table, spec)
+        if pipelines and isinstance(encoder, EncoderSettings) and _same_codes(pipelines[0].spec, spec):
+            encoder = pipelines[0].encoder
         if configuration.decoder == "language-prior":
             plain = assemble(table, documents, spec, encoder, "posterior-mean-plain", seed)
             pipelines.append(_with_language_prior(plain, language, documents, soft_prompt, seed))
         else:
             pipelines.append(assemble(table, documents, spec, encoder, configuration.decoder, seed))
     return pipelines
+
+
+def _same_codes(one: QuantizerSpec, other: QuantizerSpec) -> bool:
+    """Returns whether a closed form gives both specs the same codes: it looks at neither bits nor scale."""
+    return (one.dim, one.clip) == (other.dim, other.clip)
 
 
 def _encoder(

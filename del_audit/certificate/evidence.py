@@ -9,12 +9,12 @@ from tqdm import tqdm
 
 from attacks.attribute import Viewer
 from attacks.ladder import ladder
-from attacks.names import AttackName
+from attacks.names import ALWAYS, AttackName
 from attacks.side_channel import side_channels
+from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import (
     Assets,
-    build,
     client_of,
     public_of,
     send_all,
@@ -86,7 +86,7 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
         coherence = measure_coherence(
             assets.language, server, assets.sentences, some, plan.generated_tokens, plan.seed, bar
         )
-    others = tuple(_other_bits(configuration, assets, bits) for bits in plan.other_bits)
+    others = _other_bits(configuration, assets)
     keys = attack_keys(plan)
     examples = examples_of(assets, show, keys, readings.shown)
     return Evidence(readings.leakage, keys, slices, attribute, task, prediction, coherence, others, examples)
@@ -166,18 +166,22 @@ def _inference(
     return infer(column, public, private, plan.seed)
 
 
-def _other_bits(configuration: Configuration, assets: Assets, bits: int) -> OtherBits:
-    """Returns gain and the strongest attack on single tokens with another number of bits at the same mu."""
+def _other_bits(configuration: Configuration, assets: Assets) -> tuple[OtherBits, ...]:
+    """Returns gain and what MAP reads at other numbers of bits and the same mu: no attack on single tokens beats it."""
     plan, here = configuration.evaluation, configuration.mechanism.spec()
-    spec = QuantizerSpec.from_mu(bits, here.dim, here.clip, here.mu)
-    pipeline = build(configuration, assets, spec)
+    specs = [QuantizerSpec.from_mu(bits, here.dim, here.clip, here.mu) for bits in plan.other_bits]
+    pipelines = pipelines_of(configuration, assets.language, assets.public, specs, assets.soft_prompt)
+    return tuple(_at_other_bits(configuration, assets, pipeline) for pipeline in pipelines)
+
+
+def _at_other_bits(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> OtherBits:
+    plan, spec = configuration.evaluation, pipeline.spec
     server = Server(assets.language, pipeline, assets.soft_prompt)
-    prompts = _prompts(configuration, assets, pipeline, f"prompts at {bits} bits").first(plan.other_prompts)
-    with tqdm(total=2 * len(prompts), desc=f"perplexity at {bits} bits", unit="text") as bar:
+    prompts = _prompts(configuration, assets, pipeline, f"prompts at {spec.bits} bits").first(plan.other_prompts)
+    with tqdm(total=2 * len(prompts), desc=f"perplexity at {spec.bits} bits", unit="text") as bar:
         gain = paired_gain(server, prompts, plan.seed, bar)
     tokens = min(4_000, plan.attacked_tokens)
-    released = send_all(assets, pipeline, tokens, plan, f"attacked release at {bits} bits")
-    free = [attack for attack in ladder(plan.attacks, depth=1) if attack.context_free]
-    outcomes = run_ladder(free, public_of(assets, pipeline, plan.seed), released)
+    released = send_all(assets, pipeline, tokens, plan, f"attacked release at {spec.bits} bits")
+    outcomes = run_ladder(ladder(ALWAYS, depth=1), public_of(assets, pipeline, plan.seed), released)
     leakage = measure_leakage(outcomes, spec, pipeline.prior, plan.seed)
     return OtherBits(spec, gain, leakage.strongest.success)
