@@ -105,11 +105,11 @@ class References:
         rank = _rank(public)
         loud = _reference(public, documents, QuantizerSpec(8, rank, 1.0, LOUD_SCALE), _PRINCIPAL)
         silent = _reference(public, documents, QuantizerSpec(8, rank, 1.0, SILENCE), loud.encoder)  # the same codes
-        worlds = (
+        worlds = [
             replace(public, mechanism=mechanism, prior=mechanism.prior, documents=documents)
             for mechanism in (loud, silent)
-        )
-        return cls(*worlds, shown)
+        ]
+        return cls(worlds[0], worlds[1], shown)
 
 
 def self_test(attack: InversionAttack, references: References, seed: int = 0) -> SelfTest:
