@@ -50,7 +50,7 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     signed = signed_bytes(sign(body_of(configuration, assets, pipeline, evidence, seconds), signer))
     certificate = parse_canonical(signed, WHAT)  # what is shown is what the file says
     write_results(certificate, folder)
-    console = Console()
+    console = Console(force_jupyter=False)  # what is printed can be redirected, in a notebook too
     print_summary(certificate, console)
     console.print(f"\nWritten: {folder / 'certificate.json'}, {folder / 'report.html'} ({seconds:.0f} s)")
     console.print(f"Signed by {fingerprint(raw_public_key(signer))}")

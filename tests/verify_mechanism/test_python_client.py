@@ -44,7 +44,8 @@ def test_a_right_client_passes_every_group(functions, verify):
         ("def broken(values):\n    return np.random.default_rng(7).binomial(15, probabilities(values))", "resending"),
         ("def broken(values):\n    return release(np.nan_to_num(values))", "clipping"),
         (
-            "def broken(values):\n    return release(np.clip(values, -1, 1) / max(1e-9, np.abs(values).max()) * 0.05)",
+            "def broken(values):\n    release(values)\n    inside = np.clip(values, -0.05, 0.05)\n"
+            "    return release(inside - inside.mean(axis=0))",
             "batch",
         ),
         (
