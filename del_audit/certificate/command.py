@@ -9,6 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
+from attacks.names import DEFAULT_ATTACKS
 from del_audit.accounting import guarantee
 from del_audit.certificate.config import load_configuration
 from del_audit.certificate.document import body_of
@@ -40,6 +41,12 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     folder = out if out is not None else Path("out") / configuration.name
     _prepare(folder)
     signer = _signer(key)
+    if missing := [name for name in DEFAULT_ATTACKS if name not in configuration.evaluation.attacks]:
+        print(
+            f"del-audit: warning: without the attacks {', '.join(missing)} of the default ladder, `del-audit verify` "
+            "and clients refuse the certificate.",
+            file=sys.stderr,
+        )
     canonical(configuration.model_dump(mode="json"))  # fails now, not after minutes, where it cannot be signed
     guarantee(configuration.mechanism.spec(), proved=True)  # fails now, not after minutes, where nothing can be proved
     silence_libraries()

@@ -176,6 +176,16 @@ def test_an_attack_that_may_stop_early_has_an_interval_that_allows_it_and_no_fig
     assert "sequence" not in single["success"]["method"]
 
 
+def test_a_ladder_without_a_default_attack_is_warned_of(configured, tmp_path, capsys):
+    content = yaml.safe_load(configured().read_text())
+    content["evaluation"].update(attacks=["baseline", "map", "cosine"], attacked_tokens=100, other_bits=[])
+    (tmp_path / "few.yaml").write_text(yaml.safe_dump(content))
+    main(["certify", str(tmp_path / "few.yaml"), "--out", str(tmp_path / "out")])
+    assert "without the attacks code, likelihood, beam of the default ladder" in capsys.readouterr().err
+    assert main(["verify", str(tmp_path / "out" / "certificate.json")]) == 1
+    assert "attack beam is run by default" in capsys.readouterr().out
+
+
 def test_one_class_is_refused(configured, tmp_path, capsys, reviews):
     single = tmp_path / "single.csv"
     single.write_text(reviews.read_text().replace(",pain,", ",sleep,"))
