@@ -27,9 +27,12 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_config_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test makes or reads the keys of whoever runs it."""
+    """No test makes or reads the keys, or the records, of whoever runs it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEL_AUDIT_CONFIG", str(tmp_path_factory.mktemp("config")))
+        state = tmp_path_factory.mktemp("state")
+        state.chmod(0o700)
+        patch.setenv("DEL_AUDIT_STATE", str(state))
         yield
 
 

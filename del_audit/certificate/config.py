@@ -67,10 +67,15 @@ class EncoderChoice(Strict):
 
 
 class Data(Strict):
-    """Real text. The public part fits prior, encoder and probes; the private part stands for users and is attacked."""
+    """Real text. The public part fits prior, encoder and probes; the private part stands for users and is attacked.
+
+    group_column: whose text a row is (author, patient, document): nobody of the private part stays in the public one, and
+    intervals count its values as the independent units. None takes every row for a unit of its own.
+    """
 
     corpus: str
     text_column: str | None = None
+    group_column: str | None = None
     public_split: str = "train"
     private_split: str = "test"
 

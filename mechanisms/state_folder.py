@@ -1,0 +1,44 @@
+"""Where this user's own records are kept: the ledger of what was sent, the log of attempts, the list of private folders.
+
+The folder is $DEL_AUDIT_STATE, else $XDG_STATE_HOME/del-audit, else ~/.local/state/del-audit; its owner alone may enter.
+"""
+
+import os
+from pathlib import Path
+
+from mechanisms.errors import UserError
+
+
+def state_folder() -> Path:
+    """Returns the folder, made with mode 0700 where it is not there yet.
+
+    Raises UserError where there is no home folder, and for a folder that cannot be made or that others may enter.
+    """
+    folder = _named()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = folder.stat().st_mode & 0o777
+    except OSError as error:
+        raise UserError(
+            f"Expected a folder for your records, got {str(folder)!r}: {error.strerror}. "
+            "Name another one in the variable DEL_AUDIT_STATE."
+        ) from None
+    if mode & 0o077:
+        raise UserError(
+            f"Expected a state folder that its owner alone may enter (mode 700), got {mode:o}: {folder}. "
+            f"Mend it with chmod 700 {folder}."
+        )
+    return folder
+
+
+def _named() -> Path:
+    if own := os.environ.get("DEL_AUDIT_STATE"):
+        return Path(own)
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base) / "del-audit"
+    try:
+        return Path.home() / ".local" / "state" / "del-audit"
+    except RuntimeError:
+        raise UserError(
+            "Expected a home folder for your records, got none: name a folder in the variable DEL_AUDIT_STATE."
+        ) from None
