@@ -7,14 +7,16 @@ from typing import Any
 
 from tqdm import tqdm
 
+from attacks.names import AttackName
 from attacks.outcome import Outcome
 from attacks.self_test import SelfTest
 from del_audit.attack.reading import BASELINE, Ladder, asked_ladder, described, read, tested, usable
 from del_audit.attack.scene import Private, Scene, opened
 from del_audit.attack.store import Run
 from del_audit.attack.table import print_inversion
+from del_audit.evidence.contradiction import FALSE_ALARMS
 from del_audit.evidence.inversion_metrics import KS, Metric, text_metrics, token_metrics
-from del_audit.evidence.leakage import ALARM, AttackFigures, Leakage, measure_leakage
+from del_audit.evidence.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.planted import identifier_figures, planted_slice
 from del_audit.evidence.selection import FEWEST_DOCUMENTS, strongest
 from del_audit.evidence.slices import Slice, frequency_slices, measure_slice, text_slices
@@ -73,19 +75,20 @@ def inversion_document(
     scene: Scene,
     settings: dict[str, Any],
     ladder: Ladder,
-    outcomes: Mapping[str, Outcome],
+    outcomes: Mapping[AttackName, Outcome],
     sent: Private,
-    tests: Mapping[str, SelfTest],
+    tests: Mapping[AttackName, SelfTest],
     texts: bool,
 ) -> dict[str, Any]:
     """Returns the whole result as JSON values: every figure states its unit, interval, method, kind and seed."""
     failed = [test for test in tests.values() if not test.passed]
-    pairs = [(ladder[key], outcome) for key, outcome in outcomes.items()]
-    leakage = measure_leakage(pairs, scene.pipeline.spec, scene.pipeline.prior, scene.seed, failed)
+    ran = {key: (ladder[key], outcome) for key, outcome in outcomes.items()}
+    leakage = measure_leakage(ran, scene.pipeline.spec, scene.pipeline.prior, scene.seed, failed)
     rows, slices = [], _slices(scene, outcomes[BASELINE], sent)
-    with tqdm(zip(outcomes, leakage.attacks, strict=True), total=len(outcomes), desc="figures", unit="attack") as bar:
-        for key, figures in bar:
-            about = {"key": key, "context_free": ladder[key].context_free, "note": getattr(ladder[key], "note", "")}
+    with tqdm(leakage.attacks, desc="figures", unit="attack") as bar:
+        for figures in bar:
+            attack = ladder[figures.key]
+            about = {"key": figures.key, "context_free": attack.context_free, "note": getattr(attack, "note", "")}
             rows.append({**about, **_figures(scene, figures, outcomes[BASELINE], sent, slices, texts)})
     return {
         **scene.document("inversion", settings),
@@ -136,7 +139,7 @@ def _metric(metric: Metric) -> dict[str, Any]:
     return {name: getattr(metric, name).to_dict() for name in ("attack", "baseline", "difference")}
 
 
-def _strongest(outcomes: Mapping[str, Outcome], seed: int) -> dict[str, Any]:
+def _strongest(outcomes: Mapping[AttackName, Outcome], seed: int) -> dict[str, Any]:
     """Returns the strongest, picked on half of the documents and reported on the others, or why there is none."""
     attacks = [outcome for key, outcome in outcomes.items() if key != BASELINE]
     documents = len(set(attacks[0].documents))
@@ -152,5 +155,5 @@ def _allowed(leakage: Leakage) -> dict[str, Any]:
         **asdict(leakage.allowed),
         "unit": "share of tokens read, attacks that take them one by one",
         "source": "theorem 6, at the upper limit of the commonest word's share",
-        "false_alarm_rate": ALARM,
+        "false_alarm_rate": FALSE_ALARMS,
     }

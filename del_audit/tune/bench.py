@@ -89,7 +89,7 @@ class MeasuringBench:
             "readings": [
                 {
                     "name": figures.name,
-                    "context_free": attack.context_free,
+                    "context_free": attacks[figures.key].context_free,
                     "success": figures.success.to_dict(),
                     "worst_prompt": figures.worst.to_dict(),
                     "slices": {
@@ -98,7 +98,7 @@ class MeasuringBench:
                         if part.name in limited and part.success is not None
                     },
                 }
-                for (attack, _), figures in zip(outcomes, leakage.attacks, strict=True)
+                for figures in leakage.attacks
             ]
         }
 
