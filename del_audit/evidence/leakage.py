@@ -19,6 +19,7 @@ from del_audit.evidence.slices import worst_prompt
 from mechanisms.spec import QuantizerSpec
 
 COMMON_WORDS = 100
+SHARE_READ = "share of tokens recovered"
 Ran = Mapping[AttackName, tuple[InversionAttack, Outcome]]
 """Attacks that ran, each with what it guessed, under its short name."""
 
@@ -37,6 +38,7 @@ class AttackFigures:
     name: str
     version: int
     success: Figure
+    above: float
     rare: Figure | None
     worst: Figure
     broken_below: float | None
@@ -103,12 +105,16 @@ def measure_leakage(
     prior: NDArray[np.float64],
     seed: int,
     unusable: Sequence[SelfTest] = (),
+    *,
+    longest: int,
+    sends: int = 1,
 ) -> Leakage:
     """Returns what each attack read, with intervals over documents, and what the guarantee allows.
 
-    outcomes: may be of different prompts; kappa is the largest of those that a context-free attack saw.
-    spec: of the mechanism that released.
-    Raises UserError for outcomes of a single document.
+    outcomes: may be of different prompts; kappa is the largest of those that a context-free attack saw. spec: of the
+    mechanism that released. longest: tokens of one document that can be attacked at most, known before any is drawn.
+    sends: releases of each token that the attacks held.
+    Raises UserError for outcomes of a single document, and for a document of more tokens than longest.
     """
     common = np.argsort(-prior)[:COMMON_WORDS]
     free = sum(attack.context_free for attack, _ in outcomes.values())
@@ -116,13 +122,15 @@ def measure_leakage(
     for key, (attack, outcome) in outcomes.items():
         rare = ~np.isin(outcome.truth, common)
         below = lower_limit(int(outcome.hits.sum()), len(outcome), free) if attack.context_free else None
+        success, above = rate_and_limit(outcome.hits, outcome.clusters, longest, SHARE_READ, seed, len(outcomes))
         figures.append(
             AttackFigures(
                 key,
                 attack.name,
                 attack.version,
-                clustered_rate(outcome.hits, outcome.clusters, "share of tokens read", "tokens", seed),
-                _rate_of(outcome, rare, seed),
+                success,
+                above,
+                _rate_of(outcome, rare, longest, seed),
                 worst_prompt(outcome, attack.context_free),
                 below,
                 outcome,
@@ -130,12 +138,24 @@ def measure_leakage(
         )
     free_outcomes = (outcome for attack, outcome in outcomes.values() if attack.context_free)
     kappa = max((upper_limit(int(np.bincount(o.truth).max()), len(o)) for o in free_outcomes), default=1.0)
-    return Leakage(tuple(figures), kappa, inversion_bound(spec, kappa, proved=True), tuple(unusable))
+    return Leakage(tuple(figures), kappa, inversion_bound(spec, kappa, sends, proved=True), tuple(unusable))
 
 
-def _rate_of(outcome: Outcome, chosen: NDArray[np.bool_], seed: int) -> Figure | None:
+def rate_and_limit(
+    hits: NDArray[np.bool_], clusters: Any, longest: int, unit: str, seed: int, together: int, confidence: float = 0.95
+) -> tuple[Figure, float]:
+    """Returns a rate with its own interval, and its lower limit where so many attacks are judged together.
+
+    The limits of all of them together are wrong with a chance of at most half of 1 - confidence (Bonferroni).
+    """
+    own = clustered_rate(hits, clusters, longest, unit, "tokens", seed, confidence)
+    shared = clustered_rate(hits, clusters, longest, unit, "tokens", seed, 1 - (1 - confidence) / together)
+    return own, shared.lower
+
+
+def _rate_of(outcome: Outcome, chosen: NDArray[np.bool_], longest: int, seed: int) -> Figure | None:
     """Returns the share of the chosen tokens read; None where they are of fewer than two documents."""
     clusters: Any = outcome.clusters[chosen]
     if len(np.unique(clusters)) < 2:
         return None
-    return clustered_rate(outcome.hits[chosen], clusters, "share of rarer tokens read", "tokens", seed)
+    return clustered_rate(outcome.hits[chosen], clusters, longest, "share of rarer tokens recovered", "tokens", seed)

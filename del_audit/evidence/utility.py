@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from del_audit.evidence.bootstrap import Clusters, bootstrap_mean, bootstrap_ratio
+from del_audit.evidence.bootstrap import Clusters, bootstrap_mean
 from del_audit.evidence.figure import Figure
+from del_audit.evidence.gain_interval import gain_mean, share_of_gain
 from del_audit.evidence.prompts import Prompts, strangers
 from mechanisms.continuation import embed, generate, score
 from mechanisms.models import LanguageModel, SentenceEncoder
@@ -64,12 +65,14 @@ class Prediction:
     """losses: mean next-token loss of the true response in each condition, nats a token.
 
     gain: loss with another user's prompt less loss with the right one, through the same release: what of the prompt
-    itself arrives. clean_gain: the same without the mechanism. share: the one over the other; None where the clean
-    gain is not above zero, so that a share of it says nothing.
+    itself arrives. over: the same over no prompt and over the soft prompt alone: a service may be worse than sending
+    nothing although it tells users apart. clean_gain: the gain without the mechanism. share: gain over clean_gain; None
+    where the clean gain is not above zero, so that a share of it says nothing.
     """
 
     losses: dict[str, Figure]
     gain: Figure
+    over: dict[str, Figure]
     clean_gain: Figure
     share: Figure | None
 
@@ -101,14 +104,12 @@ def predict(losses: Mapping[str, NDArray[np.float64]], clusters: Clusters, seed:
         name: bootstrap_mean(values, NATS, "prompts", seed, clusters=clusters, within=(0.0, math.inf))
         for name, values in losses.items()
     }
-    gains, clean_gains = losses[OTHER] - losses[RELEASED], losses[OTHER_CLEAN] - losses[CLEAN]
-    gain, clean_gain = (
-        bootstrap_mean(values, NATS, "prompts", seed, clusters=clusters) for values in (gains, clean_gains)
-    )
-    share = None
-    if clean_gain.lower > 0:
-        share = bootstrap_ratio(gains, clean_gains, "share of the clean gain", "prompts", seed, clusters=clusters)
-    return Prediction(figures, gain, clean_gain, share)
+    gains = {control: losses[control] - losses[RELEASED] for control in (OTHER, NOBODY, ALONE)}
+    clean_gains = losses[OTHER_CLEAN] - losses[CLEAN]
+    own = {control: gain_mean(values, seed, clusters) for control, values in gains.items()}
+    clean = gain_mean(clean_gains, seed, clusters)
+    share = share_of_gain(gains[OTHER], clean_gains, seed, clusters) if clean.lower > 0 else None
+    return Prediction(figures, own.pop(OTHER), own, clean, share)
 
 
 def measure_prediction(
@@ -123,7 +124,7 @@ def paired_gain(server: Answering, prompts: Prompts, seed: int, progress: Any) -
     others = _picked(prompts.messages, strangers(prompts.clusters))
     losses = server.losses([*prompts.messages, *others], [*prompts.responses, *prompts.responses], progress)
     own, other = np.split(losses, 2)
-    return bootstrap_mean(other - own, NATS, "prompts", seed, clusters=prompts.clusters)
+    return gain_mean(other - own, seed, prompts.clusters)
 
 
 def condition_answers(
