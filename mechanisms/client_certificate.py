@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mechanisms.canonical_json import LARGEST
+from mechanisms.curve_point import require_sound
 from mechanisms.errors import UserError
 from mechanisms.signed_document import SignedDocument, fingerprint, open_signed
 from mechanisms.small_file import read_small
@@ -44,6 +45,7 @@ def read_certificate(path: Path) -> SignedDocument:
 
 def require_trusted(certificate: SignedDocument, trusted: Collection[bytes]) -> None:
     """Raises UserError unless the key that signed is trusted. trusted: public keys, 32 bytes each."""
+    require_sound(certificate.key, f"a {WHAT} by an Ed25519 public key")
     if certificate.key not in trusted:
         known = ", ".join(sorted(map(fingerprint, trusted))) or "none"
         raise UserError(

@@ -6,7 +6,6 @@ own private key, and trusted/*.pub, public keys of others.
 
 import base64
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from mechanisms.curve_point import require_sound
 from mechanisms.errors import UserError
+from mechanisms.new_file import write_new
 from mechanisms.signed_document import KEY_BYTES, decode_base64, raw_public_key
 from mechanisms.small_file import read_small
 
@@ -62,9 +63,9 @@ def new_key(path: Path) -> Ed25519PrivateKey:
     if public.exists():
         raise UserError(f"Expected a key file that does not exist yet, got {str(public)!r}.")
     try:
-        _write_new(path, private, 0o600)
+        write_new(path, private, 0o600)
         try:
-            _write_new(public, public_pem(key), 0o644)
+            write_new(public, public_pem(key), 0o644)
         except OSError:
             path.unlink()
             raise
@@ -117,18 +118,24 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
 def public_key(given: str) -> bytes:
     """Returns the 32 bytes of a public key: a PEM file's, or text in base64 or hex.
 
-    Raises UserError for what is none of these.
+    Raises UserError for what is none of these, and for a key that curve_point.require_sound refuses.
     """
     text = given.strip()
     if len(text) == 2 * KEY_BYTES and all(c in "0123456789abcdefABCDEF" for c in text):
-        return bytes.fromhex(text)
-    if len(text) == len(base64.b64encode(bytes(KEY_BYTES))) and text.endswith("="):
-        return decode_base64(text, KEY_BYTES, "a public key")
-    return load_public_key(Path(given))
+        key = bytes.fromhex(text)
+    elif len(text) == len(base64.b64encode(bytes(KEY_BYTES))) and text.endswith("="):
+        key = decode_base64(text, KEY_BYTES, "a public key")
+    else:
+        return load_public_key(Path(given))
+    require_sound(key)
+    return key
 
 
 def load_public_key(path: Path) -> bytes:
-    """Returns the 32 bytes of the Ed25519 public key in a PEM file; raises UserError for a file that is none."""
+    """Returns the 32 bytes of the Ed25519 public key in a PEM file.
+
+    Raises UserError for a file that is none, and for a key that curve_point.require_sound refuses.
+    """
     data = read_small(path, LARGEST_KEY, "public key")
     try:
         key = load_pem_public_key(data)
@@ -136,7 +143,9 @@ def load_public_key(path: Path) -> bytes:
         raise UserError(f"Expected an Ed25519 public key in PEM, got {str(path)!r}.") from None
     if not isinstance(key, Ed25519PublicKey):
         raise UserError(f"Expected an Ed25519 public key, got another kind of key in {str(path)!r}.")
-    return key.public_bytes_raw()
+    raw = key.public_bytes_raw()
+    require_sound(raw, f"an Ed25519 public key in {str(path)!r}")
+    return raw
 
 
 def public_pem(key: Ed25519PrivateKey) -> bytes:
@@ -164,17 +173,3 @@ def trusted_keys(given: Iterable[str] = ()) -> frozenset[bytes]:
 def _encryption() -> KeySerializationEncryption:
     passphrase = os.environ.get(PASSPHRASE)
     return BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    """Writes a file that does not exist, whole or not at all: beside it, then linked, which never replaces another."""
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 600 from the start
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            os.fchmod(handle, mode)
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(beside, path)
-    finally:
-        os.unlink(beside)
