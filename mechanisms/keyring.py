@@ -1,7 +1,7 @@
 """Keys of certificates: the user's own, and those of others that the user decided to trust. Trust is never implied.
 
 The folder is $DEL_AUDIT_CONFIG, else $XDG_CONFIG_HOME/del-audit, else ~/.config/del-audit. In it: key.pem, the user's
-own private key, and trusted/*.pub, public keys of others.
+own private key; trusted/*.pub, public keys of others; revoked/*.json, lists of keys that are trusted no longer.
 """
 
 import base64
@@ -23,10 +23,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from mechanisms.curve_point import require_sound
+from mechanisms.curve_point import KEY_BYTES, require_sound
 from mechanisms.errors import UserError
 from mechanisms.new_file import write_new
-from mechanisms.signed_document import KEY_BYTES, decode_base64, raw_public_key
+from mechanisms.revocation import Revocation, read_revocations
+from mechanisms.signed_document import decode_base64, fingerprint, raw_public_key
 from mechanisms.small_file import read_small
 
 LARGEST_KEY = 1 << 14
@@ -156,11 +157,18 @@ def public_pem(key: Ed25519PrivateKey) -> bytes:
 def trusted_keys(given: Iterable[str] = ()) -> frozenset[bytes]:
     """Returns the public keys that are trusted: those given, or else the user's own and those in its trusted folder.
 
-    given: as public_key takes them; where there is one, the folder does not count.
+    given: as public_key takes them; where there is one, the folder does not count. A revoked key is never among them,
+    given or not. Raises UserError for a key that cannot be read, and as revocations does.
+    """
+    chosen = frozenset(public_key(each) for each in given)
+    return (chosen or known_keys()) - revocations().keys()
+
+
+def known_keys() -> frozenset[bytes]:
+    """Returns the user's own public key and those in its trusted folder, revoked ones as well.
+
     Raises UserError for a key that cannot be read.
     """
-    if chosen := frozenset(public_key(each) for each in given):
-        return chosen
     folder = config_folder()
     found = {load_public_key(path) for path in sorted((folder / "trusted").glob("*.pub"))}
     if (own := folder / "key.pem.pub").exists():
@@ -168,6 +176,28 @@ def trusted_keys(given: Iterable[str] = ()) -> frozenset[bytes]:
     elif (folder / "key.pem").exists():
         found.add(raw_public_key(load_private_key(folder / "key.pem")))
     return frozenset(found)
+
+
+def revoked_folder() -> Path:
+    """Returns the folder of the lists of revoked keys, which need not exist."""
+    return config_folder() / "revoked"
+
+
+def revocations() -> dict[bytes, Revocation]:
+    """Returns the revoked keys that the user's folder revoked/ lists; raises UserError as read_revocations does."""
+    return read_revocations(revoked_folder(), known_keys)
+
+
+def require_not_revoked(key: bytes) -> None:
+    """Raises UserError, which says when, by whom and why, where a public key of 32 bytes was revoked.
+
+    Raises it also where the lists of revoked keys cannot be read or believed.
+    """
+    if (found := revocations().get(key)) is not None:
+        raise UserError(
+            f"Expected a key that was not revoked, got {fingerprint(key)}, {found}. Certify again with another key "
+            "(`del-audit certify CONFIG --key KEY`), and trust that one."
+        )
 
 
 def _encryption() -> KeySerializationEncryption:
