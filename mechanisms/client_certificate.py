@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mechanisms.canonical_json import LARGEST
+from mechanisms.curve_point import require_sound
 from mechanisms.errors import UserError
+from mechanisms.keyring import require_not_revoked
 from mechanisms.signed_document import SignedDocument, fingerprint, open_signed
 from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
@@ -43,7 +45,12 @@ def read_certificate(path: Path) -> SignedDocument:
 
 
 def require_trusted(certificate: SignedDocument, trusted: Collection[bytes]) -> None:
-    """Raises UserError unless the key that signed is trusted. trusted: public keys, 32 bytes each."""
+    """Raises UserError unless the key that signed is trusted, and was not revoked. trusted: public keys, 32 bytes each.
+
+    Raises it also as keyring.require_not_revoked does for lists of revoked keys that cannot be believed.
+    """
+    require_sound(certificate.key, f"a {WHAT} by an Ed25519 public key")
+    require_not_revoked(certificate.key)
     if certificate.key not in trusted:
         known = ", ".join(sorted(map(fingerprint, trusted))) or "none"
         raise UserError(

@@ -1,12 +1,11 @@
 """Keys of certificates: the user's own, and those of others that the user decided to trust. Trust is never implied.
 
 The folder is $DEL_AUDIT_CONFIG, else $XDG_CONFIG_HOME/del-audit, else ~/.config/del-audit. In it: key.pem, the user's
-own private key, and trusted/*.pub, public keys of others.
+own private key; trusted/*.pub, public keys of others; revoked/*.json, lists of keys that are trusted no longer.
 """
 
 import base64
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from mechanisms.curve_point import KEY_BYTES, require_sound
 from mechanisms.errors import UserError
-from mechanisms.signed_document import KEY_BYTES, decode_base64, raw_public_key
+from mechanisms.new_file import write_new
+from mechanisms.revocation import Revocation, read_revocations
+from mechanisms.signed_document import decode_base64, fingerprint, raw_public_key
 from mechanisms.small_file import read_small
 
 LARGEST_KEY = 1 << 14
@@ -62,9 +64,9 @@ def new_key(path: Path) -> Ed25519PrivateKey:
     if public.exists():
         raise UserError(f"Expected a key file that does not exist yet, got {str(public)!r}.")
     try:
-        _write_new(path, private, 0o600)
+        write_new(path, private, 0o600)
         try:
-            _write_new(public, public_pem(key), 0o644)
+            write_new(public, public_pem(key), 0o644)
         except OSError:
             path.unlink()
             raise
@@ -117,18 +119,24 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
 def public_key(given: str) -> bytes:
     """Returns the 32 bytes of a public key: a PEM file's, or text in base64 or hex.
 
-    Raises UserError for what is none of these.
+    Raises UserError for what is none of these, and for a key that curve_point.require_sound refuses.
     """
     text = given.strip()
     if len(text) == 2 * KEY_BYTES and all(c in "0123456789abcdefABCDEF" for c in text):
-        return bytes.fromhex(text)
-    if len(text) == len(base64.b64encode(bytes(KEY_BYTES))) and text.endswith("="):
-        return decode_base64(text, KEY_BYTES, "a public key")
-    return load_public_key(Path(given))
+        key = bytes.fromhex(text)
+    elif len(text) == len(base64.b64encode(bytes(KEY_BYTES))) and text.endswith("="):
+        key = decode_base64(text, KEY_BYTES, "a public key")
+    else:
+        return load_public_key(Path(given))
+    require_sound(key)
+    return key
 
 
 def load_public_key(path: Path) -> bytes:
-    """Returns the 32 bytes of the Ed25519 public key in a PEM file; raises UserError for a file that is none."""
+    """Returns the 32 bytes of the Ed25519 public key in a PEM file.
+
+    Raises UserError for a file that is none, and for a key that curve_point.require_sound refuses.
+    """
     data = read_small(path, LARGEST_KEY, "public key")
     try:
         key = load_pem_public_key(data)
@@ -136,7 +144,9 @@ def load_public_key(path: Path) -> bytes:
         raise UserError(f"Expected an Ed25519 public key in PEM, got {str(path)!r}.") from None
     if not isinstance(key, Ed25519PublicKey):
         raise UserError(f"Expected an Ed25519 public key, got another kind of key in {str(path)!r}.")
-    return key.public_bytes_raw()
+    raw = key.public_bytes_raw()
+    require_sound(raw, f"an Ed25519 public key in {str(path)!r}")
+    return raw
 
 
 def public_pem(key: Ed25519PrivateKey) -> bytes:
@@ -147,11 +157,18 @@ def public_pem(key: Ed25519PrivateKey) -> bytes:
 def trusted_keys(given: Iterable[str] = ()) -> frozenset[bytes]:
     """Returns the public keys that are trusted: those given, or else the user's own and those in its trusted folder.
 
-    given: as public_key takes them; where there is one, the folder does not count.
+    given: as public_key takes them; where there is one, the folder does not count. A revoked key is never among them,
+    given or not. Raises UserError for a key that cannot be read, and as revocations does.
+    """
+    chosen = frozenset(public_key(each) for each in given)
+    return (chosen or known_keys()) - revocations().keys()
+
+
+def known_keys() -> frozenset[bytes]:
+    """Returns the user's own public key and those in its trusted folder, revoked ones as well.
+
     Raises UserError for a key that cannot be read.
     """
-    if chosen := frozenset(public_key(each) for each in given):
-        return chosen
     folder = config_folder()
     found = {load_public_key(path) for path in sorted((folder / "trusted").glob("*.pub"))}
     if (own := folder / "key.pem.pub").exists():
@@ -161,20 +178,28 @@ def trusted_keys(given: Iterable[str] = ()) -> frozenset[bytes]:
     return frozenset(found)
 
 
+def revoked_folder() -> Path:
+    """Returns the folder of the lists of revoked keys, which need not exist."""
+    return config_folder() / "revoked"
+
+
+def revocations() -> dict[bytes, Revocation]:
+    """Returns the revoked keys that the user's folder revoked/ lists; raises UserError as read_revocations does."""
+    return read_revocations(revoked_folder(), known_keys)
+
+
+def require_not_revoked(key: bytes) -> None:
+    """Raises UserError, which says when, by whom and why, where a public key of 32 bytes was revoked.
+
+    Raises it also where the lists of revoked keys cannot be read or believed.
+    """
+    if (found := revocations().get(key)) is not None:
+        raise UserError(
+            f"Expected a key that was not revoked, got {fingerprint(key)}, {found}. Certify again with another key "
+            "(`del-audit certify CONFIG --key KEY`), and trust that one."
+        )
+
+
 def _encryption() -> KeySerializationEncryption:
     passphrase = os.environ.get(PASSPHRASE)
     return BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    """Writes a file that does not exist, whole or not at all: beside it, then linked, which never replaces another."""
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 600 from the start
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            os.fchmod(handle, mode)
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(beside, path)
-    finally:
-        os.unlink(beside)

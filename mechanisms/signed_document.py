@@ -15,11 +15,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mechanisms.canonical_json import LARGEST, canonical, parse_canonical
+from mechanisms.curve_point import KEY_BYTES, require_sound
 from mechanisms.errors import UserError
 
 ALGORITHM = "Ed25519"
 SIGNATURE = "signature"
-KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 
 
@@ -87,11 +87,12 @@ def open_signed(data: bytes, what: str) -> SignedDocument:
     """Returns the document in a file's bytes, its signature verified; `what` names it in errors.
 
     Raises UserError as parse_canonical does and for a signature that is none, WrongSignatureError for one that is not
-    of this content.
+    of this content, and for one by a key under which a signature says nothing (mechanisms/curve_point.py).
     """
     whole = parse_canonical(data, what)
     body = {name: value for name, value in whole.items() if name != SIGNATURE}
     key, value = _parts(whole.get(SIGNATURE), what)
+    _require_key(key, what)
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(value, canonical(body))
     except (InvalidSignature, ValueError):  # ValueError: bytes that are no point of the curve
@@ -103,6 +104,13 @@ def open_signed(data: bytes, what: str) -> SignedDocument:
 
 class WrongSignatureError(UserError):
     """A document whose signature is not of its content."""
+
+
+def _require_key(key: bytes, what: str) -> None:
+    try:
+        require_sound(key, "the signature's key to be an Ed25519 public key")
+    except UserError as error:
+        raise WrongSignatureError(f"Expected a {what} that the holder of a key signed. {error}") from None
 
 
 def decode_base64(text: Any, length: int, what: str) -> bytes:

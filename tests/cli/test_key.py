@@ -42,3 +42,53 @@ def test_the_own_key_is_made_at_first_use_and_said(tmp_path, capsys, monkeypatch
 def test_bad_commands_end_with_code_2(command, capsys):
     assert main(["key", *command]) == 2
     assert capsys.readouterr().err.startswith("del-audit: error: ")
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEL_AUDIT_CONFIG", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+def test_a_key_is_revoked_listed_and_shown(config, tmp_path, capsys):
+    assert main(["key", "new", "--out", str(tmp_path / "ci.pem")]) == 0
+    public = load_public_key(tmp_path / "ci.pem.pub")
+    assert main(["key", "revoked"]) == 0
+    assert "No key is revoked" in capsys.readouterr().out
+    assert main(["key", "revoke", str(tmp_path / "ci.pem.pub"), "--reason", "the runner was shared"]) == 0
+    assert fingerprint(public) in capsys.readouterr().out
+    for command in (["revoked"], ["show", str(tmp_path / "ci.pem")]):
+        assert main(["key", *command]) == 0
+        printed = capsys.readouterr().out
+        assert fingerprint(public) in printed
+        assert "the runner was shared" in printed
+
+
+def test_the_own_key_is_revoked_by_itself_and_what_to_do_is_said(config, capsys):
+    assert main(["key", "show"]) == 0
+    assert main(["key", "revoke", str(config / "key.pem.pub")]) == 0
+    printed = capsys.readouterr().out
+    assert "by itself" in printed
+    assert "This was your own key" in printed
+    (config / "trusted").mkdir()
+    (config / "key.pem.pub").rename(config / "trusted" / "old.pub")
+    (config / "key.pem").unlink()
+    assert main(["key", "show"]) == 0
+    assert main(["key", "revoked"]) == 0
+    assert "by itself" in capsys.readouterr().out
+
+
+def test_another_private_key_may_sign_the_list(config, tmp_path, capsys):
+    assert main(["key", "new", "--out", str(tmp_path / "ci.pem")]) == 0
+    assert main(["key", "revoke", str(tmp_path / "ci.pem.pub"), "--key", str(tmp_path / "ci.pem")]) == 0
+    assert "by itself" in capsys.readouterr().out
+    assert main(["key", "revoke", "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"]) == 0
+    assert main(["key", "revoke", str(config / "key.pem.pub"), "--key", str(tmp_path / "ci.pem")]) == 2
+    assert "whose lists count here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["none.pub"], ["00" * 32], []])
+def test_what_is_no_key_is_not_revoked(config, command, capsys):
+    assert main(["key", "revoke", *command]) == 2
+    assert capsys.readouterr().err.startswith("del-audit: error: ")
+    assert not (config / "revoked").exists()
