@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from del_audit.certificate.requirement import Requirement
 from del_audit.certificate.verify import Verification, verify
 from del_audit.plain_text import printable
 from mechanisms.canonical_json import LARGEST
@@ -14,6 +14,9 @@ from mechanisms.errors import UserError
 from mechanisms.keyring import trusted_keys
 from mechanisms.small_file import read_small
 
+if TYPE_CHECKING:
+    from del_audit.certificate.requirement import Requirement
+
 
 def verify_file(
     path: Path,
@@ -21,7 +24,7 @@ def verify_file(
     at: str | None = None,
     recompute: bool = True,
     against: Path | None = None,
-    require: Requirement | None = None,
+    require: "Requirement | None" = None,
     strict: bool = False,
 ) -> Verification:
     """Returns what holds of a certificate's file; trust: public keys as mechanisms.keyring.public_key takes them.

@@ -4,7 +4,6 @@ The claim is that the implementation is broken. It is wrong with probability at 
 that are judged together: each gets an equal share (Bonferroni), and only comparisons that have a bound are counted.
 """
 
-from del_audit.evidence.intervals import clopper_pearson
 from mechanisms.errors import UserError
 
 FALSE_ALARMS = 1e-4
@@ -25,11 +24,15 @@ def lower_limit(hits: int, tokens: int, judged: int) -> float:
     Clopper and Pearson's (1934). It covers tokens of unequal chances too, for limits above their mean chance
     (Hoeffding, 1956). Raises UserError for counts out of range.
     """
+    from del_audit.evidence.intervals import clopper_pearson  # heavy, and a verifier needs the predicate alone
+
     return clopper_pearson(hits, tokens, 1 - 2 * level_of(judged))[0]
 
 
 def upper_limit(hits: int, tokens: int) -> float:
     """Returns an upper limit of a share, such as kappa, that is wrong with probability at most FALSE_ALARMS."""
+    from del_audit.evidence.intervals import clopper_pearson
+
     return clopper_pearson(hits, tokens, 1 - 2 * FALSE_ALARMS)[1]
 
 
