@@ -13,7 +13,7 @@ from attacks.self_test import SelfTest
 from del_audit.accounting import Bound, inversion_bound
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.intervals import clopper_pearson, clustered_rate
-from del_audit.evidence.slices import worst_prompt
+from del_audit.evidence.worst_prompt import worst_prompt
 from mechanisms.spec import QuantizerSpec
 
 COMMON_WORDS = 100
@@ -95,12 +95,15 @@ def measure_leakage(
     prior: NDArray[np.float64],
     seed: int,
     unusable: Sequence[SelfTest] = (),
+    *,
+    longest: int,
 ) -> Leakage:
     """Returns what each attack read, with intervals over documents, and what the guarantee allows.
 
     outcomes: may be of different prompts; kappa is the largest of those that a context-free attack saw.
-    spec: of the mechanism that released.
-    Raises UserError for outcomes of a single document.
+    spec: of the mechanism that released. longest: the most tokens that one document can have, fixed before any
+    is drawn.
+    Raises UserError for outcomes of a single document, and of one longer than that.
     """
     common = np.argsort(-prior)[:COMMON_WORDS]
     free = sum(attack.context_free for attack, _ in outcomes)
@@ -114,8 +117,8 @@ def measure_leakage(
             AttackFigures(
                 attack.name,
                 attack.version,
-                clustered_rate(outcome.hits, outcome.clusters, "share of tokens read", "tokens", seed),
-                _rate_of(outcome, rare, seed),
+                clustered_rate(outcome.hits, outcome.clusters, longest, "share of tokens read", "tokens", seed),
+                _rate_of(outcome, rare, longest, seed),
                 worst_prompt(outcome, attack.context_free),
                 below,
                 outcome,
@@ -126,9 +129,9 @@ def measure_leakage(
     return Leakage(tuple(figures), kappa, inversion_bound(spec, kappa, proved=True), tuple(unusable))
 
 
-def _rate_of(outcome: Outcome, chosen: NDArray[np.bool_], seed: int) -> Figure | None:
+def _rate_of(outcome: Outcome, chosen: NDArray[np.bool_], longest: int, seed: int) -> Figure | None:
     """Returns the share of the chosen tokens read; None where they are of fewer than two documents."""
     clusters: Any = outcome.clusters[chosen]
     if len(np.unique(clusters)) < 2:
         return None
-    return clustered_rate(outcome.hits[chosen], clusters, "share of rarer tokens read", "tokens", seed)
+    return clustered_rate(outcome.hits[chosen], clusters, longest, "share of rarer tokens read", "tokens", seed)
