@@ -187,7 +187,7 @@ def report(label: str, attacks: Sequence[InversionAttack], public: Public, held:
     exact, judged = None, sum(attack.context_free for attack in attacks)
     for attack in attacks:
         outcome, seconds = read(attack, public, held, seed)
-        figure = clustered_rate(outcome.hits, outcome.clusters, "share of tokens read", "tokens", seed)
+        figure = clustered_rate(outcome.hits, outcome.clusters, LENGTH, "share of tokens read", "tokens", seed)
         depth = min(50, outcome.depth)
         exact = figure.value if isinstance(attack, MaximumAPosteriori) else exact
         ratio = f"{figure.value / exact:5.2f}x MAP" if exact else ""

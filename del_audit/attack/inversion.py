@@ -19,7 +19,7 @@ from del_audit.evidence.inversion_metrics import KS, Metric, text_metrics, token
 from del_audit.evidence.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.planted import identifier_figures, planted_slice
 from del_audit.evidence.selection import FEWEST_DOCUMENTS, strongest
-from del_audit.evidence.slices import Slice, frequency_slices, measure_slice, text_slices
+from del_audit.evidence.slices import Slice, SliceFigure, frequency_slices, measure_slice, text_slices
 
 BROKEN = 1
 
@@ -83,7 +83,9 @@ def inversion_document(
     """Returns the whole result as JSON values: every figure states its unit, interval, method, kind and seed."""
     failed = [test for test in tests.values() if not test.passed]
     ran = {key: (ladder[key], outcome) for key, outcome in outcomes.items()}
-    leakage = measure_leakage(ran, scene.pipeline.spec, scene.pipeline.prior, scene.seed, failed)
+    leakage = measure_leakage(
+        ran, scene.pipeline.spec, scene.pipeline.prior, scene.seed, failed, longest=sent.longest
+    )
     rows, slices = [], _slices(scene, outcomes[BASELINE], sent)
     with tqdm(leakage.attacks, desc="figures", unit="attack") as bar:
         for figures in bar:
@@ -97,7 +99,7 @@ def inversion_document(
         "documents": len(set(sent.documents)),
         "tokens": sent.tokens,
         "attacks": rows,
-        "strongest": _strongest(outcomes, scene.seed),
+        "strongest": _strongest(outcomes, scene.seed, sent.longest),
         "allowed": _allowed(leakage),
         "broken": list(leakage.broken),
         "self_tests": {key: test.to_dict() for key, test in tests.items()},
@@ -118,10 +120,22 @@ def _figures(
     """Returns one attack's figures, each metric and slice beside the baseline's."""
     outcome, seed = found.outcome, scene.seed
     language, depth = scene.assets.language, min(found.outcome.depth, baseline.depth)
-    metrics = token_metrics(outcome, baseline, seed, [k for k in KS if k <= depth])
+    metrics = token_metrics(outcome, baseline, seed, [k for k in KS if k <= depth], longest=sent.longest)
     if texts:
-        metrics += text_metrics(outcome, baseline, language.tokenizer, seed, scene.assets.sentences, scene.public.table)
-    planted = [] if sent.planted is None else identifier_figures(outcome, baseline, sent.planted, seed)
+        metrics += text_metrics(
+            outcome,
+            baseline,
+            language.tokenizer,
+            seed,
+            scene.assets.sentences,
+            scene.public.table,
+            prompt_tokens=sent.prompt_tokens,
+            prompts_each=sent.prompts_each,
+        )
+    planted: list[SliceFigure] = []
+    if sent.planted is not None:  # one identifier in each prompt
+        planted = identifier_figures(outcome, baseline, sent.planted, seed, longest=sent.prompts_each)
+    measured = [measure_slice(part, outcome, baseline, seed, longest=sent.longest) for part in slices]
     return {
         "name": found.name,
         "version": found.version,
@@ -130,7 +144,7 @@ def _figures(
         "worst_prompt": found.worst.to_dict(),
         "broken_below": found.broken_below,
         "metrics": {metric.name: _metric(metric) for metric in metrics},
-        "slices": {part.name: asdict(measure_slice(part, outcome, baseline, seed)) for part in slices},
+        "slices": {part.name: asdict(part) for part in measured},
         "identifiers": {part.name: asdict(part) for part in planted},
     }
 
@@ -139,13 +153,13 @@ def _metric(metric: Metric) -> dict[str, Any]:
     return {name: getattr(metric, name).to_dict() for name in ("attack", "baseline", "difference")}
 
 
-def _strongest(outcomes: Mapping[AttackName, Outcome], seed: int) -> dict[str, Any]:
+def _strongest(outcomes: Mapping[AttackName, Outcome], seed: int, longest: int) -> dict[str, Any]:
     """Returns the strongest, picked on half of the documents and reported on the others, or why there is none."""
     attacks = [outcome for key, outcome in outcomes.items() if key != BASELINE]
     documents = len(set(attacks[0].documents))
     if documents < FEWEST_DOCUMENTS:
         return {"figure": None, "why": f"too few documents to split: {documents}, where {FEWEST_DOCUMENTS} are needed"}
-    return {**asdict(strongest(attacks, seed, "holdout", outcomes[BASELINE])), "why": ""}
+    return {**asdict(strongest(attacks, seed, "holdout", outcomes[BASELINE], longest=longest)), "why": ""}
 
 
 def _allowed(leakage: Leakage) -> dict[str, Any]:

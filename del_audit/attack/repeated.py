@@ -60,7 +60,8 @@ def attack_repeated(
     kept = usable(ladder, tests)
     with tqdm(total=len(kept) * (len(times) + bool(chats)), desc="attacks", unit="attack") as bar:
         rows = _sent_again(run, scene, kept, sent, times, delta, bar)
-        session = _chats(run, scene, kept, chats, delta, bar) if chats else None
+        longest = -(-sent.prompt_tokens // (turns or 1))  # the longest turn that cut_turns makes
+        session = _chats(run, scene, kept, chats, longest, delta, bar) if chats else None
     every = [*rows, *(session["rows"] if session else [])]
     judge(every)
     document = {
@@ -121,7 +122,14 @@ def _sent_again(
 
             def measure(number: int = number, attack: Any = attack) -> RepeatedLeakage:
                 return measure_repeated(
-                    scene.public, [attack], sent.prompts, scene.seed, (number,), sent.documents, delta
+                    scene.public,
+                    [attack],
+                    sent.prompts,
+                    scene.seed,
+                    (number,),
+                    sent.documents,
+                    delta,
+                    longest=sent.longest,
                 )
 
             found = _kept(run, f"{key}-times-{number}", key, attack.context_free, measure)
@@ -131,14 +139,20 @@ def _sent_again(
 
 
 def _chats(
-    run: Run, scene: Scene, ladder: Ladder, chats: Sequence[Sequence[Sequence[int]]], delta: float, bar: Any
+    run: Run,
+    scene: Scene,
+    ladder: Ladder,
+    chats: Sequence[Sequence[Sequence[int]]],
+    longest: int,
+    delta: float,
+    bar: Any,
 ) -> dict[str, Any]:
     """Returns the rows of all attacks on chats, and the epsilon of the longest session."""
     rows, session = [], {}
     for key, attack in ladder.items():
 
         def measure(attack: Any = attack) -> RepeatedLeakage:
-            return measure_histories(scene.public, [attack], chats, scene.seed, delta)
+            return measure_histories(scene.public, [attack], chats, scene.seed, delta, longest=longest)
 
         found = _kept(run, f"{key}-chats", key, attack.context_free, measure)
         rows += found["rows"]

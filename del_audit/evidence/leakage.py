@@ -15,7 +15,7 @@ from del_audit.accounting import Bound, inversion_bound
 from del_audit.evidence.contradiction import contradicts, lower_limit, upper_limit
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.intervals import clustered_rate
-from del_audit.evidence.slices import worst_prompt
+from del_audit.evidence.worst_prompt import worst_prompt
 from mechanisms.spec import QuantizerSpec
 
 COMMON_WORDS = 100

@@ -82,7 +82,7 @@ class MeasuringBench:
         some = sent.one_a_document(asked["documents"])
         attacks = ladder(asked["attacks"], plan.masked_lm, cache_folder() / "attacks", depth=1)
         outcomes = run_ladder(attacks, public_of(self.assets, pipeline, plan.seed), some)
-        leakage = measure_leakage(outcomes, pipeline.spec, pipeline.prior, plan.seed)
+        leakage = measure_leakage(outcomes, pipeline.spec, pipeline.prior, plan.seed, longest=plan.context_tokens)
         limited = self.base.policy.slice_success_at_most
         slices = slices_of(self.assets, leakage, pipeline, plan.seed) if limited else {}
         return {
