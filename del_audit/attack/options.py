@@ -74,8 +74,8 @@ def _add_attribute(kinds: Any) -> None:
     attribute.add_argument(
         "--group",
         metavar="COLUMN",
-        default="document_id",
-        help="author of each row: public rows of private authors are left out (default: %(default)s)",
+        help="author of each row: public rows of private authors are left out, and one private row of each is attacked "
+        "(default: the configuration's group_column, else document_id)",
     )
     attribute.add_argument("--prompts", type=whole("prompts"), help="private prompts, at most (default: all)")
     attribute.add_argument("--documents", type=whole("documents"), help="public documents, at most (default: all)")

@@ -8,7 +8,7 @@ from typing import Any
 from attacks.base import Public
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import hashes
-from del_audit.certificate.inputs import Assets, build, load_assets, public_of
+from del_audit.certificate.inputs import Assets, build, by_turns, load_assets, public_of
 from del_audit.certificate.provenance import commit, versions
 from del_audit.evidence.planted import PlantedTokens, plant, tokenized
 from del_audit.quiet import silence_libraries
@@ -84,6 +84,7 @@ class Scene:
     def prompts(self, count: int | None, tokens: int | None, planting: bool = False) -> Private:
         """Returns the first tokens of each private document, then further whole windows of long ones.
 
+        Every unit's first prompt comes before any second: a unit is a group of data.group_column, or a document_id.
         count, tokens: of prompts and of each; the configuration's context_prompts, or as many as there are, and
         context_tokens, where left out. planting: a made-up identifier is put into each prompt, which grows by it.
         Raises UserError for values out of range, and for prompts of a single document.
@@ -92,16 +93,24 @@ class Scene:
         length = at_least(1, "prompt-tokens", plan.context_tokens if tokens is None else tokens)
         if length > self.longest:
             raise UserError(f"Expected prompt-tokens <= {self.longest}, the model's, got prompt-tokens={length}.")
-        places = windows(self.assets.private, length)
+        units, places = self.units, windows(self.assets.private, length)
+        places = [places[number] for _, number in by_turns(places, units)]
         wanted = plan.context_prompts if count is None else at_least(2, "prompts", count)
         if count is not None and count > len(places):
             raise UserError(f"Expected prompts <= {len(places)}, what the private split has, got prompts={count}.")
         chosen = places[:wanted]
-        names = [str(self.assets.private_corpus.columns["document_id"][index]) for index, _ in chosen]
+        names = [units[index] for index, _ in chosen]
         if len(set(names)) < 2:
             raise UserError(f"Expected private prompts of two documents or more, got {len(chosen)} of one.")
         prompts = [self.assets.private[index][start : start + length] for index, start in chosen]
         return Private(prompts, names) if not planting else self._planted(prompts, names)
+
+    @property
+    def units(self) -> list[str]:
+        """Whose each private document is: what intervals count."""
+        if self.configuration.data.group_column is not None:
+            return self.assets.private_groups
+        return [str(name) for name in self.assets.private_corpus.columns["document_id"]]
 
     def _planted(self, prompts: Sequence[Sequence[int]], names: list[str]) -> Private:
         tokenizer = self.assets.language.tokenizer

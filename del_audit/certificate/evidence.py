@@ -16,6 +16,7 @@ from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import (
     Assets,
     client_of,
+    one_of_each_group,
     public_of,
     send_all,
 )
@@ -38,6 +39,7 @@ from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.spec import QuantizerSpec
+from mechanisms.splits import first_of_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +95,15 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
 
 
 def _prompts(configuration: Configuration, assets: Assets, pipeline: Pipeline, purpose: str) -> Prompts:
-    """Returns the first private documents that are long enough, cut into released prompt and true response."""
+    """Returns each group's first private document that is long enough, cut into released prompt and true response."""
     plan = configuration.evaluation
     cut, end = plan.prompt_tokens, plan.prompt_tokens + plan.response_tokens
-    long_enough = [document[:end] for document in assets.private if len(document) >= end][: plan.prompts]
+    long_enough = [document[:end] for document in one_of_each_group(assets, end)][: plan.prompts]
     if len(long_enough) < plan.prompts:
+        units = configuration.data.group_column or "row"
         raise UserError(
-            f"Expected evaluation.prompts <= {len(long_enough)}, the private documents of {end} tokens or more, "
-            f"got evaluation.prompts={plan.prompts}."
+            f"Expected evaluation.prompts <= {len(long_enough)}, private documents of {end} tokens or more, one per "
+            f"{units}, got evaluation.prompts={plan.prompts}. Lower evaluation.prompts or evaluation.response_tokens."
         )
     client = client_of(assets, pipeline, plan.seed, purpose)
     clean = [document[:cut] for document in long_enough]
@@ -132,18 +135,22 @@ def _inference(
 ) -> Inference:
     """Returns the probes of one column; fitted on releases of public documents, scored once on the private ones.
 
-    classes: documents of other ones are left out; None takes every document that has a label.
+    classes: documents of other ones are left out; None takes every document that has a label. The private sample has
+    one document of each group, its first, so that its intervals are exact; public documents of a group stay together.
     """
     plan = configuration.evaluation
     viewer = Viewer(public_of(assets, pipeline, plan.seed), tokenizer=assets.language.tokenizer)
     samples = []
-    for part, documents, corpus, releases in (
-        ("public", assets.public, assets.public_corpus, plan.probe_releases),
-        ("private", assets.private, assets.private_corpus, 1),
+    for part, documents, corpus, groups, releases in (
+        ("public", assets.public, assets.public_corpus, assets.public_groups, plan.probe_releases),
+        ("private", assets.private, assets.private_corpus, assets.private_groups, 1),
     ):
         labels = corpus.labels(column)
         kept = [label is not None and (classes is None or label in classes) for label in labels]
-        chosen = [i for i, text in enumerate(documents) if text and kept[i]] * releases
+        rows = [i for i, text in enumerate(documents) if text and kept[i]]
+        if part == "private":
+            rows = [rows[place] for place in first_of_each(groups[i] for i in rows)]
+        chosen = rows * releases
         texts = [documents[i][: plan.probe_tokens] for i in chosen]
         client = client_of(assets, pipeline, plan.seed, f"{part} probes of {column}")
         with tqdm(texts, desc=f"{part} releases for {column}", unit="prompt") as bar:
@@ -158,7 +165,7 @@ def _inference(
                 released,
                 clean,
                 tuple(str(labels[i]) for i in chosen),
-                tuple(f"{part} {i}" for i in chosen),
+                tuple(groups[i] for i in chosen),
                 {"sizes": side_channels(pipeline, messages).features},
             )
         )

@@ -11,7 +11,14 @@ from attacks.names import AttackName
 from del_audit.attack.store import Run
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.evidence import inferences_of
-from del_audit.certificate.inputs import Assets, attacked_text, build, public_of, send_all
+from del_audit.certificate.inputs import (
+    Assets,
+    attacked_text,
+    build,
+    one_of_each_group,
+    public_of,
+    send_all,
+)
 from del_audit.certificate.provenance import sha256_of
 from del_audit.certificate.reading import slices_of
 from del_audit.evidence.figure import Figure
@@ -108,7 +115,8 @@ class MeasuringBench:
         language = assets.language
         words = SimulatedWords(plan.seed, f"{self.name} prompts")
         client = Client(language.tokenizer, pipeline, language.context_tokens, words)
-        cuts = cut_prompts(assets.private, plan.prompt_tokens, plan.response_tokens, limit=asked["prompts"])
+        documents = one_of_each_group(assets, plan.prompt_tokens + plan.response_tokens)
+        cuts = cut_prompts(documents, plan.prompt_tokens, plan.response_tokens, limit=asked["prompts"])
         prompts = cuts.released(client.release_tokens)
         with tqdm(total=2 * len(prompts), desc="gain", unit="text", leave=False) as bar:
             figure = paired_gain(Server(language, pipeline, assets.soft_prompt), prompts, plan.seed, bar)
