@@ -10,8 +10,8 @@ from typing import Any
 
 from attacks.names import ASSURANCE, Assurance
 from del_audit.bound import Bound
-from del_audit.certificate.judge import CONTROLS, judge
 from del_audit.certificate.asked import sends_of
+from del_audit.certificate.judge import CONTROLS, judge
 from del_audit.certificate.verdict import Check, Contender, check_bound, unmeasured
 from del_audit.evidence.contradiction import contradicts
 from del_audit.evidence.figure import Figure
@@ -54,7 +54,9 @@ class CertificateFigures:
         """Share of a slice's tokens recovered by each attack; no attack that lacks the slice is passed over."""
         found = []
         for attack in self._attacks:
-            part = next((part for part in attack["slices"] if part["name"] == name), {"why": "no such slice was measured"})
+            part = next(
+                (part for part in attack["slices"] if part["name"] == name), {"why": "no such slice was measured"}
+            )
             found.append(_contender(attack["name"], part.get("success"), part))
         return found
 

@@ -16,7 +16,6 @@ from mechanisms.client_certificate import date
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
-
 LEAST = {"full": ("baseline", "cosine", "code", "likelihood", "map", "beam"), "quick": ("baseline", "map")}
 """Attacks that each level required when format 3 was made; a certificate may state more, and never fewer."""
 

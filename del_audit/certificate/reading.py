@@ -98,7 +98,11 @@ def readings_of(
     )
     figures = tuple(_as_stopped(one, sequential.get(one.key)) for one in leakage.attacks)
     return Readings(
-        replace(leakage, attacks=figures), shown, failed, frozenset(sequential), measure_worst(worst, plan.worst_releases)
+        replace(leakage, attacks=figures),
+        shown,
+        failed,
+        frozenset(sequential),
+        measure_worst(worst, plan.worst_releases),
     )
 
 

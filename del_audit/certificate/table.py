@@ -220,7 +220,9 @@ def _utility(utility: Mapping[str, Any]) -> list[RenderableType]:
     gain, clean = interval(utility["paired_gain"]), interval(utility["clean_paired_gain"])
     share = utility["share_of_clean_gain"]
     of_clean = f"That is {interval(share)} of what" if share else "Not above zero is what"
-    others = ", ".join(f"{interval(figure)} over {name}" for name, figure in sorted(utility.get("gains_over", {}).items()))
+    others = ", ".join(
+        f"{interval(figure)} over {name}" for name, figure in sorted(utility.get("gains_over", {}).items())
+    )
     return [
         _heading(f"Utility: {gain} nats per token over another user's prompt", "estimate"),
         _note(f"{of_clean} the clean prompt gives, {clean} nats per token."),

@@ -150,7 +150,9 @@ def _attempts(body: Mapping[str, Any]) -> Iterator[Step]:
 
 
 def _shown(name: str, section: Mapping[str, Any]) -> Step:
-    return Step(f"section {name}", "passed", f"Version {section['version']}: unknown here, shown only; no limit rests on it.")
+    return Step(
+        f"section {name}", "passed", f"Version {section['version']}: unknown here, shown only; no limit rests on it."
+    )
 
 
 def _required(require: "Requirement", body: Mapping[str, Any]) -> Iterator[Step]:

@@ -11,6 +11,8 @@ import del_audit.attack.reading as reading
 from attacks.inversion import CommonestWord, CosineNeighbour, MaximumAPosteriori
 from attacks.inversion.language_prior import BeamAttacker
 from attacks.outcome import Outcome
+from del_audit.attack.scene import Scene
+from del_audit.certificate.config import load_configuration
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 
 
@@ -206,3 +208,12 @@ def test_a_result_is_never_overwritten(attack, tmp_path, capsys):
     assert attack("inversion") == 2
     assert "does not exist yet" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_prompts_are_of_each_author_first_where_the_configuration_names_them(configured, reviews):
+    data = {"corpus": str(reviews), "text_column": "text", "group_column": "author"}
+    scene = Scene.of(load_configuration(configured(data=data)))
+    sent = scene.prompts(24, None)
+    assert len(set(sent.documents)) == 12
+    assert sent.documents[:12] == sent.documents[12:] == list(dict.fromkeys(scene.assets.private_groups))
+    assert len(set(map(tuple, sent.prompts))) == 24

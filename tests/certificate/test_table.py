@@ -88,9 +88,7 @@ def test_without_colour_it_is_plain_text_that_an_old_terminal_can_show(certifica
 
 def test_refused_names_each_limit_that_does_not_hold(refused_certificate: dict[str, Any]) -> None:
     text = squeezed(printed(refused_certificate))
-    assert (
-        "Verdict: REFUSED - strongest attack: The whole 95% interval is beyond the limit." in text
-    )
+    assert "Verdict: REFUSED - strongest attack: The whole 95% interval is beyond the limit." in text
     assert "Every limit of the policy holds" not in text
 
 
