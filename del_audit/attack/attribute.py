@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,9 @@ def attack_attribute(
         "prompts": len(private.texts),
         "prompt_tokens": tokens,
         "releases": times,
-        "rows_per_author": each,
     }
     run = Run(out, {**settings, **scene.identity})
-    measured = run.part("inference", lambda: _measured(scene, asked, kept, private, times, each))
+    measured = run.part("inference", lambda: _measured(scene, asked, kept, private, times))
     document = {
         **scene.document("attribute", settings),
         "unit": "prompt",
@@ -174,7 +173,7 @@ def _classes(configuration: Configuration, column: str) -> int:
     return own.classes if own is not None and own.column == column else int(Attribute(column=column).classes)
 
 
-def _measured(scene: Scene, column: str, public: Part, private: Part, times: int, each: int) -> dict[str, Any]:
+def _measured(scene: Scene, column: str, public: Part, private: Part, times: int) -> dict[str, Any]:
     """Returns the probes' figures, those of the sizes, and what was left out, as JSON values."""
     viewer = Viewer(scene.public, None, scene.assets.language.tokenizer, scene.assets.sentences)
     with tqdm(total=4, desc="public releases", unit="step") as bar:
@@ -182,7 +181,7 @@ def _measured(scene: Scene, column: str, public: Part, private: Part, times: int
         _next(bar, "private releases")
         test, sizes, _ = _sample(scene, viewer, private, 1, "private")
         _next(bar, "probes")
-        found = infer(column, train, replace(test, longest=each), scene.seed)
+        found = infer(column, train, test, scene.seed)
         _next(bar, "sizes")
         measured = _sizes(sizes, private, scene.seed)
         bar.update()

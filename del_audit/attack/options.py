@@ -126,7 +126,7 @@ def _kind(kinds: Any, name: str, text: str, run: Callable[[argparse.Namespace], 
     parser.add_argument(
         "--seed",
         type=whole("seed"),
-        help="of releases, fits and intervals (default: that of a certificate, from the private split and the policy)",
+        help="of releases, fits and intervals (default: a certificate's own)",
     )
     parser.set_defaults(run=run)
     return parser

@@ -59,36 +59,14 @@ class Scene:
 
     @classmethod
     def of(cls, configuration: Configuration, seed: int | None = None) -> "Scene":
-        """Returns the scene; seed: left out, the one that a certificate would have (seed_of). Raises UserError as load_assets and build do."""
+        """Returns the scene; seed: left out, the one that a certificate would have (seed_of).
+
+        Raises UserError as load_assets and build do.
+        """
         silence_libraries()
         assets = load_assets(configuration, seed)
         pipeline = build(configuration, assets, configuration.mechanism.spec())
         return cls(configuration, assets, pipeline, public_of(assets, pipeline, assets.seed), assets.seed)
-
-    @property
-    def longest(self) -> int:
-        """The most tokens that one document can have, which intervals over documents ask for."""
-        return self.prompt_tokens * self.prompts_each
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """A configuration with all that it names, and the attackers' public world. seed: of everything random in a run."""
-
-    configuration: Configuration
-    assets: Assets
-    pipeline: Pipeline
-    public: Public
-    seed: int
-
-    @classmethod
-    def of(cls, configuration: Configuration, seed: int | None = None) -> "Scene":
-        """Returns the scene; seed: left out, the one that a certificate would have (seed_of). Raises UserError as load_assets and build do."""
-        silence_libraries()
-        seed = configuration.evaluation.seed if seed is None else seed
-        assets = load_assets(configuration)
-        pipeline = build(configuration, assets, configuration.mechanism.spec())
-        return cls(configuration, assets, pipeline, public_of(assets, pipeline, seed), seed)
 
     @property
     def longest(self) -> int:
@@ -120,13 +98,13 @@ class Scene:
 
         Every unit's first prompt comes before any second: a unit is a group of data.group_column, or a document_id.
         count, tokens: of prompts and of each; the configuration's context_prompts, or as many as there are, and
-        context_tokens, where left out. planting: a made-up identifier is put into each prompt, which grows by it.
+        policy.prompt_tokens, where left out. planting: a made-up identifier is put into each prompt, which grows by it.
         No document has more prompts than count over the number of documents, rounded up: so intervals know, without a
         look at the lengths, how long a document can be.
         Raises UserError for values out of range, and for prompts of a single document.
         """
         plan = self.configuration.evaluation
-        length = at_least(1, "prompt-tokens", plan.context_tokens if tokens is None else tokens)
+        length = at_least(1, "prompt-tokens", self.configuration.policy.prompt_tokens if tokens is None else tokens)
         if length > self.longest:
             raise UserError(f"Expected prompt-tokens <= {self.longest}, the model's, got prompt-tokens={length}.")
         units = self.units

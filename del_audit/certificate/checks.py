@@ -1,7 +1,7 @@
 """The policy's limits against the figures of a certificate: a function of the certificate alone.
 
-It takes the body as JSON values, so that whoever holds a certificate computes the same checks from the same figures, and
-a verifier holds the same figures against limits of its own. What a certificate of an older format lacks is undecided.
+It takes the body as JSON values, so that whoever holds a certificate computes the same checks from the same figures,
+and a verifier holds them against limits of its own. What a certificate of an older format lacks is undecided.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -30,7 +30,8 @@ class Assets:
     """What a configuration names, loaded. public, private: tokenized documents of the two parts of the corpus.
 
     public_groups, private_groups: whose each document is, the unit of splits and intervals; no group is in both parts.
-    Without data.group_column they are row numbers. seed: of everything random. removed: public rows left out because their group is private too.
+    Without data.group_column they are row numbers. seed: of everything random. removed: public rows left out because
+    their group is private too.
     """
 
     language: LanguageModel

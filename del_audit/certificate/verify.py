@@ -163,7 +163,7 @@ def _required(require: "Requirement", body: Mapping[str, Any]) -> Iterator[Step]
 
 
 def _today(body: Mapping[str, Any]) -> Iterator[Step]:
-    """Yields each of today's rules for a certificate of format 2: passed, failed, or not to be told from its figures."""
+    """Yields each of today's rules for a certificate of format 2: passed, failed, or unknown from its figures."""
     if body["format"] != FORMAT_2:
         return
     told: dict[str, StepStatus] = {"passed": "passed", "failed": "failed", "inconclusive": "skipped"}

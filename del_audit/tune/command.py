@@ -125,15 +125,15 @@ def _parts(assets: Assets, share: float, group: str | None, seed: int) -> Parts:
 def _effort(base: Configuration, tuning: Assets, finalists: int) -> Effort:
     """Returns what is spent, cut to what the part to choose on holds; raises UserError where that is too little."""
     plan = base.evaluation
-    window = plan.prompt_tokens + plan.response_tokens
+    window = base.policy.prompt_tokens + plan.response_tokens
     most = min(plan.prompts, len(one_of_each_group(tuning, window)))
     if most < FEWEST_PROMPTS:
         raise UserError(
             f"Expected {FEWEST_PROMPTS} documents of {window} tokens or more to choose on, got {most}: shorten "
-            "evaluation.prompt_tokens or response_tokens, or raise tuning-share."
+            "policy.prompt_tokens or evaluation.response_tokens, or raise tuning-share."
         )
     rungs = tuple(dict.fromkeys(max(FEWEST_PROMPTS, -(-most // divisor)) for divisor in (8, 4, 2, 1)))
-    cheap = -(-CHEAP_TOKENS // plan.context_tokens)
+    cheap = -(-CHEAP_TOKENS // base.policy.prompt_tokens)
     return Effort(rungs, cheap, plan.attacks, plan.context_prompts, finalists)
 
 

@@ -68,7 +68,7 @@ def best_configuration(base: Configuration, chosen: Candidate, held_out: Assets,
     corpus: where write_corpus has put both splits.
     """
     plan = base.evaluation
-    long_enough = len(one_of_each_group(held_out, plan.prompt_tokens + plan.response_tokens))
+    long_enough = len(one_of_each_group(held_out, base.policy.prompt_tokens + plan.response_tokens))
     prompts = min(plan.prompts, long_enough)
     sizes = {name: min(getattr(plan, name), prompts) for name in ("prompts", "generations", "other_prompts")}
     changed = {name: value for name, value in sizes.items() if value != getattr(plan, name)}

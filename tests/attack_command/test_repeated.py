@@ -86,7 +86,7 @@ def test_rows_share_the_false_alarms():
 
 
 def test_a_chat_is_of_one_document():
-    sent = Private([[1, 2], [3, 4], [5, 6]], ["a", "b", "a"])
+    sent = Private([[1, 2], [3, 4], [5, 6]], ["a", "b", "a"], 2, 2)
     assert first_of_each(sent) == [[1, 2], [3, 4]]
 
 
