@@ -54,9 +54,8 @@ class CertificateFigures:
         """Share of a slice's tokens recovered by each attack; no attack that lacks the slice is passed over."""
         found = []
         for attack in self._attacks:
-            part = next(
-                (part for part in attack["slices"] if part["name"] == name), {"why": "no such slice was measured"}
-            )
+            lacking: dict[str, Any] = {"why": "no such slice was measured"}
+            part = next((part for part in attack["slices"] if part["name"] == name), lacking)
             found.append(_contender(attack["name"], part.get("success"), part))
         return found
 
