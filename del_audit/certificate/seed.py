@@ -6,8 +6,8 @@ from typing import Any
 
 from mechanisms.canonical_json import canonical
 
-SEED_BITS = 48
-"""So that canonical JSON holds it, as a whole number below 2^53."""
+SEED_BITS = 32
+"""As many as every library takes."""
 
 
 def seed_of(private_texts: str, policy: Mapping[str, Any]) -> int:

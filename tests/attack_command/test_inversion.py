@@ -11,7 +11,11 @@ import del_audit.attack.reading as reading
 from attacks.inversion import CommonestWord, CosineNeighbour, MaximumAPosteriori
 from attacks.inversion.language_prior import BeamAttacker
 from attacks.outcome import Outcome
+<<<<<<< HEAD
 from del_audit.attack.scene import Scene
+=======
+from del_audit.attack.scene import PLANTED_TOKENS, Scene
+>>>>>>> stat
 from del_audit.certificate.config import load_configuration
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 
@@ -85,6 +89,16 @@ def test_prompts_are_the_private_splits_own(attack, tmp_path, truths):
     assert [row["key"] for row in found["attacks"]] == ["baseline", "map"]
     assert "BLEU" not in found["attacks"][1]["metrics"]
     assert found["self_tests"] == {}
+
+
+@pytest.mark.parametrize(("count", "each"), [(None, 1), (24, 1), (25, 2), (50, 3)])
+@pytest.mark.parametrize("planting", [False, True])
+def test_how_long_a_document_can_be_is_known_before_its_length(configured, count, each, planting):
+    sent = Scene.of(load_configuration(configured())).prompts(count, 8, planting)
+    assert (sent.prompts_each, sent.longest) == (each, each * sent.prompt_tokens)
+    assert sent.prompt_tokens == (8 + PLANTED_TOKENS if planting else 8)
+    assert max(map(len, sent.prompts)) <= sent.prompt_tokens
+    assert max(sent.documents.count(name) for name in sent.documents) <= each
 
 
 def test_a_killed_run_goes_on_without_repeating(attack, tmp_path, monkeypatch, capsys):

@@ -26,15 +26,15 @@ CONTENT = {
     "task": {"column": "rating"},
     "evaluation": {
         "attacked_tokens": 1_000,
-        "prompts": 6,
-        "prompt_tokens": 12,
+        "prompts": 20,
         "response_tokens": 8,
         "generations": 2,
         "generated_tokens": 3,
         "other_bits": [1],
-        "other_prompts": 4,
+        "other_prompts": 20,
     },
     "policy": {
+        "prompt_tokens": 12,
         "epsilon": [
             {"unit": "token", "at_most": 50.0},
             {"unit": "session", "tokens": 1_000, "delta": 1e-6, "at_most": 1e6},
