@@ -6,11 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-<<<<<<< HEAD
 from del_audit.attack.attribute import Part, labelled
-=======
-from del_audit.attack.attribute import Part, at_most, labelled, without_authors
->>>>>>> stat
 from mechanisms.assets import AssetRecord
 from mechanisms.corpora import Corpus
 
@@ -56,12 +52,6 @@ def test_each_author_counts_once():
     assert private.one_of_each() == Part([[1], [2]], ["x", "y"], ["a", "b"])
 
 
-def test_an_author_has_no_more_rows_than_was_fixed_beforehand():
-    part = Part([[1], [2], [3], [4]], ["x", "y", "x", "x"], ["a", "b", "a", "a"])
-    assert at_most(part, 2) == Part([[1], [2], [3]], ["x", "y", "x"], ["a", "b", "a"])
-    assert at_most(part, 1).groups == ["a", "b"]
-
-
 @pytest.fixture
 def rewritten(reviews, tmp_path):
     """Returns a writer of the reviews with each row changed."""
@@ -86,12 +76,7 @@ def test_figures_and_table(attack, configured, rewritten, tmp_path, capsys):
     assert attack("attribute", *options, config=config) == 0
     printed = capsys.readouterr().out
     found = json.loads((tmp_path / "out" / "result.json").read_text())
-<<<<<<< HEAD
     assert (found["left_out_rows"], found["public_rows"], found["private_rows"]) == (4, 64, 14)
-=======
-    assert (found["left_out_rows"], found["public_rows"], found["private_rows"]) == (4, 64, 24)
-    assert (found["left_out_private_rows"], found["settings"]["rows_per_author"]) == (0, 4)
->>>>>>> stat
     inference = found["inference"]
     assert inference["classes"] == ["pain", "sleep"]
     assert inference["chance"] == 0.5

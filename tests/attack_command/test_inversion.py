@@ -11,11 +11,7 @@ import del_audit.attack.reading as reading
 from attacks.inversion import CommonestWord, CosineNeighbour, MaximumAPosteriori
 from attacks.inversion.language_prior import BeamAttacker
 from attacks.outcome import Outcome
-<<<<<<< HEAD
-from del_audit.attack.scene import Scene
-=======
 from del_audit.attack.scene import PLANTED_TOKENS, Scene
->>>>>>> stat
 from del_audit.certificate.config import load_configuration
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 

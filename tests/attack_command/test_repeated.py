@@ -25,17 +25,11 @@ def test_parts_are_one_measurement(attack, configured, tmp_path, capsys):
     printed = capsys.readouterr().out
     found = read(tmp_path / "out")
     scene = Scene.of(load_configuration(configured()))
-<<<<<<< HEAD
     sent, attacks = scene.prompts(10, None), list(ladder(("baseline", "cosine", "map")).values())
-    whole = measure_repeated(scene.public, attacks, sent.prompts, 0, (1, 4), sent.documents).to_dict()
-    chats = measure_histories(scene.public, attacks, [cut_turns(prompt, 3) for prompt in sent.prompts], 0).to_dict()
-=======
-    sent, attacks = scene.prompts(10, None), ladder(("baseline", "cosine", "map"))
-    asked = scene.public, attacks, sent.prompts, 0, (1, 4), sent.documents
+    asked = scene.public, attacks, sent.prompts, scene.seed, (1, 4), sent.documents
     whole = measure_repeated(*asked, longest=sent.longest).to_dict()
     turns = [cut_turns(prompt, 3) for prompt in sent.prompts]
-    chats = measure_histories(scene.public, attacks, turns, 0, longest=6).to_dict()
->>>>>>> stat
+    chats = measure_histories(scene.public, attacks, turns, scene.seed, longest=6).to_dict()
     for mine, theirs in ((found["rows"], whole["rows"]), (found["chats"]["rows"], chats["rows"])):
         assert len(mine) == len(theirs)
         for row, expected in zip(mine, theirs, strict=True):
