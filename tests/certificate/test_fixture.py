@@ -87,8 +87,8 @@ def test_a_certificate_made_again_verifies_against_its_configuration(made, monke
     assert str(made) not in text
     assert os.path.expanduser("~") not in text
     if os.environ.get("DEL_AUDIT_NEW_FIXTURE") == "1":
-        shutil.copy(made / "out" / "certificate.json", FIXTURES / "certificate-2.json")
-        shutil.copy(made / "key.pem.pub", FIXTURES / "certificate-2.pub")
+        shutil.copy(made / "out" / "certificate.json", FIXTURES / "certificate-3.json")
+        shutil.copy(made / "key.pem.pub", FIXTURES / "certificate-3.pub")
 
 
 def test_against_another_configuration_it_fails_and_no_asset_is_loaded(made, monkeypatch, capsys):
