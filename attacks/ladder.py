@@ -23,8 +23,8 @@ from attacks.ranking import DEPTH
 
 def ladder(
     names: Sequence[AttackName], masked_lm: str | None = None, folder: Path | None = None, depth: int = DEPTH
-) -> list[InversionAttack]:
-    """Returns the attacks of these names, weakest kind first.
+) -> dict[AttackName, InversionAttack]:
+    """Returns the attacks of these names under them, weakest kind first.
 
     masked_lm: of input inference, as InputInference. folder: where trained attackers are kept, as ContextualInverter.
     depth: guesses kept a token; the first does not hang on it, and one alone is found much faster.
@@ -44,4 +44,4 @@ def ladder(
         "contextual": inverter,
         "informed": InformedBeam(inverter, replace(InformedBeam().beam, depth=depth)),
     }
-    return [attack for name, attack in made.items() if name in asked]
+    return {name: attack for name, attack in made.items() if name in asked}

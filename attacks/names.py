@@ -11,7 +11,10 @@ AttackName = Literal[
 ALWAYS: tuple[AttackName, ...] = ("baseline", "map")
 """The yardstick, and the best that reads token by token: no result stands without them."""
 DEFAULT_ATTACKS: tuple[AttackName, ...] = ("baseline", "cosine", "code", "likelihood", "map", "beam")
-"""What a configuration that names none is attacked with; a certificate without one of them has expired."""
+"""What a configuration that names none is attacked with."""
+Assurance = Literal["full", "quick"]
+ASSURANCE: dict[Assurance, tuple[AttackName, ...]] = {"full": DEFAULT_ATTACKS, "quick": ALWAYS}
+"""The attacks that each level requires: a verdict without one of them is inconclusive."""
 VERSIONS: dict[AttackName, int] = {
     "baseline": 1,
     "cosine": 1,

@@ -5,14 +5,16 @@ without noise, and a silent one, whose release is noise alone. Both are the real
 whole path, from tokens over wire bytes to ranked guesses, is what is tested.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binom
 
-from attacks.base import Attacker, InversionAttack, Public
+from attacks.base import InversionAttack, Public
 from attacks.outcome import invert
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
@@ -22,7 +24,9 @@ from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec
 
 REQUIRED = 0.99
-"""Share of tokens that an attack must read without noise, unless it states a ceiling of its own."""
+"""Share of readable tokens that an attack must read without noise, unless it states a ceiling of its own."""
+LEAST_READABLE = 0.5
+"""Share of the test's tokens that must be readable: have an embedding row that no other word has."""
 ALARM = 1e-4
 """False-alarm rate of the claim that an attack reads what was not sent."""
 SILENCE = 1e9
@@ -56,8 +60,9 @@ class Trained(Protocol):
 class SelfTest:
     """What one attack reads of public text at the two references.
 
-    loud, silent: tokens read of `tokens`. required: tokens that it had to read without noise. allowed: most that chance
-    explains without a release. reason: why it is unusable; empty where it passed.
+    tokens: readable ones, whose embedding row no other word has: words that share a row are sent alike, and nobody can
+    tell which was meant. loud, silent: tokens read of `tokens`. required: tokens that it had to read without noise.
+    allowed: most that chance explains without a release. reason: why it is unusable; empty where it passed.
     """
 
     attack: str
@@ -91,10 +96,13 @@ class References:
     def of(cls, public: Public, prompts: int = 8, tokens: int = 24) -> "References":
         """Returns the references over a public world; the prompts are the first tokens of its last documents.
 
+        Documents whose first tokens are mostly not readable are passed over where enough others are there.
         Raises UserError for too few documents that are long enough, one more than prompts.
         """
         long_enough = [i for i, document in enumerate(public.documents) if len(document) >= tokens]
-        kept = set(long_enough[-prompts:])
+        alone = readable(public.table)
+        suited = [i for i in long_enough if alone[list(public.documents[i][:tokens])].mean() >= LEAST_READABLE]
+        kept = set((suited if len(suited) >= prompts else long_enough)[-prompts:])
         if len(long_enough) <= prompts:
             raise UserError(
                 f"Expected more than {prompts} public documents of {tokens} tokens or more, {prompts} of them for the "
@@ -116,16 +124,23 @@ def self_test(attack: InversionAttack, references: References, seed: int = 0) ->
     """Returns how the attack does at both references, fitted for each, briefly; raises UserError as its fit does.
 
     An attack with a ceiling is held against that: a masked language model does not know every word even from a clean
-    context.
+    context. Only readable tokens count; where they are under LEAST_READABLE of the test's, the attack fails.
     """
+    truth = np.concatenate([np.asarray(prompt) for prompt in references.prompts])
+    counted = readable(references.loud.table)[truth]
+    tokens = int(counted.sum())
+    if tokens < LEAST_READABLE * len(truth):
+        reason = (
+            f"Only {tokens} of the {len(truth)} tokens of the self-test have an embedding row that no other word has, "
+            f"where {LEAST_READABLE:.0%} are needed."
+        )
+        return SelfTest(attack.name, attack.version, tokens, 0, 0, tokens, 0, reason)
     attack = attack.brief() if isinstance(attack, Trained) else attack
-    loud = _hits(attack, attack.fit(references.loud), references.loud, references.prompts, seed)
-    silent = _hits(attack, attack.fit(references.silent), references.silent, references.prompts, seed)
-    tokens = sum(map(len, references.prompts))
+    loud = _hits(attack, references.loud, references.prompts, counted, seed)
+    silent = _hits(attack, references.silent, references.prompts, counted, seed)
     ceiling = attack.ceiling(references.loud, references.prompts) if isinstance(attack, Ceilinged) else 1.0
     required = int(np.ceil(REQUIRED * ceiling * tokens))
-    truth = np.concatenate([np.asarray(prompt) for prompt in references.prompts])
-    commonest = float(np.bincount(truth).max() / tokens)
+    commonest = float(np.bincount(truth[counted]).max() / tokens)
     allowed = int(binom.isf(ALARM, tokens, commonest))
     reason = ""
     if loud < required:
@@ -135,12 +150,24 @@ def self_test(attack: InversionAttack, references: References, seed: int = 0) ->
     return SelfTest(attack.name, attack.version, tokens, loud, silent, required, allowed, reason)
 
 
+def readable(table: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Returns whether each word's row is equal to no other word's, shape (words,); table: shape (words, width)."""
+    rows = [row.tobytes() for row in np.asarray(table) + 0.0]  # -0.0 and 0.0 are equal, and differ in their bytes
+    count = Counter(rows)
+    return np.array([count[row] == 1 for row in rows], dtype=np.bool_)
+
+
 def _hits(
-    attack: InversionAttack, attacker: Attacker, public: Public, prompts: Sequence[Sequence[int]], seed: int
+    attack: InversionAttack,
+    public: Public,
+    prompts: Sequence[Sequence[int]],
+    counted: NDArray[np.bool_],
+    seed: int,
 ) -> int:
+    """Returns how many of the tokens that count are read; counted: shape (tokens of all prompts,)."""
     source = SimulatedWords(seed, "self-test")
     messages = [public.mechanism.release(prompt, source) for prompt in prompts]
-    return int(invert(attack, attacker, messages, prompts).hits.sum())
+    return int(invert(attack, attack.fit(public), messages, prompts).hits[counted].sum())
 
 
 def _reference(

@@ -42,8 +42,9 @@ from attacks.inversion import (
 from attacks.outcome import Outcome, invert
 from attacks.side_channel import side_channels
 from del_audit.accounting import inversion_bound
+from del_audit.evidence.contradiction import contradicts, lower_limit
 from del_audit.evidence.inference import Sample, infer
-from del_audit.evidence.intervals import clopper_pearson, clustered_rate
+from del_audit.evidence.intervals import clustered_rate
 from del_audit.quiet import silence_libraries
 from mechanisms.channel import Channel, most_likely
 from mechanisms.continuation import embed
@@ -180,12 +181,13 @@ def read(attack: InversionAttack, public: Public, held: list[list[int]], seed: i
 def report(label: str, attacks: Sequence[InversionAttack], public: Public, held: list[list[int]], seed: int) -> None:
     """Prints what each attack reads, with its interval over prompts, theorem 6's bound, and the ratio to MAP's.
 
-    The bound is at the commonest word's share of these very tokens; BROKEN: at a false-alarm rate of 1e-4 it is beaten.
+    The bound is at the commonest word's share of these very tokens; BROKEN: it is beaten, as
+    del_audit.evidence.contradiction judges all attacks of one report together.
     """
-    exact = None
+    exact, judged = None, sum(attack.context_free for attack in attacks)
     for attack in attacks:
         outcome, seconds = read(attack, public, held, seed)
-        figure = clustered_rate(outcome.hits, outcome.clusters, "share of tokens read", "tokens", seed)
+        figure = clustered_rate(outcome.hits, outcome.clusters, LENGTH, "share of tokens read", "tokens", seed)
         depth = min(50, outcome.depth)
         exact = figure.value if isinstance(attack, MaximumAPosteriori) else exact
         ratio = f"{figure.value / exact:5.2f}x MAP" if exact else ""
@@ -193,8 +195,8 @@ def report(label: str, attacks: Sequence[InversionAttack], public: Public, held:
         if attack.context_free:
             commonest = float(np.bincount(outcome.truth).max() / len(outcome))
             bound = inversion_bound(public.mechanism.spec, commonest).upper  # type: ignore[arg-type]
-            lower, _ = clopper_pearson(int(outcome.hits.sum()), len(outcome), 1 - 2e-4)
-            allowed = f"allowed {bound:.3f}{' BROKEN' if lower > bound else ''}"
+            lower = lower_limit(int(outcome.hits.sum()), len(outcome), judged)
+            allowed = f"allowed {bound:.3f}{' BROKEN' if contradicts(lower, bound) else ''}"
         near = f"hit@10 {outcome.within(min(10, depth)).mean():.3f}  hit@50 {outcome.within(depth).mean():.3f}"
         print(
             f"{label}  {attack.name:<46}{figure.value:6.3f} [{figure.lower:.3f}, {figure.upper:.3f}]  "

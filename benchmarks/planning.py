@@ -51,7 +51,7 @@ def print_widths() -> None:
             ratios = []
             for seed in range(8):
                 flags, clusters = figures(assumed, documents, seed)
-                once = clustered_rate(flags, clusters, "share", "tokens", 0)
+                once = clustered_rate(flags, clusters, TOKENS, "share", "tokens", 0)
                 always = sequential_rate(flags, clusters, "share", "tokens", documents, TOKENS)
                 ratios.append((always.upper - always.lower) / (once.upper - once.lower))
             row.append(f"{np.mean(ratios):.2f}")
@@ -62,7 +62,7 @@ def print_hints() -> None:
     print("share of samples that certify 0.17 at the size that a hint names (0.5 is right): root law, hint")
     for name, assumed in LAWS.items():
         flags, clusters = figures(assumed, 128, 11)
-        figure = clustered_rate(flags, clusters, "share", "tokens", 0)
+        figure = clustered_rate(flags, clusters, TOKENS, "share", "tokens", 0)
         root = round(128 * ((figure.upper - figure.value) / (0.17 - 0.15)) ** 2)
         needed = samples_needed(figure, figure.value + 0.02) or 0
         powers = [

@@ -18,8 +18,8 @@ import torch
 
 from del_audit.accounting import Accountant, Target, calibrate
 from del_audit.accounting.rivals import calibrate_rival, rival_guarantee
-from del_audit.evidence.bootstrap import bootstrap_mean
 from del_audit.evidence.comparison import compare
+from del_audit.evidence.gain_interval import gain_mean
 from del_audit.evidence.prompts import Cuts, cut_words, strangers
 from del_audit.quiet import silence_libraries
 from mechanisms.continuation import embed, score
@@ -233,7 +233,7 @@ def _row(bench: Bench, label: str, epsilon: float, mechanism: Mechanism, prompt:
     made = bench.cuts.released(lambda tokens: mechanism.release(tokens, words))
     own = server.losses(made.messages, made.responses)
     other = server.losses([made.messages[index] for index in strangers(made.documents)], made.responses)
-    figure = bootstrap_mean(other - own, "nats a token", "prompts", bench.options.seed, clusters=made.documents)
+    figure = gain_mean(other - own, bench.options.seed, made.documents, made.per_document)
     size = np.mean([len(message) / len(tokens) for message, tokens in zip(made.messages, made.clean, strict=True)])
     print(
         f"{label:<32} epsilon {epsilon:7.2f}  perplexity {math.exp(own.mean()):6.1f}  gain {figure.value:6.3f} "

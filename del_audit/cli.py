@@ -90,8 +90,8 @@ def _add_account(commands: "argparse._SubParsersAction[_Parser]") -> None:
     account.add_argument("--scale", type=_real("scale"), help="the quantizer's range, above clip (or give --mu)")
     account.add_argument("--mu", type=_real("mu"), help="the paper's mu, from which the scale follows")
     account.add_argument("--unit", help="token, phrase, prompt or session (default: token)")
-    account.add_argument("--tokens", type=_whole("tokens"), help="tokens in the unit (default: 1)")
-    account.add_argument("--sends", type=_whole("sends"), help="with --unit session: times each token is sent")
+    account.add_argument("--tokens", type=_whole("tokens"), help="tokens in the unit; needed for all but a token")
+    account.add_argument("--sends", type=_whole("sends"), help="times each token is sent with fresh noise (default: 1)")
     account.add_argument("--session", type=Path, metavar="FILE", help="YAML file of a session, instead of all above")
     account.add_argument("--dp-sgd", action="store_true", help="a training run's guarantee instead, by the next three")
     account.add_argument("--noise-multiplier", type=_real("noise-multiplier"), help="noise over the clipping norm")
@@ -142,7 +142,7 @@ def _add_calibrate(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "--kappa", type=_real("kappa"), help="with --attack-success: success of the best guess without the release"
     )
     calibrate.add_argument("--unit", default="token", help="token, phrase, prompt or session (default: token)")
-    calibrate.add_argument("--tokens", type=_whole("tokens"), default=1, help="tokens in the unit (default: 1)")
+    calibrate.add_argument("--tokens", type=_whole("tokens"), help="tokens in the unit; needed for all but a token")
     calibrate.add_argument("--json", action="store_true", help="print JSON with stable keys")
     calibrate.set_defaults(run=_calibrate)
 
@@ -159,8 +159,9 @@ def _add_curve(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "--spec",
         action="append",
         required=True,
-        help="KEY=VALUE,... with bits, dim, clip and one of mu and scale; unit (default: token), tokens (1) and name "
-        'besides; give it once a curve: --spec "bits=4,dim=18,clip=1,mu=2,unit=prompt,tokens=64,name=a prompt"',
+        help="KEY=VALUE,... with bits, dim, clip and one of mu and scale; unit (default: token), tokens (needed for "
+        "all but a token) and name besides; give it once a curve: "
+        '--spec "bits=4,dim=18,clip=1,mu=2,unit=prompt,tokens=64,name=a prompt"',
     )
     curve.add_argument("--delta", type=_real("delta"), default=1e-5, help="where epsilon is marked (default: 1e-5)")
     curve.add_argument("--out", type=Path, required=True, help="file to write: .html, .svg or .png")
@@ -200,6 +201,15 @@ def _check_options(arguments: argparse.Namespace, where: str, barred: Sequence[s
         raise UserError(f"the following arguments are required: {names}. See del-audit account --help.")
 
 
+def _check_tokens(unit: str, tokens: int | None) -> None:
+    """Raises UserError where a unit of several tokens comes without their number: one token's figure is not its."""
+    if tokens is None and unit in ("phrase", "prompt", "session"):
+        raise UserError(
+            f"Expected --tokens, a whole number >= 1, with --unit {unit}, got none: add --tokens 16 for a {unit} of 16 "
+            "tokens."
+        )
+
+
 def _account_training(arguments: argparse.Namespace) -> int:
     from del_audit.accounting.dp_sgd import render, training_guarantee
 
@@ -221,18 +231,14 @@ def _account_quantizer(arguments: argparse.Namespace) -> int:
     else:
         spec = QuantizerSpec.from_mu(**quantizer, mu=arguments.mu)
     unit: Any = "token" if arguments.unit is None else arguments.unit
-    tokens = 1 if arguments.tokens is None else arguments.tokens
-    if arguments.sends is not None:
-        if unit != "session" or arguments.sends < 1:
-            got = f"sends={arguments.sends} and unit={unit}"
-            raise UserError(f"Expected --sends >= 1, and with --unit session only, got {got}.")
-        tokens *= arguments.sends
+    sends = 1 if arguments.sends is None else arguments.sends
+    _check_tokens(unit, arguments.tokens)
     if arguments.codes is not None:
         _check_options(arguments, "with --codes", ("proved",), ())
         from del_audit.codes_file import account_codes
 
-        return account_codes(arguments.codes, spec, unit, tokens, arguments.delta, arguments.json)
-    result = guarantee(spec, unit, tokens, arguments.delta, arguments.proved)
+        return account_codes(arguments.codes, spec, unit, arguments.tokens, sends, arguments.delta, arguments.json)
+    result = guarantee(spec, unit, arguments.tokens, arguments.delta, arguments.proved, sends)
     if arguments.json:
         print(json.dumps(result.to_dict(), indent=2, allow_nan=False))
     else:
@@ -277,6 +283,7 @@ def _target(arguments: argparse.Namespace) -> "Target":
     if delta is not None and kind in ("total_variation", "attack_success"):
         raise UserError(f"Expected --delta with --epsilon or --at-epsilon only, got {_option(kind)} and delta={delta}.")
 
+    _check_tokens(arguments.unit, arguments.tokens)
     value, unit = getattr(arguments, kind), (arguments.unit, arguments.tokens)
     match kind:
         case "epsilon":

@@ -8,16 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from del_audit.accounting.accountant import Unit
-from del_audit.accounting.table import rounded_up
+from del_audit.accounting.table import rounded_up, unit_line
 from del_audit.accounting.vocabulary import Profile, Vocabulary, VocabularyGuarantee
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
 
-def account_codes(path: Path, spec: QuantizerSpec, unit: Unit, tokens: int, delta: float, as_json: bool) -> int:
+def account_codes(
+    path: Path, spec: QuantizerSpec, unit: Unit, tokens: int | None, sends: int, delta: float, as_json: bool
+) -> int:
     """Prints cube, box and pairs for the codes in a file, and the profile of pairs; returns exit code 0."""
     vocabulary = Vocabulary.of(load_codes(path, spec), spec)
-    found, profile = vocabulary.guarantee(unit, tokens, delta), vocabulary.profile(delta)
+    found, profile = vocabulary.guarantee(unit, tokens, delta, sends), vocabulary.profile(delta)
     if as_json:
         print(json.dumps({**found.to_dict(), "profile": profile.to_dict()}, indent=2, allow_nan=False))
     else:
@@ -54,10 +56,9 @@ def load_codes(path: Path, spec: QuantizerSpec) -> NDArray[Any]:
 def render(found: VocabularyGuarantee, profile: Profile) -> str:
     """Returns lines of text for a terminal."""
     cube, delta = found.cube, found.cube.delta
-    unit = cube.unit if cube.unit == "token" else f"{cube.unit}, tokens={cube.tokens}"
     lines = [
         f"Vocabulary {found.words:,} words, thresholds sha256 {found.sha256}",
-        f"Unit       {unit}",
+        f"Unit       {unit_line(cube)}",
         f"Between    {cube.adjacency}",
         "",
         f"epsilon (nats) at delta={delta!r}, upper ends, {found.pairs.kind}",

@@ -25,7 +25,9 @@ def draw_curves(specs: Sequence[str], delta: float, out: Path) -> int:
         raise UserError(f"Expected --out to end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, got {str(out)!r}.")
     picture = Picture.of([Release.parse(text) for text in specs], delta)
     _replace(out, rendered(picture, suffix))
-    figures = "; ".join(f"{printable(c.release.name)} <= {at_most(c.epsilon.upper)}" for c in picture.curves)
+    figures = "; ".join(
+        f"{printable(c.release.name)} ({c.release.unit_text}) <= {at_most(c.epsilon.upper)}" for c in picture.curves
+    )
     print(f"Written: {printable(out)} (exact epsilon in nats at delta {number(delta)}: {figures})")
     return 0
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from del_audit.accounting import Accountant, Bound, GaussianLimit, TradeOff, Unit
+from del_audit.accounting import UNITS, Accountant, Bound, GaussianLimit, TradeOff, Unit
+from del_audit.accounting.accountant import check_unit, count
 from del_audit.accounting.gaussian_limit import _log_gaussian_delta
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
@@ -40,12 +41,18 @@ class Release:
     tokens: int
     name: str
 
+    @property
+    def unit_text(self) -> str:
+        """The unit and its number of tokens, which stand beside every epsilon."""
+        return "one token" if self.unit == "token" else f"{self.unit}, {count(self.tokens)}"
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Returns the release that `KEY=VALUE,KEY=VALUE,...` describes.
 
-        Keys: bits, dim, clip, one of mu and scale, and, where they are not token, 1 and made up from the rest: unit,
-        tokens and name. Raises UserError for an item that is malformed, unknown, repeated, missing or out of range.
+        Keys: bits, dim, clip, one of mu and scale, unit where it is not token, then also tokens, and name where it is
+        not to be made up from the rest. Raises UserError for an item that is malformed, unknown, repeated, missing or
+        out of range.
 
         >>> Release.parse("bits=4,dim=18,clip=1,mu=2,unit=prompt,tokens=64").name
         '4 bits, d = 18, μ = 2, prompt of 64 tokens'
@@ -58,12 +65,18 @@ class Release:
             got = "both" if "mu" in given else "neither"
             raise UserError(f"Expected --spec with exactly one of mu and scale, got {got} in {text!r}.")
         unit, tokens, name = (
-            given.pop(key, default) for key, default in (("unit", "token"), ("tokens", 1), ("name", ""))
+            given.pop(key, default) for key, default in (("unit", "token"), ("tokens", None), ("name", ""))
         )
+        if tokens is None and unit in UNITS[1:]:
+            raise UserError(
+                f"Expected --spec with tokens, a whole number >= 1, for unit={unit}, got none in {text!r}: add "
+                f"tokens=16 for a {unit} of 16 tokens."
+            )
         spec = QuantizerSpec.from_mu(**given) if "mu" in given else QuantizerSpec(**given)
+        tokens = check_unit(unit, tokens)
         Accountant(spec).trials(unit, tokens)
         knob = f"μ = {given['mu']:.10g}" if "mu" in given else f"scale = {given['scale']:.10g}"
-        of = "" if unit == "token" else f", {unit} of {tokens} token{'s' if tokens > 1 else ''}"
+        of = "" if unit == "token" else f", {unit} of {count(tokens)}"
         return cls(
             spec, unit, tokens, name or f"{spec.bits} bit{'s' if spec.bits > 1 else ''}, d = {spec.dim}, {knob}{of}"
         )

@@ -97,7 +97,7 @@ def theorem(limit: GaussianLimit, delta: float) -> str:
 
 
 def _stated(curves: Curves, delta: float) -> str:
-    return f"ε ≤ {at_most(curves.epsilon.upper)}; {theorem(curves.limit, delta)}"
+    return f"ε ≤ {at_most(curves.epsilon.upper)} ({curves.release.unit_text}); {theorem(curves.limit, delta)}"
 
 
 def _size(picture: Picture) -> tuple[float, float]:

@@ -73,7 +73,7 @@ def page(picture: Picture) -> str:
     rows = [
         {
             "name": c.release.name,
-            "unit": c.release.unit if c.release.unit == "token" else f"{c.release.unit}, {c.release.tokens:,} tokens",
+            "unit": c.release.unit_text,
             "trials": f"{c.trials:,}",
             "epsilon": at_most(c.epsilon.upper),
             "limit": number(c.limit.epsilon_ignoring_gamma(picture.delta)),

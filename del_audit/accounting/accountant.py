@@ -17,10 +17,10 @@ Unit = Literal["token", "phrase", "prompt", "session"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 _ADJACENCY: dict[Unit, str] = {
-    "token": "two prompts of equal length that differ in one token, each token sent once",
-    "phrase": "two prompts of equal length that differ in at most {tokens} tokens, each token sent once",
-    "prompt": "any two prompts of {tokens} tokens, sent once",
-    "session": "any two sessions in which {tokens} tokens are sent, resent ones counted each time",
+    "token": "two prompts of equal length that differ in one token, each token sent {often}",
+    "phrase": "two prompts of equal length that differ in at most {tokens}, each token sent {often}",
+    "prompt": "any two prompts of {tokens}, {whole}sent {often}",
+    "session": "any two sessions in which {tokens} {are} sent, {counted}",
 }
 
 
@@ -32,8 +32,9 @@ class Accountant:
     threshold that is on the wire; for comparison with published figures only, never for a certificate. proved: bounds
     by ball arithmetic, which takes a hundred times as long and needs python-flint; a certificate quotes these.
 
-    Every method takes `unit` (token, phrase, prompt or session) and `tokens`, the number of tokens of that unit, and
-    raises UserError where they do not fit or where the trials exceed 10^10.
+    Every method takes `unit` (token, phrase, prompt or session), `tokens`, the number of tokens of that unit, and
+    `sends`, how often each of them is sent with fresh noise. tokens may be left out for unit=token only, which is one.
+    They raise UserError where these do not fit or where the trials exceed 10^10.
 
     >>> spec = QuantizerSpec.from_mu(bits=4, dim=18, clip=0.05, mu=2)
     >>> round(Accountant(spec).epsilon(delta=1e-5).estimate, 6)
@@ -44,47 +45,52 @@ class Accountant:
     exact_reals: bool = False
     proved: bool = False
 
-    def epsilon(self, delta: float = 1e-5, unit: Unit = "token", tokens: int = 1) -> Bound:
+    def epsilon(self, delta: float = 1e-5, unit: Unit = "token", tokens: int | None = None, sends: int = 1) -> Bound:
         """Returns epsilon (nats) at delta, for delta in (0, 1)."""
-        return self.figures(unit, tokens).epsilon(_number("delta", delta))
+        return self.figures(unit, tokens, sends).epsilon(_number("delta", delta))
 
-    def delta(self, epsilon: float, unit: Unit = "token", tokens: int = 1) -> Bound:
+    def delta(self, epsilon: float, unit: Unit = "token", tokens: int | None = None, sends: int = 1) -> Bound:
         """Returns delta at epsilon (nats, >= 0)."""
-        return self.figures(unit, tokens).delta(_number("epsilon", epsilon))
+        return self.figures(unit, tokens, sends).delta(_number("epsilon", epsilon))
 
-    def total_variation(self, unit: Unit = "token", tokens: int = 1) -> Bound:
+    def total_variation(self, unit: Unit = "token", tokens: int | None = None, sends: int = 1) -> Bound:
         """Returns the best advantage of any distinguisher, in [0, 1]."""
-        return self.figures(unit, tokens).total_variation
+        return self.figures(unit, tokens, sends).total_variation
 
-    def pure_epsilon(self, unit: Unit = "token", tokens: int = 1) -> Bound:
+    def pure_epsilon(self, unit: Unit = "token", tokens: int | None = None, sends: int = 1) -> Bound:
         """Returns the epsilon (nats) that holds with delta = 0: the trials times the log-odds of one."""
-        return self.figures(unit, tokens).pure_epsilon
+        return self.figures(unit, tokens, sends).pure_epsilon
 
-    def figures(self, unit: Unit = "token", tokens: int = 1) -> ComputedTradeOff | ProvedTradeOff:
+    def figures(
+        self, unit: Unit = "token", tokens: int | None = None, sends: int = 1
+    ) -> ComputedTradeOff | ProvedTradeOff:
         """Returns the curve of the worst pair, one figure at a time, each as a Bound."""
         if self.proved:
-            return ProvedTradeOff.of_vertices(self.trials(unit, tokens), self.success)
-        return ComputedTradeOff(self.trade_off(unit, tokens))
+            return ProvedTradeOff.of_vertices(self.trials(unit, tokens, sends), self.success)
+        return ComputedTradeOff(self.trade_off(unit, tokens, sends))
 
-    def centre_figures(self, unit: Unit = "token", tokens: int = 1) -> ComputedTradeOff | ProvedTradeOff:
+    def centre_figures(
+        self, unit: Unit = "token", tokens: int | None = None, sends: int = 1
+    ) -> ComputedTradeOff | ProvedTradeOff:
         """Returns the same of the cube's centre against a vertex, which bounds what can be guessed (theorem 6)."""
-        trials = self.trials(unit, tokens)
+        trials = self.trials(unit, tokens, sends)
         if self.proved:
             return ProvedTradeOff.of_centre(trials, self.success)
         return ComputedTradeOff(TradeOff.of_centre(trials, *self.offset))
 
-    def trade_off(self, unit: Unit = "token", tokens: int = 1) -> TradeOff:
+    def trade_off(self, unit: Unit = "token", tokens: int | None = None, sends: int = 1) -> TradeOff:
         """Returns the exact curve of the worst pair, array in and array out."""
-        return TradeOff.of_vertices(self.trials(unit, tokens), *self.offset)
+        return TradeOff.of_vertices(self.trials(unit, tokens, sends), *self.offset)
 
-    def trials(self, unit: Unit = "token", tokens: int = 1) -> int:
-        """Returns N, the trials that depend on the unit: tokens times dim times 2^bits - 1."""
-        check_unit(unit, tokens)
-        trials = tokens * self.spec.dim * self.spec.trials
+    def trials(self, unit: Unit = "token", tokens: int | None = None, sends: int = 1) -> int:
+        """Returns N, the trials that depend on the unit: tokens times sends times dim times 2^bits - 1. Theorem 14."""
+        tokens = check_unit(unit, tokens, sends)
+        trials = tokens * sends * self.spec.dim * self.spec.trials
         if trials > MAX_TRIALS:
             raise UserError(
-                f"Expected at most {MAX_TRIALS} trials (tokens x dim x (2^bits - 1)), got tokens={tokens} with "
-                f"dim={self.spec.dim} and bits={self.spec.bits}: {trials} trials."
+                f"Expected at most {MAX_TRIALS} trials (tokens x sends x dim x (2^bits - 1)), got tokens={tokens} and "
+                f"sends={sends} with dim={self.spec.dim} and bits={self.spec.bits}: {trials} trials. Account for fewer "
+                "tokens or sends."
             )
         return trials
 
@@ -106,8 +112,9 @@ class Accountant:
 class Guarantee:
     """What a release of this spec guarantees for one unit: figures with their kinds, and between whom.
 
-    adjacency: which two inputs nobody can tell apart better than this. delta: the one that epsilon is quoted at.
-    trials: N. gaussian_limit: the paper's theorem for the same unit, for comparison.
+    adjacency: which two inputs nobody can tell apart better than this. sends: how often each token is sent with fresh
+    noise. delta: the one that epsilon is quoted at. trials: N. gaussian_limit: the paper's theorem for the same unit
+    and sends, for comparison.
     """
 
     spec: QuantizerSpec
@@ -120,6 +127,7 @@ class Guarantee:
     pure_epsilon: Bound
     total_variation: Bound
     gaussian_limit: GaussianLimit
+    sends: int = 1
 
     @property
     def kind(self) -> Kind:
@@ -133,6 +141,7 @@ class Guarantee:
             "spec": self.spec.to_dict(),
             "unit": self.unit,
             "tokens": self.tokens,
+            "sends": self.sends,
             "trials": self.trials,
             "delta": self.delta,
             "epsilon": self.epsilon.to_dict(),
@@ -148,35 +157,79 @@ class Guarantee:
 
 
 def guarantee(
-    spec: QuantizerSpec, unit: Unit = "token", tokens: int = 1, delta: float = 1e-5, proved: bool = False
+    spec: QuantizerSpec,
+    unit: Unit = "token",
+    tokens: int | None = None,
+    delta: float = 1e-5,
+    proved: bool = False,
+    sends: int = 1,
 ) -> Guarantee:
-    """Returns every figure for one unit; arguments and errors as of `Accountant`."""
+    """Returns every figure for one unit; arguments and errors as of `Accountant`.
+
+    >>> spec = QuantizerSpec.from_mu(bits=4, dim=18, clip=0.05, mu=2)
+    >>> guarantee(spec, "prompt", tokens=16, sends=2).adjacency
+    'any two prompts of 16 tokens, each token sent 2 times'
+    """
     accountant = Accountant(spec, proved=proved)
-    trials = accountant.trials(unit, tokens)
+    tokens = check_unit(unit, tokens, sends)
+    figures = accountant.figures(unit, tokens, sends)
     return Guarantee(
         spec=spec,
         unit=unit,
         tokens=tokens,
-        trials=trials,
-        adjacency=_ADJACENCY[unit].format(tokens=tokens),
+        trials=accountant.trials(unit, tokens, sends),
+        adjacency=adjacency(unit, tokens, sends),
         delta=delta,
-        epsilon=accountant.epsilon(delta, unit, tokens),
-        pure_epsilon=accountant.pure_epsilon(unit, tokens),
-        total_variation=accountant.total_variation(unit, tokens),
-        gaussian_limit=GaussianLimit.of(spec, tokens),
+        epsilon=figures.epsilon(_number("delta", delta)),
+        pure_epsilon=figures.pure_epsilon,
+        total_variation=figures.total_variation,
+        gaussian_limit=GaussianLimit.of(spec, tokens, sends),
+        sends=sends,
     )
 
 
-def check_unit(unit: str, tokens: int) -> None:
-    """Raises UserError for an unknown unit, or a number of tokens that does not fit it."""
+def adjacency(unit: Unit, tokens: int, sends: int = 1) -> str:
+    """Returns which two inputs a figure of that unit is about, in words; arguments as of `Accountant`."""
+    resent = sends > 1
+    return _ADJACENCY[unit].format(
+        tokens=count(tokens),
+        are="is" if tokens == 1 else "are",
+        whole="each token " if resent else "",
+        often=f"{sends} times" if resent else "once",
+        counted=f"each token sent {sends} times" if resent else "resent ones counted each time",
+    )
+
+
+def count(tokens: int, noun: str = "token") -> str:
+    """Returns the number with its noun.
+
+    >>> count(1), count(16)
+    ('1 token', '16 tokens')
+    """
+    return f"{tokens:,} {noun}{'' if tokens == 1 else 's'}"
+
+
+def check_unit(unit: str, tokens: int | None, sends: int = 1) -> int:
+    """Returns the number of tokens of the unit, 1 for a token where it is left out (None).
+
+    Raises UserError for an unknown unit, a number of tokens that does not fit it or is missing, and sends < 1.
+    """
     if unit not in UNITS:
         raise UserError(f"Expected unit to be one of {', '.join(UNITS)}, got unit={unit!r}.")
-    if isinstance(tokens, bool) or not isinstance(tokens, int):
-        raise UserError(f"Expected tokens to be a whole number, got tokens={tokens!r}.")
-    if tokens < 1:
-        raise UserError(f"Expected tokens >= 1, got tokens={tokens}.")
+    if tokens is None and unit != "token":
+        raise UserError(
+            f"Expected tokens, a whole number >= 1, with unit={unit}, got none: pass tokens=16 for a {unit} of "
+            "16 tokens."
+        )
+    tokens = 1 if tokens is None else tokens
+    for name, value in (("tokens", tokens), ("sends", sends)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise UserError(f"Expected {name} to be a whole number, got {name}={value!r}.")
+        if value < 1:
+            raise UserError(f"Expected {name} >= 1, got {name}={value}.")
     if unit == "token" and tokens != 1:
         raise UserError(f"Expected tokens=1 for unit=token, got tokens={tokens}: phrase, prompt and session take more.")
+    return tokens
 
 
 def _number(name: str, value: float) -> float:

@@ -32,7 +32,8 @@ class Target:
     """One figure of the guarantee, for one unit, that must be at most `value`. Make it by the method of its name.
 
     kind: which figure. value: the most that it may be. at: the delta, epsilon or kappa at which it is asked; None for
-    the total variation. unit, tokens: as of `Accountant`. Raises UserError for values out of range.
+    the total variation. unit, tokens: as of `Accountant`; tokens may be left out for unit=token only, and is then 1.
+    Raises UserError for values out of range.
 
     >>> Target.epsilon(8.0, delta=1e-6, unit="prompt", tokens=64).to_dict()
     {'kind': 'epsilon', 'value': 8.0, 'delta': 1e-06, 'unit': 'prompt', 'tokens': 64}
@@ -42,7 +43,7 @@ class Target:
     value: float
     at: float | None = None
     unit: Unit = "token"
-    tokens: int = 1
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
         """Raises UserError for values out of range."""
@@ -54,7 +55,7 @@ class Target:
         if condition is not None:
             object.__setattr__(self, "at", _number(condition, self.at))  # type: ignore[arg-type]
         object.__setattr__(self, "value", _number(self.kind, self.value))
-        check_unit(self.unit, self.tokens)
+        object.__setattr__(self, "tokens", check_unit(self.unit, self.tokens))
         match self.kind:
             case "epsilon":
                 _check("epsilon", self.value, 0 <= self.value < math.inf, "to be a finite number >= 0")
@@ -70,22 +71,22 @@ class Target:
                 _check("attack_success", self.value, self._at < self.value < 1, allowed)
 
     @classmethod
-    def epsilon(cls, value: float, delta: float = 1e-5, unit: Unit = "token", tokens: int = 1) -> Self:
+    def epsilon(cls, value: float, delta: float = 1e-5, unit: Unit = "token", tokens: int | None = None) -> Self:
         """Returns the target that epsilon (nats) at delta is at most value, >= 0, for delta in (0, 1)."""
         return cls("epsilon", value, delta, unit, tokens)
 
     @classmethod
-    def delta(cls, value: float, epsilon: float, unit: Unit = "token", tokens: int = 1) -> Self:
+    def delta(cls, value: float, epsilon: float, unit: Unit = "token", tokens: int | None = None) -> Self:
         """Returns the target that delta at epsilon (nats, >= 0) is at most value, in [0, 1); 0 is pure epsilon."""
         return cls("delta", value, epsilon, unit, tokens)
 
     @classmethod
-    def total_variation(cls, value: float, unit: Unit = "token", tokens: int = 1) -> Self:
+    def total_variation(cls, value: float, unit: Unit = "token", tokens: int | None = None) -> Self:
         """Returns the target that no distinguisher has an advantage above value, in (0, 1)."""
         return cls("total_variation", value, None, unit, tokens)
 
     @classmethod
-    def attack_success(cls, value: float, kappa: float, unit: Unit = "token", tokens: int = 1) -> Self:
+    def attack_success(cls, value: float, kappa: float, unit: Unit = "token", tokens: int | None = None) -> Self:
         """Returns the target `inversion_bound` at kappa <= value: 0 < kappa < value < 1. Theorem 6."""
         return cls("attack_success", value, kappa, unit, tokens)
 

@@ -29,12 +29,15 @@ class GaussianLimit:
     gamma: float
 
     @classmethod
-    def of(cls, spec: QuantizerSpec, tokens: int = 1) -> Self:
-        """Returns the limit for `tokens` tokens that change together: the paper's formulas with d -> tokens d."""
-        rho = spec.clip / spec.scale
-        trials = tokens * spec.dim * spec.trials
+    def of(cls, spec: QuantizerSpec, tokens: int = 1, sends: int = 1) -> Self:
+        """Returns the limit for `tokens` tokens that change together, each sent `sends` times with fresh noise.
+
+        The paper's formulas with d -> tokens sends d.
+        """
+        rho, copies = spec.clip / spec.scale, tokens * sends
+        trials = copies * spec.dim * spec.trials
         gamma = 0.56 * (1 + rho * rho) / math.sqrt((1 - rho) * (1 + rho) * trials)
-        return cls(mu=spec.mu * math.sqrt(tokens), gamma=gamma)
+        return cls(mu=spec.mu * math.sqrt(copies), gamma=gamma)
 
     @property
     def smallest_certified_delta(self) -> float:

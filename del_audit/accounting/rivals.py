@@ -5,7 +5,7 @@ from typing import Any
 
 from del_audit.accounting import _rival_figures as rules
 from del_audit.accounting._rival_calibration import CALIBRATIONS
-from del_audit.accounting.accountant import _ADJACENCY, Unit, check_unit
+from del_audit.accounting.accountant import Unit, adjacency, check_unit
 from del_audit.accounting.bound import Bound, Kind
 from mechanisms.errors import UserError
 from mechanisms.rivals import (
@@ -55,14 +55,17 @@ class RivalGuarantee:
         }
 
 
-def rival_guarantee(mechanism: Any, delta: float = 1e-5, unit: Unit = "token", tokens: int = 1) -> RivalGuarantee:
+def rival_guarantee(
+    mechanism: Any, delta: float = 1e-5, unit: Unit = "token", tokens: int | None = None
+) -> RivalGuarantee:
     """Returns what a rival, or DEL's quantizer, guarantees for one unit.
 
     mechanism: of mechanisms.rivals, or its spec alone. With the mechanism, figures over the public vocabulary are
     exact, which takes one pass over all pairs of words; with the spec alone they are what holds for any vocabulary.
+    tokens: of the unit, each sent once; may be left out for a token only.
     Raises UserError for an unknown mechanism, and for a unit, tokens or delta out of range.
     """
-    check_unit(unit, tokens)
+    tokens = check_unit(unit, tokens)
     if isinstance(delta, bool) or not isinstance(delta, (int, float)) or not 0 < delta < 1:
         raise UserError(f"Expected delta in (0, 1), got delta={delta!r}.")
     mechanism = getattr(mechanism, "perturbation", mechanism)  # InferDPT sends what its perturbation releases
@@ -88,9 +91,10 @@ def rival_guarantee(mechanism: Any, delta: float = 1e-5, unit: Unit = "token", t
         case _:
             raise UserError(f"Expected a mechanism or its spec, got a {type(mechanism).__name__}.")
     name = getattr(spec, "kind", "del")
-    adjacency = _ADJACENCY[unit].format(tokens=tokens)
     parts = {field: getattr(figures, field) for field in figures.__slots__}
-    return RivalGuarantee(mechanism=name, unit=unit, tokens=tokens, delta=delta, adjacency=adjacency, **parts)
+    return RivalGuarantee(
+        mechanism=name, unit=unit, tokens=tokens, delta=delta, adjacency=adjacency(unit, tokens), **parts
+    )
 
 
 def calibrate_rival(kind: str, epsilon: float, delta: float = 1e-5, **parts: Any) -> Any:

@@ -39,7 +39,7 @@ def render(guarantee: Guarantee) -> str:
         [
             f"Quantizer  bits={spec.bits} dim={spec.dim} clip={spec.clip:g} scale={spec.scale:.10g}, "
             f"{spec.token_bits} bits a token",
-            f"Unit       {guarantee.unit}, tokens={guarantee.tokens}, {guarantee.trials:,} trials",
+            f"Unit       {unit_line(guarantee)}, {guarantee.trials:,} trials",
             f"Between    {guarantee.adjacency}",
             "",
             *table,
@@ -68,6 +68,12 @@ def _meaning(guarantee: Guarantee) -> list[str]:
     if guarantee.unit == "token":
         lines.append("One token only: a phrase, prompt or session is that many times more trials (--unit, --tokens).")
     return lines
+
+
+def unit_line(guarantee: Guarantee) -> str:
+    """Returns the unit with its number of tokens, and how often each is sent where that is more than once."""
+    resent = f", each sent {guarantee.sends} times" if guarantee.sends > 1 else ""
+    return f"{guarantee.unit}, tokens={guarantee.tokens}{resent}"
 
 
 def rounded_up(value: float) -> str:

@@ -11,7 +11,7 @@ from del_audit.accounting._hull import dominating
 from del_audit.accounting._pairs import WorstPair, pair_parts, worst_pair
 from del_audit.accounting._profile import Profile, sample_profile
 from del_audit.accounting._tilted import Tilt, trial_log_mgf
-from del_audit.accounting.accountant import Guarantee, Unit, guarantee
+from del_audit.accounting.accountant import Guarantee, Unit, check_unit, guarantee
 from del_audit.accounting.bound import Bound
 from del_audit.accounting.composition import Composition, Losses, Trials
 from mechanisms.errors import UserError
@@ -46,6 +46,7 @@ class VocabularyGuarantee:
             "holds_for": f"codes of the vocabulary of {self.words} words with thresholds sha256 {self.sha256} only",
             "unit": self.cube.unit,
             "tokens": self.cube.tokens,
+            "sends": self.cube.sends,
             "adjacency": self.cube.adjacency,
             "delta": self.cube.delta,
             "kind": self.pairs.kind,
@@ -98,13 +99,16 @@ class Vocabulary:
         data = self.thresholds.astype("<u4", order="C").tobytes()
         return hashlib.sha256(repr(self.thresholds.shape).encode() + data).hexdigest()
 
-    def guarantee(self, unit: Unit = "token", tokens: int = 1, delta: float = 1e-5) -> VocabularyGuarantee:
+    def guarantee(
+        self, unit: Unit = "token", tokens: int | None = None, delta: float = 1e-5, sends: int = 1
+    ) -> VocabularyGuarantee:
         """Returns cube, box and pairs at delta; arguments and errors as of `Accountant`."""
-        cube = guarantee(self.spec, unit, tokens, delta)
-        corners, curve = self._corners(delta, tokens), self.box_curve(tokens)
+        cube = guarantee(self.spec, unit, tokens, delta, sends=sends)
+        tokens = cube.tokens
+        corners, curve = self._corners(delta, tokens * sends), self.box_curve(tokens * sends)
         box = _at_most(_between(corners.epsilon(delta), curve.epsilon(delta)), cube.epsilon.upper)
         total_variation = _between(corners.delta(0.0), curve.delta(0.0))
-        worst = self.pairs(delta, tokens)
+        worst = self.pairs(delta, tokens, sends)
         return VocabularyGuarantee(
             cube=cube,
             box=box,
@@ -141,14 +145,16 @@ class Vocabulary:
                 parts.append(Losses(pair.loss, pair.log_mass, count * tokens))
         return Composition(parts)
 
-    def pairs(self, delta: float = 1e-5, tokens: int = 1) -> WorstPair:
+    def pairs(self, delta: float = 1e-5, tokens: int = 1, sends: int = 1) -> WorstPair:
         """Returns the largest epsilon (nats) at delta of any two words, for `tokens` tokens that change.
 
-        Raises UserError for delta outside (0, 1), and tokens < 1.
+        sends: how often each of them is sent with fresh noise. Raises UserError for delta outside (0, 1), and for
+        tokens or sends < 1.
         """
         _check(delta, tokens)
+        check_unit("phrase", tokens, sends)
         different, first = np.unique(self.thresholds, axis=0, return_index=True)
-        worst = worst_pair(different, self.spec.trials, tokens, delta)
+        worst = worst_pair(different, self.spec.trials * sends, tokens, delta)
         a, b = first[list(worst.words)]
         return replace(worst, words=(int(a), int(b)))
 

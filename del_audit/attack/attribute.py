@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
 
 LENGTHS = "sizes of the message"
+AUTHOR_ROWS = 4
+"""Most private rows of one author that are judged: a number that is fixed before anyone's rows are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,10 @@ def attack_attribute(
     public, private = labelled(scene, asked, bins, count, group, tokens)
     kept = without_authors(public, set(private.groups))
     left_out = len(public.texts) - len(kept.texts)
-    kept, private = kept.first("documents", documents), private.first("prompts", prompts)
+    each = 1 if group == "document_id" else AUTHOR_ROWS
+    judged = at_most(private, each)
+    too_many = len(private.texts) - len(judged.texts)
+    kept, private = kept.first("documents", documents), judged.first("prompts", prompts)
     require_enough(kept, private)
     settings = {
         "command": "attribute",
@@ -84,9 +89,10 @@ def attack_attribute(
         "prompts": len(private.texts),
         "prompt_tokens": tokens,
         "releases": times,
+        "rows_per_author": each,
     }
     run = Run(out, {**settings, **scene.identity})
-    measured = run.part("inference", lambda: _measured(scene, asked, kept, private, times))
+    measured = run.part("inference", lambda: _measured(scene, asked, kept, private, times, each))
     document = {
         **scene.document("attribute", settings),
         "unit": "prompt",
@@ -94,6 +100,7 @@ def attack_attribute(
         "public_rows": len(kept.texts) * times,
         "private_rows": len(private.texts),
         "left_out_rows": left_out,
+        "left_out_private_rows": too_many,
         **measured,
     }
     path = run.finish(document)
@@ -152,6 +159,17 @@ def without_authors(public: Part, authors: set[str]) -> Part:
     return public.only([i for i, author in enumerate(public.groups) if author not in authors])
 
 
+def at_most(part: Part, rows: int) -> Part:
+    """Returns the first so many rows of each author or document."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for index, author in enumerate(part.groups):
+        seen[author] += 1
+        if seen[author] <= rows:
+            kept.append(index)
+    return part.only(kept)
+
+
 def require_enough(public: Part, private: Part) -> None:
     """Raises UserError, before minutes of work, for one class, fewer authors of one than folds, or a missing one."""
     classes = sorted(set(public.labels))
@@ -179,7 +197,7 @@ def _classes(configuration: Configuration, column: str) -> int:
     return own.classes if own is not None and own.column == column else int(Attribute(column=column).classes)
 
 
-def _measured(scene: Scene, column: str, public: Part, private: Part, times: int) -> dict[str, Any]:
+def _measured(scene: Scene, column: str, public: Part, private: Part, times: int, each: int) -> dict[str, Any]:
     """Returns the probes' figures, those of the sizes, and what was left out, as JSON values."""
     viewer = Viewer(scene.public, None, scene.assets.language.tokenizer, scene.assets.sentences)
     with tqdm(total=4, desc="public releases", unit="step") as bar:
@@ -187,7 +205,7 @@ def _measured(scene: Scene, column: str, public: Part, private: Part, times: int
         _next(bar, "private releases")
         test, sizes, _ = _sample(scene, viewer, private, 1, "private")
         _next(bar, "probes")
-        found = infer(column, train, test, scene.seed)
+        found = infer(column, train, replace(test, longest=each), scene.seed)
         _next(bar, "sizes")
         measured = _sizes(sizes, private, scene.seed)
         bar.update()

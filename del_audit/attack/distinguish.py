@@ -13,8 +13,9 @@ from del_audit.attack.scene import Scene, at_least, opened
 from del_audit.attack.store import Run
 from del_audit.attack.table import print_distinguish
 from del_audit.certificate.provenance import sha256_of
+from del_audit.evidence.contradiction import FALSE_ALARMS
 from del_audit.evidence.distinguishing import play, play_membership
-from del_audit.evidence.games import ALARM, Game, GameSettings, p_value
+from del_audit.evidence.games import Game, GameSettings, beaten
 from del_audit.evidence.pairs import Pair, corner_public, notable_pairs
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
@@ -73,7 +74,7 @@ def attack_distinguish(
         "delta": delta,
         "games": played,
         "broken": [game["name"] for game in played if game["broken"]],
-        "false_alarm_rate": ALARM,
+        "false_alarm_rate": FALSE_ALARMS,
     }
     path = run.finish(document)
     print_distinguish(document)
@@ -123,9 +124,9 @@ def judge(games: Sequence[dict[str, Any]], spec: QuantizerSpec) -> None:
     """Judges all games together: played one by one, they share the false alarms, and fewer points beat the curve."""
     for game in games:
         points = game["points"]
-        level, curve = ALARM / (len(points) * len(games)), Accountant(spec).trade_off(game["unit"], game["tokens"])
+        judged, curve = len(points) * len(games), Accountant(spec).trade_off(game["unit"], game["tokens"])
         for point in points:
             if point["beats"]:
                 false, missed = (round(point[side]["value"] * game["trials"]) for side in ("alpha", "beta"))
-                point["beats"] = bool(p_value(false, missed, game["trials"], curve, level) < level)
+                point["beats"] = beaten(false, missed, game["trials"], curve, judged)
         game["broken"] = any(point["beats"] for point in points)

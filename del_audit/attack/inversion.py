@@ -7,17 +7,19 @@ from typing import Any
 
 from tqdm import tqdm
 
+from attacks.names import AttackName
 from attacks.outcome import Outcome
 from attacks.self_test import SelfTest
 from del_audit.attack.reading import BASELINE, Ladder, asked_ladder, described, read, tested, usable
 from del_audit.attack.scene import Private, Scene, opened
 from del_audit.attack.store import Run
 from del_audit.attack.table import print_inversion
+from del_audit.evidence.contradiction import FALSE_ALARMS
 from del_audit.evidence.inversion_metrics import KS, Metric, text_metrics, token_metrics
-from del_audit.evidence.leakage import ALARM, AttackFigures, Leakage, measure_leakage
+from del_audit.evidence.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.planted import identifier_figures, planted_slice
 from del_audit.evidence.selection import FEWEST_DOCUMENTS, strongest
-from del_audit.evidence.slices import Slice, frequency_slices, measure_slice, text_slices
+from del_audit.evidence.slices import Slice, SliceFigure, frequency_slices, measure_slice, text_slices
 
 BROKEN = 1
 
@@ -73,19 +75,22 @@ def inversion_document(
     scene: Scene,
     settings: dict[str, Any],
     ladder: Ladder,
-    outcomes: Mapping[str, Outcome],
+    outcomes: Mapping[AttackName, Outcome],
     sent: Private,
-    tests: Mapping[str, SelfTest],
+    tests: Mapping[AttackName, SelfTest],
     texts: bool,
 ) -> dict[str, Any]:
     """Returns the whole result as JSON values: every figure states its unit, interval, method, kind and seed."""
     failed = [test for test in tests.values() if not test.passed]
-    pairs = [(ladder[key], outcome) for key, outcome in outcomes.items()]
-    leakage = measure_leakage(pairs, scene.pipeline.spec, scene.pipeline.prior, scene.seed, failed)
+    ran = {key: (ladder[key], outcome) for key, outcome in outcomes.items()}
+    leakage = measure_leakage(
+        ran, scene.pipeline.spec, scene.pipeline.prior, scene.seed, failed, longest=sent.longest
+    )
     rows, slices = [], _slices(scene, outcomes[BASELINE], sent)
-    with tqdm(zip(outcomes, leakage.attacks, strict=True), total=len(outcomes), desc="figures", unit="attack") as bar:
-        for key, figures in bar:
-            about = {"key": key, "context_free": ladder[key].context_free, "note": getattr(ladder[key], "note", "")}
+    with tqdm(leakage.attacks, desc="figures", unit="attack") as bar:
+        for figures in bar:
+            attack = ladder[figures.key]
+            about = {"key": figures.key, "context_free": attack.context_free, "note": getattr(attack, "note", "")}
             rows.append({**about, **_figures(scene, figures, outcomes[BASELINE], sent, slices, texts)})
     return {
         **scene.document("inversion", settings),
@@ -94,7 +99,7 @@ def inversion_document(
         "documents": len(set(sent.documents)),
         "tokens": sent.tokens,
         "attacks": rows,
-        "strongest": _strongest(outcomes, scene.seed),
+        "strongest": _strongest(outcomes, scene.seed, sent.longest),
         "allowed": _allowed(leakage),
         "broken": list(leakage.broken),
         "self_tests": {key: test.to_dict() for key, test in tests.items()},
@@ -115,10 +120,22 @@ def _figures(
     """Returns one attack's figures, each metric and slice beside the baseline's."""
     outcome, seed = found.outcome, scene.seed
     language, depth = scene.assets.language, min(found.outcome.depth, baseline.depth)
-    metrics = token_metrics(outcome, baseline, seed, [k for k in KS if k <= depth])
+    metrics = token_metrics(outcome, baseline, seed, [k for k in KS if k <= depth], longest=sent.longest)
     if texts:
-        metrics += text_metrics(outcome, baseline, language.tokenizer, seed, scene.assets.sentences, scene.public.table)
-    planted = [] if sent.planted is None else identifier_figures(outcome, baseline, sent.planted, seed)
+        metrics += text_metrics(
+            outcome,
+            baseline,
+            language.tokenizer,
+            seed,
+            scene.assets.sentences,
+            scene.public.table,
+            prompt_tokens=sent.prompt_tokens,
+            prompts_each=sent.prompts_each,
+        )
+    planted: list[SliceFigure] = []
+    if sent.planted is not None:  # one identifier in each prompt
+        planted = identifier_figures(outcome, baseline, sent.planted, seed, longest=sent.prompts_each)
+    measured = [measure_slice(part, outcome, baseline, seed, longest=sent.longest) for part in slices]
     return {
         "name": found.name,
         "version": found.version,
@@ -127,7 +144,7 @@ def _figures(
         "worst_prompt": found.worst.to_dict(),
         "broken_below": found.broken_below,
         "metrics": {metric.name: _metric(metric) for metric in metrics},
-        "slices": {part.name: asdict(measure_slice(part, outcome, baseline, seed)) for part in slices},
+        "slices": {part.name: asdict(part) for part in measured},
         "identifiers": {part.name: asdict(part) for part in planted},
     }
 
@@ -136,13 +153,13 @@ def _metric(metric: Metric) -> dict[str, Any]:
     return {name: getattr(metric, name).to_dict() for name in ("attack", "baseline", "difference")}
 
 
-def _strongest(outcomes: Mapping[str, Outcome], seed: int) -> dict[str, Any]:
+def _strongest(outcomes: Mapping[AttackName, Outcome], seed: int, longest: int) -> dict[str, Any]:
     """Returns the strongest, picked on half of the documents and reported on the others, or why there is none."""
     attacks = [outcome for key, outcome in outcomes.items() if key != BASELINE]
     documents = len(set(attacks[0].documents))
     if documents < FEWEST_DOCUMENTS:
         return {"figure": None, "why": f"too few documents to split: {documents}, where {FEWEST_DOCUMENTS} are needed"}
-    return {**asdict(strongest(attacks, seed, "holdout", outcomes[BASELINE])), "why": ""}
+    return {**asdict(strongest(attacks, seed, "holdout", outcomes[BASELINE], longest=longest)), "why": ""}
 
 
 def _allowed(leakage: Leakage) -> dict[str, Any]:
@@ -152,5 +169,5 @@ def _allowed(leakage: Leakage) -> dict[str, Any]:
         **asdict(leakage.allowed),
         "unit": "share of tokens read, attacks that take them one by one",
         "source": "theorem 6, at the upper limit of the commonest word's share",
-        "false_alarm_rate": ALARM,
+        "false_alarm_rate": FALSE_ALARMS,
     }

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,9 +20,9 @@ from mechanisms.errors import UserError
 
 CHUNK = 16
 """Prompts that are attacked together, and kept together."""
-BASELINE = "baseline"
+BASELINE: AttackName = "baseline"
 
-Ladder = dict[str, InversionAttack]
+Ladder = dict[AttackName, InversionAttack]
 
 
 def named_ladder(names: Sequence[str], masked_lm: str | None = None) -> Ladder:
@@ -34,7 +34,7 @@ def named_ladder(names: Sequence[str], masked_lm: str | None = None) -> Ladder:
     attacks = ladder(asked, masked_lm, cache_folder() / "attacks")
     if masked_lm is not None and "inference" not in names:
         raise UserError(f"Expected --masked-lm with the attack inference only, got {', '.join(names)}.")
-    return dict(zip((name for name in get_args(AttackName) if name in asked), attacks, strict=True))
+    return attacks
 
 
 def asked_ladder(plan: Evaluation, names: Sequence[str] | None, masked_lm: str | None) -> Ladder:
@@ -53,7 +53,7 @@ def described(attacks: Ladder) -> dict[str, Any]:
     return dict(_without_folders(stated))
 
 
-def tested(run: Run, attacks: Ladder, public: Public, seed: int) -> dict[str, SelfTest]:
+def tested(run: Run, attacks: Ladder, public: Public, seed: int) -> dict[AttackName, SelfTest]:
     """Returns the self-test of each attack but the baseline, which reads no release; on public text alone."""
     references = functools.cache(lambda: References.of(public))
     found = {}
@@ -67,7 +67,7 @@ def tested(run: Run, attacks: Ladder, public: Public, seed: int) -> dict[str, Se
     return found
 
 
-def usable(attacks: Ladder, tests: Mapping[str, SelfTest]) -> Ladder:
+def usable(attacks: Ladder, tests: Mapping[AttackName, SelfTest]) -> Ladder:
     """Returns the attacks that did not fail their self-test; raises UserError where only the baseline is left."""
     kept = {key: attack for key, attack in attacks.items() if key not in tests or tests[key].passed}
     if set(kept) == {BASELINE}:

@@ -12,8 +12,8 @@ from del_audit.attack.reading import Ladder, asked_ladder, described, tested, us
 from del_audit.attack.scene import Private, Scene, at_least, opened
 from del_audit.attack.store import Run
 from del_audit.attack.table import print_repeated
-from del_audit.evidence.intervals import clopper_pearson
-from del_audit.evidence.repeated import ALARM, RepeatedLeakage, measure_histories, measure_repeated
+from del_audit.evidence.contradiction import FALSE_ALARMS, contradicts, lower_limit
+from del_audit.evidence.repeated import RepeatedLeakage, measure_histories, measure_repeated
 from mechanisms.errors import UserError
 
 Row = dict[str, Any]
@@ -60,7 +60,8 @@ def attack_repeated(
     kept = usable(ladder, tests)
     with tqdm(total=len(kept) * (len(times) + bool(chats)), desc="attacks", unit="attack") as bar:
         rows = _sent_again(run, scene, kept, sent, times, delta, bar)
-        session = _chats(run, scene, kept, chats, delta, bar) if chats else None
+        longest = -(-sent.prompt_tokens // (turns or 1))  # the longest turn that cut_turns makes
+        session = _chats(run, scene, kept, chats, longest, delta, bar) if chats else None
     every = [*rows, *(session["rows"] if session else [])]
     judge(every)
     document = {
@@ -73,7 +74,7 @@ def attack_repeated(
         "rows": rows,
         "chats": {"turns": turns, **session} if session else None,
         "broken": list(dict.fromkeys(row["attack"] for row in every if row["beaten"])),
-        "false_alarm_rate": ALARM,
+        "false_alarm_rate": FALSE_ALARMS,
         "self_tests": {key: test.to_dict() for key, test in tests.items()},
         "unusable": [test.to_dict() for test in tests.values() if not test.passed],
     }
@@ -121,7 +122,14 @@ def _sent_again(
 
             def measure(number: int = number, attack: Any = attack) -> RepeatedLeakage:
                 return measure_repeated(
-                    scene.public, [attack], sent.prompts, scene.seed, (number,), sent.documents, delta
+                    scene.public,
+                    [attack],
+                    sent.prompts,
+                    scene.seed,
+                    (number,),
+                    sent.documents,
+                    delta,
+                    longest=sent.longest,
                 )
 
             found = _kept(run, f"{key}-times-{number}", key, attack.context_free, measure)
@@ -131,14 +139,20 @@ def _sent_again(
 
 
 def _chats(
-    run: Run, scene: Scene, ladder: Ladder, chats: Sequence[Sequence[Sequence[int]]], delta: float, bar: Any
+    run: Run,
+    scene: Scene,
+    ladder: Ladder,
+    chats: Sequence[Sequence[Sequence[int]]],
+    longest: int,
+    delta: float,
+    bar: Any,
 ) -> dict[str, Any]:
     """Returns the rows of all attacks on chats, and the epsilon of the longest session."""
     rows, session = [], {}
     for key, attack in ladder.items():
 
         def measure(attack: Any = attack) -> RepeatedLeakage:
-            return measure_histories(scene.public, [attack], chats, scene.seed, delta)
+            return measure_histories(scene.public, [attack], chats, scene.seed, delta, longest=longest)
 
         found = _kept(run, f"{key}-chats", key, attack.context_free, measure)
         rows += found["rows"]
@@ -170,9 +184,9 @@ def _bound(bound: Any) -> dict[str, Any] | None:
 
 def judge(rows: Sequence[Row]) -> None:
     """Sets `beaten` and `broken_below` of all rows together: measured one by one, they share the false alarms."""
-    level = ALARM / max(1, len(rows))
+    bounded = [row for row in rows if row["context_free"] and row["allowed"] is not None]
     for row in rows:
-        below, _ = clopper_pearson(row["hits"], row["attacked_tokens"], 1 - 2 * level)
-        bounded = row["context_free"] and row["allowed"] is not None
-        row["broken_below"] = below if bounded else None
-        row["beaten"] = bool(bounded and below > row["allowed"]["upper"])
+        row |= {"broken_below": None, "beaten": False}
+    for row in bounded:
+        row["broken_below"] = lower_limit(row["hits"], row["attacked_tokens"], len(bounded))
+        row["beaten"] = contradicts(row["broken_below"], row["allowed"]["upper"])

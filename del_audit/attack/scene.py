@@ -8,7 +8,7 @@ from typing import Any
 from attacks.base import Public
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import hashes
-from del_audit.certificate.inputs import Assets, build, load_assets, public_of
+from del_audit.certificate.inputs import Assets, attacked_rounds, build, load_assets, public_of
 from del_audit.certificate.provenance import commit, versions
 from del_audit.evidence.planted import PlantedTokens, plant, tokenized
 from del_audit.quiet import silence_libraries
@@ -18,23 +18,33 @@ from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedWords
 
 FORMAT = "del-audit attack 1"
+PLANTED_TOKENS = 64
+"""Tokens by which a prompt may grow when an identifier is planted in it; whatever is behind them is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Private:
     """Prompts of the private split, in tokens, and the document of each.
 
+    prompt_tokens, prompts_each: the most tokens of a prompt and prompts of a document, fixed before lengths were seen.
     planted: the same prompts with where their identifiers are; None where none were planted.
     """
 
     prompts: list[list[int]]
     documents: list[str]
+    prompt_tokens: int
+    prompts_each: int
     planted: list[PlantedTokens] | None = None
 
     @property
     def tokens(self) -> int:
         """Tokens of all prompts."""
         return sum(map(len, self.prompts))
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that one document can have, which intervals over documents ask for."""
+        return self.prompt_tokens * self.prompts_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,28 +96,36 @@ class Scene:
 
         count, tokens: of prompts and of each; the configuration's context_prompts, or as many as there are, and
         context_tokens, where left out. planting: a made-up identifier is put into each prompt, which grows by it.
+        No document has more prompts than count over the number of documents, rounded up: so intervals know, without a
+        look at the lengths, how long a document can be.
         Raises UserError for values out of range, and for prompts of a single document.
         """
         plan = self.configuration.evaluation
         length = at_least(1, "prompt-tokens", plan.context_tokens if tokens is None else tokens)
         if length > self.longest:
             raise UserError(f"Expected prompt-tokens <= {self.longest}, the model's, got prompt-tokens={length}.")
-        places = windows(self.assets.private, length)
         wanted = plan.context_prompts if count is None else at_least(2, "prompts", count)
+        each = attacked_rounds(max(1, len(self.assets.private)), wanted, 1)
+        places = windows(self.assets.private, length, each)
         if count is not None and count > len(places):
-            raise UserError(f"Expected prompts <= {len(places)}, what the private split has, got prompts={count}.")
+            raise UserError(
+                f"Expected prompts <= {len(places)}, what the private split has with at most {each} per document, "
+                f"got prompts={count}."
+            )
         chosen = places[:wanted]
         names = [str(self.assets.private_corpus.columns["document_id"][index]) for index, _ in chosen]
         if len(set(names)) < 2:
             raise UserError(f"Expected private prompts of two documents or more, got {len(chosen)} of one.")
         prompts = [self.assets.private[index][start : start + length] for index, start in chosen]
-        return Private(prompts, names) if not planting else self._planted(prompts, names)
+        sent = Private(prompts, names, length, each)
+        return self._planted(sent) if planting else sent
 
-    def _planted(self, prompts: Sequence[Sequence[int]], names: list[str]) -> Private:
+    def _planted(self, sent: Private) -> Private:
         tokenizer = self.assets.language.tokenizer
-        texts = plant([tokenizer.decode(prompt, skip_special_tokens=True) for prompt in prompts], self.seed)
-        planted = [tokenized(text, tokenizer, self.longest) for text in texts]
-        return Private([list(prompt.ids) for prompt in planted], names, planted)
+        texts = plant([tokenizer.decode(prompt, skip_special_tokens=True) for prompt in sent.prompts], self.seed)
+        length = min(self.longest, sent.prompt_tokens + PLANTED_TOKENS)
+        planted = [tokenized(text, tokenizer, length) for text in texts]
+        return Private([list(prompt.ids) for prompt in planted], sent.documents, length, sent.prompts_each, planted)
 
     def document(self, command: str, settings: dict[str, Any]) -> dict[str, Any]:
         """Returns the head of a result: what was attacked, how, and what made it."""
@@ -134,16 +152,17 @@ def opened(path: Path, out: Path) -> Configuration:
     return load_configuration(path)
 
 
-def windows(documents: Sequence[Sequence[int]], length: int) -> list[tuple[int, int]]:
+def windows(documents: Sequence[Sequence[int]], length: int, each: int) -> list[tuple[int, int]]:
     """Returns (document, start) of windows, every document's first before any second; only a first may be short.
 
-    >>> windows([[1, 2, 3, 4, 5], [], [6]], 2)
+    each: the most windows of one document.
+
+    >>> windows([[1, 2, 3, 4, 5], [], [6]], 2, 3)
     [(0, 0), (2, 0), (0, 2)]
     """
-    longest = max(map(len, documents), default=0)
     return [
         (index, start)
-        for start in range(0, longest, length)
+        for start in range(0, each * length, length)
         for index, document in enumerate(documents)
         if len(document) >= start + length or (document and not start)
     ]

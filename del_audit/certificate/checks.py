@@ -1,115 +1,172 @@
 """The policy's limits against the figures of a certificate: a function of the certificate alone.
 
-It takes the body as JSON values, so that whoever holds a certificate computes the same checks from the same figures.
+It takes the body as JSON values, so that whoever holds a certificate computes the same checks from the same figures, and
+a verifier holds the same figures against limits of its own. What a certificate of an older format lacks is undecided.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from attacks.names import ASSURANCE, Assurance
 from del_audit.bound import Bound
-from del_audit.certificate.verdict import Check, check_bound, check_figure
+from del_audit.certificate.judge import CONTROLS, judge
+from del_audit.certificate.asked import sends_of
+from del_audit.certificate.verdict import Check, Contender, check_bound, unmeasured
+from del_audit.evidence.contradiction import contradicts
 from del_audit.evidence.figure import Figure
 
 Body = Mapping[str, Any]
 
 
-def checks_of(body: Body) -> list[Check]:
-    """Returns one check for each limit of the policy, and first the one that no policy can drop.
+def checks_of(body: Body, policy: Mapping[str, Any] | None = None) -> list[Check]:
+    """Returns one check for each limit of a policy, and first the two that no policy can drop.
 
-    body: needs configuration.policy, guarantees, inversion, attribute, utility and bytes.
-    Raises KeyError, TypeError or ValueError for a body that lacks what a limit is held against.
+    body: needs configuration, guarantees, inversion, attribute, utility and bytes. policy: as JSON values; the body's
+    own where it is None. Raises KeyError, TypeError or ValueError for a body that lacks a part.
     """
+    asked = body["configuration"]["policy"] if policy is None else policy
     return [
         _within_the_guarantee(body),
-        *_epsilons(body),
-        *_attacks(body),
-        *_slices(body),
-        *_inferences(body),
-        *_utility(body),
-        *_bytes(body),
+        _assurance(body, asked),
+        *_epsilons(body, asked),
+        *judge(asked, CertificateFigures(body)),
+        *_bytes(body, asked),
     ]
 
 
-def strongest(attacks: list[Any]) -> Any:
-    """Returns the attack of largest upper limit: its upper end covers the best attack's rate without correction.
-
-    The best attack's own interval fails with the stated probability, and this upper end is no smaller.
-    """
+def strongest(attacks: Sequence[Any]) -> Any:
+    """Returns the attack of largest upper end, which covers the strongest attack's rate without correction."""
     return max(attacks, key=lambda attack: attack["success"]["upper"])
 
 
+@dataclass(frozen=True, slots=True)
+class CertificateFigures:
+    """A certificate's figures, as the judge asks for them."""
+
+    body: Body
+
+    def success(self) -> list[Contender]:
+        """Share of tokens recovered by each attack."""
+        return [_contender(attack["name"], attack["success"], attack) for attack in self._attacks]
+
+    def slice_success(self, name: str) -> list[Contender]:
+        """Share of a slice's tokens recovered by each attack; no attack that lacks the slice is passed over."""
+        found = []
+        for attack in self._attacks:
+            part = next((part for part in attack["slices"] if part["name"] == name), {"why": "no such slice was measured"})
+            found.append(_contender(attack["name"], part.get("success"), part))
+        return found
+
+    def worst_prompt(self) -> list[Contender]:
+        """Share recovered of the prompt that is read best, by each attack; only repeated releases can decide it."""
+        return [
+            _contender(attack["name"], attack.get("worst_of_releases"), {"why": "no prompt was released repeatedly"})
+            if attack.get("worst_of_releases") is None
+            else _contender(attack["name"], attack["worst_of_releases"]["success"], attack["worst_of_releases"])
+            for attack in self._attacks
+        ]
+
+    def attribute(self) -> tuple[str, Figure | None]:
+        """The attribute's column, and the advantage of the strongest probe."""
+        found = self.body["attribute"]
+        return (found["column"], Figure(**found["advantage"])) if found else ("none", None)
+
+    def gain(self, control: str) -> Figure | None:
+        """Nats per token that the released prompt saves over a control."""
+        utility = self.body["utility"]
+        if control == CONTROLS[0]:
+            return Figure(**utility["paired_gain"])
+        found = utility.get("gains_over", {}).get(control)
+        return Figure(**found) if found else None
+
+    def share_of_gain(self) -> Figure | None:
+        """The gain over another user's prompt, as a share of what the clean prompt gives."""
+        found = self.body["utility"]["share_of_clean_gain"]
+        return Figure(**found) if found else None
+
+    def task(self) -> tuple[str, Figure | None, Figure | None]:
+        """The task's column, its accuracy, and by how much it exceeds always naming the commonest class."""
+        found = self.body["utility"]["task"]
+        if not found:
+            return "none", None, None
+        over = found.get("over_majority")
+        return found["column"], Figure(**found["accuracy"]), Figure(**over) if over else None
+
+    @property
+    def _attacks(self) -> Sequence[Any]:
+        return list(self.body["inversion"]["attacks"])
+
+
+def missing_attacks(body: Body, required: Iterable[str]) -> list[tuple[str, str]]:
+    """Returns key and reason of each of the required attacks that gave no usable figure."""
+    inversion = body["inversion"]
+    usable = {attack["key"] for attack in inversion["attacks"]}
+    failed = {test.get("key"): test["reason"] for test in inversion["unusable"]}
+    return [
+        (key, f"failed its self-test ({failed[key].rstrip('.')})" if key in failed else "was not run")
+        for key in required
+        if key not in usable
+    ]
+
+
+def required_attacks(body: Body, level: Assurance) -> list[str]:
+    """Returns the attacks that a level requires: today's, save where a certificate states those of its own day."""
+    own = body["configuration"]["policy"].get("assurance")
+    return list(body["requires"] if own == level and "requires" in body else ASSURANCE[level])
+
+
+def _contender(name: str, success: Mapping[str, Any] | None, part: Mapping[str, Any]) -> Contender:
+    if success is None:
+        return Contender(name, None, why=part.get("why") or "no figure was given")
+    return Contender(name, Figure(**success), part.get("above"))
+
+
 def _within_the_guarantee(body: Body) -> Check:
-    """Returns whether an attack on single tokens read more than theorem 6 allows: then the implementation is broken."""
+    """Returns whether an attack on single tokens recovered more than theorem 6 allows: the implementation is broken."""
     inversion = body["inversion"]
     allowed, kappa = inversion["allowed"]["upper"], inversion["kappa"]
     below = {a["name"]: a["broken_below"] for a in inversion["attacks"] if a["broken_below"] is not None}
-    broken = [name for name, limit in below.items() if limit > allowed]
+    limit, asked = "attacks within the guarantee", f"at most {allowed:.4g} (theorem 6, kappa {kappa:.4g})"
+    if not below:
+        return unmeasured(limit, asked, "no attack on single tokens was run")
+    broken = [name for name, rate in below.items() if contradicts(rate, allowed)]
     reason = "No attack reads more than the guarantee allows: the implementation is not contradicted."
     if broken:
         reason = f"The implementation is broken: {', '.join(broken)} reads more than the guarantee allows."
-    return Check(
-        "attacks within the guarantee",
-        f"at most {allowed:.4g} (theorem 6, kappa {kappa:.4g})",
-        f"lower limit of the strongest attack on single tokens: {max(below.values()):.4g}",
-        "failed" if broken else "passed",
-        reason,
-    )
+    found = f"lower limit of the strongest attack on single tokens: {max(below.values()):.4g}"
+    return Check(limit, asked, found, "failed" if broken else "passed", reason)
 
 
-def _epsilons(body: Body) -> Iterator[Check]:
-    for limit in body["configuration"]["policy"]["epsilon"]:
+def _assurance(body: Body, policy: Mapping[str, Any]) -> Check:
+    """Returns whether every attack that the stated level of assurance requires was run and passed its self-test."""
+    level: Assurance = policy.get("assurance", "full")
+    required = required_attacks(body, level)
+    limit, asked = f"attacks of {level} assurance", ", ".join(required)
+    missing = missing_attacks(body, required)
+    if not missing:
+        return Check(limit, asked, "all of them", "passed", "Every attack that the level requires was run and works.")
+    found = f"without {', '.join(key for key, _ in missing)}"
+    reasons = "; ".join(f"{key} {why}" for key, why in missing)
+    return Check(limit, asked, found, "inconclusive", f"An attack that was not made proves nothing: {reasons}.")
+
+
+def _epsilons(body: Body, policy: Mapping[str, Any]) -> Iterator[Check]:
+    for limit in policy["epsilon"]:
         unit, tokens, delta = limit["unit"], limit["tokens"], limit["delta"]
+        sends = sends_of(policy, unit)
+        asked = (unit, tokens, sends, delta)
         proved = [g for g in body["guarantees"] if g["kind"] == "proved"]
-        found = [g["epsilon"] for g in proved if (g["unit"], g["tokens"], g["delta"]) == (unit, tokens, delta)]
+        found = [g["epsilon"] for g in proved if (g["unit"], g["tokens"], g.get("sends", 1), g["delta"]) == asked]
         if not found:
-            raise KeyError(f"a proved guarantee of {unit}, {tokens} tokens, delta {delta:g}")
-        where = f"{unit} of {tokens} tokens" if tokens > 1 else unit
+            raise KeyError(f"a proved guarantee of {unit}, {tokens} tokens, {sends} sends, delta {delta:g}")
+        count = f"{tokens} token{'s' if tokens > 1 else ''}" + (f", sent {sends} times" if sends > 1 else "")
         bound = Bound(found[0]["lower"], found[0]["estimate"], found[0]["upper"], "proved")
-        yield check_bound(f"epsilon of a {where} at delta {delta:g}", bound, limit["at_most"], "nats")
+        yield check_bound(f"epsilon of a {unit} ({count}) at delta {delta:g}", bound, limit["at_most"], "nats")
 
 
-def _attacks(body: Body) -> Iterator[Check]:
-    policy, attacks = body["configuration"]["policy"], body["inversion"]["attacks"]
-    if (limit := policy["attack_success_at_most"]) is not None:
-        attack = strongest(attacks)
-        yield check_figure(f"strongest attack ({attack['name']})", Figure(**attack["success"]), limit, "at most")
-    if (limit := policy["worst_prompt_success_at_most"]) is not None:
-        attack = max(attacks, key=lambda attack: attack["worst_prompt"]["upper"])
-        yield check_figure(f"worst prompt ({attack['name']})", Figure(**attack["worst_prompt"]), limit, "at most")
-
-
-def _slices(body: Body) -> Iterator[Check]:
-    """Yields each slice's check: of the attack whose upper limit is largest there, or inconclusive without a figure."""
-    for name, limit in sorted(body["configuration"]["policy"]["slice_success_at_most"].items()):
-        parts = {a["name"]: s for a in body["inversion"]["attacks"] for s in a["slices"] if s["name"] == name}
-        lacking = [attack for attack, part in parts.items() if part["success"] is None]
-        if not parts or lacking:
-            why = parts[lacking[0]]["why"] if parts else "no such slice was measured"
-            asked = f"at most {limit:g} (share of {name} read)"
-            yield Check(f"slice: {name}", asked, "no figure", "inconclusive", f"Nothing can be said: {why}.")
-            continue
-        attack, part = max(parts.items(), key=lambda item: item[1]["success"]["upper"])
-        yield check_figure(f"slice: {name} ({attack})", Figure(**part["success"]), limit, "at most")
-
-
-def _inferences(body: Body) -> Iterator[Check]:
-    policy, attribute = body["configuration"]["policy"], body["attribute"]
-    if (limit := policy["attribute_advantage_at_most"]) is not None:
-        name = f"attribute advantage ({attribute['column']})"
-        yield check_figure(name, Figure(**attribute["advantage"]), limit, "at most")
-
-
-def _utility(body: Body) -> Iterator[Check]:
-    policy, utility = body["configuration"]["policy"], body["utility"]
-    if (limit := policy["paired_gain_at_least"]) is not None:
-        yield check_figure("utility: paired gain", Figure(**utility["paired_gain"]), limit, "at least")
-    if (limit := policy["task_accuracy_at_least"]) is not None:
-        task = utility["task"]
-        yield check_figure(f"utility: accuracy of {task['column']}", Figure(**task["accuracy"]), limit, "at least")
-
-
-def _bytes(body: Body) -> Iterator[Check]:
-    if (most := body["configuration"]["policy"]["bytes_per_token_at_most"]) is not None:
+def _bytes(body: Body, policy: Mapping[str, Any]) -> Iterator[Check]:
+    if (most := policy["bytes_per_token_at_most"]) is not None:
         sent = body["bytes"]["a_token"]
-        reason = "Counted on the wire; the header comes once a message."
-        yield Check("bytes a token", f"at most {most:g}", f"{sent:g}", "passed" if sent <= most else "failed", reason)
+        reason = "Counted on the wire; the header comes once per message."
+        yield Check("bytes per token", f"at most {most:g}", f"{sent:g}", "passed" if sent <= most else "failed", reason)

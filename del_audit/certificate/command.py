@@ -1,5 +1,6 @@
 """`del-audit certify`: configuration in, certificate and report out."""
 
+import hashlib
 import os
 import sys
 import time
@@ -9,13 +10,15 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
-from attacks.names import DEFAULT_ATTACKS
-from del_audit.accounting import guarantee
-from del_audit.certificate.config import load_configuration
+from attacks.names import ASSURANCE
+from del_audit.attempts import begin, begin_key, finish
+from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import body_of
 from del_audit.certificate.evidence import gather
 from del_audit.certificate.files import write_together
 from del_audit.certificate.inputs import build, load_assets
+from del_audit.certificate.proved import guarantees_of
+from del_audit.certificate.provenance import sha256_of as texts_sha256
 from del_audit.certificate.report import render
 from del_audit.certificate.table import print_summary
 from del_audit.certificate.verdict import Verdict
@@ -41,27 +44,35 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     folder = out if out is not None else Path("out") / configuration.name
     _prepare(folder)
     signer = _signer(key)
-    if missing := [name for name in DEFAULT_ATTACKS if name not in configuration.evaluation.attacks]:
-        print(
-            f"del-audit: warning: without the attacks {', '.join(missing)} of the default ladder, `del-audit verify` "
-            "and clients refuse the certificate.",
-            file=sys.stderr,
-        )
+    _warn_of_attacks(configuration)
     canonical(configuration.model_dump(mode="json"))  # fails now, not after minutes, where it cannot be signed
-    guarantee(configuration.mechanism.spec(), proved=True)  # fails now, not after minutes, where nothing can be proved
+    guarantees_of(configuration.mechanism.spec(), configuration.model_dump(mode="json"))  # the same, if none is proved
     silence_libraries()
     assets = load_assets(configuration)
     pipeline = build(configuration, assets, configuration.mechanism.spec())
+    attempt = begin(texts_sha256(assets.private_corpus.texts), fingerprint(raw_public_key(signer)))
     evidence = gather(configuration, assets, pipeline)
     seconds = time.monotonic() - started
-    signed = signed_bytes(sign(body_of(configuration, assets, pipeline, evidence, seconds), signer))
+    signed = signed_bytes(sign(body_of(configuration, assets, pipeline, evidence, attempt, seconds), signer))
     certificate = parse_canonical(signed, WHAT)  # what is shown is what the file says
     write_results(certificate, folder)
+    finish(attempt, hashlib.sha256(signed).hexdigest())
     console = Console(force_jupyter=False)  # what is printed can be redirected, in a notebook too
     print_summary(certificate, console)
     console.print(f"\nWritten: {folder / 'certificate.json'}, {folder / 'report.html'} ({seconds:.0f} s)")
     console.print(f"Signed by {fingerprint(raw_public_key(signer))}")
     return EXIT_CODES[certificate["verdict"]]
+
+
+def _warn_of_attacks(configuration: Configuration) -> None:
+    """Says now, not after minutes, that the verdict cannot be `certified`."""
+    level = configuration.policy.assurance
+    if missing := [key for key in ASSURANCE[level] if key not in configuration.evaluation.attacks]:
+        print(
+            f"del-audit: warning: evaluation.attacks lacks {', '.join(missing)}, which {level} assurance requires: the "
+            "verdict will be inconclusive at best. Add them, or ask for `assurance: quick` in the policy.",
+            file=sys.stderr,
+        )
 
 
 def write_results(certificate: dict[str, Any], folder: Path) -> None:
@@ -76,6 +87,7 @@ def _signer(key: Path | None) -> Ed25519PrivateKey:
         return load_private_key(key)
     own = own_key()
     if own.made:
+        begin_key(fingerprint(raw_public_key(own.private)))
         print(f"Made your own key, which signs: {own.path}; {own.path}.pub is for whoever verifies.", file=sys.stderr)
     return own.private
 

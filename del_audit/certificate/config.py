@@ -1,19 +1,21 @@
 """The configuration that is certified, and the policy that it is held against: one YAML file, nothing else."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from attacks.names import DEFAULT_ATTACKS, AttackName, checked_names
-from del_audit.evidence.slice_names import SLICE_NAMES, is_slice_name
+from del_audit.certificate.policy import PRIVACY, Policy
+from del_audit.evidence.worst_prompt import fewest_releases
 from del_audit.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
 from mechanisms.pipeline import DecoderName
 from mechanisms.projection import EncoderKind, EncoderSettings
-from mechanisms.spec import QuantizerSpec
+from mechanisms.spec import MAX_BITS, QuantizerSpec
 
-Share = Annotated[float, Field(gt=0, le=1)]
+FEWEST_PROMPTS = 20
+"""Prompts below which no interval of the gain keeps its level (docs/evaluation.md)."""
 
 
 class Mechanism(Strict):
@@ -94,24 +96,40 @@ class Task(Strict):
 
 
 class Evaluation(Strict):
-    """Sample sizes and seed of what is measured."""
+    """Sample sizes of what is measured. The seed is not among them: it follows from the private split and the policy.
 
-    seed: int = Field(default=0, ge=0)
+    prompt_tokens, context_tokens: policy.prompt_tokens, which is filled in; another value is refused. probe_tokens: of
+    a document, sent in prompts, that the attribute's probes see. worst_prompts, worst_releases: prompts that are
+    released again and again, and how often, where the policy limits the worst prompt.
+    """
+
     attacks: tuple[AttackName, ...] = Field(default=DEFAULT_ATTACKS, strict=False)
     masked_lm: str | None = None
     attacked_tokens: int = Field(default=20_000, ge=1)
     context_prompts: int = Field(default=128, ge=2)
-    context_tokens: int = Field(default=40, ge=2)
+    context_tokens: int | None = Field(default=None, ge=2)
     stop_early: bool = False
     probe_tokens: int = Field(default=256, ge=1)
     probe_releases: int = Field(default=1, ge=1)
-    prompts: int = Field(default=96, ge=2)
-    prompt_tokens: int = Field(default=48, ge=1)
+    prompts: int = Field(default=96, ge=FEWEST_PROMPTS)
+    prompt_tokens: int | None = Field(default=None, ge=2)
     response_tokens: int = Field(default=48, ge=1)
     generations: int = Field(default=32, ge=2)
     generated_tokens: int = Field(default=32, ge=1)
     other_bits: tuple[int, ...] = Field(default=(), strict=False)
-    other_prompts: int = Field(default=32, ge=2)
+    other_prompts: int = Field(default=32, ge=FEWEST_PROMPTS)
+    worst_prompts: int = Field(default=8, ge=2)
+    worst_releases: int = Field(default=64, ge=2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_seed_is_chosen(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "seed" in given:
+            raise ValueError(
+                "expected no seed, since who can choose it can choose the verdict: it follows from the private split "
+                "and the policy. Remove evaluation.seed"
+            )
+        return given
 
     @model_validator(mode="after")
     def _samples_fit(self) -> Self:
@@ -123,59 +141,6 @@ class Evaluation(Strict):
     @model_validator(mode="after")
     def _attacks_suffice(self) -> Self:
         checked_names(self.attacks)
-        return self
-
-
-class EpsilonLimit(Strict):
-    """The guarantee asked for: epsilon at delta, for a unit of that many tokens."""
-
-    unit: Literal["token", "phrase", "prompt", "session"] = "token"
-    tokens: int = Field(default=1, ge=1)
-    delta: float = Field(default=1e-5, gt=0, lt=1)
-    at_most: float = Field(ge=0)
-
-
-class Policy(Strict):
-    """Limits; each one that is given is a check. An upper limit is held against the interval's upper end, and so on.
-
-    epsilon: one limit, or a list with at most one for each unit, tokens and delta. slice_success_at_most: a limit for
-    the share read of each slice named (del_audit.evidence.slices).
-    """
-
-    epsilon: tuple[EpsilonLimit, ...] = Field(default=(), strict=False)
-    attack_success_at_most: float | None = Field(default=None, gt=0, le=1)
-    slice_success_at_most: dict[str, Share] = Field(default_factory=dict)
-    worst_prompt_success_at_most: float | None = Field(default=None, gt=0, le=1)
-    attribute_advantage_at_most: float | None = Field(default=None, ge=0, le=1)
-    paired_gain_at_least: float | None = None
-    task_accuracy_at_least: float | None = Field(default=None, ge=0, le=1)
-    bytes_per_token_at_most: float | None = Field(default=None, gt=0)
-
-    @field_validator("epsilon", mode="before")
-    @classmethod
-    def _one_limit_or_several(cls, given: Any) -> Any:
-        return () if given is None else given if isinstance(given, list | tuple) else (given,)
-
-    @field_validator("epsilon")
-    @classmethod
-    def _each_unit_once(cls, limits: tuple[EpsilonLimit, ...]) -> tuple[EpsilonLimit, ...]:
-        asked = [(limit.unit, limit.tokens, limit.delta) for limit in limits]
-        if twice := [each for each in asked if asked.count(each) > 1]:
-            raise ValueError(f"expected each unit, tokens and delta once, got {twice[0]} twice")
-        return limits
-
-    @field_validator("slice_success_at_most")
-    @classmethod
-    def _slices_are_known(cls, limits: dict[str, float]) -> dict[str, float]:
-        for name in limits:
-            if not is_slice_name(name):
-                raise ValueError(f"expected {SLICE_NAMES}, got {name!r}")
-        return limits
-
-    @model_validator(mode="after")
-    def _asks_something(self) -> Self:
-        if not self.model_dump(exclude_defaults=True):
-            raise ValueError("expected at least one limit, got an empty policy: it would certify anything")
         return self
 
 
@@ -201,9 +166,51 @@ class Configuration(Strict):
     valid_days: int = Field(default=365, ge=1, le=3650)
 
     @model_validator(mode="after")
+    def _prompts_have_one_length(self) -> Self:
+        plan, tokens = self.evaluation, self.policy.prompt_tokens
+        for name in ("prompt_tokens", "context_tokens"):
+            if getattr(plan, name) not in (None, tokens):
+                got = getattr(plan, name)
+                raise ValueError(
+                    f"expected evaluation.{name} to be policy.prompt_tokens={tokens}, got {got}: set "
+                    f"policy.prompt_tokens: {got}, or leave evaluation.{name} out"
+                )
+        if plan.probe_tokens < tokens:
+            raise ValueError(
+                f"expected evaluation.probe_tokens >= policy.prompt_tokens={tokens}, got {plan.probe_tokens}: the "
+                "probes must see what a whole prompt tells"
+            )
+        filled = plan.model_copy(update={"prompt_tokens": tokens, "context_tokens": tokens})
+        object.__setattr__(self, "evaluation", filled)  # the model is frozen for everybody else
+        return self
+
+    @model_validator(mode="after")
+    def _limits_can_be_missed(self) -> Self:
+        if not any(self.policy.asks(name) for name in PRIVACY):
+            raise ValueError(f"expected a policy that limits what is told, got none of {', '.join(PRIVACY)}")
+        spec, limit = self.mechanism.spec(), self.policy.bytes_per_token_at_most
+        self.policy.require_missable(spec.dim, spec.trials)
+        if limit is not None and limit > spec.dim:
+            raise ValueError(
+                f"expected policy.bytes_per_token_at_most <= {spec.dim}, what {spec.dim} coordinates of {MAX_BITS} bits "
+                f"take, got {limit:g}: nothing can miss it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _decoder_is_there(self) -> Self:
         if self.decoder == "trained-linear" and self.encoder.projection is None:
             raise ValueError("decoder: trained-linear needs encoder.projection, whose decoder it is")
+        return self
+
+    @model_validator(mode="after")
+    def _worst_prompt_can_be_decided(self) -> Self:
+        limit, releases = self.policy.worst_prompt_success_at_most, self.evaluation.worst_releases
+        if limit is not None and (fewest := fewest_releases(limit)) > releases:
+            raise ValueError(
+                f"expected evaluation.worst_releases >= {fewest} for policy.worst_prompt_success_at_most={limit:g}, got "
+                f"{releases}: with fewer releases of a prompt even one that is never read could not pass"
+            )
         return self
 
     @model_validator(mode="after")
@@ -211,10 +218,10 @@ class Configuration(Strict):
         policy = self.policy
         if self.evaluation.stop_early and policy.attack_success_at_most is None:
             raise ValueError("evaluation.stop_early needs policy.attack_success_at_most, which it stops at")
-        if self.evaluation.stop_early and (policy.slice_success_at_most or policy.worst_prompt_success_at_most):
+        if self.evaluation.stop_early and policy.slice_success_at_most:
             raise ValueError(
-                "evaluation.stop_early goes with no limit on slices or the worst prompt: their intervals do not hold "
-                "of a sample that hangs on what was read"
+                "evaluation.stop_early goes with no limit on slices: their intervals do not hold for a sample whose size "
+                "depends on what was recovered"
             )
         return self
 

@@ -6,36 +6,77 @@ from datetime import timedelta
 from typing import Any
 
 from del_audit.certificate.checks import checks_of, strongest
-from del_audit.certificate.verdict import verdict_of
+from del_audit.certificate.error_rate import error_rate_of
+from del_audit.certificate.policy import Policy
+from del_audit.certificate.schema import FORMAT_2
+from del_audit.certificate.seed import seed_of
+from del_audit.certificate.verdict import Check, verdict_of
 from mechanisms.canonical_json import sha256_of
 from mechanisms.client_certificate import date
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
 
+LEAST = {"full": ("baseline", "cosine", "code", "likelihood", "map", "beam"), "quick": ("baseline", "map")}
+"""Attacks that each level required when format 3 was made; a certificate may state more, and never fewer."""
+
+
 def require_consistent(body: Mapping[str, Any]) -> None:
     """Raises UserError, which names the part, where parts of a certificate disagree.
 
-    body: of a certificate that keeps to the schema.
+    body: of a certificate that keeps to the schema of its format. The checks of format 2 followed older rules: there it
+    is asked that the verdict follows from the checks, and today's rules are reported apart (verify).
     """
     configuration, spec = body["configuration"], QuantizerSpec(**body["spec"])
     _require("hashes.configuration", body["hashes"]["configuration"], sha256_of(configuration))
     _require("hashes.spec", body["hashes"]["spec"], spec.fingerprint.hex())
     _require_spec(spec, configuration["mechanism"])
     _require("name", body["name"], configuration["name"])
-    seed = configuration["evaluation"]["seed"]
-    _require("seed", (body["seed"], body["reproduce"]["seed"]), (seed, seed))
     _require("reproduce.commit", body["reproduce"]["commit"], body["commit"])
     lasts = date(body["expires"], "expires") - date(body["made"], "made")
     _require("expires - made", lasts, timedelta(days=configuration["valid_days"]))
-    attacks = body["inversion"]["attacks"]
-    keys = [attack["key"] for attack in attacks]
-    asked, unusable = configuration["evaluation"]["attacks"], body["inversion"]["unusable"]
+    inversion = body["inversion"]
+    keys = [attack["key"] for attack in inversion["attacks"]]
     _require("attacks, each once", len(set(keys)), len(keys))
+    _require("inversion.strongest", inversion["strongest"], strongest(inversion["attacks"])["name"])
+    if body["format"] == FORMAT_2:
+        _require_format_2(body, keys)
+    else:
+        _require_format_3(body, keys)
+    _require(
+        "reasons", body["reasons"], [f"{c['limit']}: {c['reason']}" for c in body["checks"] if c["status"] != "passed"]
+    )
+
+
+def _require_format_2(body: Mapping[str, Any], keys: list[str]) -> None:
+    asked, unusable = body["configuration"]["evaluation"]["attacks"], body["inversion"]["unusable"]
+    seed = body["configuration"]["evaluation"]["seed"]
+    _require("seed", (body["seed"], body["reproduce"]["seed"]), (seed, seed))
     _require("attacks that were asked for", set(keys) - set(asked), set())
-    _require("attacks run or unusable", len(attacks) + len(unusable), len(asked))
-    _require("inversion.strongest", body["inversion"]["strongest"], strongest(attacks)["name"])
+    _require("attacks run or unusable", len(keys) + len(unusable), len(asked))
+    _require("verdict", body["verdict"], verdict_of([Check(**check) for check in body["checks"]]))
+
+
+def _require_format_3(body: Mapping[str, Any], keys: list[str]) -> None:
+    policy, hashes = body["configuration"]["policy"], body["hashes"]
+    seed = seed_of(hashes["private_texts"], policy)
+    _require("seed", (body["seed"], body["reproduce"]["seed"]), (seed, seed))
+    asked, unusable = body["configuration"]["evaluation"]["attacks"], body["inversion"]["unusable"]
+    _require("attacks run or unusable", sorted([*keys, *(test["key"] for test in unusable)]), sorted(asked))
+    _require("attempts.private_texts", body["attempts"]["private_texts"], hashes["private_texts"])
+    _require("error_rate", body["error_rate"], error_rate_of(body["attempts"]["count"]))
+    _require("assurance", body["assurance"], policy["assurance"])
+    _require("requires, without some", sorted(set(LEAST[policy["assurance"]]) - set(body["requires"])), [])
+    _require_policy(policy, QuantizerSpec(**body["spec"]))
     _require_checks(body)
+
+
+def _require_policy(policy: Mapping[str, Any], spec: QuantizerSpec) -> None:
+    """Raises UserError for a policy that no configuration could have been loaded with."""
+    try:
+        Policy.model_validate(dict(policy)).require_missable(spec.dim, spec.trials)
+    except ValueError as error:  # pydantic's own is one
+        raise UserError(f"Expected a policy that can be missed and met, got one that cannot: {error}.") from None
 
 
 def _require_spec(spec: QuantizerSpec, mechanism: Mapping[str, Any]) -> None:
@@ -64,9 +105,6 @@ def _require_checks(body: Mapping[str, Any]) -> None:
         [[getattr(c, name) for name in told] for c in checks],
     )
     _require("verdict", body["verdict"], verdict_of(checks))
-    _require(
-        "reasons", body["reasons"], [f"{c['limit']}: {c['reason']}" for c in body["checks"] if c["status"] != "passed"]
-    )
 
 
 def _require(where: str, stored: Any, follows: Any) -> None:

@@ -3,30 +3,36 @@
 from collections.abc import Mapping
 from typing import Any
 
-from attacks.names import DEFAULT_ATTACKS, VERSIONS
+from attacks.names import ASSURANCE, VERSIONS
+from del_audit.certificate.checks import missing_attacks
 from mechanisms.errors import UserError
 
 
 def stronger_attacks(body: Mapping[str, Any]) -> list[str]:
-    """Returns why a certificate's attacks are out of date here, one line an attack; none where they are current.
+    """Returns why a certificate's attacks are out of date here, one line per attack; none where they are current.
 
     body: of a certificate that keeps to the schema.
     """
     run = {attack["key"]: attack["version"] for attack in body["inversion"]["attacks"]}
-    asked = body["configuration"]["evaluation"]["attacks"]  # one that failed its self-test is named in the certificate
     known = {str(key): version for key, version in VERSIONS.items()}
-    stronger = [
-        f"attack {key} has since become stronger (version {known[key]}, the certificate ran {version})"
+    return [
+        f"attack {key} has become stronger since (version {known[key]}, the certificate ran {version})"
         for key, version in run.items()
         if known.get(key, 0) > version
     ]
-    unasked = [key for key in DEFAULT_ATTACKS if key not in asked]
-    return stronger + [f"attack {key} is run by default, and the certificate did not" for key in unasked]
 
 
 def require_current_attacks(body: Mapping[str, Any]) -> None:
-    """Raises UserError where an attack has become stronger than the certificate's, or was not run."""
+    """Raises UserError where an attack has become stronger, or where today's level of assurance asks for others too."""
     if reasons := stronger_attacks(body):
         raise UserError(
             f"Expected a certificate of today's attacks, got an older one: {'; '.join(reasons)}: certify again."
+        )
+    level = body["configuration"]["policy"].get("assurance", "full")
+    added = [key for key in ASSURANCE[level] if key not in body.get("requires", ())]
+    if missing := missing_attacks(body, added):
+        told = "; ".join(f"{key} {why}" for key, why in missing)
+        raise UserError(
+            f"Expected every attack of today's {level} assurance in the certificate, got it without some: {told}. "
+            f"Certify again with {', '.join(key for key, _ in missing)} among evaluation.attacks."
         )

@@ -53,13 +53,12 @@ class OtherBits:
 class Evidence:
     """All that was measured.
 
-    keys: the configuration's name of each attack, by its display name. slices: what each attack read of each slice.
+    readings: of the attacks. slices: what each attack recovered of each slice, by its key.
     examples: one public prompt, as its writer, the wire and each attacker see it.
     """
 
-    leakage: Leakage
-    keys: dict[str, AttackName]
-    slices: dict[str, list[SliceFigure]]
+    readings: Readings
+    slices: dict[AttackName, list[SliceFigure]]
     attribute: Inference | None
     task: Inference | None
     prediction: Prediction
@@ -69,27 +68,41 @@ class Evidence:
 
 
 def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> Evidence:
-    """Returns the evidence; every random draw is named by the configuration's seed and its purpose."""
-    plan = configuration.evaluation
+    """Returns the evidence; every random draw is named by the seed and its purpose.
+
+    Attacks hold as many releases of each prompt as the policy allows sends; what the server makes of a prompt is
+    measured on one.
+    """
+    plan, policy = configuration.evaluation, configuration.policy
     server = Server(assets.language, pipeline, assets.soft_prompt)
-    attacked = send_all(assets, pipeline, plan.attacked_tokens, plan, "attacked release")
-    show = prompt_to_show(assets, pipeline, plan.seed)
-    readings = readings_of(configuration, assets, pipeline, attacked, show)
-    slices = slices_of(assets, readings.leakage, pipeline, plan.seed, readings.stopped)
+    attacked = at_sends(pipeline, policy.sends)
+    sent = send_all(assets, attacked, plan.attacked_tokens, policy.prompt_tokens, "attacked release")
+    longest = policy.prompt_tokens * attacked_rounds(assets.documents, plan.attacked_tokens, policy.prompt_tokens)
+    show = prompt_to_show(assets, attacked)
+    readings = readings_of(configuration, assets, attacked, sent, show, longest)
+    slices = slices_of(assets, readings.leakage, attacked, longest, readings.stopped)
     require_slices(configuration, slices)
     attribute, task = inferences_of(configuration, assets, pipeline)
     prompts = _prompts(configuration, assets, pipeline, "prompts")
     with tqdm(total=6 * len(prompts), desc="perplexity", unit="text") as bar:
-        prediction = measure_prediction(assets.language, server, prompts, plan.seed, bar)
+        prediction = measure_prediction(assets.language, server, prompts, assets.seed, bar)
     some = prompts.first(plan.generations)
     with tqdm(total=5 * len(some), desc="generating", unit="text") as bar:
         coherence = measure_coherence(
-            assets.language, server, assets.sentences, some, plan.generated_tokens, plan.seed, bar
+            assets.language, server, assets.sentences, some, plan.generated_tokens, assets.seed, bar
         )
     others = _other_bits(configuration, assets)
-    keys = attack_keys(plan)
-    examples = examples_of(assets, show, keys, readings.shown)
-    return Evidence(readings.leakage, keys, slices, attribute, task, prediction, coherence, others, examples)
+    examples = examples_of(assets, show, readings.shown)
+    return Evidence(readings, slices, attribute, task, prediction, coherence, others, examples)
+
+
+def at_sends(pipeline: Pipeline, sends: int) -> Pipeline:
+    """Returns the pipeline that sends each prompt so often, with fresh noise: what an attacker of it holds."""
+    if sends == 1:
+        return pipeline
+    found = repeated(pipeline, sends)
+    assert isinstance(found, Pipeline)
+    return found
 
 
 def _prompts(configuration: Configuration, assets: Assets, pipeline: Pipeline, purpose: str) -> Prompts:

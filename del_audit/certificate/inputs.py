@@ -1,5 +1,6 @@
 """What a configuration names, loaded, and what its client sends: the same for a certificate, a search and an attack."""
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -78,14 +79,32 @@ def public_of(assets: Assets, pipeline: Pipeline, seed: int) -> Public:
     return Public(pipeline, pipeline.table, pipeline.prior, assets.public, assets.language, seed)
 
 
+def attacked_rounds(documents: int, tokens: int, prompt_tokens: int) -> int:
+    """Returns how many prompts of each document may be attacked, so that about so many tokens are, together.
+
+    It is fixed by the number of documents, before any of their lengths is seen: no document then has more than
+    attacked_rounds * prompt_tokens tokens, the `longest` that intervals over documents ask for.
+    Raises UserError for documents, tokens or prompt_tokens below 1.
+
+    >>> attacked_rounds(documents=100, tokens=10_000, prompt_tokens=40)
+    3
+    """
+    for name, value in (("documents", documents), ("tokens", tokens), ("prompt_tokens", prompt_tokens)):
+        if value < 1:
+            raise UserError(f"Expected {name} >= 1, got {name}={value}.")
+    return max(1, math.ceil(tokens / (documents * prompt_tokens)))
+
+
 def attacked_text(assets: Assets, tokens: int, prompt_tokens: int) -> tuple[list[list[int]], list[int]]:
     """Returns private prompts of so many tokens together, and each prompt's document.
 
-    Every document's first prompt comes before any second one: documents are what an interval counts.
+    Every document's first prompt comes before any second one: documents are what an interval counts. No document has
+    more than attacked_rounds of them, so that fewer tokens are attacked where documents are short.
     """
     prompts: list[list[int]] = []
     documents: list[int] = []
-    for start in range(0, max(map(len, assets.private), default=0), prompt_tokens):
+    rounds = attacked_rounds(max(1, len(assets.private)), tokens, prompt_tokens)
+    for start in range(0, rounds * prompt_tokens, prompt_tokens):
         for number, document in enumerate(assets.private):
             text = document[start : start + min(prompt_tokens, tokens)]
             if text:

@@ -41,6 +41,13 @@ def add_verify(commands: Any) -> None:
     verify.add_argument(
         "--no-recompute", action="store_true", help="do not compute the proved figures again: under half a second"
     )
+    verify.add_argument(
+        "--require", type=Path, metavar="POLICY", help="YAML file of your own limits, which its figures must meet"
+    )
+    verify.add_argument("--accept-quick", action="store_true", help="accept quick assurance, the short list of attacks")
+    verify.add_argument(
+        "--strict", action="store_true", help="fail where a comparison had to be skipped or attempts are unknown"
+    )
     verify.add_argument("--at", metavar="DATE", help="valid at this ISO date instead of now")
     verify.add_argument("--json", action="store_true", help="print JSON with stable keys")
     verify.set_defaults(run=_verify)
@@ -128,12 +135,23 @@ def _certify(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from del_audit.certificate.verify_command import run_verify
+    if arguments.strict and arguments.no_recompute:
+        raise UserError("Expected --strict without --no-recompute, which skips the proved figures, got both: drop one.")
+    from del_audit.certificate.requirement import Requirement
+    from del_audit.certificate.verify_command import run_verify, verify_file
 
-    recompute = not arguments.no_recompute
-    return run_verify(
-        arguments.certificate, arguments.trust, arguments.at, recompute, arguments.against, arguments.json
+    require = Requirement.of(arguments.require) if arguments.require is not None else None
+    found = verify_file(
+        arguments.certificate,
+        arguments.trust,
+        arguments.at,
+        not arguments.no_recompute,
+        arguments.against,
+        require,
+        arguments.strict,
     )
+    accepts = arguments.accept_quick or (require is not None and require.accepts_quick)
+    return run_verify(found, accepts, arguments.json)
 
 
 def _export(arguments: argparse.Namespace) -> int:

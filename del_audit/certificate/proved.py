@@ -8,36 +8,30 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from del_audit.accounting import Accountant, GaussianLimit, Unit, guarantee, inversion_bound
+from del_audit.certificate.asked import asked_limits, prompt_tokens_of, quoted_delta, sends_of
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import HEADER_BYTES, message_bytes
 
 PHRASE_TOKENS = 5
-DELTA = 1e-5
-"""Where the policy names none."""
 CURVE_POINTS = 201
 
 
-def asked_limits(configuration: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Returns the policy's limits of epsilon; the configuration is as JSON values."""
-    return list(configuration["policy"]["epsilon"])
-
-
-def quoted_delta(configuration: Mapping[str, Any]) -> float:
-    """Returns the delta that the certificate's own epsilons are quoted at: that of the policy's first limit."""
-    limits = asked_limits(configuration)
-    return float(limits[0]["delta"]) if limits else DELTA
-
-
 def guarantees_of(spec: QuantizerSpec, configuration: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the exact guarantee of one token, a phrase and a whole prompt, and of each unit that a limit names."""
-    delta, prompt = quoted_delta(configuration), configuration["evaluation"]["prompt_tokens"]
+    """Returns the exact guarantee of one token, a phrase and a whole prompt, and of each unit that a limit names.
+
+    All are taken at as many sends as the policy allows, a session at its own tokens.
+    """
+    delta, policy = quoted_delta(configuration), configuration["policy"]
     units: list[tuple[Unit, int, float]] = [
         ("token", 1, delta),
         ("phrase", PHRASE_TOKENS, delta),
-        ("prompt", prompt, delta),
+        ("prompt", prompt_tokens_of(configuration), delta),
     ]
     units += [(limit["unit"], limit["tokens"], limit["delta"]) for limit in asked_limits(configuration)]
-    found = [guarantee(spec, unit, tokens, at, proved=True) for unit, tokens, at in dict.fromkeys(units)]
+    found = [
+        guarantee(spec, unit, tokens, at, proved=True, sends=sends_of(policy, unit))
+        for unit, tokens, at in dict.fromkeys(units)
+    ]
     return [
         {
             **figures.to_dict(),
@@ -50,11 +44,11 @@ def guarantees_of(spec: QuantizerSpec, configuration: Mapping[str, Any]) -> list
     ]
 
 
-def curve_of(spec: QuantizerSpec) -> dict[str, Any]:
-    """Returns points of one token's trade-off curve: exact, and the paper's Gaussian limit (asymptotic)."""
+def curve_of(spec: QuantizerSpec, sends: int = 1) -> dict[str, Any]:
+    """Returns points of the trade-off curve of one token sent so often: exact, and the paper's Gaussian limit."""
     alpha = np.concatenate([[0.0], np.logspace(-4, 0, CURVE_POINTS - 1)])
-    exact = Accountant(spec).trade_off("token", 1)
-    mu = GaussianLimit.of(spec).mu
+    exact = Accountant(spec).trade_off("phrase", sends)
+    mu = GaussianLimit.of(spec, sends).mu
     return {
         "unit": "token",
         "alpha": alpha.tolist(),
@@ -63,20 +57,23 @@ def curve_of(spec: QuantizerSpec) -> dict[str, Any]:
     }
 
 
-def allowed_of(spec: QuantizerSpec, kappa: float) -> dict[str, Any]:
-    """Returns what theorem 6 allows any attacker who knows only how common a token is, its chance being kappa."""
-    bound = inversion_bound(spec, kappa, proved=True)
+def allowed_of(spec: QuantizerSpec, kappa: float, sends: int = 1) -> dict[str, Any]:
+    """Returns what theorem 6 allows any attacker who knows only how common a token is, its chance being kappa.
+
+    sends: releases of each token that the attacker holds.
+    """
+    bound = inversion_bound(spec, kappa, sends, proved=True)
     return {**asdict(bound), "source": "theorem 6, any attacker who knows the token's frequency"}
 
 
-def epsilon_of(spec: QuantizerSpec, delta: float) -> dict[str, Any]:
-    """Returns one token's proved epsilon (nats) at delta."""
-    return asdict(Accountant(spec, proved=True).epsilon(delta=delta))
+def epsilon_of(spec: QuantizerSpec, delta: float, sends: int = 1) -> dict[str, Any]:
+    """Returns the proved epsilon (nats) at delta of one token that is sent so often."""
+    return asdict(guarantee(spec, "token", 1, delta, proved=True, sends=sends).epsilon)
 
 
 def bytes_of(spec: QuantizerSpec, configuration: Mapping[str, Any], width: int) -> dict[str, Any]:
     """Returns the bytes on the wire, counted; width: of the model's embeddings, which are sent clean otherwise."""
-    tokens = configuration["evaluation"]["prompt_tokens"]
+    tokens = prompt_tokens_of(configuration)
     return {
         "a_token": spec.token_bits / 8,
         "header": HEADER_BYTES,
@@ -92,11 +89,12 @@ def proved_of(body: Mapping[str, Any]) -> dict[str, Any]:
     Raises UserError for a spec out of range, KeyError or TypeError for a body that lacks a part.
     """
     spec, configuration = QuantizerSpec(**body["spec"]), body["configuration"]
+    sends = sends_of(configuration["policy"])
     return {
         "guarantees": guarantees_of(spec, configuration),
-        "curve": curve_of(spec),
-        "allowed": allowed_of(spec, body["inversion"]["kappa"]),
+        "curve": curve_of(spec, sends),
+        "allowed": allowed_of(spec, body["inversion"]["kappa"], sends),
         "other_bits": [
-            epsilon_of(QuantizerSpec(**other["spec"]), other["delta"]) for other in body["utility"]["other_bits"]
+            epsilon_of(QuantizerSpec(**other["spec"]), other["delta"], sends) for other in body["utility"]["other_bits"]
         ],
     }

@@ -10,24 +10,34 @@ import jsonschema_rs
 
 from mechanisms.errors import UserError
 
-SCHEMA_FILE = "certificate-2.schema.json"
+FORMAT_2, FORMAT_3 = "del-audit certificate 2", "del-audit certificate 3"
+SCHEMA_FILES = {FORMAT_2: "certificate-2.schema.json", FORMAT_3: "certificate-3.schema.json"}
 
 
-def schema() -> dict[str, Any]:
-    """Returns the schema of this version's certificates."""
-    text = (files("del_audit.certificate") / "schema" / SCHEMA_FILE).read_text(encoding="utf8")
+def schema(form: str = FORMAT_3) -> dict[str, Any]:
+    """Returns the schema of a format's certificates."""
+    text = (files("del_audit.certificate") / "schema" / SCHEMA_FILES[form]).read_text(encoding="utf8")
     found: dict[str, Any] = json.loads(text)
     return found
 
 
 def require_schema(document: Mapping[str, Any]) -> None:
-    """Raises UserError, which names the place, unless a certificate with its signature is as the schema says."""
-    error = next(iter(_checker().iter_errors(dict(document))), None)
+    """Raises UserError, which names the place, unless a certificate with its signature is as its format's schema says.
+
+    Unknown limits of the policy are refused; unknown figures stand in `sections`, each with a version of its own.
+    """
+    form = document.get("format")
+    if not isinstance(form, str) or form not in SCHEMA_FILES:
+        raise UserError(
+            f"Expected a certificate whose format is among {', '.join(SCHEMA_FILES)}, got {str(form)[:100]!r}: a newer "
+            "format needs a newer del-audit."
+        )
+    error = next(iter(_checker(form).iter_errors(dict(document))), None)
     if error is not None:
         where = ".".join(map(str, error.instance_path)) or "certificate"
-        raise UserError(f"Expected a certificate as in {SCHEMA_FILE}, got at {where}: {error.message[:300]}.")
+        raise UserError(f"Expected a certificate as in {SCHEMA_FILES[form]}, got at {where}: {error.message[:300]}.")
 
 
-@lru_cache(maxsize=1)
-def _checker() -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(schema())
+@lru_cache(maxsize=2)
+def _checker(form: str) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(schema(form))

@@ -4,16 +4,26 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from del_audit.certificate.checks import checks_of
 from del_audit.certificate.consistency import require_consistent
 from del_audit.certificate.currency import require_current_attacks
-from del_audit.certificate.schema import require_schema
+from del_audit.certificate.schema import FORMAT_2, require_schema
 from mechanisms.client_certificate import WHAT, require_in_date, require_trusted
 from mechanisms.errors import UserError
 from mechanisms.signed_document import SignedDocument, WrongSignatureError, open_signed
 
+if TYPE_CHECKING:
+    from del_audit.certificate.requirement import Requirement
+
 StepStatus = Literal["passed", "failed", "skipped"]
+LACKING_IN_FORMAT_2 = (
+    "how often a text may be sent",
+    "intervals that know the longest document beforehand",
+    "a seed that nobody chose",
+    "number of attempts",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +37,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The steps in order, up to one that later ones rest on. certificate: None where its signature is wrong."""
+    """The steps in order, up to one that later ones rest on. certificate: None where its signature is wrong.
+
+    today: of a certificate of an older format, whether it would be given under today's rules, a step per rule. They do
+    not make it invalid; clients refuse it where one of them did not pass.
+    """
 
     steps: tuple[Step, ...]
     certificate: SignedDocument | None
+    today: tuple[Step, ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -43,6 +58,11 @@ class Verification:
         return self.certificate.body["verdict"] if self.valid and self.certificate is not None else None
 
     @property
+    def assurance(self) -> str | None:
+        """The level of assurance of a valid certificate; format 2 states none."""
+        return self.certificate.body.get("assurance") if self.valid and self.certificate is not None else None
+
+    @property
     def failures(self) -> list[str]:
         """Reasons of the steps that failed."""
         return [f"{step.name}: {step.reason}" for step in self.steps if step.status == "failed"]
@@ -52,8 +72,10 @@ class Verification:
         return {
             "valid": self.valid,
             "verdict": self.verdict,
+            "assurance": self.assurance,
             "signed_by": self.certificate.fingerprint if self.certificate else None,
             "steps": [asdict(step) for step in self.steps],
+            "today": [asdict(step) for step in self.today],
         }
 
 
@@ -63,11 +85,14 @@ def verify(
     now: datetime,
     recompute: bool = True,
     against: Path | None = None,
+    require: "Requirement | None" = None,
+    strict: bool = False,
 ) -> Verification:
     """Returns what holds of a certificate's file.
 
     trusted: public keys that may have signed it, 32 bytes each. now: with a zone. recompute: compute every proved
-    figure again. against: a configuration's file, whose assets are loaded and hashed.
+    figure again. against: a configuration's file, whose assets are loaded and hashed. require: limits of the verifier's
+    own. strict: what could not be looked at fails, and so does an unknown number of attempts.
     Raises UserError for bytes that are no signed canonical JSON, and as load_configuration does for `against`.
     """
     try:
@@ -75,11 +100,22 @@ def verify(
     except WrongSignatureError as error:
         return Verification((Step("signature", "failed", str(error)),), None)
     signed = Step("signature", "passed", f"Ed25519, by {certificate.fingerprint}.")
-    return Verification((signed, *_steps(certificate, trusted, now, recompute, against)), certificate)
+    steps = [signed, *_own_steps(certificate, trusted, now, recompute)]
+    readable = all(step.status != "failed" for step in steps if step.name in ("trust", "schema", "consistency"))
+    today = list(_today(certificate.body)) if readable else []
+    if readable and require is not None:
+        steps += _required(require, certificate.body)
+    if readable and against is not None:
+        from del_audit.certificate.against import compare
+
+        steps += [Step(*found) for found in compare(certificate.body, against)]
+    if strict:
+        steps, today = ([_strict(step) for step in part] for part in (steps, today))
+    return Verification(tuple(steps), certificate, tuple(today))
 
 
-def _steps(
-    certificate: SignedDocument, trusted: Collection[bytes], now: datetime, recompute: bool, against: Path | None
+def _own_steps(
+    certificate: SignedDocument, trusted: Collection[bytes], now: datetime, recompute: bool
 ) -> Iterator[Step]:
     trust = _step("trust", lambda: require_trusted(certificate, trusted), "The key is one that you trust.")
     yield trust
@@ -91,15 +127,52 @@ def _steps(
         return
     body = certificate.body
     yield _step("date", lambda: require_in_date(body, now), f"Made {body['made']}, expires {body['expires']}.")
-    yield _step("attacks", lambda: require_current_attacks(body), "None has become stronger since.")
+    yield _step("attacks", lambda: require_current_attacks(body), "None has become stronger since, and none was added.")
     consistent = _step("consistency", lambda: require_consistent(body), "Checks, verdict and hashes follow from it.")
     yield consistent
     if consistent.status == "passed":
-        yield _recomputed(body) if recompute else Step("proved figures", "skipped", "Not computed again: asked not to.")
-    if against is not None:
-        from del_audit.certificate.against import compare
+        yield _recomputed(body) if recompute else Step("proved figures", "skipped", "Not recomputed: asked not to.")
+    yield from _attempts(body)
+    yield from (_shown(name, section) for name, section in sorted(body.get("sections", {}).items()))
 
-        yield from (Step(*found) for found in compare(body, against))
+
+def _attempts(body: Mapping[str, Any]) -> Iterator[Step]:
+    """Yields how often the certificate's private split was tried; an unknown number is not looked at."""
+    if "attempts" not in body:
+        return
+    count = body["attempts"]["count"]
+    if count is None:
+        yield Step("attempts", "skipped", "Unknown: the log of attempts did not know the key that signed.")
+        return
+    most = body["error_rate"]["over_all_attempts_at_most"]
+    said = f"Attempt {count} on this private split: a false verdict of certified in any of them has a chance of at most"
+    yield Step("attempts", "passed", f"{said} {most:.3g}.")
+
+
+def _shown(name: str, section: Mapping[str, Any]) -> Step:
+    return Step(f"section {name}", "passed", f"Version {section['version']}: unknown here, shown only; no limit rests on it.")
+
+
+def _required(require: "Requirement", body: Mapping[str, Any]) -> Iterator[Step]:
+    """Yields a step for each limit of the verifier's: what is not decided does not meet it."""
+    for check in require.checks(body):
+        status: StepStatus = "passed" if check.status == "passed" else "failed"
+        yield Step(f"required: {check.limit}", status, f"Asked {check.asked}, found {check.found}. {check.reason}")
+
+
+def _today(body: Mapping[str, Any]) -> Iterator[Step]:
+    """Yields each of today's rules for a certificate of format 2: passed, failed, or not to be told from its figures."""
+    if body["format"] != FORMAT_2:
+        return
+    told: dict[str, StepStatus] = {"passed": "passed", "failed": "failed", "inconclusive": "skipped"}
+    for check in checks_of(body):
+        yield Step(check.limit, told[check.status], f"Asked {check.asked}, found {check.found}. {check.reason}")
+    for rule in LACKING_IN_FORMAT_2:
+        yield Step(rule, "skipped", "A certificate of format 2 does not say it.")
+
+
+def _strict(step: Step) -> Step:
+    return Step(step.name, "failed", f"{step.reason} (--strict)") if step.status == "skipped" else step
 
 
 def _step(name: str, ask: Callable[[], object], passed: str) -> Step:

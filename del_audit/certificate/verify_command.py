@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from del_audit.certificate.verify import Verification, verify
 from del_audit.plain_text import printable
@@ -13,6 +14,9 @@ from mechanisms.errors import UserError
 from mechanisms.keyring import trusted_keys
 from mechanisms.small_file import read_small
 
+if TYPE_CHECKING:
+    from del_audit.certificate.requirement import Requirement
+
 
 def verify_file(
     path: Path,
@@ -20,6 +24,8 @@ def verify_file(
     at: str | None = None,
     recompute: bool = True,
     against: Path | None = None,
+    require: "Requirement | None" = None,
+    strict: bool = False,
 ) -> Verification:
     """Returns what holds of a certificate's file; trust: public keys as mechanisms.keyring.public_key takes them.
 
@@ -27,7 +33,7 @@ def verify_file(
     Raises UserError as `verify` does, and for a file, a key or a date that cannot be read.
     """
     data = read_small(path, LARGEST, WHAT)
-    return verify(data, trusted_keys(trust), moment(at), recompute, against)
+    return verify(data, trusted_keys(trust), moment(at), recompute, against, require, strict)
 
 
 def moment(at: str | None) -> datetime:
@@ -41,25 +47,46 @@ def moment(at: str | None) -> datetime:
         raise UserError(f"Expected --at to be an ISO date, such as 2027-01-31, got at={at!r}.") from None
 
 
-def run_verify(
-    path: Path, trust: Sequence[str], at: str | None, recompute: bool, against: Path | None, as_json: bool
-) -> int:
+def run_verify(found: Verification, accept_quick: bool, as_json: bool) -> int:
     """Prints what holds of a certificate and returns the exit code: 0 valid and certified, 1 anything else.
 
-    Raises UserError as verify_file does.
+    accept_quick: whether quick assurance is enough.
     """
-    found = verify_file(path, trust, at, recompute, against)
-    print(json.dumps(found.to_dict(), indent=2) if as_json else render(found))
-    return 0 if found.verdict == "certified" else 1
+    print(json.dumps(found.to_dict(), indent=2) if as_json else render(found, accept_quick))
+    return 0 if passes(found, accept_quick) else 1
 
 
-def render(found: Verification) -> str:
+def passes(found: Verification, accept_quick: bool) -> bool:
+    """Returns whether a gate may open: valid, certified, at a level that is accepted, and no rule of today broken."""
+    enough = found.assurance != "quick" or accept_quick
+    return found.verdict == "certified" and enough and all(step.status != "failed" for step in found.today)
+
+
+def render(found: Verification, accept_quick: bool = False) -> str:
     """Returns the steps as lines of text, and what they come to."""
-    width = max(len(step.name) for step in found.steps)
+    width = max(len(step.name) for step in (*found.steps, *found.today))
     lines = [f"{step.status:8}{step.name:{width}}  {printable(step.reason)}" for step in found.steps]
+    if found.today:
+        lines += ["", "Under today's rules (its format is older; clients refuse what does not pass):"]
+        told = {"passed": "passed", "failed": "failed", "skipped": "unknown"}
+        lines += [f"{told[step.status]:8}{step.name:{width}}  {printable(step.reason)}" for step in found.today]
+        lines.append("")
+    return "\n".join([*lines, *_conclusion(found, accept_quick)])
+
+
+def _conclusion(found: Verification, accept_quick: bool) -> list[str]:
     if not found.valid:
-        return "\n".join([*lines, "Invalid: this certificate proves nothing here."])
+        return ["Invalid: this certificate proves nothing here."]
     if found.verdict != "certified" and found.certificate is not None:
-        reasons = (f"  - {printable(reason)}" for reason in found.certificate.body["reasons"])
-        return "\n".join([*lines, f"Valid, but the verdict is {found.verdict}:", *reasons])
-    return "\n".join([*lines, "Valid: certified."])
+        reasons = [f"  - {printable(reason)}" for reason in found.certificate.body["reasons"]]
+        return [f"Valid, but the verdict is {found.verdict}:", *reasons]
+    if any(step.status == "failed" for step in found.today):
+        return ["Valid under the rules of its day, but today's rules refuse it: certify again."]
+    if any(step.status != "passed" for step in found.today):
+        return ["Valid: certified under the rules of its day. Clients ask for today's: certify again."]
+    if found.assurance == "quick" and not accept_quick:
+        return [
+            "Valid: quick. It was certified with the short list of attacks, and this gate asks for full assurance.",
+            "Certify with `assurance: full`, or say that quick is enough: --accept-quick.",
+        ]
+    return ["Valid: quick (the short list of attacks)." if found.assurance == "quick" else "Valid: certified."]

@@ -1,4 +1,8 @@
-"""Intervals for means and ratios of what is measured on prompts, when several prompts come from one document."""
+"""Intervals for means and ratios of losses, which have no bound, when several prompts come from one document.
+
+They take the scatter of the documents seen for all there is: `method` says so. Where values are bounded, or a bound can
+be assumed, `intervals` and `gain_interval` allow for a document that was not seen, and hold at small samples.
+"""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -17,6 +21,8 @@ BLOCK = 500
 """Resamples drawn at once, so that memory stays small; it does not change what is drawn."""
 FEW_DOCUMENTS = 50
 """Below so many documents percentile intervals are too short (docs/evaluation.md), and studentised ones are given."""
+ASSUMED = "no rare extremes beyond those seen"
+"""What every interval here assumes, for its method: values without a bound allow no less."""
 FEWEST_TO_RESAMPLE = 5
 """Below so many, resamples of one document alone are too likely, and Student's t interval is given."""
 
@@ -57,7 +63,7 @@ def bootstrap_mean(
     clusters: Clusters = None,
     within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Figure:
-    """Returns the mean of values with its bootstrap interval over documents.
+    """Returns the mean of values with its bootstrap interval over documents; ASSUMED is what it takes for granted.
 
     values: shape (prompts,), each of equal weight. clusters: the document that each is from, resampled with all of
     its values together (Davison and Hinkley, 1997, section 3.8); None takes every value for a document.
@@ -117,17 +123,17 @@ def _interval(
     error = float(_standard_error(top[None], bottom[None])[0])
     if documents < FEWEST_TO_RESAMPLE:
         half = float(stdtrit(documents - 1, 1 - tail)) * error
-        lower, upper, method = value - half, value + half, "Student's t over documents"
+        lower, upper, method = value - half, value + half, f"Student's t over documents, {ASSUMED}"
     else:
         ratios, errors = _resampled(top, bottom, seed, studentised=documents < FEW_DOCUMENTS)
         if not errors.any():
             lower, upper = (float(end) for end in np.quantile(ratios, [tail, 1 - tail]))
-            method = "percentile bootstrap over documents"
+            method = f"percentile bootstrap over documents, {ASSUMED}"
         else:
             kept = errors > 0
             low, high = np.quantile((ratios[kept] - value) / errors[kept], [tail, 1 - tail])
             lower, upper = value - max(float(high), 0.0) * error, value - min(float(low), 0.0) * error
-            method = "studentised bootstrap over documents"
+            method = f"studentised bootstrap over documents, {ASSUMED}"
     return Figure(value, lower, upper, unit, sample, sample_unit, method, confidence, documents=documents, seed=seed)
 
 

@@ -7,10 +7,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from del_audit.evidence.bootstrap import bootstrap_mean, bootstrap_ratio
+from del_audit.evidence.bootstrap import bootstrap_ratio
 from del_audit.evidence.comparison import Comparison, compare
 from del_audit.evidence.diversity import distinct
 from del_audit.evidence.figure import Figure
+from del_audit.evidence.intervals import clustered_mean
 from del_audit.evidence.mauve import Mauve, measure_mauve
 from del_audit.evidence.prompts import Prompts
 from del_audit.evidence.utility import (
@@ -45,7 +46,8 @@ class Evaluation:
     prompt_tokens, response_tokens: lengths of each. losses: nats a token of the true response, shape (prompts,), for
     each condition. texts: what is written in each condition, and the true response. cosines: of each condition's
     text with the true response. mauve: of each condition's texts. What was not asked for is empty.
-    new_tokens: the longest text. seed: of the sampled text and of every interval.
+    new_tokens: the longest text. per_document: the most prompts that one document can have. seed: of the sampled text
+    and of every interval.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Evaluation:
     texts: Mapping[str, tuple[str, ...]]
     cosines: Mapping[str, NDArray[np.float64]]
     mauve: Mapping[str, Mauve]
+    per_document: int = 1
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -73,7 +76,7 @@ class Evaluation:
     def prediction(self) -> Prediction:
         """Losses in every condition, the paired gain, and its share of the clean gain."""
         self._require(bool(self.losses), "prediction")
-        return predict(self.losses, self.documents, self.seed)
+        return predict(self.losses, self.documents, self.seed, self.per_document)
 
     @property
     def perplexities(self) -> dict[str, Figure]:
@@ -91,14 +94,18 @@ class Evaluation:
     def coherence(self) -> dict[str, Figure]:
         """Mean cosine with the true response in each condition."""
         self._require(bool(self.cosines), "coherence")
-        return {name: mean_cosine(values, self.documents, self.seed) for name, values in self.cosines.items()}
+        return {
+            name: mean_cosine(values, self.documents, self.seed, self.per_document)
+            for name, values in self.cosines.items()
+        }
 
     @property
     def coherence_gain(self) -> Figure:
         """Cosine with one's own prompt less cosine with another user's, paired by prompt."""
         self._require(bool(self.cosines), "coherence")
-        gains = self.cosines[RELEASED] - self.cosines[OTHER]
-        return bootstrap_mean(gains, "cosine", "prompts", self.seed, clusters=self.documents)
+        gains = np.clip(self.cosines[RELEASED] - self.cosines[OTHER], -2.0, 2.0)
+        within = (-2.0, 2.0)
+        return clustered_mean(gains, self.documents, self.per_document, "cosine", "prompts", self.seed, within=within)
 
     @property
     def distinct(self) -> dict[str, tuple[Figure, ...]]:
@@ -181,6 +188,7 @@ def evaluate(
         {condition: tuple(written) for condition, written in texts.items()},
         cosines,
         mauve,
+        prompts.per_document,
     )
 
 

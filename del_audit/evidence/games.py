@@ -11,6 +11,7 @@ from scipy.special import betainc, betaincinv
 from scipy.stats import rankdata
 
 from del_audit.accounting import Bound, Unit
+from del_audit.evidence.contradiction import improbable, level_of
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.intervals import clopper_pearson, rate
 from mechanisms.errors import UserError
@@ -18,8 +19,6 @@ from mechanisms.randomness import simulation_generator
 
 Floats = NDArray[np.float64]
 
-ALARM = 1e-4
-"""False-alarm rate, over all games that are judged together, of the claim that the implementation is broken."""
 _CELLS = 200
 _LEAST_PILOT, _MOST_PILOT = 50, 400
 _NULL_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)
@@ -100,7 +99,8 @@ class OperatingPoint:
     """The test [statistic > threshold (nats)]. alpha, beta: its errors of type I and II, each with its own interval.
 
     least_beta: of any test at the measured alpha; None where no curve is known. beats: both errors together are fewer
-    than the curve allows, with a false-alarm rate of ALARM over all points of all games: the implementation is broken.
+    than the curve allows, as del_audit.evidence.contradiction judges all points of all games together: the
+    implementation is broken.
     """
 
     threshold: float
@@ -198,7 +198,7 @@ def judge(
     # values of one likelihood ratio that were added up in another order fall together
     null, alternative = (np.round(side[settings.pilot :], 9) for side in released)
     thresholds = _thresholds(*(side[: settings.pilot] for side in released))
-    level = ALARM / (len(thresholds) * games)
+    judged = len(thresholds) * games
     confidence, seed = settings.confidence, settings.seed
     limit = _epsilon_limit(thresholds, null, alternative, settings.delta, confidence)
     return Game(
@@ -209,7 +209,7 @@ def judge(
         allowed.tokens,
         settings.trials,
         seed,
-        tuple(_point(t, null, alternative, allowed.curve, level, confidence) for t in thresholds),
+        tuple(_point(t, null, alternative, allowed.curve, judged, confidence) for t in thresholds),
         _advantage(null, alternative, confidence),
         _auc(null, alternative, seed, name, confidence),
         EpsilonLimit(limit, settings.delta, confidence, settings.trials, seed),
@@ -232,7 +232,7 @@ def _thresholds(null: Floats, alternative: Floats) -> Floats:
 
 
 def _point(
-    threshold: float, null: Floats, alternative: Floats, curve: Curve | None, level: float, confidence: float
+    threshold: float, null: Floats, alternative: Floats, curve: Curve | None, judged: int, confidence: float
 ) -> OperatingPoint:
     false, missed = _errors(threshold, null, alternative)
     alpha = rate(false, len(null), "share of messages taken for the second", "messages", confidence)
@@ -240,8 +240,16 @@ def _point(
     if curve is None:
         return OperatingPoint(float(threshold), alpha, beta, None, False)
     least = float(curve.beta(alpha.value))
-    beats = beta.value < least and p_value(false, missed, len(null), curve, level) < level
+    beats = beta.value < least and beaten(false, missed, len(null), curve, judged)
     return OperatingPoint(float(threshold), alpha, beta, least, beats)
+
+
+def beaten(false: int, missed: int, trials: int, curve: Curve, judged: int) -> bool:
+    """Returns whether a test makes so few errors that the curve is contradicted; judged: points judged together.
+
+    false, missed: errors of type I and II among so many trials of each prompt.
+    """
+    return improbable(p_value(false, missed, trials, curve, level_of(judged)), judged)
 
 
 def p_value(false: int, missed: int, trials: int, curve: Curve, level: float) -> float:

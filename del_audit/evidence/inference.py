@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.attribute import Probe, ProbeResult, fit_probe
-from del_audit.evidence.bootstrap import bootstrap_mean
+from del_audit.evidence.bootstrap import group
+from del_audit.evidence.class_intervals import clustered_recall
 from del_audit.evidence.classification import classification_figures
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import balanced_rate, clustered_mean, rate
+from del_audit.evidence.intervals import balanced_rate, clustered_mean, clustered_rate, rate, require_longest
 from del_audit.evidence.prompts import strangers
 from mechanisms.errors import UserError
-
-BALANCED = "mean recall over classes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +23,7 @@ class Sample:
 
     released: rows are releases; clean: one row a release as well, so that both probes see the same rows.
     documents: of each row, or its author, where an author wrote several. lengths: what the message's size alone shows.
+    longest: the most rows that one of them can have, known before any is drawn; intervals over private rows use it.
     """
 
     released: Mapping[str, Any]
@@ -31,6 +31,7 @@ class Sample:
     labels: tuple[str, ...]
     documents: tuple[Hashable, ...]
     lengths: Mapping[str, Any] = field(default_factory=dict)
+    longest: int = 1
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.documents):
@@ -43,7 +44,7 @@ class Sample:
             {kind: rows[chosen] for kind, rows in part.items()} for part in (self.released, self.clean, self.lengths)
         )
         labels = tuple(self.labels[i] for i in chosen)
-        return Sample(released, clean, labels, tuple(self.documents[i] for i in chosen), lengths)
+        return Sample(released, clean, labels, tuple(self.documents[i] for i in chosen), lengths, self.longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +148,23 @@ def infer(column: str, public: Sample, private: Sample, seed: int) -> Inference:
 
 
 def probe_figures(probe: Probe, rows: Mapping[str, Any], sample: Sample, seed: int) -> ProbeFigures:
-    """Returns a probe's figures on held-out rows; rows of one document or author are resampled together.
+    """Returns a probe's figures on held-out rows; rows of one document or author count as one.
 
-    Raises UserError as Probe.judge does.
+    Raises UserError as Probe.judge does, and for a document of more rows than sample.longest.
     """
+    require_longest(group(sample.documents, len(sample.labels)).sums(np.ones(len(sample.labels))), sample.longest)
     probabilities = probe.probabilities(rows)
     result = probe.judge(probabilities, sample.labels)
     right = _right(probe, probabilities, sample)
     weighted = _right(probe, probabilities * probe.shares, sample)
     majority = np.array(sample.labels) == _commonest(probe)
-    auc = classification_figures(sample.labels, probabilities, seed, sample.documents, probe.classes).auc
+    auc = classification_figures(
+        sample.labels, probabilities, seed, sample.documents, probe.classes, longest=sample.longest
+    ).auc
     over = clustered_mean(
         weighted.astype(float) - majority,
         sample.documents,
+        sample.longest,
         "share of rows right, above always naming the commonest class",
         "documents",
         seed,
@@ -183,36 +188,16 @@ def _right(probe: Probe, probabilities: NDArray[np.float64], sample: Sample) -> 
     return np.asarray(np.array(probe.classes)[probabilities.argmax(axis=1)] == np.array(sample.labels))
 
 
-def _alone(sample: Sample) -> bool:
-    """Returns whether every row is a document of its own."""
-    return len(set(sample.documents)) == len(sample.documents)
-
-
 def _share(right: NDArray[np.bool_], sample: Sample, seed: int) -> Figure:
-    """Returns the share of rows that are right: Clopper-Pearson for independent rows, else a bootstrap."""
-    if _alone(sample):
+    """Returns the share of rows that are right: Clopper-Pearson for independent rows, else over documents."""
+    if sample.longest == 1:
         return rate(int(right.sum()), len(right), "share of documents", "documents")
-    figure = bootstrap_mean(
-        right.astype(float), "share of rows", "rows", seed, clusters=sample.documents, within=(0.0, 1.0)
-    )
-    if figure.lower < figure.upper:
-        return figure  # otherwise all rows are alike, and resampling shows no spread
-    return rate(round(figure.value) * (figure.documents or 1), figure.documents or 1, "share of rows", "documents")
+    return clustered_rate(right, sample.documents, sample.longest, "share of rows", "rows", seed)
 
 
 def _balanced(result: ProbeResult, right: NDArray[np.bool_], sample: Sample, seed: int) -> Figure:
-    """Returns the mean recall: combined Clopper-Pearson for independent rows, else a bootstrap over documents.
-
-    The bootstrap is of what each row adds: its class's recall moves by (right - recall) / size.
-    """
-    if _alone(sample):
+    """Returns the mean recall: combined Clopper-Pearson for independent rows, else over documents."""
+    if sample.longest == 1:
         return balanced_rate(result.recalled, result.held_out, seed)
     place = np.searchsorted(result.classes, np.array(sample.labels))
-    sizes, recalls = np.array(result.held_out), np.divide(result.recalled, result.held_out)
-    adds = (right - recalls[place]) * len(place) / (len(sizes) * sizes[place])
-    if not np.any(np.abs(adds) > 0):
-        documents = [
-            len({d for d, p in zip(sample.documents, place, strict=True) if p == k}) for k in range(len(sizes))
-        ]
-        return balanced_rate([round(r) * d for r, d in zip(recalls, documents, strict=True)], documents, seed)
-    return bootstrap_mean(recalls.mean() + adds, BALANCED, "rows", seed, clusters=sample.documents, within=(0.0, 1.0))
+    return clustered_recall(right, place, group(sample.documents, len(place)), sample.longest, seed)

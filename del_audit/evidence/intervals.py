@@ -1,7 +1,7 @@
 """Intervals for measured rates and other bounded means, of independent trials and of whole documents."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,8 @@ DRAWS_BEYOND = 100
 """Draws expected beyond each end, at least: extreme ends take more than DRAWS."""
 SMALLEST_TAIL = 1e-4
 UNSEEN = "unseen-document bootstrap"
+WORST = "per prompt, the largest of"
+"""In the method of a figure for the worst of several prompts, which more prompts do not narrow."""
 
 Floats = NDArray[np.float64]
 
@@ -74,6 +76,7 @@ def balanced_rate(recalled: Sequence[int], held_out: Sequence[int], seed: int, c
 def clustered_rate(
     hits: ArrayLike,
     clusters: Clusters,
+    longest: int,
     unit: str,
     sample_unit: str,
     seed: int,
@@ -81,17 +84,19 @@ def clustered_rate(
 ) -> Figure:
     """Returns the share of hits with an interval that holds however alike the trials of one document are.
 
-    hits: bool, shape (trials,). The rest as clustered_mean, whose interval this is: never of width 0, not at 0 of n.
+    hits: bool, shape (trials,). longest: the most trials that one document can have, known before any is drawn. The
+    rest as clustered_mean, whose interval this is: never of width 0, not at 0 of n.
     """
     array = np.asarray(hits)
     if array.dtype != np.bool_:
         raise UserError(f"Expected hits to be true or false, got {array.dtype}.")
-    return clustered_mean(array, clusters, unit, sample_unit, seed, confidence)
+    return clustered_mean(array, clusters, longest, unit, sample_unit, seed, confidence)
 
 
 def clustered_mean(
     values: ArrayLike,
     clusters: Clusters,
+    longest: int,
     unit: str,
     sample_unit: str,
     seed: int,
@@ -101,8 +106,11 @@ def clustered_mean(
     """Returns the mean of bounded values with the interval of `unseen_ends`; of independent 0s and 1s, Clopper-Pearson.
 
     values: shape (trials,), each of equal weight. clusters: the document of each; None takes every trial for one.
-    within: what values can be at all: the interval uses it. Raises UserError for no value, values outside within,
-    fewer than two documents (one says nothing of others), and as unseen_ends does.
+    longest: the most trials that one document can have, known before any is drawn, such as the cut of the prompts times
+    the prompts per document. Taken from the sample it would miss rare long documents (theory, "A length that is known
+    beforehand"). within: what values can be at all: the interval uses it.
+    Raises UserError for no value, values outside within, a document of more than `longest` trials, fewer than two
+    documents (one says nothing of others), and as unseen_ends does.
     """
     array, (low, high) = np.asarray(values, dtype=np.float64), within
     if array.ndim != 1 or not array.size or not ((array >= low) & (array <= high)).all():
@@ -111,18 +119,36 @@ def clustered_mean(
     if grouped.documents < 2:
         raise UserError(f"Expected two documents or more for an interval, got {len(array)} {sample_unit} of one.")
     value, documents, sizes = float(array.mean()), grouped.documents, grouped.sums(np.ones(len(array)))
-    if documents == len(array) and within == (0.0, 1.0) and np.isin(array, within).all():
+    require_longest(sizes, longest)
+    if longest == 1 and within == (0.0, 1.0) and np.isin(array, within).all():
         lower, upper = clopper_pearson(int(array.sum()), documents, confidence)
         return Figure(
             value, lower, upper, unit, documents, sample_unit, "Clopper-Pearson", confidence, documents=documents
         )
-    sums, largest = np.stack([grouped.sums(array), sizes]), sizes.max()
-    ends = np.array([[low * largest, largest], [high * largest, largest]])
+    ends = np.array([[low * longest, longest], [high * longest, longest]], dtype=np.float64)
+    sums = np.stack([grouped.sums(array), sizes])
     lower, upper = (float(end) for end in unseen_ends(sums, ends, _ratio, seed, confidence))
     lower, upper = max(low, min(value, lower)), min(high, max(value, upper))
     return Figure(
         value, lower, upper, unit, len(array), sample_unit, UNSEEN, confidence, documents=documents, seed=seed
     )
+
+
+def require_longest(sizes: Floats, longest: int) -> None:
+    """Raises UserError for longest < 1, and for a document of more trials: then `longest` was not known beforehand.
+
+    sizes: trials of each document, shape (documents,).
+    """
+    if longest < 1:
+        raise UserError(
+            f"Expected longest >= 1, the most trials that one document can have, got longest={longest}. "
+            "Pass the number of trials at which every document is cut."
+        )
+    if sizes.size and sizes.max() > longest:
+        raise UserError(
+            f"Expected no document of more than longest={longest} trials, got one of {sizes.max():g}. "
+            "Pass the number of trials at which every document is cut, fixed before any document is drawn."
+        )
 
 
 def unseen_ends(
@@ -136,31 +162,52 @@ def unseen_ends(
 
     Documents have random weights (Rubin's bootstrap of 1981), and the unseen document one more weight: the worst for
     the lower end, the best for the upper one. For a mean it is Gaffke's bound (2005), which is Clopper-Pearson's where
-    documents are 0 or 1. It takes documents as independent draws, and nothing else, save that none is longer than the
-    longest seen; that it covers for all laws is a conjecture (Learned-Miller and Thomas, 2019), and tests measure it.
+    documents are 0 or 1. It takes documents as independent draws, and nothing else, save that none is worse or better
+    than ends; so ends must be fixed beforehand, from the longest document that there can be, not the longest seen.
+    That it covers for all laws is a conjecture (Learned-Miller and Thomas, 2019), and tests measure it.
     Korn and Graubard's interval (1998) and the plain bootstrap over documents are shorter and do not cover rates that
     a few documents make, since they know of no document that they did not see (measured: as little as 0.59 and 0.11).
     Ends are rounded outward by three standard errors of the drawing. Raises UserError for confidence outside (0, 1), or
     so near 1 that a tail is below SMALLEST_TAIL.
     """
+    runs = sums.reshape(*sums.shape[:2], -1)
+    unseen = ends.reshape(*ends.shape[:2], 1, -1)
+    drawn: list[list[Floats]] = [[], []]
+    for weights, own in drawn_weights(runs.shape[1], seed, confidence):
+        seen = np.matmul(weights, runs)
+        for side, document in enumerate(unseen):
+            drawn[side].append(statistic(seen + own[:, None] * document))
+    lower, upper = outward(np.concatenate(drawn[0]), np.concatenate(drawn[1]), confidence)
+    return lower.reshape(sums.shape[2:]), upper.reshape(sums.shape[2:])
+
+
+def drawn_weights(documents: int, seed: int, confidence: float, block: int = BLOCK) -> Iterator[tuple[Floats, Floats]]:
+    """Yields random weights of the documents, shape (draws, documents), and of one unseen, (draws,), block by block.
+
+    As many draws as the confidence needs. Raises UserError for confidence outside (0, 1), or too near 1.
+    """
+    draws, generator = _draws(confidence), simulation_generator(seed, "unseen document")
+    for start in range(0, draws, block):
+        weights = generator.standard_exponential((min(block, draws - start), documents + 1))
+        yield weights[:, :-1], weights[:, -1]
+
+
+def outward(low: Floats, high: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """Returns the ends of an interval from all draws of drawn_weights, rounded outward by three standard errors.
+
+    low, high: a statistic with the worst and the best unseen document, shape (draws, ...).
+    """
+    draws, tail = _draws(confidence), (1 - confidence) / 2
+    beyond = math.floor(draws * tail - 3 * math.sqrt(draws * tail * (1 - tail)))
+    last = draws - 1 - beyond
+    return np.partition(low, beyond, axis=0)[beyond], np.partition(high, last, axis=0)[last]
+
+
+def _draws(confidence: float) -> int:
     tail = (1 - confidence) / 2
     if not SMALLEST_TAIL * (1 - 1e-9) <= tail < 0.5:
         raise UserError(f"Expected confidence in (0, {1 - 2 * SMALLEST_TAIL:g}], got confidence={confidence}.")
-    draws = max(DRAWS, math.ceil(DRAWS_BEYOND / tail))
-    beyond = math.floor(draws * tail - 3 * math.sqrt(draws * tail * (1 - tail)))
-    generator = simulation_generator(seed, "unseen document")
-    runs = sums.reshape(*sums.shape[:2], -1)
-    unseen = ends.reshape(*ends.shape[:2], 1, -1)
-    drawn = np.empty((2, draws, runs.shape[2]))
-    for start in range(0, draws, BLOCK):
-        block = slice(start, min(start + BLOCK, draws))
-        weights = generator.standard_exponential((block.stop - block.start, runs.shape[1] + 1))
-        seen = np.matmul(weights[:, :-1], runs)
-        for side, document in enumerate(unseen):
-            drawn[side, block] = statistic(seen + weights[:, -1:] * document)
-    lower = np.partition(drawn[0], beyond, axis=0)[beyond]
-    upper = np.partition(drawn[1], draws - 1 - beyond, axis=0)[draws - 1 - beyond]
-    return lower.reshape(sums.shape[2:]), upper.reshape(sums.shape[2:])
+    return max(DRAWS, math.ceil(DRAWS_BEYOND / tail))
 
 
 def _ratio(sums: Floats) -> Floats:

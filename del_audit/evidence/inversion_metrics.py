@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from attacks.outcome import Outcome
 from del_audit.evidence.bootstrap import Clusters, group
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import UNSEEN, clustered_mean, unseen_ends
+from del_audit.evidence.intervals import UNSEEN, clustered_mean, require_longest, unseen_ends
 from del_audit.evidence.slices import require_same_prompts, whole_prompts
 from mechanisms.errors import UserError
 from mechanisms.models import SentenceEncoder
@@ -33,14 +33,15 @@ class Metric:
 
 
 def token_metrics(
-    outcome: Outcome, baseline: Outcome, seed: int, ks: Sequence[int] = KS, confidence: float = 0.95
+    outcome: Outcome, baseline: Outcome, seed: int, ks: Sequence[int] = KS, confidence: float = 0.95, *, longest: int
 ) -> list[Metric]:
     """Returns top-1 and hit@k for each k, mean reciprocal rank, median rank, and documents read exactly.
 
-    baseline: of the same prompts, as CommonestWord's. Intervals are over documents, of clustered_mean; paired
-    differences too. A rank beyond the lesser depth
-    kept counts 0 to the mean reciprocal rank, which is so a little low.
-    Raises UserError for a k outside the depth of either, outcomes of different prompts, and fewer than two documents.
+    baseline: of the same prompts, as CommonestWord's. longest: the most tokens that one document can have, fixed before
+    any is drawn. Intervals are over documents, of clustered_mean; paired differences too. A rank beyond the lesser
+    depth kept counts 0 to the mean reciprocal rank, which is so a little low.
+    Raises UserError for a k outside the depth of either, outcomes of different prompts, fewer than two documents, and a
+    document of more than `longest` tokens.
     """
     require_same_prompts([outcome, baseline])
     pair, clusters = (outcome, baseline), outcome.clusters
@@ -51,6 +52,7 @@ def token_metrics(
             "tokens",
             [o.within(k) for o in pair],
             clusters,
+            longest,
             seed,
             confidence,
         )
@@ -59,11 +61,11 @@ def token_metrics(
     alike = [_within_depth(o, min(outcome.depth, baseline.depth)) for o in pair]
     reciprocal = [np.where(o.rank > 0, 1 / np.maximum(o.rank, 1), 0.0) for o in alike]
     unit = f"mean of 1 / rank, 0 beyond rank {alike[0].depth}"
-    metrics.append(_metric("mean reciprocal rank", unit, "tokens", reciprocal, clusters, seed, confidence))
-    metrics.append(_median_metric(alike[0], alike[1], seed, confidence))
+    metrics.append(_metric("mean reciprocal rank", unit, "tokens", reciprocal, clusters, longest, seed, confidence))
+    metrics.append(_median_metric(alike[0], alike[1], longest, seed, confidence))
     exact = [_documents_read(o) for o in pair]
     metrics.append(
-        _metric("exact match", "share of documents read exactly", "documents", exact, None, seed, confidence)
+        _metric("exact match", "share of documents read exactly", "documents", exact, None, 1, seed, confidence)
     )
     return metrics
 
@@ -76,40 +78,48 @@ def text_metrics(
     sentences: SentenceEncoder | None = None,
     table: NDArray[np.float32] | None = None,
     confidence: float = 0.95,
+    *,
+    prompt_tokens: int,
+    prompts_each: int = 1,
 ) -> list[Metric]:
     """Returns ROUGE-L, BLEU, and the cosines for which there is a model, of first guesses against the true text.
 
     ROUGE-L: F measure of each prompt's longest common subsequence, without stemming (rouge-score), mean over prompts.
     BLEU: of the corpus, 0 to 100 (sacrebleu's defaults). sentences: cosine of sentence embeddings, mean over prompts.
     table: word embeddings, shape (words, width); cosine of each guess and truth, mean over tokens.
+    prompt_tokens, prompts_each: the most tokens of a prompt and prompts of a document, fixed before any is drawn. BLEU
+    looks at the first prompt_tokens words of a text, so that no text weighs more than was known beforehand.
     Raises UserError as token_metrics does, and for outcomes that lack tokens of their prompts.
     """
     require_same_prompts([outcome, baseline])
     true = decoded(outcome, tokenizer, outcome.truth)
     guessed = [decoded(o, tokenizer, o.guess) for o in (outcome, baseline)]
-    documents = np.array(outcome.documents)
+    documents, longest = np.array(outcome.documents), prompt_tokens * prompts_each
     rouge = [rouge_l(texts, true) for texts in guessed]
     metrics = [
-        _metric("ROUGE-L", "F measure, mean over prompts", "prompts", rouge, documents, seed, confidence),
-        bleu_metric([bleu_statistics(texts, true) for texts in guessed], documents, seed, confidence),
+        _metric("ROUGE-L", "F measure, mean over prompts", "prompts", rouge, documents, prompts_each, seed, confidence),
+        bleu_metric([bleu_statistics(t, true, prompt_tokens) for t in guessed], documents, longest, seed, confidence),
     ]
     if sentences is not None:
         truth = sentences.embed(true)
         cosines = [_cosines(sentences.embed(texts), truth) for texts in guessed]
         name, unit = "sentence cosine", f"cosine of {sentences.record.name} embeddings"
-        metrics.append(_metric(name, unit, "prompts", cosines, documents, seed, confidence, (-1.0, 1.0)))
+        within = (-1.0, 1.0)
+        metrics.append(_metric(name, unit, "prompts", cosines, documents, prompts_each, seed, confidence, within))
     if table is not None:
         cosines = [_cosines(table[o.guess], table[o.truth]) for o in (outcome, baseline)]
         name, unit = "word cosine", "cosine of word embeddings"
-        metrics.append(_metric(name, unit, "tokens", cosines, outcome.clusters, seed, confidence, (-1.0, 1.0)))
+        within = (-1.0, 1.0)
+        metrics.append(_metric(name, unit, "tokens", cosines, outcome.clusters, longest, seed, confidence, within))
     return metrics
 
 
-def median_rank(outcome: Outcome, seed: int, confidence: float = 0.95) -> Figure:
+def median_rank(outcome: Outcome, seed: int, confidence: float = 0.95, *, longest: int) -> Figure:
     """Returns the median rank of the truth; depth + 1 stands for any rank beyond the depth kept.
 
     The median is the least rank that half of the tokens are within. Its interval inverts those of the shares within
-    each rank (Woodruff, 1952). Raises UserError for fewer than two documents.
+    each rank (Woodruff, 1952). longest: the most tokens that one document can have, fixed before any is drawn.
+    Raises UserError for fewer than two documents, and for one of more than `longest` tokens.
     """
     within = np.arange(1, outcome.depth + 1)
     inside = (outcome.rank[:, None] > 0) & (outcome.rank[:, None] <= within)
@@ -117,11 +127,12 @@ def median_rank(outcome: Outcome, seed: int, confidence: float = 0.95) -> Figure
     if grouped.documents < 2:
         raise UserError(f"Expected two documents or more for an interval, got {len(outcome)} tokens of one or none.")
     sizes = grouped.sums(np.ones(len(outcome)))
+    require_longest(sizes, longest)
     counts = np.zeros((grouped.documents, outcome.depth))
     np.add.at(counts, grouped.numbers, inside)
     sums = np.stack([counts, np.repeat(sizes[:, None], outcome.depth, 1)])
     ends = np.empty((2, 2, outcome.depth))
-    ends[0, 0], ends[1, 0], ends[:, 1] = 0, sizes.max(), sizes.max()
+    ends[0, 0], ends[1, 0], ends[:, 1] = 0, longest, longest
     lower, upper = unseen_ends(sums, ends, lambda s: np.asarray(s[0] / s[1]), seed, confidence)
     value, low, high = (_first_half(shares) for shares in (inside.mean(axis=0), upper, lower))
     unit, method = f"median rank, {outcome.depth + 1} where beyond the {outcome.depth} kept", f"Woodruff, {UNSEEN}"
@@ -142,11 +153,18 @@ def rouge_l(guessed: Sequence[str], true: Sequence[str]) -> Floats:
     return np.array([scorer.score(t, g)["rougeL"].fmeasure for t, g in zip(true, guessed, strict=True)])
 
 
-def bleu_statistics(guessed: Sequence[str], true: Sequence[str]) -> Floats:
-    """Returns what BLEU sums over texts: n-grams that match, n-grams, length, true length; shape (10, texts)."""
-    from sacrebleu.metrics.bleu import BLEU
+def bleu_statistics(guessed: Sequence[str], true: Sequence[str], words: int | None = None) -> Floats:
+    """Returns what BLEU sums over texts: n-grams that match, n-grams, length, true length; shape (10, texts).
 
-    scores = [BLEU(max_ngram_order=ORDERS).corpus_score([g], [[t]]) for t, g in zip(true, guessed, strict=True)]
+    words: only the first so many of each text; None takes all.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+    split: Any = Tokenizer13a  # untyped
+    split, score = split(), BLEU(max_ngram_order=ORDERS, tokenize="none", force=True)
+    texts = [[" ".join(split(text).split()[:words]) for text in part] for part in (guessed, true)]
+    scores = [score.corpus_score([g], [[t]]) for g, t in zip(*texts, strict=True)]
     return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], dtype=np.float64).T
 
 
@@ -164,19 +182,21 @@ def bleu(sums: Floats) -> Floats:
     return np.asarray(np.where(none.all(axis=0) | (totals == 0).any(axis=0), 0.0, score))
 
 
-def bleu_metric(pair: Sequence[Floats], clusters: Clusters, seed: int, confidence: float = 0.95) -> Metric:
+def bleu_metric(
+    pair: Sequence[Floats], clusters: Clusters, longest: int, seed: int, confidence: float = 0.95
+) -> Metric:
     """Returns corpus BLEU of two sets of texts with the same truths, each of shape (10, texts), and the difference.
 
-    Intervals re-weigh whole documents' statistics beside one unseen document, as long as the longest, of no match or
-    all. Raises UserError for fewer than two documents.
+    longest: the most words that the texts of one document can have, true or guessed, fixed before any is drawn.
+    Intervals re-weigh whole documents' statistics beside one unseen document of `longest` words, none of which match
+    or all of which do (`bleu_ends`). Raises UserError for fewer than two documents, and a longer one.
     """
     grouped = group(clusters, pair[0].shape[1])
     if grouped.documents < 2:
         raise UserError(f"Expected two documents or more for an interval, got {pair[0].shape[1]} texts of one.")
     sums = [np.stack([grouped.sums(row) for row in statistics]) for statistics in pair]
-    longest = np.max([part.max(axis=1) for part in sums], axis=0)
-    totals, length = longest[ORDERS : 2 * ORDERS], longest[-2:].max()
-    worst, best = (np.array([*matches, *totals, length, length]) for matches in (np.zeros(ORDERS), totals))
+    require_longest(np.concatenate([part[-2:].ravel() for part in sums]), longest)
+    worst, best = bleu_ends(longest)
 
     def figure(value: Floats, statistics: Floats, ends: list[Floats], statistic: Any) -> Figure:
         lower, upper = unseen_ends(statistics, np.array(ends), statistic, seed, confidence)
@@ -192,27 +212,38 @@ def bleu_metric(pair: Sequence[Floats], clusters: Clusters, seed: int, confidenc
     return Metric("BLEU", ours, theirs, difference)
 
 
+def bleu_ends(longest: int) -> tuple[Floats, Floats]:
+    """Returns statistics no better, and no worse, than those of any document of so many words, shape (10,) each.
+
+    The worst has every n-gram wrong and counts for nothing but the true length, which BLEU's brevity penalty fears; the
+    best has every n-gram right and nothing to the true length. No document is both, so the ends are on the safe side.
+    """
+    full, none = np.full(ORDERS, float(longest)), np.zeros(ORDERS)
+    return np.array([*none, *full, 0.0, longest]), np.array([*full, *full, longest, 0.0])
+
+
 def _metric(
     name: str,
     unit: str,
     sample_unit: str,
     pair: Sequence[NDArray[Any]],
     clusters: Clusters,
+    longest: int,
     seed: int,
     confidence: float,
     within: tuple[float, float] = (0.0, 1.0),
 ) -> Metric:
-    ours, theirs = (clustered_mean(v, clusters, unit, sample_unit, seed, confidence, within) for v in pair)
+    ours, theirs = (clustered_mean(v, clusters, longest, unit, sample_unit, seed, confidence, within) for v in pair)
     gaps, width = pair[0].astype(np.float64) - pair[1].astype(np.float64), within[1] - within[0]
     unit = f"{unit}, above the baseline"
-    difference = clustered_mean(gaps, clusters, unit, sample_unit, seed, confidence, (-width, width))
+    difference = clustered_mean(gaps, clusters, longest, unit, sample_unit, seed, confidence, (-width, width))
     return Metric(name, ours, theirs, difference)
 
 
-def _median_metric(outcome: Outcome, baseline: Outcome, seed: int, confidence: float) -> Metric:
+def _median_metric(outcome: Outcome, baseline: Outcome, longest: int, seed: int, confidence: float) -> Metric:
     """Returns both medians; the interval of their difference is that of two intervals that hold together."""
-    ours, theirs = (median_rank(o, seed, confidence) for o in (outcome, baseline))
-    first, second = (median_rank(o, seed, (1 + confidence) / 2) for o in (outcome, baseline))
+    ours, theirs = (median_rank(o, seed, confidence, longest=longest) for o in (outcome, baseline))
+    first, second = (median_rank(o, seed, (1 + confidence) / 2, longest=longest) for o in (outcome, baseline))
     difference = Figure(
         ours.value - theirs.value,
         first.lower - second.upper,

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from del_audit.evidence.bootstrap import ASSUMED
 from del_audit.evidence.figure import Figure
 from mechanisms.errors import UserError
 
@@ -23,7 +24,9 @@ def jackknife(
 
     without: the figure with one document left out, shape (documents,). What is covered is the figure's expectation
     at this number of documents, since such figures move with it. The squared error is no smaller in expectation than
-    the variance at one document fewer (Efron and Stein, 1981). Raises UserError for fewer than two documents.
+    the variance at one document fewer (Efron and Stein, 1981). Such figures are no means over documents, so no unseen
+    document can be allowed for: the scatter seen is taken for all there is, and the method says so.
+    Raises UserError for fewer than two documents.
     """
     documents = len(without)
     if documents < 2:
@@ -33,5 +36,5 @@ def jackknife(
     error = math.sqrt(float(((without - without.mean()) ** 2).sum()) * (documents - 1) / documents)
     half = float(stdtrit(documents - 1, (1 + confidence) / 2)) * error
     lower, upper = max(value - half, min(value, 0.0)), min(value + half, max(value, 1.0))
-    method = "delete-one-document jackknife"
+    method = f"delete-one-document jackknife, {ASSUMED}"
     return Figure(value, lower, upper, unit, sample, sample_unit, method, confidence, documents=documents, seed=seed)

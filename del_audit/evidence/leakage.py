@@ -1,6 +1,6 @@
 """What the inversion attacks read, beside what the guarantee allows them."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,31 +8,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import InversionAttack, Public
+from attacks.names import AttackName
 from attacks.outcome import Outcome, invert
 from attacks.self_test import SelfTest
 from del_audit.accounting import Bound, inversion_bound
+from del_audit.evidence.contradiction import contradicts, lower_limit, upper_limit
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import clopper_pearson, clustered_rate
-from del_audit.evidence.slices import worst_prompt
+from del_audit.evidence.intervals import clustered_rate
+from del_audit.evidence.worst_prompt import worst_prompt
 from mechanisms.spec import QuantizerSpec
 
 COMMON_WORDS = 100
-ALARM = 1e-4
-"""False-alarm rate, over the whole ladder, of the claim that an attack beat what the guarantee allows."""
+SHARE_READ = "share of tokens recovered"
+Ran = Mapping[AttackName, tuple[InversionAttack, Outcome]]
+"""Attacks that ran, each with what it guessed, under its short name."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttackFigures:
-    """success: share of tokens guessed. rare: the same among tokens that are none of the commonest COMMON_WORDS words.
+    """key, name: the attack's short name, which figures are paired by, and what reports call it.
 
-    worst: success on the prompt that is read best. broken_below: a lower limit of success that is wrong with
-    probability at most ALARM over the ladder: above the allowed bound, it proves the implementation broken; None for
-    an attack that looks at more than one token, which the bound does not speak of.
+    success: share of tokens guessed. rare: the same among tokens that are none of the commonest COMMON_WORDS words.
+    worst: success on the prompt that is read best. broken_below: the lower limit of success that
+    del_audit.evidence.contradiction judges, shared over the ladder; None for an attack that looks at more than one
+    token, which the bound does not speak of.
     """
 
+    key: AttackName
     name: str
     version: int
     success: Figure
+    above: float
     rare: Figure | None
     worst: Figure
     broken_below: float | None
@@ -63,8 +69,11 @@ class Leakage:
     @property
     def broken(self) -> tuple[str, ...]:
         """Names of attacks that succeed more often than the guarantee allows."""
-        below = ((a.name, a.broken_below) for a in self.attacks)
-        return tuple(name for name, limit in below if limit is not None and limit > self.allowed.upper)
+        return tuple(a.name for a in self.attacks if contradicts(a.broken_below, self.allowed.upper))
+
+    def of(self, key: AttackName) -> AttackFigures:
+        """Returns an attack's figures; raises KeyError for one that did not run."""
+        return {figures.key: figures for figures in self.attacks}[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,53 +91,71 @@ class Sent:
         return Sent([self.messages[i] for i in kept], [self.truths[i] for i in kept], [self.documents[i] for i in kept])
 
 
-def run_ladder(ladder: Sequence[InversionAttack], public: Public, sent: Sent) -> list[tuple[InversionAttack, Outcome]]:
+def run_ladder(ladder: Mapping[AttackName, InversionAttack], public: Public, sent: Sent) -> Ran:
     """Returns each attack of the ladder with its outcome on what was sent; the truths reach no attack."""
-    return [
-        (attack, invert(attack, attack.fit(public), sent.messages, sent.truths, sent.documents)) for attack in ladder
-    ]
+    return {
+        key: (attack, invert(attack, attack.fit(public), sent.messages, sent.truths, sent.documents))
+        for key, attack in ladder.items()
+    }
 
 
 def measure_leakage(
-    outcomes: Sequence[tuple[InversionAttack, Outcome]],
+    outcomes: Ran,
     spec: QuantizerSpec,
     prior: NDArray[np.float64],
     seed: int,
     unusable: Sequence[SelfTest] = (),
+    *,
+    longest: int,
+    sends: int = 1,
 ) -> Leakage:
     """Returns what each attack read, with intervals over documents, and what the guarantee allows.
 
-    outcomes: may be of different prompts; kappa is the largest of those that a context-free attack saw.
-    spec: of the mechanism that released.
-    Raises UserError for outcomes of a single document.
+    outcomes: may be of different prompts; kappa is the largest of those that a context-free attack saw. spec: of the
+    mechanism that released. longest: tokens of one document that can be attacked at most, known before any is drawn.
+    sends: releases of each token that the attacks held.
+    Raises UserError for outcomes of a single document, and for a document of more tokens than longest.
     """
     common = np.argsort(-prior)[:COMMON_WORDS]
-    free = sum(attack.context_free for attack, _ in outcomes)
+    free = sum(attack.context_free for attack, _ in outcomes.values())
     figures = []
-    for attack, outcome in outcomes:
+    for key, (attack, outcome) in outcomes.items():
         rare = ~np.isin(outcome.truth, common)
-        below = None
-        if attack.context_free:
-            below, _ = clopper_pearson(int(outcome.hits.sum()), len(outcome), 1 - 2 * ALARM / free)
+        below = lower_limit(int(outcome.hits.sum()), len(outcome), free) if attack.context_free else None
+        success, above = rate_and_limit(outcome.hits, outcome.clusters, longest, SHARE_READ, seed, len(outcomes))
         figures.append(
             AttackFigures(
+                key,
                 attack.name,
                 attack.version,
-                clustered_rate(outcome.hits, outcome.clusters, "share of tokens read", "tokens", seed),
-                _rate_of(outcome, rare, seed),
+                success,
+                above,
+                _rate_of(outcome, rare, longest, seed),
                 worst_prompt(outcome, attack.context_free),
                 below,
                 outcome,
             )
         )
-    commonest = [(int(np.bincount(o.truth).max()), len(o)) for attack, o in outcomes if attack.context_free]
-    kappa = max((clopper_pearson(*count, 1 - 2 * ALARM)[1] for count in commonest), default=1.0)
-    return Leakage(tuple(figures), kappa, inversion_bound(spec, kappa, proved=True), tuple(unusable))
+    free_outcomes = (outcome for attack, outcome in outcomes.values() if attack.context_free)
+    kappa = max((upper_limit(int(np.bincount(o.truth).max()), len(o)) for o in free_outcomes), default=1.0)
+    return Leakage(tuple(figures), kappa, inversion_bound(spec, kappa, sends, proved=True), tuple(unusable))
 
 
-def _rate_of(outcome: Outcome, chosen: NDArray[np.bool_], seed: int) -> Figure | None:
+def rate_and_limit(
+    hits: NDArray[np.bool_], clusters: Any, longest: int, unit: str, seed: int, together: int, confidence: float = 0.95
+) -> tuple[Figure, float]:
+    """Returns a rate with its own interval, and its lower limit where so many attacks are judged together.
+
+    The limits of all of them together are wrong with a chance of at most half of 1 - confidence (Bonferroni).
+    """
+    own = clustered_rate(hits, clusters, longest, unit, "tokens", seed, confidence)
+    shared = clustered_rate(hits, clusters, longest, unit, "tokens", seed, 1 - (1 - confidence) / together)
+    return own, shared.lower
+
+
+def _rate_of(outcome: Outcome, chosen: NDArray[np.bool_], longest: int, seed: int) -> Figure | None:
     """Returns the share of the chosen tokens read; None where they are of fewer than two documents."""
     clusters: Any = outcome.clusters[chosen]
     if len(np.unique(clusters)) < 2:
         return None
-    return clustered_rate(outcome.hits[chosen], clusters, "share of rarer tokens read", "tokens", seed)
+    return clustered_rate(outcome.hits[chosen], clusters, longest, "share of rarer tokens recovered", "tokens", seed)

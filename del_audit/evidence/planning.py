@@ -16,7 +16,7 @@ from scipy.stats import binom
 
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.intervals import UNSEEN
-from del_audit.evidence.sample_size import drawn_tail, scatter_of
+from del_audit.evidence.sample_size import drawn_tail, gain_prompts, of_gain, scatter_of
 from del_audit.evidence.sequential import METHOD, capital
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
@@ -169,13 +169,21 @@ def largest_rate(interval: IntervalName, assumed: Assumed, asked: Asked, documen
 def plan_prompts(figure: Figure, limit: float, power: float) -> int:
     """Returns the prompts after which the lower end of a mean like the figure's is at least the limit: approximate.
 
-    The mean is taken for normal with the scatter that the figure's interval shows. It is of the figure's own sample
-    unit. Raises UserError for a value that is not above the limit, and power outside (0, 1).
+    The mean is taken for normal with the scatter that the figure's interval shows, and the interval for the figure's
+    own: that of `gain_mean`, or one that narrows as one over the square root. It counts the figure's own sample unit.
+    Raises UserError for a value that is not above the limit, and power outside (0, 1).
     """
     if not 0 < power < 1:
         raise UserError(f"Expected power in (0, 1), got power={power}.")
     if not figure.lower < figure.value or figure.value <= limit:
         raise UserError(f"Expected a figure above limit={limit:g}, got {figure.value:g}: no sample shows it.")
+    if of_gain(figure):
+        needed = gain_prompts(figure, limit, power)
+        if needed is None:
+            raise UserError(
+                f"Expected a figure further above limit={limit:g}, got {figure.value:g}: no sample shows it."
+            )
+        return max(2, needed)
     end = -float(ndtri((1 - figure.confidence) / 2))
     ratio = (figure.value - figure.lower) / end * (end + float(ndtri(power))) / (figure.value - limit)
     return max(2, math.ceil(figure.sample * ratio**2))

@@ -158,10 +158,14 @@ def identifier_figures(
     seed: int,
     confidence: float = 0.95,
     fewest: int = FEWEST_IDENTIFIERS,
+    *,
+    longest: int,
 ) -> list[SliceFigure]:
     """Returns the share of identifiers read exactly, of all kinds together and of each, beside the baseline.
 
-    Its `tokens` count identifiers. A kind with fewer than `fewest`, or of one document, has no figure and says so.
+    Its `tokens` count identifiers.
+    longest: the most identifiers that one document can have, as it was planted. A kind with fewer than `fewest`, or of
+    one document, has no figure and says so.
     Raises UserError as planted_slice does.
     """
     read, kinds, documents = recovered(outcome, prompts)
@@ -177,7 +181,7 @@ def identifier_figures(
             continue
         unit = f"share of planted {name if name == 'identifiers' else name + 's'} read exactly"
         ours, theirs = (
-            clustered_rate(hits[chosen], documents[chosen], unit, "identifiers", seed, confidence)
+            clustered_rate(hits[chosen], documents[chosen], longest, unit, "identifiers", seed, confidence)
             for hits in (read, guessed)
         )
         figures.append(SliceFigure(*about, ours, theirs))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,13 +16,15 @@ from mechanisms.errors import UserError
 class Prompts:
     """Private prompts: their messages, their clean tokens, and the responses that really followed.
 
-    documents: which document each is from; empty where each is a document of its own.
+    documents: which document each is from; empty where each is a document of its own. per_document: the most prompts
+    that one document can have, fixed before any is drawn; intervals over documents use it.
     """
 
     messages: list[bytes]
     clean: list[list[int]]
     responses: list[list[int]]
     documents: list[Hashable] = field(default_factory=list)
+    per_document: int = 1
 
     def __post_init__(self) -> None:
         count = len(self.messages)
@@ -51,23 +54,29 @@ class Prompts:
 
     def first(self, count: int) -> "Prompts":
         """Returns the first count of them."""
-        return Prompts(self.messages[:count], self.clean[:count], self.responses[:count], self.documents[:count])
+        messages, clean, responses = self.messages[:count], self.clean[:count], self.responses[:count]
+        return Prompts(messages, clean, responses, self.documents[:count], self.per_document)
 
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """Documents cut into prompts and responses, clean tokens; documents: which document each cut is from."""
+    """Documents cut into prompts and responses, clean tokens; documents: which document each cut is from.
+
+    per_document: the most cuts that one document can have, fixed before any is made.
+    """
 
     clean: list[list[int]]
     responses: list[list[int]]
     documents: list[Hashable]
+    per_document: int = 1
 
     def __len__(self) -> int:
         return len(self.clean)
 
     def released(self, release: Callable[[list[int]], bytes]) -> Prompts:
         """Returns them with the messages that a mechanism's client makes of them, in order."""
-        return Prompts([release(tokens) for tokens in self.clean], self.clean, self.responses, self.documents)
+        messages = [release(tokens) for tokens in self.clean]
+        return Prompts(messages, self.clean, self.responses, self.documents, self.per_document)
 
 
 def cut_prompts(
@@ -105,7 +114,7 @@ def cut_prompts(
     ][:limit]
     if not starts:
         raise UserError(f"Expected a document of {window} tokens or more, got {len(documents)} shorter ones.")
-    cuts = Cuts([], [], [])
+    cuts = Cuts([], [], [], per_document)
     for turn, index in sorted(starts, key=lambda start: (start[1], start[0])):
         tokens = list(documents[index][turn * window : (turn + 1) * window])
         _add(cuts, tokens[:prompt_tokens], tokens[prompt_tokens:], names[index])
@@ -120,23 +129,27 @@ def cut_words(
     response_tokens: int,
     ids: Sequence[Hashable] | None = None,
     limit: int | None = None,
+    per_document: int = 1,
 ) -> Cuts:
     """Returns the first words of each text as its prompt and the rest as its response, the paper's protocol.
 
     WikiText-2: prompt_words=50, minimum_words=100, response_tokens=200; PTB: 20, 30, 50. A shorter text is left out,
     a response is cut after response_tokens. ids: the document of each text, such as articles() gives; the text itself
-    if left out. Raises UserError where the words do not fit together and where no text is long enough.
+    if left out. per_document: the most texts of one document that are taken, the first ones.
+    Raises UserError where the words do not fit together, for per_document < 1, and where no text is long enough.
     """
     if not 1 <= prompt_words < minimum_words:
         raise UserError(f"Expected 1 <= prompt_words < minimum_words={minimum_words}, got prompt_words={prompt_words}.")
-    if response_tokens < 1:
-        raise UserError(f"Expected response_tokens >= 1, got response_tokens={response_tokens}.")
+    for argument, value in (("response_tokens", response_tokens), ("per_document", per_document)):
+        if value < 1:
+            raise UserError(f"Expected {argument} >= 1, got {argument}={value}.")
     names = list(range(len(texts))) if ids is None else list(ids)
-    cuts = Cuts([], [], [])
+    cuts, taken = Cuts([], [], [], per_document), Counter[Hashable]()
     for text, name in zip(texts, names, strict=True):
         words = text.split()
-        if len(words) < minimum_words or (limit is not None and len(cuts) >= limit):
+        if len(words) < minimum_words or taken[name] >= per_document or (limit is not None and len(cuts) >= limit):
             continue
+        taken[name] += 1
         prompt, rest = " ".join(words[:prompt_words]), " " + " ".join(words[prompt_words:])
         encoded = [list(tokenizer(part, add_special_tokens=False).input_ids) for part in (prompt, rest)]
         _add(cuts, encoded[0], encoded[1][:response_tokens], name)

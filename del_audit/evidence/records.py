@@ -28,6 +28,7 @@ def to_rows(evaluation: Evaluation, with_texts: bool = False) -> list[dict[str, 
             "new_tokens": evaluation.new_tokens,
             "prompt": index,
             "document": document,
+            "per_document": evaluation.per_document,
             "prompt_tokens": evaluation.prompt_tokens[index],
             "response_tokens": evaluation.response_tokens[index],
             "loss_nats_a_token": _at(evaluation.losses, index),
@@ -66,7 +67,7 @@ def read_rows(path: Path) -> Evaluation:
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
         first = rows[0]
-        same = ("mechanism", "sample", "seed", "new_tokens")
+        same = ("mechanism", "sample", "seed", "new_tokens", "per_document")
         if any(row[key] != first[key] for row in rows for key in same):
             raise ValueError("its rows are of several evaluations")
         return Evaluation(
@@ -81,6 +82,7 @@ def read_rows(path: Path) -> Evaluation:
             {name: tuple(row["text"][name] for row in rows) for name in first.get("text", {})},
             _columns(rows, "cosine"),
             {},
+            int(first["per_document"]),
         )
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise UserError(f"Expected {str(path)!r} to hold the rows of one evaluation: {error}.") from None

@@ -11,15 +11,15 @@ from attacks.history import history, times_sent
 from attacks.outcome import Outcome, invert
 from attacks.repeated import repeated
 from del_audit.accounting import Accountant, Bound, inversion_bound
+from del_audit.evidence.bootstrap import group
+from del_audit.evidence.contradiction import contradicts, lower_limit
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import clopper_pearson, clustered_rate
+from del_audit.evidence.intervals import clustered_rate, require_longest
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedWords
 
 TIMES = (1, 2, 4, 8)
-ALARM = 1e-4
-"""False-alarm rate, over all rows, of the claim that an attack read more than the guarantee allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class RepeatedRow:
     success: share of tokens read, first guess. epsilon: nats at delta, of one token sent so often: the session's
     guarantee. kappa: share of the commonest word among the attacked tokens. allowed: the bound of theorem 6 at times x
     dim x u trials, on the expected success on these very tokens of any attack that takes them one by one. beaten: such
-    an attack read more, with a false-alarm rate of ALARM over all rows: the implementation is broken.
+    an attack read more, as del_audit.evidence.contradiction judges all rows together: the implementation is broken.
     epsilon and allowed are None for mechanisms other than DEL. outcome: the attack's guesses.
     """
 
@@ -96,12 +96,15 @@ def measure_repeated(
     times: Sequence[int] = TIMES,
     documents: Sequence[Hashable] | None = None,
     delta: float = 1e-5,
+    *,
+    longest: int,
 ) -> RepeatedLeakage:
     """Returns what each attack reads of private prompts that are sent so many times, with fresh noise for each row.
 
     prompts: tokens; they are released, and score the guesses, and reach no attack. documents: of each prompt; each is
-    its own if left out. Raises UserError for no attacks, prompts or times, times < 1, prompts of one document alone,
-    and as the attacks' fit does.
+    its own if left out. longest: the most tokens that one document can have, fixed before any is drawn.
+    Raises UserError for no attacks, prompts or times, times < 1, prompts of one document alone, a document of more than
+    `longest` tokens, and as the attacks' fit does.
     """
     names: list[Hashable] = list(range(len(prompts)) if documents is None else documents)
     if not prompts or len(names) != len(prompts):
@@ -111,7 +114,8 @@ def measure_repeated(
     if not times or len(set(times)) != len(times):
         raise UserError(f"Expected times to be different whole numbers, at least one, got times={tuple(times)}.")
     _some(attacks)
-    level, rows = ALARM / (len(attacks) * len(times)), []
+    require_longest(group(names, len(names)).sums(np.array([len(row) for row in prompts], dtype=np.float64)), longest)
+    judged, rows = sum(attack.context_free for attack in attacks) * len(times), []
     for number in times:
         world = replace(public, mechanism=repeated(public.mechanism, number))
         source = SimulatedWords(seed, "repeated release", str(number))
@@ -119,7 +123,7 @@ def measure_repeated(
         for attack in attacks:
             attacker = attack.fit(world)
             outcome = invert(attack, attacker, messages, prompts, names)
-            rows.append(_row(public, attack.context_free, outcome, number, seed, delta, level))
+            rows.append(_row(public, attack.context_free, outcome, number, longest, seed, delta, judged))
     return RepeatedLeakage(tuple(rows), seed)
 
 
@@ -129,11 +133,15 @@ def measure_histories(
     histories: Sequence[Sequence[Sequence[int]]],
     seed: int,
     delta: float = 1e-5,
+    *,
+    longest: int,
 ) -> RepeatedLeakage:
     """Returns what each attack reads of chats in which every exchange sends all turns so far again, by times sent.
 
     histories: the turns of each, in tokens. Each chat is read as a whole: an attack with a language model has the
-    earlier turns, which are read best, for context. Raises UserError as measure_repeated does, and for no turns.
+    earlier turns, which are read best, for context. longest: the most tokens of one chat that can be sent equally
+    often, fixed before any is drawn, such as the cut of its turns.
+    Raises UserError as measure_repeated does, and for no turns.
     """
     if not histories or not all(len(turns) for turns in histories):
         raise UserError("Expected histories, at least one, of at least one turn each, got none.")
@@ -144,14 +152,13 @@ def measure_histories(
     truths = [[word for turn in turns for word in turn] for turns in histories]
     sent = [times_sent(np.cumsum([len(turn) for turn in turns]).tolist()) for turns in histories]
     times = np.concatenate(sent)
-    level, rows = ALARM / (len(attacks) * len(np.unique(times))), []
+    judged, rows = sum(attack.context_free for attack in attacks) * len(np.unique(times)), []
     for attack in attacks:
         attacker = attack.fit(world)
         outcome = invert(attack, attacker, messages, truths)
         for number in np.unique(times):
-            rows.append(
-                _row(public, attack.context_free, outcome.where(times == number), int(number), seed, delta, level)
-            )
+            part = outcome.where(times == number)
+            rows.append(_row(public, attack.context_free, part, int(number), longest, seed, delta, judged))
     tokens = max(int(each.sum()) for each in sent)
     return RepeatedLeakage(tuple(rows), seed, tokens, _epsilon(public, tokens, delta))
 
@@ -162,16 +169,23 @@ def _some(attacks: Sequence[InversionAttack]) -> None:
 
 
 def _row(
-    public: Public, context_free: bool, outcome: Outcome, times: int, seed: int, delta: float, level: float
+    public: Public,
+    context_free: bool,
+    outcome: Outcome,
+    times: int,
+    longest: int,
+    seed: int,
+    delta: float,
+    judged: int,
 ) -> RepeatedRow:
-    """Returns one attack's row of tokens that were sent `times` times; level: of the row's false alarms."""
-    success = clustered_rate(outcome.hits, outcome.clusters, "share of tokens read", "tokens", seed)
+    """Returns one attack's row of tokens that were sent `times` times; judged: bounded rows together."""
+    success = clustered_rate(outcome.hits, outcome.clusters, longest, "share of tokens read", "tokens", seed)
     # The tokens are fixed and their noise is independent: with the share of the commonest among them for kappa the
     # bound holds for them, and a sum of unequal chances strays no further up than the binomial (Hoeffding, 1956).
     kappa = float(np.bincount(outcome.truth).max() / len(outcome))
     allowed = _allowed(public, kappa, times)
-    below, _ = clopper_pearson(int(outcome.hits.sum()), len(outcome), 1 - 2 * level)
-    beaten = context_free and allowed is not None and below > allowed.upper
+    below = lower_limit(int(outcome.hits.sum()), len(outcome), judged) if context_free else None
+    beaten = contradicts(below, allowed.upper if allowed else None)
     epsilon = _epsilon(public, times, delta)
     return RepeatedRow(outcome.attack, outcome.version, times, success, delta, epsilon, kappa, allowed, beaten, outcome)
 

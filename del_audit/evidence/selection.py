@@ -63,6 +63,8 @@ def strongest(
     confidence: float = 0.95,
     score: Score = hits,
     unit: str = "share of tokens read",
+    *,
+    longest: int,
 ) -> Strongest:
     """Returns the attack of largest mean score and its figure, whose interval holds in spite of the picking.
 
@@ -71,7 +73,8 @@ def strongest(
     the largest lower limit, each at an equal share of the tail (Bonferroni); its upper end is the largest upper limit
     at the whole tail, no less than that of the truly strongest attack, which needs no share. The value is the largest
     mean seen, which is too high on average: quote the ends.
-    score: of each token, in [0, 1]. Raises UserError for no outcome, outcomes of different prompts, another method,
+    score: of each token, in [0, 1]. longest: the most tokens that one document can have, fixed before any is drawn.
+    Raises UserError for no outcome, outcomes of different prompts, another method,
     and documents too few to split (FEWEST_DOCUMENTS) or for an interval.
     """
     if not outcomes:
@@ -83,8 +86,8 @@ def strongest(
     given = None if baseline is None else np.asarray(score(baseline), dtype=np.float64)
     clusters = outcomes[0].clusters
     if method == "holdout":
-        return _on_a_holdout(outcomes, scores, given, clusters, seed, confidence, unit)
-    return _simultaneous(outcomes, scores, given, clusters, seed, confidence, unit)
+        return _on_a_holdout(outcomes, scores, given, clusters, longest, seed, confidence, unit)
+    return _simultaneous(outcomes, scores, given, clusters, longest, seed, confidence, unit)
 
 
 def halves(clusters: NDArray[np.str_], seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -105,6 +108,7 @@ def _on_a_holdout(
     scores: list[NDArray[np.float64]],
     given: NDArray[np.float64] | None,
     clusters: NDArray[np.str_],
+    longest: int,
     seed: int,
     confidence: float,
     unit: str,
@@ -112,7 +116,7 @@ def _on_a_holdout(
     picking, reporting = halves(clusters, seed)
     means = [float(values[picking].mean()) for values in scores]
     index = int(np.argmax(means))
-    figure = clustered_mean(scores[index][reporting], clusters[reporting], unit, "tokens", seed, confidence)
+    figure = clustered_mean(scores[index][reporting], clusters[reporting], longest, unit, "tokens", seed, confidence)
     p = None
     if given is not None:
         p = _p(scores[index][reporting] - given[reporting], clusters[reporting], seed)
@@ -132,13 +136,14 @@ def _simultaneous(
     scores: list[NDArray[np.float64]],
     given: NDArray[np.float64] | None,
     clusters: NDArray[np.str_],
+    longest: int,
     seed: int,
     confidence: float,
     unit: str,
 ) -> Strongest:
     shared = 1 - (1 - confidence) / len(outcomes)
-    own = [clustered_mean(values, clusters, unit, "tokens", seed, confidence) for values in scores]
-    lower = max(clustered_mean(values, clusters, unit, "tokens", seed, shared).lower for values in scores)
+    own = [clustered_mean(values, clusters, longest, unit, "tokens", seed, confidence) for values in scores]
+    lower = max(clustered_mean(values, clusters, longest, unit, "tokens", seed, shared).lower for values in scores)
     means = [figure.value for figure in own]
     index, upper = int(np.argmax(means)), max(figure.upper for figure in own)
     best = own[index]

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from del_audit.evidence.bootstrap import Clusters, group
 from del_audit.evidence.figure import Figure
+from del_audit.evidence.intervals import require_longest
 from mechanisms.errors import UserError
 
 METHOD = "betting confidence sequence"
@@ -35,15 +36,15 @@ def sequential_rate(
     unit: str,
     sample_unit: str,
     horizon: int,
-    longest: int | None = None,
+    longest: int,
     confidence: float = 0.95,
 ) -> Figure:
     """Returns the share of hits with an interval that holds at whatever document one stops.
 
     hits: bool, shape (trials,), documents in the order in which they were attacked. clusters: the document of each,
     those of one document in any place; None takes every trial for one. horizon: documents that there are to attack:
-    bets are aimed at an interval that is short there. longest: most trials that a document can have, known before any
-    is attacked; the longest seen where left out. Trials of one document may depend on each other in any way, documents
+    bets are aimed at an interval that is short there. longest: the most trials that one document can have, known
+    before any is attacked. Trials of one document may depend on each other in any way, documents
     are independent draws. Raises UserError for hits that are not true or false or none, and as sequential_ends.
     """
     array = np.asarray(hits)
@@ -51,7 +52,7 @@ def sequential_rate(
         raise UserError(f"Expected hits to be true or false, at least one, got {array.dtype} of shape {array.shape}.")
     grouped = group(clusters, len(array))
     read, sizes = grouped.sums(array.astype(np.float64)), grouped.sums(np.ones(len(array)))
-    lower, upper = sequential_ends(read, sizes, int(sizes.max()) if longest is None else longest, horizon, confidence)
+    lower, upper = sequential_ends(read, sizes, longest, horizon, confidence)
     value = float(array.mean())
     ends = min(value, lower), max(value, upper)
     return Figure(value, *ends, unit, len(array), sample_unit, METHOD, confidence, KIND, documents=grouped.documents)
@@ -104,9 +105,10 @@ def _checked(sizes: Floats, longest: int, horizon: int, confidence: float) -> fl
         raise UserError(f"Expected confidence in (0, 1), got confidence={confidence}.")
     if horizon < 1:
         raise UserError(f"Expected horizon >= 1 document, got horizon={horizon}.")
-    if not len(sizes) or sizes.min() <= 0 or sizes.max() > longest:
-        got = f"{sizes.min():g} to {sizes.max():g}" if len(sizes) else "no document"
-        raise UserError(f"Expected documents of 1 to longest={longest} trials, got {got}.")
+    require_longest(sizes, longest)
+    if not len(sizes) or sizes.min() <= 0:
+        got = f"one of {sizes.min():g}" if len(sizes) else "no document"
+        raise UserError(f"Expected documents of at least one trial, got {got}.")
     return confidence
 
 

@@ -1,4 +1,4 @@
-"""Parts of the attacked tokens that matter: rare words, names, numbers, identifiers, the worst prompt.
+"""Parts of the attacked tokens that matter: rare words, names, numbers, identifiers.
 
 What makes a slice is public (the prior, the public text's words) or the true text, which the evaluator has.
 """
@@ -6,7 +6,7 @@ What makes a slice is public (the prior, the public text's words) or the true te
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from attacks.outcome import Outcome
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import clopper_pearson, clustered_rate
+from del_audit.evidence.intervals import clustered_rate
 from del_audit.evidence.slice_names import NAMES, NUMBERS, RARE_WORDS, band_name
 from mechanisms.errors import UserError
 
@@ -146,10 +146,14 @@ def measure_slice(
     seed: int,
     confidence: float = 0.95,
     fewest: int = FEWEST_TOKENS,
+    *,
+    longest: int,
 ) -> SliceFigure:
     """Returns what was read of a slice, beside the baseline; no figure for too few tokens or a single document.
 
-    Raises UserError for a slice of another number of tokens, and for outcomes of different prompts.
+    longest: the most tokens that one document can have, fixed before any is drawn: all of them may be of the slice.
+    Raises UserError for a slice of another number of tokens, for outcomes of different prompts, and for a document
+    with more than `longest` tokens of the slice.
     """
     require_same_prompts([outcome, baseline])
     if part.chosen.shape != (len(outcome),):
@@ -161,44 +165,10 @@ def measure_slice(
         why = f"too few tokens: {tokens} of {documents} documents, where {fewest} of two documents are needed"
         return SliceFigure(*about, None, None, why)
     ours, theirs = (
-        clustered_rate(o.hits[part.chosen], clusters, f"share of {part.name} read", "tokens", seed, confidence)
+        clustered_rate(o.hits[part.chosen], clusters, longest, f"share of {part.name} read", "tokens", seed, confidence)
         for o in (outcome, baseline)
     )
     return SliceFigure(*about, ours, theirs)
-
-
-def worst_prompt(outcome: Outcome, context_free: bool, confidence: float = 0.95) -> Figure:
-    """Returns the largest success of any prompt, with an interval for the largest true one over the noise.
-
-    Largest means: its interval must not be that of a prompt that was picked beforehand. The lower end is the largest
-    of all prompts' lower limits, each at an equal share of the tail (Bonferroni). The upper end is the largest of all
-    upper limits at the whole tail: it is no less than that of the prompt that is truly worst, which needs no share.
-    context_free: the attack looks at one token at a time, so that a prompt's hits are independent given the prompt and
-    Clopper-Pearson holds of them (their rates differ: Hoeffding, 1956). Otherwise nothing is known of their
-    dependence and the limits are Markov's: little is certain of one prompt that was released once.
-    Raises UserError for no tokens and for confidence outside (0, 1).
-    """
-    if not len(outcome):
-        raise UserError("Expected an outcome of at least one token, got none.")
-    if not 0 < confidence < 1:
-        raise UserError(f"Expected confidence in (0, 1), got confidence={confidence}.")
-    numbers, place = np.unique(outcome.prompt, return_inverse=True)
-    lengths = np.bincount(place)
-    right = np.bincount(place, outcome.hits).astype(np.int64)
-    share = (1 - confidence) / len(numbers)
-    pairs = list(zip(right.tolist(), lengths.tolist(), strict=True))
-    limits: Callable[[int, int, float], tuple[float, float]] = _unequal if context_free else _markov
-    lower = max(limits(k, n, 1 - share)[0] for k, n in pairs)
-    upper = max(limits(k, n, confidence)[1] for k, n in pairs)
-    method = (
-        f"{'Clopper-Pearson' if context_free else 'Markov'} per prompt, the largest of {len(numbers)}, Bonferroni below"
-    )
-    documents = len(set(outcome.clusters.tolist()))
-    value = float((right / lengths).max())
-    return Figure(
-        value, lower, upper, "share of the worst prompt's tokens read", len(numbers), "prompts", method, confidence,
-        documents=documents,
-    )  # fmt: skip
 
 
 def require_same_prompts(outcomes: Sequence[Outcome]) -> None:
@@ -212,22 +182,6 @@ def require_same_prompts(outcomes: Sequence[Outcome]) -> None:
             raise UserError(
                 f"Expected outcomes of the same prompts, got others in {first.attack!r} and {other.attack!r}."
             )
-
-
-def _unequal(successes: int, trials: int, confidence: float) -> tuple[float, float]:
-    """Returns Clopper-Pearson limits, which hold for the mean of unequal rates too (Hoeffding, 1956, theorem 4).
-
-    Save at one success or one failure, where the union bound is what holds.
-    """
-    lower, upper = clopper_pearson(successes, trials, confidence)
-    edge = (1 - confidence) / 2 / trials
-    return edge if successes == 1 else lower, 1 - edge if successes == trials - 1 else upper
-
-
-def _markov(successes: int, trials: int, confidence: float) -> tuple[float, float]:
-    """Returns limits for the mean of one share in [0, 1] of unknown law: P(share >= x) <= mean / x, and so from 1."""
-    tail, share = (1 - confidence) / 2, successes / trials
-    return tail * share, 1 - tail * (1 - share)
 
 
 def _commonest(public: Iterable[str]) -> frozenset[str]:

@@ -6,6 +6,7 @@ from attacks.base import InversionAttack, Public
 from attacks.outcome import Outcome, invert
 from del_audit.evidence.bootstrap import group
 from del_audit.evidence.figure import Figure
+from del_audit.evidence.intervals import require_longest
 from del_audit.evidence.leakage import Sent
 from del_audit.evidence.sequential import decided, sequential_rate
 from mechanisms.errors import UserError
@@ -17,17 +18,18 @@ def read_until_decided(
     public: Public,
     sent: Sent,
     limit: float,
+    longest: int,
     batch: int = 16,
-    longest: int | None = None,
     seed: int = 0,
     confidence: float = 0.95,
 ) -> tuple[Outcome, Figure]:
     """Returns what an attack read, and the share, after as few documents as decide the limit, or after all.
 
     Documents are attacked whole, `batch` of them at a time, in an order that the seed alone fixes. Prompts are those
-    attacked, in that order. limit: in (0, 1). longest: tokens that a document can have; of the longest sent where left
-    out, which is known before any is attacked. The figure's interval holds in spite of the stopping.
-    Raises UserError for limit and batch out of range, for fewer than two documents, and as invert does.
+    attacked, in that order. limit: in (0, 1). longest: the most tokens that one document can have, fixed before
+    documents are drawn. The figure's interval holds in spite of the stopping.
+    Raises UserError for limit and batch out of range, for fewer than two documents, for one of more than `longest`
+    tokens, and as invert does.
     """
     if not 0 < limit < 1:
         raise UserError(f"Expected limit in (0, 1), got limit={limit}.")
@@ -38,8 +40,7 @@ def read_until_decided(
         raise UserError(f"Expected prompts of two documents or more, got {len(sent.messages)} of one.")
     order = simulation_generator(seed, "order of documents").permutation(grouped.documents)
     prompts = [np.flatnonzero(grouped.numbers == document) for document in order]
-    if longest is None:
-        longest = int(grouped.sums(np.array([len(row) for row in sent.truths], dtype=np.float64)).max())
+    require_longest(grouped.sums(np.array([len(row) for row in sent.truths], dtype=np.float64)), longest)
     attacker, parts = attack.fit(public), []
     for start in range(0, len(prompts), batch):
         chosen = np.concatenate(prompts[start : start + batch])

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from del_audit.evidence.bootstrap import Clusters, bootstrap_mean, bootstrap_ratio
+from del_audit.evidence.bootstrap import Clusters, bootstrap_mean
 from del_audit.evidence.figure import Figure
+from del_audit.evidence.gain_interval import NATS, gain_mean, share_of_gain
+from del_audit.evidence.intervals import clustered_mean
 from del_audit.evidence.prompts import Prompts, strangers
 from mechanisms.continuation import embed, generate, score
 from mechanisms.models import LanguageModel, SentenceEncoder
@@ -31,7 +33,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-NATS = "nats a token"
 RELEASED = "released prompt"
 OTHER = "another user's released prompt"
 ALONE = "soft prompt alone"
@@ -64,12 +65,14 @@ class Prediction:
     """losses: mean next-token loss of the true response in each condition, nats a token.
 
     gain: loss with another user's prompt less loss with the right one, through the same release: what of the prompt
-    itself arrives. clean_gain: the same without the mechanism. share: the one over the other; None where the clean
-    gain is not above zero, so that a share of it says nothing.
+    itself arrives. over: the same over no prompt and over the soft prompt alone: a service may be worse than sending
+    nothing although it tells users apart. clean_gain: the gain without the mechanism. share: gain over clean_gain; None
+    where the clean gain's lower end is not above zero, so that a share of it says nothing.
     """
 
     losses: dict[str, Figure]
     gain: Figure
+    over: dict[str, Figure]
     clean_gain: Figure
     share: Figure | None
 
@@ -95,27 +98,32 @@ def condition_losses(language: LanguageModel, server: Answering, prompts: Prompt
     }
 
 
-def predict(losses: Mapping[str, NDArray[np.float64]], clusters: Clusters, seed: int) -> Prediction:
-    """Returns the figures of condition_losses, paired by prompt, with intervals over documents."""
+def predict(
+    losses: Mapping[str, NDArray[np.float64]], clusters: Clusters, seed: int, per_document: int = 1
+) -> Prediction:
+    """Returns the figures of condition_losses, paired by prompt, with intervals over documents.
+
+    per_document: the most prompts that one document can have, fixed before any is drawn. The gains' intervals allow for
+    one document that was not seen (`gain_interval`); those of the losses, which have no bound, do not.
+    Raises UserError as gain_mean does.
+    """
     figures = {
         name: bootstrap_mean(values, NATS, "prompts", seed, clusters=clusters, within=(0.0, math.inf))
         for name, values in losses.items()
     }
-    gains, clean_gains = losses[OTHER] - losses[RELEASED], losses[OTHER_CLEAN] - losses[CLEAN]
-    gain, clean_gain = (
-        bootstrap_mean(values, NATS, "prompts", seed, clusters=clusters) for values in (gains, clean_gains)
-    )
-    share = None
-    if clean_gain.lower > 0:
-        share = bootstrap_ratio(gains, clean_gains, "share of the clean gain", "prompts", seed, clusters=clusters)
-    return Prediction(figures, gain, clean_gain, share)
+    gains = {control: losses[control] - losses[RELEASED] for control in (OTHER, NOBODY, ALONE)}
+    clean_gains = losses[OTHER_CLEAN] - losses[CLEAN]
+    own = {control: gain_mean(values, seed, clusters, per_document) for control, values in gains.items()}
+    clean = gain_mean(clean_gains, seed, clusters, per_document)
+    share = share_of_gain(gains[OTHER], clean_gains, seed, clusters, per_document) if clean.lower > 0 else None
+    return Prediction(figures, own.pop(OTHER), own, clean, share)
 
 
 def measure_prediction(
     language: LanguageModel, server: Answering, prompts: Prompts, seed: int, progress: Any
 ) -> Prediction:
     """Returns perplexity's evidence: the loss of each response in every condition, paired by prompt."""
-    return predict(condition_losses(language, server, prompts, progress), prompts.clusters, seed)
+    return predict(condition_losses(language, server, prompts, progress), prompts.clusters, seed, prompts.per_document)
 
 
 def paired_gain(server: Answering, prompts: Prompts, seed: int, progress: Any) -> Figure:
@@ -123,7 +131,7 @@ def paired_gain(server: Answering, prompts: Prompts, seed: int, progress: Any) -
     others = _picked(prompts.messages, strangers(prompts.clusters))
     losses = server.losses([*prompts.messages, *others], [*prompts.responses, *prompts.responses], progress)
     own, other = np.split(losses, 2)
-    return bootstrap_mean(other - own, NATS, "prompts", seed, clusters=prompts.clusters)
+    return gain_mean(other - own, seed, prompts.clusters, prompts.per_document)
 
 
 def condition_answers(
@@ -179,12 +187,15 @@ def measure_coherence(
     answers = condition_answers(language, server, prompts, new_tokens, seed, progress)
     vectors = {name: sentences.embed(texts) for name, texts in answers.items()}
     measured = coherences(vectors, sentences.embed(references(language, prompts)))
-    return {name: mean_cosine(values, prompts.clusters, seed) for name, values in measured.items()}
+    return {
+        name: mean_cosine(values, prompts.clusters, seed, prompts.per_document) for name, values in measured.items()
+    }
 
 
-def mean_cosine(values: NDArray[np.float64], clusters: Clusters, seed: int) -> Figure:
-    """Returns the mean cosine with its interval over documents."""
-    return bootstrap_mean(values, "cosine", "prompts", seed, clusters=clusters, within=(-1.0, 1.0))
+def mean_cosine(values: NDArray[np.float64], clusters: Clusters, seed: int, per_document: int = 1) -> Figure:
+    """Returns the mean cosine with its interval over documents; per_document: the most prompts that one can have."""
+    inside = np.clip(values, -1.0, 1.0)  # single precision may leave them a little outside
+    return clustered_mean(inside, clusters, per_document, "cosine", "prompts", seed, within=(-1.0, 1.0))
 
 
 def _clean_prefixes(model: Any, prompts: Prompts) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -130,7 +130,8 @@ def cut_samples(
 ) -> Cuts:
     """Returns the prompts of a generation table: sizes.samples of them, drawn by the seed from those long enough.
 
-    column: of the document that a text is from; without it WikiText's headings say, or each text is a document.
+    column: of the document that a text is from; without it WikiText's headings say, or each text is a document. At most
+    twice sizes.samples over the number of documents are taken from each, so that intervals know it beforehand.
     Raises UserError as cut_words does.
     """
     texts, ids = [text.strip() for text in corpus.texts], list(range(len(corpus)))
@@ -141,10 +142,12 @@ def cut_samples(
         if len(set(numbers)) > 1:
             texts, ids = paragraphs, numbers
     prompt_words, minimum_words = LENGTHS[lengths]
+    documents = len(set(ids))
+    each = 1 if documents == len(ids) else -(-2 * sizes.samples // documents)
     order = simulation_generator(seed, "reproduce samples").permutation(len(texts)).tolist()
     shuffled, owners = [texts[index] for index in order], [ids[index] for index in order]
     return cut_words(
-        language.tokenizer, shuffled, prompt_words, minimum_words, sizes.new_tokens, owners, limit=sizes.samples
+        language.tokenizer, shuffled, prompt_words, minimum_words, sizes.new_tokens, owners, sizes.samples, each
     )
 
 

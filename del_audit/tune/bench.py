@@ -82,14 +82,14 @@ class MeasuringBench:
         some = sent.one_a_document(asked["documents"])
         attacks = ladder(asked["attacks"], plan.masked_lm, cache_folder() / "attacks", depth=1)
         outcomes = run_ladder(attacks, public_of(self.assets, pipeline, plan.seed), some)
-        leakage = measure_leakage(outcomes, pipeline.spec, pipeline.prior, plan.seed)
+        leakage = measure_leakage(outcomes, pipeline.spec, pipeline.prior, plan.seed, longest=plan.context_tokens)
         limited = self.base.policy.slice_success_at_most
         slices = slices_of(self.assets, leakage, pipeline, plan.seed) if limited else {}
         return {
             "readings": [
                 {
                     "name": figures.name,
-                    "context_free": attack.context_free,
+                    "context_free": attacks[figures.key].context_free,
                     "success": figures.success.to_dict(),
                     "worst_prompt": figures.worst.to_dict(),
                     "slices": {
@@ -98,7 +98,7 @@ class MeasuringBench:
                         if part.name in limited and part.success is not None
                     },
                 }
-                for (attack, _), figures in zip(outcomes, leakage.attacks, strict=True)
+                for figures in leakage.attacks
             ]
         }
 

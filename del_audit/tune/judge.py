@@ -4,25 +4,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from del_audit.certificate.config import Policy
+from del_audit.certificate.judge import CONTROLS, judge
+from del_audit.certificate.policy import Policy
+from del_audit.certificate.verdict import Contender
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.planning import Asked, assumed_from, power_of
 
 ATTRIBUTE = "attribute_advantage_at_most"
 TASK = "task_accuracy_at_least"
+TASK_OVER = "task_over_majority"
+SHARE = "share_of_clean_gain_at_least"
 MOST_DOCUMENTS = 2_000
 """Documents that the chance of certification is worked out for, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one attack read. slices: of those that the policy limits, those with tokens enough."""
+    """What one attack read. slices: of those that the policy limits, those with tokens enough.
+
+    above: a lower limit of success, corrected for the number of attacks; None where it was not measured.
+    worst_of_releases: the worst prompt over repeated releases, where the policy limits it.
+    """
 
     name: str
     context_free: bool
     success: Figure
     worst_prompt: Figure
     slices: Mapping[str, Figure] = field(default_factory=dict)
+    above: float | None = None
+    worst_of_releases: Figure | None = None
 
 
 class Over(NamedTuple):
@@ -54,41 +64,58 @@ class Judge:
         return None
 
     def rest(self, readings: Sequence[Reading], gain: Figure, others: Mapping[str, Figure]) -> Over | None:
-        """Returns the first other limit that an interval's far end is beyond; None where there is none.
+        """Returns the first other limit that the certificate's judge would not pass; None where there is none.
 
-        others: task accuracy and attribute advantage by their names in the policy.
+        others: further figures by their names (ATTRIBUTE, TASK, TASK_OVER, SHARE and the controls of the gain).
         """
-        for name, limit in self.policy.slice_success_at_most.items():
-            if any(name not in each.slices for each in readings):
-                return Over(f"slice {name}: too few tokens on the part to choose on for a figure", 1.0)
-            figure = max((each.slices[name] for each in readings), key=lambda figure: figure.upper)
-            if figure.upper > limit:
-                return _beyond(f"slice {name}", figure, limit, "at most")
-        if (most := self.policy.worst_prompt_success_at_most) is not None:
-            worst = max((each.worst_prompt for each in readings), key=lambda figure: figure.upper)
-            if worst.upper > most:
-                return _beyond("worst prompt", worst, most, "at most")
-        if (most := self.policy.attribute_advantage_at_most) is not None:
-            figure = others[ATTRIBUTE]
-            if figure.upper > most:
-                return _beyond("attribute advantage", figure, most, "at most")
-        if (least := self.policy.paired_gain_at_least) is not None and gain.lower < least:
-            return _beyond("paired gain", gain, least, "at least")
-        if (least := self.policy.task_accuracy_at_least) is not None and others[TASK].lower < least:
-            return _beyond("task accuracy", others[TASK], least, "at least")
+        asked = self.policy.model_dump(mode="json") | {"attack_success_at_most": None}
+        for check in judge(asked, Tuned(readings, gain, others)):
+            if check.status != "passed":
+                return Over(f"{check.limit} {check.found}, where {check.asked} is asked", 1.0)
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a search measured of one candidate, as the certificate's judge asks for it."""
+
+    readings: Sequence[Reading]
+    paired_gain: Figure
+    others: Mapping[str, Figure]
+
+    def success(self) -> list[Contender]:
+        """Share of tokens recovered by each attack."""
+        return [Contender(each.name, each.success, each.above) for each in self.readings]
+
+    def slice_success(self, name: str) -> list[Contender]:
+        """Share of a slice's tokens recovered by each attack."""
+        why = "too few tokens on the part to choose on for a figure"
+        return [Contender(each.name, each.slices.get(name), why=why) for each in self.readings]
+
+    def worst_prompt(self) -> list[Contender]:
+        """Share recovered of the prompt that is read best, by each attack."""
+        why = "no prompt was released repeatedly"
+        return [Contender(each.name, each.worst_of_releases, why=why) for each in self.readings]
+
+    def attribute(self) -> tuple[str, Figure | None]:
+        """The advantage of the strongest probe."""
+        return "the attribute", self.others.get(ATTRIBUTE)
+
+    def gain(self, control: str) -> Figure | None:
+        """Nats per token that the released prompt saves over a control."""
+        return self.paired_gain if control == CONTROLS[0] else self.others.get(control)
+
+    def share_of_gain(self) -> Figure | None:
+        """The gain over another user's prompt, as a share of what the clean prompt gives."""
+        return self.others.get(SHARE)
+
+    def task(self) -> tuple[str, Figure | None, Figure | None]:
+        """The task's accuracy, and by how much it exceeds always naming the commonest class."""
+        return "the task", self.others.get(TASK), self.others.get(TASK_OVER)
 
 
 def certifiable(figure: Figure, limit: float, documents: int, power: float) -> bool:
     """Returns whether so many documents certify the limit with that power, were the true rate as measured."""
-    if limit == 1:
-        return True
     if figure.value >= limit or documents < 2:
         return False
     return power_of("unseen-document", assumed_from(figure), Asked(limit, power=power), documents) >= power
-
-
-def _beyond(name: str, figure: Figure, limit: float, side: str) -> Over:
-    end = figure.upper if side == "at most" else figure.lower
-    said = f"{name} {figure.value:.3g} [{figure.lower:.3g}, {figure.upper:.3g}], where {side} {limit:g} is asked"
-    return Over(said, end / limit if side == "at most" and limit > 0 else 1 + abs(end - limit))

@@ -5,7 +5,8 @@ from typing import Any
 
 from del_audit.accounting.accountant import Accountant
 from del_audit.accounting.calibration import Target, calibrate
-from del_audit.certificate.config import EpsilonLimit, Mechanism, Policy
+from del_audit.certificate.config import Mechanism
+from del_audit.certificate.policy import EpsilonLimit, Policy
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
@@ -42,7 +43,7 @@ def least_scale(bits: int, dim: int, mechanism: Mechanism, policy: Policy) -> Le
     found = []
     for limit in policy.epsilon:
         try:
-            found.append((calibrate(bits, dim, clip, _target(limit)), limit))
+            found.append((calibrate(bits, dim, clip, _target(limit, policy.sends)), limit))
         except UserError as error:
             return Least(None, f"no scale meets epsilon of a {limit.unit} at most {limit.at_most:g}: {error}")
     deciding, limit = max(found, key=lambda each: each[0].spec.scale)
@@ -55,11 +56,13 @@ def proved_epsilons(spec: QuantizerSpec, policy: Policy) -> list[dict[str, Any]]
     accountant = Accountant(spec, proved=True)
     rows = []
     for limit in limits:
-        bound = accountant.epsilon(delta=limit.delta, unit=limit.unit, tokens=limit.tokens)
+        sends = 1 if limit.unit == "session" else policy.sends
+        bound = accountant.epsilon(limit.delta, limit.unit, limit.tokens, sends)
         rows.append(
             {
                 "unit": limit.unit,
                 "tokens": limit.tokens,
+                "sends": sends,
                 "delta": limit.delta,
                 "at_most": limit.at_most if policy.epsilon else None,
                 "epsilon": bound.upper,
@@ -69,5 +72,7 @@ def proved_epsilons(spec: QuantizerSpec, policy: Policy) -> list[dict[str, Any]]
     return rows
 
 
-def _target(limit: EpsilonLimit) -> Target:
-    return Target.epsilon(limit.at_most, limit.delta, limit.unit, limit.tokens)
+def _target(limit: EpsilonLimit, sends: int) -> Target:
+    """Returns the target of a limit: a token that is sent several times has as many trials as a phrase of as many."""
+    tokens = int(limit.tokens or 1) * (1 if limit.unit == "session" else sends)
+    return Target.epsilon(limit.at_most, limit.delta, "token" if tokens == 1 else "phrase", tokens)

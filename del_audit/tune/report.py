@@ -1,6 +1,6 @@
 """What a search leaves behind: the frontier, the chosen configuration to certify, and its figures on text unseen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,9 @@ from rich.table import Table
 
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import Assets
-from del_audit.certificate.verdict import Check, check_figure
-from del_audit.evidence.figure import Figure
+from del_audit.certificate.judge import judge
 from del_audit.tune.bench import MeasuringBench, described
-from del_audit.tune.judge import ATTRIBUTE, TASK, Reading
+from del_audit.tune.judge import Tuned
 from del_audit.tune.parts import HELD_OUT
 from del_audit.tune.proof import proved_epsilons
 from del_audit.tune.search import Row
@@ -52,7 +51,7 @@ def held_out_report(base: Configuration, chosen: Candidate, bench: MeasuringBenc
     plan = base.evaluation
     readings = bench.read(chosen, plan.attacks, plan.context_prompts)
     gain, others = bench.gain(chosen, plan.prompts), bench.others(chosen)
-    checks = _checks(base, readings, gain, others)
+    checks = judge(base.policy.model_dump(mode="json"), Tuned(readings, gain, others))
     return {
         "part": HELD_OUT,
         "attacks": {each.name: each.success.to_dict() for each in readings},
@@ -61,32 +60,6 @@ def held_out_report(base: Configuration, chosen: Candidate, bench: MeasuringBenc
         "others": {name: figure.to_dict() for name, figure in others.items()},
         "checks": [check.to_dict() for check in checks],
     }
-
-
-def _checks(
-    base: Configuration, readings: Sequence[Reading], gain: Figure, others: Mapping[str, Figure]
-) -> list[Check]:
-    """Returns the measured limits as the certifier checks them."""
-    policy, found = base.policy, []
-    if policy.attack_success_at_most is not None:
-        strongest = max(readings, key=lambda each: each.success.upper)
-        name = f"strongest attack ({strongest.name})"
-        found.append(check_figure(name, strongest.success, policy.attack_success_at_most, "at most"))
-    if policy.worst_prompt_success_at_most is not None:
-        worst = max((each.worst_prompt for each in readings), key=lambda figure: figure.upper)
-        found.append(check_figure("worst prompt", worst, policy.worst_prompt_success_at_most, "at most"))
-    for name, limit in policy.slice_success_at_most.items():
-        parts = [each.slices[name] for each in readings if name in each.slices]
-        if parts:
-            found.append(check_figure(f"slice: {name}", max(parts, key=lambda f: f.upper), limit, "at most"))
-    if policy.attribute_advantage_at_most is not None:
-        figure = others[ATTRIBUTE]
-        found.append(check_figure("attribute advantage", figure, policy.attribute_advantage_at_most, "at most"))
-    if policy.paired_gain_at_least is not None:
-        found.append(check_figure("utility: paired gain", gain, policy.paired_gain_at_least, "at least"))
-    if policy.task_accuracy_at_least is not None:
-        found.append(check_figure("utility: task accuracy", others[TASK], policy.task_accuracy_at_least, "at least"))
-    return found
 
 
 def best_configuration(base: Configuration, chosen: Candidate, held_out: Assets, corpus: Path) -> Configuration:

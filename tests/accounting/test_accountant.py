@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from del_audit.accounting import UNITS, Accountant, Bound, GaussianLimit, guarantee
+from del_audit.accounting import UNITS, Accountant, Bound, GaussianLimit, Target, guarantee
+from del_audit.accounting.rivals import rival_guarantee
+from del_audit.accounting.vocabulary import Vocabulary
 from mechanisms.errors import UserError
+from mechanisms.rivals import RandomizedResponseSpec
 from mechanisms.spec import QuantizerSpec
 
 REFERENCE = [
@@ -130,15 +133,66 @@ def test_guarantee_says_between_whom_and_of_what_kind():
         (lambda a: a.delta(math.nan), "Expected epsilon to be a finite number >= 0, got epsilon=nan."),
         (
             lambda a: a.epsilon(1e-5, "session", 10**9),
-            "Expected at most 10000000000 trials (tokens x dim x (2^bits - 1)), got tokens=1000000000 with dim=18 and "
-            "bits=4: 270000000000 trials.",
+            "Expected at most 10000000000 trials (tokens x sends x dim x (2^bits - 1)), got tokens=1000000000 and "
+            "sends=1 with dim=18 and bits=4: 270000000000 trials. Account for fewer tokens or sends.",
         ),
+        (
+            lambda a: a.epsilon(1e-5, "prompt"),
+            "Expected tokens, a whole number >= 1, with unit=prompt, got none: pass tokens=16 for a prompt of "
+            "16 tokens.",
+        ),
+        (lambda a: a.epsilon(1e-5, "token", 1, 0), "Expected sends >= 1, got sends=0."),
+        (lambda a: a.epsilon(1e-5, "token", 1, 2.0), "Expected sends to be a whole number, got sends=2.0."),
     ],
 )
 def test_bad_input(call, message):
     with pytest.raises(UserError) as raised:
         call(Accountant(SPEC))
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("unit", UNITS[1:])
+def test_a_unit_of_several_tokens_is_never_accounted_as_one(unit):
+    accountant = Accountant(SPEC)
+    calls = (
+        lambda: guarantee(SPEC, unit),
+        lambda: accountant.epsilon(unit=unit),
+        lambda: accountant.delta(1.0, unit),
+        lambda: accountant.total_variation(unit),
+        lambda: accountant.pure_epsilon(unit),
+        lambda: accountant.figures(unit),
+        lambda: accountant.centre_figures(unit),
+        lambda: accountant.trade_off(unit),
+        lambda: accountant.trials(unit),
+        lambda: Target.epsilon(8.0, unit=unit),
+        lambda: Target("total_variation", 0.5, unit=unit),
+        lambda: rival_guarantee(RandomizedResponseSpec(9, 5), unit=unit),
+        lambda: Vocabulary.of([[0.0] * 18, [0.01] * 18], SPEC).guarantee(unit),
+    )
+    for call in calls:
+        with pytest.raises(UserError, match=f"Expected tokens, a whole number >= 1, with unit={unit}, got none"):
+            call()
+    assert guarantee(SPEC, unit, 1).epsilon == guarantee(SPEC).epsilon
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_sends_are_independent_trials_of_every_unit(unit):
+    tokens, sends = (1 if unit == "token" else 2), 3
+    result, p = guarantee(SPEC, unit, tokens, 1e-6, True, sends=sends), Fraction(SPEC.threshold_high, 2**32)
+    trials = tokens * sends * 270
+    assert (result.tokens, result.sends, result.trials) == (tokens, sends, trials)
+    assert f"each token sent {sends} times" in result.adjacency
+    assert oracle.delta(result.epsilon.upper, trials, p, 1 - p) <= oracle.real(1e-6)
+    assert oracle.delta(result.epsilon.lower, trials, p, 1 - p) >= oracle.real(1e-6)
+    truth = oracle.delta(0, trials, p, 1 - p)
+    assert oracle.real(result.total_variation.lower) <= truth <= oracle.real(result.total_variation.upper)
+    assert result.gaussian_limit.mu == pytest.approx(SPEC.mu * math.sqrt(tokens * sends), rel=1e-14)
+    rho = SPEC.clip / SPEC.scale
+    gamma = 0.56 * (1 + rho**2) / math.sqrt((1 - rho**2) * trials)
+    assert result.gaussian_limit.gamma == pytest.approx(gamma, rel=1e-14)
+    accountant = Accountant(SPEC, proved=True)
+    assert accountant.epsilon(1e-6, unit, tokens, sends) == result.epsilon
+    assert accountant.total_variation(unit, tokens, sends) == result.total_variation
 
 
 def test_units_are_the_four_of_the_theory():
@@ -198,6 +252,7 @@ def test_the_json_contract_key_by_key():
         "spec": {"bits": 4, "dim": 18, "clip": 0.05, "scale": 0.8},
         "unit": "session",
         "tokens": 2,
+        "sends": 1,
         "trials": 540,
         "delta": 0.3,
         "epsilon": result.epsilon.to_dict(),
@@ -210,7 +265,7 @@ def test_the_json_contract_key_by_key():
             "epsilon_ignoring_gamma": limit.epsilon_ignoring_gamma(0.3),
         },
     }
-    assert list(result.to_dict())[:5] == ["spec", "unit", "tokens", "trials", "delta"]
+    assert list(result.to_dict())[:5] == ["spec", "unit", "tokens", "sends", "trials"]
 
 
 def test_the_most_trials_are_allowed_and_one_more_is_not():

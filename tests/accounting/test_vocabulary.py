@@ -210,6 +210,17 @@ def test_several_tokens_hold_for_every_mixture_of_pairs(bits, mu, codes, tokens,
     assert book.guarantee("phrase", tokens, delta).pairs.upper < 1.25 * largest
 
 
+def test_a_token_sent_again_is_the_same_pair_again():
+    spec = QuantizerSpec(1, 2, 1.0, 1.2)
+    book = Vocabulary.of([[0.9, 0.1], [-0.1, 0.3], [0.2, -0.6]], spec)
+    sends, delta = 3, 0.05
+    found, trials = book.guarantee("token", 1, delta, sends), sends * spec.trials
+    truth = brute_force(book, delta, trials).max()
+    assert found.pairs.lower <= truth <= found.pairs.upper < 1.001 * truth
+    assert truth <= found.box.upper <= found.cube.epsilon.upper
+    assert (found.cube.sends, found.to_dict()["sends"], found.cube.trials) == (3, 3, 2 * trials)
+
+
 @pytest.mark.parametrize("tokens", [1, 5])
 @pytest.mark.parametrize("known", [True, False])
 def test_a_pair_at_opposite_corners_ends_the_search(monkeypatch, known, tokens):

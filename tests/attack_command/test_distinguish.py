@@ -8,6 +8,8 @@ from scipy.stats import binom
 import del_audit.attack.distinguish as command
 from del_audit.accounting import Accountant
 from del_audit.attack.distinguish import CORNERS, judge
+from del_audit.evidence.contradiction import FALSE_ALARMS
+from del_audit.evidence.games import p_value
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.spec import QuantizerSpec
 
@@ -77,10 +79,10 @@ def test_a_quantizer_of_too_small_a_scale_is_called_broken(attack, configured, t
 
 def test_games_share_the_false_alarms():
     spec, trials = QuantizerSpec.from_mu(4, 12, 0.05, 1.0), 1000
-    level, curve = 1e-4, Accountant(spec).trade_off("token", 1)
+    level, curve = FALSE_ALARMS, Accountant(spec).trade_off("token", 1)
     expected = int(trials * curve.beta(0.2))
     # the most that beat the curve where one game is judged: chance has so few with a little less than the level
-    missed = next(m for m in range(expected, 0, -1) if command.p_value(200, m, trials, curve, level) < level)
+    missed = next(m for m in range(expected, 0, -1) if p_value(200, m, trials, curve, level) < level)
 
     def game():
         point = {"alpha": {"value": 0.2}, "beta": {"value": missed / trials}, "beats": True}

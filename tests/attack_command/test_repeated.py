@@ -25,7 +25,7 @@ def test_parts_are_one_measurement(attack, configured, tmp_path, capsys):
     printed = capsys.readouterr().out
     found = read(tmp_path / "out")
     scene = Scene.of(load_configuration(configured()))
-    sent, attacks = scene.prompts(10, None), ladder(("baseline", "cosine", "map"))
+    sent, attacks = scene.prompts(10, None), list(ladder(("baseline", "cosine", "map")).values())
     whole = measure_repeated(scene.public, attacks, sent.prompts, 0, (1, 4), sent.documents).to_dict()
     chats = measure_histories(scene.public, attacks, [cut_turns(prompt, 3) for prompt in sent.prompts], 0).to_dict()
     for mine, theirs in ((found["rows"], whole["rows"]), (found["chats"]["rows"], chats["rows"])):
@@ -79,6 +79,10 @@ def test_rows_share_the_false_alarms():
     judge(mixed)
     assert [one["beaten"] for one in mixed] == [True, False, False]
     assert mixed[1]["broken_below"] is None
+    # a row that nothing bounds is never judged, and takes no share of the false alarms
+    unbounded = [row(238), *(row(400, context_free=False) for _ in range(19))]
+    judge(unbounded)
+    assert [one["beaten"] for one in unbounded] == [True] + [False] * 19
 
 
 def test_a_chat_is_of_one_document():

@@ -8,7 +8,9 @@ from mechanisms.errors import UserError
 
 
 def test_every_name_stands_for_an_attack_of_its_own():
-    attacks = ladder(get_args(AttackName))
+    found = ladder(get_args(AttackName))
+    assert tuple(found) == get_args(AttackName)
+    attacks = found.values()
     assert len({attack.name for attack in attacks}) == len(attacks) == len(get_args(AttackName))
     assert all(attack.version >= 1 for attack in attacks)
     free = [attack.name for attack in attacks if attack.context_free]
@@ -17,8 +19,13 @@ def test_every_name_stands_for_an_attack_of_its_own():
 
 
 def test_the_order_is_the_ladders_whatever_is_asked_first():
-    names = [attack.name for attack in ladder(("beam", "map", "baseline"))]
-    assert names == ["commonest word (baseline)", "MAP, unigram prior", "beam search, language model"]
+    found = ladder(("beam", "map", "baseline"))
+    assert {key: attack.name for key, attack in found.items()} == {
+        "baseline": "commonest word (baseline)",
+        "map": "MAP, unigram prior",
+        "beam": "beam search, language model",
+    }
+    assert list(found) == ["baseline", "map", "beam"]
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,14 @@ from attacks.inversion import (
     TwoSided,
 )
 from attacks.inversion.contextual import ContextualTraining, NetworkShape
+from attacks.outcome import invert
 from attacks.ranking import Guesses
-from attacks.self_test import REQUIRED, References, self_test
+from attacks.self_test import REQUIRED, References, readable, self_test
 from mechanisms.errors import UserError
 from mechanisms.models import load_causal_lm, load_embedding_table
 from mechanisms.pipeline import assemble
 from mechanisms.projection import EncoderSettings
-from mechanisms.randomness import simulation_generator
+from mechanisms.randomness import SimulatedWords, simulation_generator
 from mechanisms.spec import QuantizerSpec
 
 SMALL = ContextualInverter(
@@ -158,3 +159,77 @@ def test_too_little_public_text_is_refused(public):
         References.of(public, prompts=30, tokens=12)
     with pytest.raises(UserError, match="got 0"):
         References.of(replace(public, documents=[[1, 2]]), prompts=4, tokens=12)
+
+
+@pytest.fixture(scope="module")
+def doubled(public):
+    """Returns the public world with a third of its words on the row of another, two common ones on the same row."""
+    table = public.table.copy()
+    table[253:290:3] = table[20:33]
+    table[251] = table[252]
+    pipeline = assemble(table, public.documents, QuantizerSpec.from_mu(4, 6, 0.05, 3.0), EncoderSettings())
+    return replace(public, mechanism=pipeline, table=table)
+
+
+def test_words_that_share_an_embedding_row_are_not_asked_for(doubled):
+    """One such token in a hundred was enough for MAP, which cannot tell them apart, to be called unusable."""
+    references = References.of(doubled, prompts=6, tokens=12)
+    truth = np.ravel(references.prompts)
+    alone = readable(doubled.table)
+    assert alone.sum() == len(doubled.table) - 2 * 14
+    assert 0 < (~alone[truth]).sum() <= 36
+    source = SimulatedWords(0, "self-test")
+    messages = [references.loud.mechanism.release(prompt, source) for prompt in references.prompts]
+    read = invert(MaximumAPosteriori(), MaximumAPosteriori().fit(references.loud), messages, references.prompts)
+    assert read.hits.sum() < REQUIRED * len(truth)  # what every token counted would have asked for
+    for attack in (MaximumAPosteriori(), FirstTwin(), MaximumLikelihood()):
+        found = self_test(attack, references)
+        assert found.passed, found.reason
+        assert found.tokens == alone[truth].sum()
+        assert found.loud == found.tokens
+    assert not self_test(Blind(), references).passed
+    assert not self_test(Lossy(), references).passed
+
+
+@dataclass(frozen=True)
+class FirstTwin:
+    """MAP that names the first of the words that share a row."""
+
+    name: str = "twin"
+    version: int = 1
+    context_free: bool = True
+
+    def fit(self, public):
+        first = {}
+        for word, row in enumerate(public.table):
+            first.setdefault(row.tobytes(), word)
+        return Twins(MaximumAPosteriori().fit(public), [first[row.tobytes()] for row in public.table])
+
+
+@dataclass(frozen=True)
+class Twins:
+    inner: object
+    first: list
+
+    def guess(self, messages):
+        return [Guesses(np.int32(self.first)[found.words], found.scores) for found in self.inner.guess(messages)]
+
+
+def test_a_table_of_shared_rows_has_a_reason_not_a_verdict(public):
+    table = public.table.copy()
+    table[250:290] = table[20:60]
+    pipeline = assemble(table, public.documents, QuantizerSpec.from_mu(4, 6, 0.05, 3.0), EncoderSettings())
+    references = References.of(replace(public, mechanism=pipeline, table=table), prompts=6, tokens=12)
+    found = self_test(MaximumAPosteriori(), references)
+    assert not found.passed
+    assert "Only 0 of the 72 tokens" in found.reason
+
+
+def test_prompts_that_can_be_read_are_chosen(public):
+    table = public.table.copy()
+    table[200:210] = table[20:30]
+    documents = [*public.documents, *([200 + i % 10 for i in range(12)] for _ in range(6))]
+    pipeline = assemble(table, documents, QuantizerSpec.from_mu(4, 6, 0.05, 3.0), EncoderSettings())
+    references = References.of(replace(public, mechanism=pipeline, table=table, documents=documents), 6, 12)
+    assert all(word >= 250 for prompt in references.prompts for word in prompt)
+    assert self_test(MaximumAPosteriori(), references).passed

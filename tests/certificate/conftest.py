@@ -26,7 +26,7 @@ def figure(
 
 def read(value: float, sample: int = 20_000) -> dict[str, Any]:
     half = 1.96 * (value * (1 - value) / sample) ** 0.5
-    return figure(value, max(0.0, value - half), min(1.0, value + half), "share of tokens read", sample, "tokens")
+    return figure(value, max(0.0, value - half), min(1.0, value + half), "share of tokens recovered", sample, "tokens")
 
 
 NAMES_RULE = "tokens of a word with a capital first and a small letter later, not at the start of a prompt"
@@ -35,11 +35,11 @@ NAMES_RULE = "tokens of a word with a capital first and a small letter later, no
 def sliced(name: str, rule: str, tokens: int, value: float, guess: float) -> dict[str, Any]:
     """A slice's figure, or none with the reason where it has too few tokens."""
     few = tokens < 30
-    figures = [{**read(v, max(tokens, 1)), "unit": f"share of {name} read"} for v in (value, guess)]
+    figures = [{**read(v, max(tokens, 1)), "unit": f"share of {name} recovered"} for v in (value, guess)]
     why = f"too few tokens: {tokens} of 3 documents, where 30 of two documents are needed" if few else ""
     success, baseline = (None, None) if few else figures
     about = {"name": name, "rule": rule, "tokens": tokens, "documents": 3 if few else 250}
-    return {**about, "success": success, "baseline": baseline, "why": why}
+    return {**about, "success": success, "baseline": baseline, "why": why, "above": None if few else success["lower"]}
 
 
 def slices(value: float, rare: float, tokens: int) -> list[dict[str, Any]]:
@@ -59,13 +59,15 @@ def attack(key: str, name: str, value: float, rare: float, tokens: int = 20_000)
         "slices": slices(value, rare, tokens),
         "context_free": tokens == 20_000,
         "success": read(value, tokens),
+        "above": read(value, tokens)["lower"],
+        "worst_of_releases": None,
         "rare": read(rare, tokens // 2),
         "worst_prompt": read(min(1.0, 3 * value), 64),
     }
 
 
 def nats(value: float, half: float = 0.03, sample: int = 96) -> dict[str, Any]:
-    return figure(value, value - half, value + half, "nats a token", sample, "prompts")
+    return figure(value, value - half, value + half, "nats per token", sample, "prompts")
 
 
 def bound(value: float) -> dict[str, Any]:
@@ -79,6 +81,7 @@ def guarantee(
         "spec": SPEC,
         "unit": unit,
         "tokens": tokens,
+        "sends": 1,
         "trials": 270 * tokens,
         "delta": 1e-5,
         "epsilon": {key: bound(epsilon)[key] for key in ("lower", "estimate", "upper")},
@@ -115,6 +118,7 @@ def probe(column: str, classes: list[str], values: tuple[float, float, float]) -
         "clean_accuracy": share(clean + 0.12),
         "other_users_release_balanced_accuracy": balanced(other),
         "majority_accuracy": share(0.51),
+        "over_majority": figure(released - 0.2, released - 0.26, released - 0.14, "share of documents"),
         "recalls": {
             name: figure(released, released - 0.1, released + 0.1, "share of the class told") for name in classes
         },
@@ -143,13 +147,14 @@ COHERENCE = {
 
 def _perplexity(loss: dict[str, Any]) -> dict[str, Any]:
     ends = {key: float(np.exp(loss[key])) for key in ("value", "lower", "upper")}
-    return {**loss, **ends, "unit": "perplexity a token"}
+    return {**loss, **ends, "unit": "perplexity per token"}
 
 
 def _utility() -> dict[str, Any]:
     losses = {name: nats(value, 0.12) for name, value in CONDITIONS.items()}
     return {
         "paired_gain": nats(0.1817),
+        "gains_over": {"no prompt": nats(0.49), "soft prompt alone": nats(0.16)},
         "clean_paired_gain": nats(0.7291),
         "share_of_clean_gain": figure(0.2492, 0.2103, 0.2911, "share of the clean gain", 96, "prompts"),
         "losses": losses,
@@ -196,9 +201,15 @@ def reading(key: str, name: str, read: list[str]) -> dict[str, Any]:
     return {"attack": name, "key": key, "read": read, "hits": hits}
 
 
+REQUIRED = ["baseline", "cosine", "code", "likelihood", "map", "beam"]
 CERTIFICATE: dict[str, Any] = {
-    "format": "del-audit certificate 2",
+    "format": "del-audit certificate 3",
     "name": "smollm2-reviews",
+    "assurance": "full",
+    "requires": REQUIRED,
+    "attempts": {"private_texts": "c" * 64, "count": 2, "previous": "d" * 64},
+    "error_rate": {"false_certified_at_most": 0.025, "over_all_attempts_at_most": 0.05, "kind": "estimated"},
+    "sections": {},
     "verdict": "certified",
     "reasons": [],
     "checks": [
@@ -210,25 +221,32 @@ CERTIFICATE: dict[str, Any] = {
             "reason": "No attack reads more than the guarantee allows: the implementation is not contradicted.",
         },
         {
-            "limit": "epsilon of a token at delta 1e-05",
+            "limit": "attacks of full assurance",
+            "asked": ", ".join(REQUIRED),
+            "found": "all of them",
+            "status": "passed",
+            "reason": "Every attack that the level requires was run and works.",
+        },
+        {
+            "limit": "epsilon of a token (1 token) at delta 1e-05",
             "asked": "at most 60 nats",
             "found": "at most 51.3797 nats",
             "status": "passed",
             "reason": "The exact guarantee is within the limit.",
         },
         {
-            "limit": "strongest attack (MAP, unigram prior)",
-            "asked": "at most 0.15 (share of tokens read)",
-            "found": "0.1153 [0.1109, 0.1198], 20,000 tokens",
+            "limit": "strongest attack",
+            "asked": "at most 0.15 (share of tokens recovered)",
+            "found": "MAP, unigram prior: 0.1153 [0.1109, 0.1198], 20,000 tokens",
             "status": "passed",
             "reason": "The whole 95% interval is within the limit.",
         },
         {
-            "limit": "bytes a token",
+            "limit": "bytes per token",
             "asked": "at most 9",
             "found": "9",
             "status": "passed",
-            "reason": "Counted on the wire; the header comes once a message.",
+            "reason": "Counted on the wire; the header comes once per message.",
         },
     ],
     "not_protected": [
@@ -251,12 +269,14 @@ CERTIFICATE: dict[str, Any] = {
     "curve": _curve(7.0),
     "inversion": {
         "unit": "token",
+        "sends": 1,
         "kappa": 0.0423,
         "allowed": {**bound(0.9577078906801515), "source": "theorem 6, any attacker who knows the token's frequency"},
         "strongest": "MAP, unigram prior",
         "attacks": [
             attack("baseline", "commonest word (baseline)", 0.0397, 0.0),
             attack("cosine", "cosine nearest neighbour (the paper's)", 0.0132, 0.0061),
+            attack("code", "Euclidean nearest code", 0.0281, 0.0209),
             attack("likelihood", "maximum likelihood", 0.0287, 0.0214),
             attack("map", "MAP, unigram prior", 0.1153, 0.0167),
             attack("beam", "beam search, language model", 0.1021, 0.0182, tokens=2_048),
@@ -285,15 +305,20 @@ CERTIFICATE: dict[str, Any] = {
         "mechanism": {"bits": 4, "dim": 18, "clip": 0.05, "scale": None, "mu": 7.0},
         "data": {"corpus": "package:drug-reviews", "public_split": "train", "private_split": "test"},
         "soft_prompt": "shipped:smollm2-reviews",
-        "evaluation": {"seed": 0, "prompts": 96, "prompt_tokens": 48},
+        "evaluation": {"prompts": 96, "prompt_tokens": 48},
         "valid_days": 365,
         "policy": {
+            "assurance": "full",
+            "sends": 1,
+            "prompt_tokens": 48,
+            "session_days": 30,
             "epsilon": [{"unit": "token", "tokens": 1, "delta": 1e-5, "at_most": 60.0}],
             "attack_success_at_most": 0.15,
             "slice_success_at_most": {"rare words": 0.03, "names": 0.05},
             "worst_prompt_success_at_most": None,
             "attribute_advantage_at_most": None,
             "paired_gain_at_least": 0.0,
+            "share_of_clean_gain_at_least": None,
             "task_accuracy_at_least": None,
             "bytes_per_token_at_most": 9.0,
         },
@@ -353,7 +378,11 @@ def bare_certificate(certificate: dict[str, Any]) -> dict[str, Any]:
     certificate.update(attribute=None, soft_prompt=None, assets=[])
     del certificate["signature"]
     certificate["utility"].update(task=None, other_bits=[])
-    certificate["configuration"]["policy"] = {"epsilon": [], "bytes_per_token_at_most": 9.0}
+    certificate["configuration"]["policy"] = {
+        **{name: certificate["configuration"]["policy"][name] for name in ("assurance", "sends", "prompt_tokens")},
+        "epsilon": [],
+        "bytes_per_token_at_most": 9.0,
+    }
     for attack in certificate["inversion"]["attacks"]:
         attack.update(rare=None, slices=[])
     return certificate
@@ -363,9 +392,9 @@ def bare_certificate(certificate: dict[str, Any]) -> dict[str, Any]:
 def refused_certificate(certificate: dict[str, Any]) -> dict[str, Any]:
     """Returns one that reads nearly all: the curve lies on the axes."""
     certificate["verdict"] = "refused"
-    certificate["checks"][2].update(status="failed", reason="The whole 95% interval is beyond the limit.")
+    certificate["checks"][3].update(status="failed", reason="The whole 95% interval is beyond the limit.")
     certificate["reasons"] = ["The whole 95% interval is beyond the limit."]
-    certificate["inversion"]["attacks"][3].update(success=read(0.973), rare=read(0.951, 9_312))
+    certificate["inversion"]["attacks"][4].update(success=read(0.973), rare=read(0.951, 9_312))
     certificate["inversion"]["allowed"].update(lower=1.0, estimate=1.0, upper=1.0)
     certificate["curve"] = _curve(40.0)
     return certificate

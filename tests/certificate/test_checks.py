@@ -18,12 +18,16 @@ def statuses(body):
 @pytest.fixture
 def body(certificate):
     policy = {
+        "assurance": "full",
+        "sends": 1,
+        "prompt_tokens": 48,
         "epsilon": [],
         "attack_success_at_most": None,
         "slice_success_at_most": {},
         "worst_prompt_success_at_most": None,
         "attribute_advantage_at_most": None,
         "paired_gain_at_least": None,
+        "share_of_clean_gain_at_least": None,
         "task_accuracy_at_least": None,
         "bytes_per_token_at_most": None,
     }
@@ -44,18 +48,146 @@ def part(name, value, half=0.01):
         "sample_unit": "tokens",
         "method": "unseen-document bootstrap",
     }
-    return {"name": name, "rule": "", "tokens": 900, "documents": 90, "success": figure, "baseline": figure, "why": ""}
+    about = {"name": name, "rule": "", "tokens": 900, "documents": 90, "why": "", "above": figure["lower"]}
+    return {**about, "success": figure, "baseline": figure}
+
+
+ALWAYS = {"attacks within the guarantee": "passed", "attacks of full assurance": "passed"}
+
+
+def rated(value, low, high, unit="share of tokens recovered", of="tokens"):
+    """A figure; the attack's lower limit over all attacks is asked for apart."""
+    about = {"unit": unit, "sample": 900, "sample_unit": of, "method": "unseen-document bootstrap"}
+    return {"value": value, "lower": low, "upper": high, **about}
 
 
 def test_no_policy_can_drop_the_check_of_the_implementation(body):
-    assert statuses(body) == {"attacks within the guarantee": "passed"}
+    assert statuses(body) == ALWAYS
     free = next(attack for attack in body["inversion"]["attacks"] if attack["context_free"])
     free["broken_below"] = body["inversion"]["allowed"]["upper"] + 1e-9
-    (check,) = checks_of(body)
+    check = checks_of(body)[0]
     assert check.status == "failed"
     assert free["name"] in check.reason
     free["context_free"], free["broken_below"] = False, None
-    assert statuses(body) == {"attacks within the guarantee": "passed"}
+    assert statuses(body) == ALWAYS
+
+
+def test_without_an_attack_on_single_tokens_the_implementation_was_not_tried(body):
+    for attack in body["inversion"]["attacks"]:
+        attack["broken_below"] = None
+    assert statuses(body)["attacks within the guarantee"] == "inconclusive"
+
+
+@pytest.mark.parametrize("key", ["cosine", "code", "likelihood", "map", "beam"])
+def test_an_attack_that_full_assurance_requires_and_that_failed_or_was_not_run_decides_nothing(body, key):
+    """A certificate whose attacks were all unusable but the baseline was certified, with MAP at .61 against .30."""
+    body["configuration"]["policy"]["attack_success_at_most"] = 0.3
+    attacks = body["inversion"]["attacks"]
+    assert verdict_of(checks_of(body)) == "certified"
+    body["inversion"]["attacks"] = [attack for attack in attacks if attack["key"] != key]
+    (check,) = (check for check in checks_of(body) if check.limit == "attacks of full assurance")
+    assert (check.status, key in check.reason) == ("inconclusive", True)
+    assert verdict_of(checks_of(body)) == "inconclusive"
+    body["inversion"]["unusable"] = [{"key": key, "attack": key, "reason": "It reads 3 of 192 tokens without noise."}]
+    (check,) = (check for check in checks_of(body) if check.limit == "attacks of full assurance")
+    assert (check.status, "3 of 192" in check.reason) == ("inconclusive", True)
+
+
+def test_quick_assurance_requires_the_short_list_alone(body):
+    body["configuration"]["policy"]["assurance"] = body["assurance"] = "quick"
+    body["requires"] = ["baseline", "map"]
+    kept = [attack for attack in body["inversion"]["attacks"] if attack["key"] in ("baseline", "map")]
+    body["inversion"]["attacks"] = kept
+    assert statuses(body)["attacks of quick assurance"] == "passed"
+    assert {check.limit: check.status for check in checks_of(body, {**body["configuration"]["policy"], "assurance": "full"})}[
+        "attacks of full assurance"
+    ] == "inconclusive"
+    body["inversion"]["attacks"] = kept[:1]
+    assert statuses(body)["attacks of quick assurance"] == "inconclusive"
+
+
+def test_an_attack_that_is_certainly_over_the_limit_refuses_whatever_a_wider_interval_holds(body):
+    """MAP .53 [.51, .55] misses .5 for certain; that the beam's [.42, .62] holds it changes nothing."""
+    for attack in body["inversion"]["attacks"]:
+        if attack["key"] == "map":
+            attack.update(success=rated(0.53, 0.51, 0.55), above=0.505)
+        if attack["key"] == "beam":
+            attack.update(success=rated(0.52, 0.42, 0.62), above=0.39)
+    body["configuration"]["policy"]["attack_success_at_most"] = 0.5
+    (check,) = (check for check in checks_of(body) if check.limit == "strongest attack")
+    assert (check.status, check.found.startswith("MAP")) == ("failed", True)
+    assert verdict_of(checks_of(body)) == "refused"
+    for attack in body["inversion"]["attacks"]:
+        attack.pop("above")  # as of format 2: the own interval moved out for the number of attacks
+    assert statuses(body)["strongest attack"] == "failed"
+    body["configuration"]["policy"]["attack_success_at_most"] = 0.509
+    assert statuses(body)["strongest attack"] == "inconclusive"
+
+
+@pytest.mark.parametrize("control", ["no prompt", "soft prompt alone", "another user's released prompt"])
+def test_a_service_that_is_worse_than_a_control_does_not_pass(body, control):
+    """Released prompt perplexity 542, no prompt 63, and yet better than another user's release."""
+    body["configuration"]["policy"]["paired_gain_at_least"] = 0.0
+    assert verdict_of(checks_of(body)) == "certified"
+    worse = rated(-0.5, -0.6, -0.4, "nats per token", "prompts")
+    utility = body["utility"]
+    if control == "another user's released prompt":
+        utility["paired_gain"] = worse
+    else:
+        utility["gains_over"][control] = worse
+    assert statuses(body)[f"utility: gain over {control}"] == "failed"
+    if control != "another user's released prompt":
+        del utility["gains_over"][control]
+        assert statuses(body)[f"utility: gain over {control}"] == "inconclusive"
+
+
+def test_a_gain_of_nothing_is_no_gain(body):
+    body["configuration"]["policy"]["paired_gain_at_least"] = 0.0
+    body["utility"]["paired_gain"] = rated(0.0, 0.0, 0.0, "nats per token", "prompts")
+    assert statuses(body)["utility: gain over another user's released prompt"] == "failed"
+    body["utility"]["paired_gain"] = rated(0.1, 0.0, 0.2, "nats per token", "prompts")
+    assert statuses(body)["utility: gain over another user's released prompt"] == "inconclusive"
+
+
+def test_the_share_of_the_clean_gain_has_a_limit(body):
+    policy, name = body["configuration"]["policy"], "utility: share of the clean gain"
+    for limit, status in ((0.2, "passed"), (0.25, "inconclusive"), (0.3, "failed")):
+        policy["share_of_clean_gain_at_least"] = limit
+        assert statuses(body)[name] == status
+    body["utility"]["share_of_clean_gain"] = None
+    assert statuses(body)[name] == "inconclusive"
+
+
+def test_a_task_that_always_naming_the_commonest_class_solves_as_well_is_not_solved(body):
+    policy, task = body["configuration"]["policy"], body["utility"]["task"]
+    policy["task_accuracy_at_least"] = 0.4
+    task["accuracy"] = rated(0.6, 0.5, 0.7, "share of documents", "documents")
+    for low, status in ((0.01, "passed"), (-0.01, "inconclusive")):
+        task["over_majority"] = rated(0.05, low, 0.1, "share of documents", "documents")
+        assert statuses(body)["utility: accuracy of rating over its commonest class"] == status
+    del task["over_majority"]
+    assert statuses(body)["utility: accuracy of rating over its commonest class"] == "inconclusive"
+
+
+def test_every_line_of_epsilon_says_how_many_tokens_and_sends(body):
+    policy = body["configuration"]["policy"]
+    policy.update(sends=4, epsilon=[{"unit": "prompt", "tokens": 48, "delta": 1e-5, "at_most": 64.0}])
+    body["guarantees"] = guarantees_of(QuantizerSpec(**body["spec"]), body["configuration"])
+    (check,) = (check for check in checks_of(body) if check.limit.startswith("epsilon"))
+    assert check.status == "failed"
+    assert "48 tokens, sent 4 times" in check.limit
+
+
+def test_guarantees_are_taken_at_the_sends_of_the_policy(body):
+    """The example sent 4 times: epsilon 187 per token, where one send has 62."""
+    policy, spec = body["configuration"]["policy"], QuantizerSpec.from_mu(4, 18, 0.05, 8.0)
+    found = {}
+    for sends in (1, 4):
+        policy["sends"] = sends
+        rows = guarantees_of(spec, body["configuration"])
+        found[sends] = next(row["epsilon"]["upper"] for row in rows if row["unit"] == "token")
+    assert found[1] == pytest.approx(62.04, abs=0.01)
+    assert found[4] == pytest.approx(187, abs=0.5)
 
 
 def test_each_unit_is_held_to_its_own_limit(body):
@@ -66,7 +198,7 @@ def test_each_unit_is_held_to_its_own_limit(body):
         {"unit": "session", "tokens": 96, "delta": 1e-5, "at_most": 60.0},
     ]
     body["guarantees"] = guarantees_of(spec, body["configuration"])
-    found = [statuses(body)[key] for key in list(statuses(body))[1:]]
+    found = [statuses(body)[key] for key in list(statuses(body))[2:]]
     assert found == ["passed", "failed", "failed"]
     epsilons = {(g["unit"], g["tokens"], g["delta"]): g["epsilon"]["upper"] for g in body["guarantees"]}
     assert epsilons["token", 1, 1e-5] < 60 < epsilons["token", 1, 1e-9] < epsilons["session", 96, 1e-5]
@@ -88,8 +220,8 @@ def test_a_slice_is_held_against_the_attack_that_reads_most_of_it(body):
     policy = body["configuration"]["policy"]
     policy["slice_success_at_most"] = {"numbers": 0.0601, "names": 0.05}
     found = statuses(body)
-    assert found[f"slice: names ({attacks[-1]['name']})"] == "failed"
-    assert [status for limit, status in found.items() if limit.startswith("slice: numbers")] == ["passed"]
+    assert found["slice: names"] == "failed"
+    assert found["slice: numbers"] == "passed"
 
 
 def test_a_slice_that_one_attack_has_no_figure_of_is_inconclusive(body):
@@ -103,16 +235,20 @@ def test_a_slice_that_one_attack_has_no_figure_of_is_inconclusive(body):
     assert verdict_of(list(found.values())) == "inconclusive"
 
 
-def test_the_worst_prompt_has_a_limit_of_its_own(body):
+def test_only_repeated_releases_decide_the_worst_prompt(body):
     policy, attacks = body["configuration"]["policy"], body["inversion"]["attacks"]
-    largest = max(attack["worst_prompt"]["upper"] for attack in attacks)
-    for limit, status in ((largest, "passed"), (largest - 1e-6, "inconclusive")):
-        policy["worst_prompt_success_at_most"] = limit
-        (found,) = (check for check in checks_of(body) if check.limit.startswith("worst prompt"))
-        assert found.status == status
+    policy["worst_prompt_success_at_most"] = 0.4
+    assert statuses(body)["worst prompt"] == "inconclusive"
+    for attack in attacks:
+        attack["worst_of_releases"] = {"success": rated(0.2, 0.15, 0.31), "above": 0.14}
+    assert statuses(body)["worst prompt"] == "passed"
+    attacks[-1]["worst_of_releases"]["success"]["upper"] = 0.41
+    assert statuses(body)["worst prompt"] == "inconclusive"
+    attacks[0]["worst_of_releases"]["above"] = 0.401
+    assert statuses(body)["worst prompt"] == "failed"
 
 
-def test_checks_do_not_hang_on_the_order_of_keys(body):
+def test_checks_do_not_depend_on_the_order_of_keys(body):
     for attack in body["inversion"]["attacks"]:
         attack["slices"] = [part("names", 0.1), part("numbers", 0.05), part("rare words", 0.01)]
     body["configuration"]["policy"]["slice_success_at_most"] = {"rare words": 0.1, "numbers": 0.1, "names": 0.2}

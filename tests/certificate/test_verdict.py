@@ -3,7 +3,7 @@
 import pytest
 
 from del_audit.accounting import Bound
-from del_audit.certificate.verdict import Check, check_bound, check_figure, verdict_of
+from del_audit.certificate.verdict import Check, Contender, check_bound, check_contenders, check_figure, verdict_of
 from del_audit.evidence.intervals import clopper_pearson, rate
 from del_audit.evidence.sample_size import samples_needed
 
@@ -15,9 +15,9 @@ from del_audit.evidence.sample_size import samples_needed
         (145, "at most", "inconclusive"),
         (155, "at most", "inconclusive"),
         (250, "at most", "failed"),
-        (10, "at least", "failed"),
-        (145, "at least", "inconclusive"),
-        (250, "at least", "passed"),
+        (10, "above", "failed"),
+        (145, "above", "inconclusive"),
+        (250, "above", "passed"),
     ],
 )
 def test_the_far_end_decides(successes, side, status):
@@ -29,7 +29,8 @@ def test_the_far_end_decides(successes, side, status):
 def test_an_interval_that_ends_at_the_limit_passes():
     figure = rate(10, 100, "share", "tokens")
     assert check_figure("limit", figure, figure.upper, "at most").status == "passed"
-    assert check_figure("limit", figure, figure.lower, "at least").status == "passed"
+    assert check_figure("limit", figure, figure.lower, "above").status == "inconclusive"
+    assert check_figure("limit", figure, figure.lower - 1e-9, "above").status == "passed"
     assert check_figure("limit", figure, figure.upper * (1 - 1e-9), "at most").status == "inconclusive"
 
 
@@ -48,7 +49,7 @@ def test_the_stated_sample_would_decide(hits, trials, limit):
 def test_a_figure_at_the_limit_is_never_decided():
     figure = rate(15, 100, "share", "tokens")
     assert samples_needed(figure, 0.15) is None
-    assert "no sample size would decide" in check_figure("limit", figure, 0.15, "at most").reason
+    assert "no number of further samples" in check_figure("limit", figure, 0.15, "at most").reason
 
 
 def test_a_bound_is_held_against_its_upper_end():
@@ -63,7 +64,39 @@ def test_a_bound_is_held_against_its_upper_end():
         (["passed", "passed"], "certified"),
         (["passed", "inconclusive"], "inconclusive"),
         (["failed", "inconclusive", "passed"], "refused"),
+        ([], "inconclusive"),
     ],
 )
 def test_one_failed_limit_refuses(statuses, verdict):
     assert verdict_of([Check("limit", "asked", "found", status, "reason") for status in statuses]) == verdict
+
+
+def contenders(*rates):
+    return [Contender(str(place), rate(hits, 1_000, "share", "tokens"), above) for place, (hits, above) in enumerate(rates)]
+
+
+@pytest.mark.parametrize(
+    ("rates", "status"),
+    [
+        (((10, 0.0), (100, 0.07)), "passed"),
+        (((10, 0.0), (140, 0.11)), "inconclusive"),
+        (((10, 0.0), (140, 0.15)), "inconclusive"),  # equal is not over
+        (((10, 0.0), (140, 0.1500001)), "failed"),
+        (((200, 0.16), (145, 0.10)), "failed"),
+        ((), "inconclusive"),
+    ],
+)
+def test_one_attack_over_the_limit_fails_and_the_largest_upper_end_passes(rates, status):
+    assert check_contenders("limit", contenders(*rates), 0.15).status == status
+
+
+def test_an_attack_without_a_figure_is_not_passed_over():
+    lacking = [*contenders((10, 0.0)), Contender("other", None, why="it failed")]
+    check = check_contenders("limit", lacking, 0.15)
+    assert (check.status, "it failed" in check.reason) == ("inconclusive", True)
+
+
+def test_the_correction_without_a_measured_limit_grows_with_the_number_of_attacks():
+    one = Contender("one", rate(530, 1_000, "share", "tokens"))
+    assert one.certain(1) == pytest.approx(one.figure.lower)
+    assert one.certain(10) < one.certain(6) < one.certain(1)

@@ -20,6 +20,7 @@ def test_json_has_the_contract_keys_in_order(capsys):
         "spec",
         "unit",
         "tokens",
+        "sends",
         "trials",
         "delta",
         "epsilon",
@@ -41,6 +42,32 @@ def test_defaults_are_one_token_at_1e_5(capsys):
     record = json.loads(capsys.readouterr().out)
     assert (record["unit"], record["tokens"], record["trials"], record["delta"]) == ("token", 1, 270, 1e-5)
     assert record["spec"] == {"bits": 4, "dim": 18, "clip": 0.05, "scale": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("unit", "tokens", "said"),
+    [
+        ("token", 1, "differ in one token, each token sent 3 times"),
+        ("phrase", 4, "at most 4 tokens, each token sent 3 times"),
+        ("prompt", 4, "any two prompts of 4 tokens, each token sent 3 times"),
+        ("session", 4, "any two sessions in which 4 tokens are sent, each token sent 3 times"),
+    ],
+)
+def test_sends_goes_with_every_unit_and_multiplies_the_trials(unit, tokens, said, capsys):
+    options = ["account", *CODE, "--scale", "0.8", "--unit", unit, "--tokens", str(tokens), "--sends", "3"]
+    assert main([*options, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["unit"], record["tokens"], record["sends"], record["trials"]) == (unit, tokens, 3, tokens * 3 * 270)
+    assert main(options) == 0
+    text = capsys.readouterr().out
+    assert f"Unit       {unit}, tokens={tokens}, each sent 3 times, {tokens * 3 * 270:,} trials" in text
+    assert said in text
+
+
+def test_a_prompt_of_one_token_may_be_asked_for(capsys):
+    assert main(["account", *CODE, "--scale", "0.8", "--unit", "prompt", "--tokens", "1", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["unit"], record["tokens"], record["sends"], record["trials"]) == ("prompt", 1, 1, 270)
 
 
 def test_an_epsilon_that_the_theorem_does_certify(capsys):
@@ -88,6 +115,13 @@ def test_table_rounds_up_and_names_unit_and_kinds(capsys):
         (["--mu", "1", "--delta", "0"], "Expected delta in (0, 1), got delta=0.0."),
         (["--mu", "1", "--delta", "1"], "Expected delta in (0, 1), got delta=1.0."),
         (["--mu", "1", "--tokens", "2"], "Expected tokens=1 for unit=token, got tokens=2"),
+        (
+            ["--mu", "1", "--unit", "prompt"],
+            "Expected --tokens, a whole number >= 1, with --unit prompt, got none: add --tokens 16 for a prompt of 16",
+        ),
+        (["--mu", "1", "--unit", "phrase"], "Expected --tokens, a whole number >= 1, with --unit phrase, got none"),
+        (["--mu", "1", "--unit", "session", "--sends", "2"], "Expected --tokens, a whole number >= 1, with --unit"),
+        (["--mu", "1", "--sends", "0"], "Expected sends >= 1, got sends=0."),
         (["--mu", "1", "--unit", "prompt", "--tokens", "0"], "Expected tokens >= 1, got tokens=0."),
         (
             ["--mu", "1", "--unit", "prompt", "--tokens", "1e3"],

@@ -53,6 +53,19 @@ def test_text_quotes_upper_ends_rounded_up_and_says_what_is_no_guarantee(written
     assert f"words {found.worst[0]} and {found.worst[1]}" in text
     assert found.sha256 in text
     assert "estimated, no guarantee" in text
+    assert "Unit       token, tokens=1\n" in text
+
+
+def test_resends_and_tokens_stand_beside_the_unit(written, codes, capsys):
+    options = [*OPTIONS, "--codes", str(written / "codes.npy"), "--unit", "phrase", "--tokens", "2", "--sends", "3"]
+    assert main(options) == 0
+    assert "Unit       phrase, tokens=2, each sent 3 times\n" in capsys.readouterr().out
+    assert main([*options, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["tokens"], printed["sends"]) == (2, 3)
+    assert printed["cube"] == Accountant(SPEC).epsilon(1e-5, "phrase", 6).to_dict()
+    assert main([*OPTIONS, "--codes", str(written / "codes.npy"), "--unit", "phrase"]) == 2
+    assert "Expected --tokens, a whole number >= 1, with --unit phrase" in capsys.readouterr().err
 
 
 def test_an_encoders_file_is_read_as_the_codes_of_its_levels(codes, tmp_path, capsys):

@@ -82,7 +82,7 @@ def test_one_quantizer_is_exact_and_equal_to_the_unit_session(write, capsys):
     from_options = json.loads(capsys.readouterr().out)
     assert from_file["epsilon"] == from_options["epsilon"]
     assert from_options["epsilon"] == Accountant(FIRST).epsilon(1e-5, "session", 20).to_dict()
-    assert (from_options["unit"], from_options["tokens"], from_options["trials"]) == ("session", 20, 20 * 270)
+    assert [from_options[key] for key in ("unit", "tokens", "sends", "trials")] == ["session", 5, 4, 20 * 270]
 
 
 def test_other_mechanisms_are_composed_and_listed(write, capsys):
@@ -215,9 +215,7 @@ TRAINING = ["--dp-sgd", "--noise-multiplier", "1.1", "--sample-rate", "0.01", "-
         (TRAINING[:5], "the following arguments are required: --steps."),
         (["--dp-sgd"], "the following arguments are required: --noise-multiplier, --sample-rate, --steps."),
         ([*QUANTIZER, "--steps", "3"], "Expected no --steps without --dp-sgd."),
-        ([*QUANTIZER, "--sends", "2"], "with --unit session only, got sends=2 and unit=token."),
-        ([*QUANTIZER, "--unit", "prompt", "--sends", "2"], "got sends=2 and unit=prompt."),
-        ([*QUANTIZER, "--unit", "session", "--sends", "0"], "Expected --sends >= 1"),
+        ([*QUANTIZER, "--unit", "session", "--tokens", "2", "--sends", "0"], "Expected sends >= 1, got sends=0."),
         ([*QUANTIZER, "--unit", "session", "--sends", "x"], "Expected sends to be a whole number, got sends='x'."),
         ([*TRAINING, "--delta", "0"], "Expected delta in [1e-10, 1), got delta=0.0."),
         ([*TRAINING[:-1], "0"], "Expected steps to be a whole number in 1..100000, got steps=0."),

@@ -68,6 +68,8 @@ def test_text_quotes_every_digit_and_the_kind(capsys):
         f"Every smaller scale is proved to miss the target: {found.beyond.lower!r} nats or more.",
     ):
         assert words in text
+    assert main(["calibrate", *BITS, "--epsilon", "10", "--unit", "prompt"]) == 2
+    assert "Expected --tokens, a whole number >= 1, with --unit prompt, got none" in capsys.readouterr().err
     assert main(["calibrate", *BITS, "--at-epsilon", "2", "--delta", "1e-3"]) == 0
     assert "Target     delta at epsilon=2.0 nats <= 0.001\n" in capsys.readouterr().out
 

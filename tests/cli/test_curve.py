@@ -153,8 +153,8 @@ def test_nothing_is_drawn_where_the_theorem_certifies_nothing(picture, drawn):
         vacuous = GaussianLimit.of(curves.release.spec, curves.release.tokens).smallest_certified_delta >= 1
         assert (f"curves-band-{place}" in ids) == (f"curves-theorem-delta-{place}" in ids) == (not vacuous)
     assert [c.band is None for c in picture.curves] == [True, False, False]
-    assert "1 bit, d = 1, μ = 1: ε ≤ 0.9625; Theorem 4.2 certifies nothing" in text
-    assert re.search(r"many trials: ε ≤ 0\.\d+; Theorem 4.2: no ε for δ < 0\.0086", text)
+    assert "1 bit, d = 1, μ = 1: ε ≤ 0.9625 (one token); Theorem 4.2 certifies nothing" in text
+    assert re.search(r"many trials: ε ≤ 0\.\d+ \(one token\); Theorem 4.2: no ε for δ < 0\.0086", text)
     alone = svg(Picture.of([picture.curves[0].release]))
     assert "its band of β" in text
     assert "its band of β" not in alone
@@ -177,6 +177,8 @@ def test_text_is_text_and_states_units_kind_and_versions(drawn):
         "10⁻⁴",
     ):
         assert wanted in words
+    assert any("ε ≤" in text and "(one token)" in text for text in words)
+    assert any("ε ≤" in text and "(phrase, 3 tokens)" in text for text in words)
     line = next(text for text in words if text.startswith("Units: token, phrase."))
     assert re.search(r"float with error bound\. del-audit \S+, numpy \d\S+, scipy \d", line)
 
@@ -249,6 +251,8 @@ def test_one_line_says_what_was_written_and_every_epsilon(suffix, tmp_path, caps
     assert line.startswith(f"Written: {out} (exact epsilon in nats at delta 1e-6: ")
     shown = [float(text) for text in re.findall(r"<= ([\d.]+)", line)]
     releases = [Release.parse(text) for text in (ONE_TRIAL, PHRASE)]
+    assert "(one token) <= " in line
+    assert "(phrase, 3 tokens) <= " in line
     exact = [guarantee(r.spec, r.unit, r.tokens, 1e-6).epsilon.upper for r in releases]
     assert all(truth <= value < truth * 1.001 for truth, value in zip(exact, shown, strict=True))
     assert out.read_bytes() == rendered(Picture.of(releases, 1e-6), suffix)
@@ -290,6 +294,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, capsys, m
         ("bits=4,dim=18,clip=1,mu=inf", "Expected mu to be a finite number > 0, got mu=inf."),
         ("bits=4,dim=18,clip=1,scale=1", "Expected scale > clip=1.0, got scale=1.0"),
         ("bits=4,dim=18,clip=1,mu=1,unit=word", "Expected unit to be one of token, phrase, prompt, session, got"),
+        (
+            "bits=4,dim=18,clip=1,mu=1,unit=prompt",
+            "Expected --spec with tokens, a whole number >= 1, for unit=prompt, got none in "
+            "'bits=4,dim=18,clip=1,mu=1,unit=prompt': add tokens=16 for a prompt of 16 tokens.",
+        ),
+        ("bits=4,dim=18,clip=1,mu=1,unit=session", "Expected --spec with tokens"),
         ("bits=4,dim=18,clip=1,mu=1,tokens=2", "Expected tokens=1 for unit=token, got tokens=2"),
         ("bits=4,dim=18,clip=1,mu=1,unit=session,tokens=99999999", "Expected at most 10000000000 trials"),
     ],

@@ -11,8 +11,9 @@ from attacks.base import Public
 from attacks.distinguishing import LikelihoodRatio
 from attacks.repeated import repeated
 from del_audit.accounting import Accountant, TradeOff
+from del_audit.evidence.contradiction import FALSE_ALARMS
 from del_audit.evidence.distinguishing import exact_auc, play, play_membership
-from del_audit.evidence.games import ALARM, Claim, GameSettings, Guarantee, judge, p_value
+from del_audit.evidence.games import Claim, GameSettings, Guarantee, judge, p_value
 from del_audit.evidence.intervals import clopper_pearson
 from del_audit.evidence.pairs import corner_public, notable_pairs, pair_curve, pair_figures
 from mechanisms.channel import Channel
@@ -144,9 +145,9 @@ def test_the_alarms_level_bounds_the_largest_combined_tail_and_is_near_it():
         tails = binom.cdf(false, 400, alphas) * binom.cdf(missed, 400, curve.beta(alphas))
         tails = np.maximum(tails, 1e-300)
         largest = (tails * (1 - np.log(tails))).max()
-        found = p_value(false, missed, 400, curve, ALARM / 10)
+        found = p_value(false, missed, 400, curve, FALSE_ALARMS / 10)
         assert largest * (1 - 1e-6) <= found
-        assert found <= 1.2 * largest + ALARM / 10
+        assert found <= 1.2 * largest + FALSE_ALARMS / 10
     assert p_value(400, 0, 400, curve, 1e-5) == 1.0
     assert p_value(0, 0, 400, curve, 1e-5) < 1e-5
 

@@ -9,7 +9,8 @@ from scipy.stats import beta
 from attacks.outcome import Outcome
 from attacks.ranking import Guesses
 from del_audit.accounting import inversion_bound
-from del_audit.evidence.leakage import ALARM, Sent, measure_leakage
+from del_audit.evidence.contradiction import FALSE_ALARMS
+from del_audit.evidence.leakage import Sent, measure_leakage
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
@@ -34,39 +35,44 @@ def outcome(attack, hits, tokens=2_000, documents=40, commonest=0.01):
     return Outcome.of(attack, parts, np.split(truth, documents))
 
 
+def ran(*pairs):
+    """Returns pairs of an attack and its outcome under the attack's name."""
+    return {attack.name: (attack, found) for attack, found in pairs}
+
+
 def test_only_attacks_on_single_tokens_are_held_to_the_bound():
     free, context = Named("free", True), Named("context", False)
     bound = inversion_bound(SPEC, 0.02).upper
     many = int(2_000 * min(1.0, 2 * bound))
-    leakage = measure_leakage([(free, outcome(free, 60)), (context, outcome(context, many))], SPEC, PRIOR, 0)
+    leakage = measure_leakage(ran((free, outcome(free, 60)), (context, outcome(context, many))), SPEC, PRIOR, 0)
     assert leakage.broken == ()
     assert leakage.attacks[1].broken_below is None
     assert leakage.strongest.name == "context"
-    broken = measure_leakage([(free, outcome(free, many)), (context, outcome(context, 60))], SPEC, PRIOR, 0)
+    broken = measure_leakage(ran((free, outcome(free, many)), (context, outcome(context, 60))), SPEC, PRIOR, 0)
     assert broken.broken == ("free",)
 
 
 def test_kappa_and_the_alarms_limit_are_clopper_pearsons():
     free, other = Named("free", True), Named("other", True)
-    found = measure_leakage([(free, outcome(free, 100)), (other, outcome(other, 50))], SPEC, PRIOR, 0)
+    found = measure_leakage(ran((free, outcome(free, 100)), (other, outcome(other, 50))), SPEC, PRIOR, 0)
     truth = outcome(free, 100).truth
     commonest = int(np.bincount(truth).max())
-    assert found.kappa == pytest.approx(beta.ppf(1 - ALARM, commonest + 1, 2_000 - commonest), rel=1e-9)
+    assert found.kappa == pytest.approx(beta.ppf(1 - FALSE_ALARMS, commonest + 1, 2_000 - commonest), rel=1e-9)
     hits = int(found.attacks[0].outcome.hits.sum())
-    assert found.attacks[0].broken_below == pytest.approx(beta.ppf(ALARM / 2, hits, 2_000 - hits + 1), rel=1e-9)
+    assert found.attacks[0].broken_below == pytest.approx(beta.ppf(FALSE_ALARMS / 2, hits, 2_000 - hits + 1), rel=1e-9)
     assert found.allowed.upper >= inversion_bound(SPEC, found.kappa).lower
     assert [attack.version for attack in found.attacks] == [3, 3]
 
 
 def test_intervals_are_over_documents_and_the_worst_prompt_is_named():
     free = Named("free", True)
-    found = measure_leakage([(free, outcome(free, 400))], SPEC, PRIOR, 0).attacks[0]
+    found = measure_leakage(ran((free, outcome(free, 400))), SPEC, PRIOR, 0).attacks[0]
     assert found.success.documents == 40
     assert found.success.lower < found.success.value < found.success.upper
     assert found.worst.value >= found.success.value
     assert found.rare is not None
     with pytest.raises(UserError, match="two documents or more"):
-        measure_leakage([(free, outcome(free, 10, documents=1))], SPEC, PRIOR, 0)
+        measure_leakage(ran((free, outcome(free, 10, documents=1))), SPEC, PRIOR, 0)
 
 
 def test_one_prompt_a_document_is_each_ones_first():
@@ -75,3 +81,15 @@ def test_one_prompt_a_document_is_each_ones_first():
     assert (some.messages, some.truths, some.documents) == ([b"a", b"c"], [[1], [3]], ["x", "y"])
     later = Sent([b"a", b"b", b"c"], [[1], [2], [3]], ["y", "x", "y"])
     assert later.one_a_document(5).messages == [b"a", b"b"]
+
+
+def test_figures_are_found_by_key_in_any_order():
+    free, context = Named("a display name", True), Named("another", False)
+    pairs = {"map": (free, outcome(free, 300)), "beam": (context, outcome(context, 900))}
+    turned = dict(reversed(pairs.items()))
+    for found in (measure_leakage(pairs, SPEC, PRIOR, 0), measure_leakage(turned, SPEC, PRIOR, 0)):
+        assert (found.of("map").name, found.of("beam").name) == ("a display name", "another")
+        assert found.of("map").success.value < found.of("beam").success.value
+        assert found.of("map").broken_below is not None
+        with pytest.raises(KeyError):
+            found.of("cosine")

@@ -1,0 +1,50 @@
+"""The prompt that is read best, decided: a few private prompts, each released again and again with fresh noise."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attacks.names import AttackName
+from attacks.outcome import Outcome
+from del_audit.certificate.config import Configuration
+from del_audit.certificate.inputs import Assets, client_of
+from del_audit.evidence.figure import Figure
+from del_audit.evidence.leakage import Sent
+from del_audit.evidence.worst_prompt import worst_of_releases
+from mechanisms.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """success: share recovered of the prompt that is read best. above: a lower limit, corrected for all attacks."""
+
+    success: Figure
+    above: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns both as JSON values."""
+        return {"success": self.success.to_dict(), "above": self.above}
+
+
+def released_again(configuration: Configuration, assets: Assets, attacked: Pipeline, sent: Sent) -> Sent:
+    """Returns the first `worst_prompts` of the prompts sent, each released `worst_releases` times, prompt by prompt."""
+    plan = configuration.evaluation
+    client = client_of(assets, attacked, assets.seed, "worst prompts")
+    prompts = list(sent.truths[: plan.worst_prompts])
+    truths = [prompt for prompt in prompts for _ in range(plan.worst_releases)]
+    names = [document for document in sent.documents[: plan.worst_prompts] for _ in range(plan.worst_releases)]
+    return Sent([client.release_tokens(prompt) for prompt in truths], truths, names)
+
+
+def measure_worst(outcomes: Mapping[AttackName, Outcome], releases: int) -> dict[AttackName, Worst]:
+    """Returns each attack's figure of `released_again`; releases: of each prompt."""
+    found = {}
+    for key, outcome in outcomes.items():
+        prompt, release = np.divmod(outcome.prompt, releases)
+        together = 1 - 0.05 / len(outcomes)
+        own = worst_of_releases(outcome.hits, prompt, release)
+        shared = worst_of_releases(outcome.hits, prompt, release, together)
+        found[key] = Worst(own, shared.lower)
+    return found
