@@ -46,8 +46,8 @@ def send(
             place(message)
         except OSError as error:
             raise UserError(
-                f"Expected a file that can be written, got {str(out)!r}: {error.strerror}. The message is lost, and "
-                f"its {client.charged} tokens stay charged in your ledger: its noise was drawn. Free space or name another "
+                f"Expected a file that can be written, got {str(out)!r}: {error.strerror}. The message is lost, "
+                f"and its {client.charged} tokens stay charged in your ledger: its noise was drawn. Free space or name another "
                 "file with --out before you send again."
             ) from None
     print(f"{out}: {len(message)} bytes, {client.charged} tokens")

@@ -112,7 +112,8 @@ def terms_of(
     try:
         _require_own(body, deployment)
         policy = body["configuration"]["policy"]
-        _require_assurance(policy["assurance"], accept_quick if require is None else require.accepts_quick)
+        for level in (policy["assurance"], body.get("assurance", policy["assurance"])):  # asked for, and reached
+            _require_assurance(level, accept_quick if require is None else require.accepts_quick)
         terms = _terms(policy, expires)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
