@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from del_audit.attack.options import add_attack
 from del_audit.certificate.options import add_certify, add_export, add_key, add_verify
 from del_audit.client_options import add_bundle, add_send
+from del_audit.ledger_command import add_ledger
 from del_audit.options import real as _real
 from del_audit.options import whole as _whole
 from del_audit.reproduce.options import add_reproduce
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add_tune(commands)
     add_bundle(commands)
     add_send(commands)
+    add_ledger(commands)
     _add_curve(commands)
     add_reproduce(commands)
     return parser

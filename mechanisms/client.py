@@ -1,20 +1,23 @@
 """The client: text in, message out. It needs a tokenizer and the encoder's table, no language model."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
+from mechanisms.ledger import Account, Ledger
 from mechanisms.mechanism import Description, Releaser
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SystemWords, WordSource
 from mechanisms.spec import QuantizerSpec
-from mechanisms.terms import Terms
-from mechanisms.tokens import checked_tokens
+from mechanisms.terms import Deployment, Terms
+from mechanisms.tokens import checked_tokens, tokenizer_sha256
 from mechanisms.wire import pack
+
+_ANY_WORD = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,11 @@ class Client:
 
     releaser: the client's half of a mechanism. max_tokens: the longest prompt that is released; the server's context
     less its virtual and new tokens. source: where random words come from. Leave it out, except to simulate a
-    release of public text. terms: of the certificate that the client runs under; a session is this object's life.
+    release of public text. terms: of the certificate that the client runs under. account: where its releases are
+    entered before anything is drawn; a client with terms always has one, in the user's own ledger where none is given.
+    What the terms allow is counted there, so copies of this object, threads, forks and restarts share one allowance.
+    Raises UserError for terms with a source, since a certificate is of fresh noise; for a max_tokens that is no whole
+    number; and for terms without an account where releaser and tokenizer have no hashes to count under.
     """
 
     def __init__(
@@ -57,14 +64,29 @@ class Client:
         max_tokens: int,
         source: WordSource | None = None,
         terms: Terms | None = None,
+        account: Account | None = None,
     ) -> None:
+        if isinstance(max_tokens, bool) or not isinstance(max_tokens, int):
+            raise UserError(f"Expected max_tokens to be a whole number, got max_tokens={max_tokens!r}.")
+        if terms is not None and source is not None:
+            raise UserError(
+                "Expected no source beside the terms of a certificate, got one: a certified client draws from the "
+                "operating system alone. Leave source out."
+            )
         self._tokenizer = tokenizer
         self._releaser = releaser
         self._max_tokens = max_tokens
         self._source = source if source is not None else SystemWords()
         self._terms = terms if terms is not None else Terms()
+        self._account = own_account(tokenizer, releaser) if terms is not None and account is None else account
         self._charged = 0
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     @property
     def spec(self) -> Description:
@@ -73,33 +95,57 @@ class Client:
 
     @property
     def charged(self) -> int:
-        """Tokens released so far by this client; the same prompt again is charged again, as its guarantees add up."""
+        """Tokens charged by this object; the same prompt again is charged again, as its guarantees add up.
+
+        What the terms allow is not counted here: the ledger knows of other clients too.
+        """
         return self._charged
 
     def release(self, text: str) -> bytes:
         """Returns the message for a prompt.
 
         Raises UserError for an empty prompt, for one over max_tokens, and for one that the terms do not allow; then
-        nothing is drawn or sent.
+        nothing is charged, drawn or sent. What was charged stays charged, whatever happens after.
         """
         return self.release_tokens(self._tokenizer(text, add_special_tokens=False).input_ids)
 
-    def release_tokens(self, tokens: Sequence[int]) -> bytes:
+    def release_tokens(self, tokens: Iterable[int]) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as release does."""
-        if len(tokens) > self._max_tokens:
-            raise UserError(f"Expected a prompt of at most {self._max_tokens} tokens, got {len(tokens)}.")
-        with self._lock:  # two threads must not spend the same allowance
-            self._require_allowed(len(tokens))
-            message = self._releaser.release(tokens, self._source)
-            self._charged += len(tokens)  # before the message leaves
-        return message
+        row = checked_tokens(tokens, self._words)  # read once: what is counted, checked and sent is this copy
+        if len(row) > self._max_tokens:
+            raise UserError(f"Expected a prompt of at most {self._max_tokens} tokens, got {len(row)}.")
+        self._require_allowed(len(row))
+        if self._account is not None:
+            self._account.charge(row, self._terms)
+        with self._lock:
+            self._charged += len(row)
+        return self._releaser.release(row.tolist(), self._source)
+
+    @property
+    def _words(self) -> int:
+        """The vocabulary, where the releaser's is known: a token outside is refused before it is charged."""
+        return self._releaser.encoder.words if isinstance(self._releaser, CodeReleaser) else _ANY_WORD
 
     def _require_allowed(self, tokens: int) -> None:
-        prompt, session, until = self._terms.prompt_tokens, self._terms.session_tokens, self._terms.until
+        prompt, until = self._terms.prompt_tokens, self._terms.until
         if until is not None and datetime.now(UTC) >= until:
-            raise UserError(f"Expected a certificate that has not expired, got one that expired on {until}.")
+            raise UserError(
+                f"Expected a certificate that has not expired, got one that expired on {until}: certify again."
+            )
         if prompt is not None and tokens > prompt:
             raise UserError(f"Expected a prompt of at most {prompt} tokens, the certificate's limit, got {tokens}.")
-        if session is not None and self._charged + tokens > session:
-            left = session - self._charged
-            raise UserError(f"Expected at most {left} tokens, the rest of the session's {session}, got {tokens}.")
+
+
+def own_account(tokenizer: Any, releaser: Releaser) -> Account:
+    """Returns an account in the user's ledger for a client that is put together by hand.
+
+    Raises UserError for a tokenizer that has no hash, and as Ledger.of_user does.
+    """
+    encoder = releaser.encoder.sha256 if isinstance(releaser, CodeReleaser) else ""
+    try:
+        name = "" if tokenizer is None else tokenizer_sha256(tokenizer)
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(
+            f"Expected account beside terms for a tokenizer that has no hash, got {type(tokenizer).__name__} and none."
+        ) from None
+    return Account(Ledger.of_user(), Deployment(releaser.spec, encoder, name, "").fingerprint, name)

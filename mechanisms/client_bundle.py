@@ -19,16 +19,18 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from mechanisms.client import Client, CodeReleaser
-from mechanisms.client_certificate import WHAT, Deployment, Uncertified, read_certificate, terms_of
+from mechanisms.client_certificate import WHAT, Requirement, Uncertified, read_certificate, terms_of
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import LARGEST as LARGEST_ENCODER
 from mechanisms.encoder_file import EncoderCard, encoder_bytes, read_encoder
 from mechanisms.errors import UserError
 from mechanisms.keyring import trusted_keys
-from mechanisms.randomness import WordSource
+from mechanisms.ledger import Account, Ledger
+from mechanisms.randomness import SystemWords, WordSource
 from mechanisms.signed_document import SignedDocument, open_signed
 from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
+from mechanisms.terms import Deployment
 from mechanisms.tokens import tokenizer_sha256
 
 FORMAT = "del-audit client 1"
@@ -100,7 +102,8 @@ def save_client_bundle(
     }
     if certificate is not None:
         keys = trusted_keys() if trusted is None else trusted
-        terms_of(open_signed(certificate, WHAT), _deployment(encoder, card.spec, plain, card.model_sha256), keys)
+        deployment = _deployment(encoder, card.spec, plain, card.model_sha256)
+        terms_of(open_signed(certificate, WHAT), deployment, keys, accept_quick=True)  # whoever sends is asked
         files[CERTIFICATE] = certificate
     files[CARD] = json.dumps(record, indent=2, sort_keys=True).encode()
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -122,23 +125,55 @@ def load_client(
     certificate: Path | SignedDocument | Uncertified | None = None,
     trusted: Collection[bytes] | None = None,
     at: datetime | None = None,
+    accept_quick: bool = False,
+    require: Requirement | None = None,
+    ledger: Ledger | None = None,
 ) -> Client:
     """Returns the client of a folder that save_client_bundle wrote, under the terms of its certificate.
 
-    source: leave it out, except to simulate releases of public text. certificate: its file, or what open_signed made of
-    it; None for the one in the folder, UNCERTIFIED to run without. trusted: public keys that may have signed it, 32
-    bytes each; None for those of the user's key folder (mechanisms.keyring). at: the time that it is to be valid at;
-    None asks the clock. That no attack became stronger since is not asked here: `del-audit send` and `verify` do.
+    source: leave it out, except to simulate releases of public text without a certificate. certificate: its file, or
+    what open_signed made of it; None for the one in the folder, UNCERTIFIED to run without. trusted: public keys that
+    may have signed it, 32 bytes each; None for those of the user's key folder (mechanisms.keyring). at: the time that
+    it is to be valid at; None asks the clock. accept_quick, require: as client_certificate.terms_of takes them. That no
+    attack became stronger since is not asked here: `del-audit send` and `verify` do.
+    ledger: where releases are entered; None for the user's own. Without a certificate they are entered as well, though
+    nothing is limited, so that a certified client knows of them; a simulation, which has a source, enters nothing.
     Raises UserError for a folder that is none, for one whose files are damaged or do not belong together, without a
-    certificate, and as client_certificate.terms_of does for one that does not hold.
+    certificate, as client_certificate.terms_of does for one that does not hold, and for a source beside a certificate.
     """
+    certified = not isinstance(certificate, Uncertified)
+    if not certified and (accept_quick or require is not None):
+        raise UserError("Expected accept_quick and require beside a certificate only, got certificate=UNCERTIFIED.")
+    if certified and source is not None:
+        raise UserError(
+            "Expected no source beside a certificate, got one: a certified client draws from the operating system "
+            "alone. Leave source out."
+        )
+    encoder, spec, tokenizer, card = _read_bundle(folder)
+    deployment = _deployment(encoder, spec, tokenizer, card["model_sha256"])
+    terms = None
+    if not isinstance(certificate, Uncertified):
+        signed = certificate if isinstance(certificate, SignedDocument) else certificate_of(folder, certificate)
+        keys = trusted_keys() if trusted is None else trusted
+        terms = terms_of(signed, deployment, keys, at, accept_quick=accept_quick, require=require)
+    account = None
+    if source is None or isinstance(source, SystemWords):
+        account = Account(ledger or Ledger.of_user(), deployment.fingerprint, deployment.tokenizer)
+    return Client(tokenizer, CodeReleaser(encoder, spec), card["max_tokens"], source, terms, account)
+
+
+def _read_bundle(folder: Path) -> tuple[Encoder, QuantizerSpec, PlainTokenizer, dict[str, Any]]:
+    """Returns what a client's folder holds: table, spec, tokenizer and card; raises UserError as load_client does."""
     try:
         files = {name: read_small(folder / name, limit, "client's") for name, limit in LARGEST_FILES.items()}
     except UserError as error:
-        raise UserError(f"Expected a client's folder, got {str(folder)!r}: {error}") from None
+        raise UserError(
+            f"Expected a client's folder, got {str(folder)!r}: {error} Make one with `del-audit bundle CONFIG --out "
+            "FOLDER --certificate CERTIFICATE`."
+        ) from None
     try:
         card = json.loads(files[CARD])
-        spec, max_tokens = QuantizerSpec(**card["spec"]), int(card["max_tokens"])
+        spec, card["max_tokens"] = QuantizerSpec(**card["spec"]), int(card["max_tokens"])
         known, model_sha256 = card["format"] == FORMAT, card["model_sha256"]
         whole = all(card["sha256"][name] == hashlib.sha256(files[name]).hexdigest() for name in (ENCODER, TOKENIZER))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -148,12 +183,7 @@ def load_client(
     encoder, made_for = read_encoder(files[ENCODER], str(folder / ENCODER), spec, model_sha256=model_sha256)
     tokenizer = PlainTokenizer.of(_text(files[TOKENIZER]))
     _require_rows(tokenizer.words, encoder.words, made_for.model)
-    terms = None
-    if not isinstance(certificate, Uncertified):
-        deployment = _deployment(encoder, spec, tokenizer, model_sha256)
-        signed = certificate if isinstance(certificate, SignedDocument) else certificate_of(folder, certificate)
-        terms = terms_of(signed, deployment, trusted_keys() if trusted is None else trusted, at)
-    return Client(tokenizer, CodeReleaser(encoder, spec), max_tokens, source, terms)
+    return encoder, spec, tokenizer, card
 
 
 def certificate_of(folder: Path, given: Path | None) -> SignedDocument:
@@ -161,11 +191,14 @@ def certificate_of(folder: Path, given: Path | None) -> SignedDocument:
 
     Raises UserError as read_certificate does, and where there is none.
     """
+    if not (folder / CARD).exists():
+        _read_bundle(folder)  # says what is missing, and how to make it
     path = given if given is not None else folder / CERTIFICATE
     if given is None and not path.exists():
         raise UserError(
             f"Expected a certificate: {CERTIFICATE} in {str(folder)!r}, or one given (--certificate). "
-            "To send what nobody vouches for, say so: --uncertified, or certificate=UNCERTIFIED."
+            "Make one with `del-audit certify CONFIG`, and the folder with `del-audit bundle CONFIG --out FOLDER "
+            "--certificate CERTIFICATE`."
         )
     return read_certificate(path)
 

@@ -1,10 +1,9 @@
 """What a client asks of a certificate before it sends anything: that it is trusted, in date, certified, and its own."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mechanisms.canonical_json import LARGEST
 from mechanisms.curve_point import require_sound
@@ -13,10 +12,14 @@ from mechanisms.keyring import require_not_revoked
 from mechanisms.signed_document import SignedDocument, fingerprint, open_signed
 from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
-from mechanisms.terms import Terms
+from mechanisms.terms import Deployment, Terms
 
-FORMAT = "del-audit certificate 2"
+FORMAT = "del-audit certificate 3"
+OLDER = ("del-audit certificate 1", "del-audit certificate 2")
 WHAT = "certificate"
+UNITS = ("token", "phrase", "prompt", "session")
+MOST_DAYS = 36_500
+"""Days of a session at most: a hundred years."""
 CLOCK_SKEW = timedelta(minutes=5)
 """How far two machines' clocks may be apart."""
 
@@ -29,14 +32,17 @@ UNCERTIFIED: Final = Uncertified()
 """Given in a certificate's place: run without one. Nobody then vouches for what is sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """What a client is about to run. encoder, tokenizer, model: sha256 of the table, the tokenizer.json, the model."""
+class Requirement(Protocol):
+    """What whoever runs a client asks of its certificate beyond what the certificate says of itself."""
 
-    spec: QuantizerSpec
-    encoder: str
-    tokenizer: str
-    model: str
+    @property
+    def accepts_quick(self) -> bool:
+        """Whether a certificate of the assurance quick will do."""
+        ...
+
+    def require_met(self, body: Mapping[str, Any]) -> None:
+        """Raises UserError unless the body of a certificate meets the requirement."""
+        ...
 
 
 def read_certificate(path: Path) -> SignedDocument:
@@ -81,29 +87,85 @@ def date(text: Any, name: str) -> datetime:
 
 
 def terms_of(
-    certificate: SignedDocument, deployment: Deployment, trusted: Collection[bytes], now: datetime | None = None
+    certificate: SignedDocument,
+    deployment: Deployment,
+    trusted: Collection[bytes],
+    now: datetime | None = None,
+    *,
+    accept_quick: bool = False,
+    require: Requirement | None = None,
 ) -> Terms:
-    """Returns what a certificate allows this deployment; its policy's limits of a prompt and a session are limits here.
+    """Returns what a certificate allows this deployment; what its policy assumes of the client is a limit here.
 
-    trusted: public keys, 32 bytes each. now: with a zone; None asks the clock.
-    Raises UserError for a key that is not trusted, a verdict that is not certified, another format, an expired one,
-    and one of another spec, encoder table, tokenizer or model.
+    trusted: public keys, 32 bytes each. now: with a zone; None asks the clock. accept_quick: whether a certificate of
+    the assurance quick will do. require: asked last, and decides about quick in the place of accept_quick.
+    Raises UserError for a key that is not trusted or was revoked, an older format, a verdict that is not certified, an
+    expired one, one of another spec, encoder table, tokenizer or model, one that lacks a limit, a quick one that is not
+    accepted, and where the requirement is not met.
     """
     body = certificate.body
     require_trusted(certificate, trusted)
-    if body.get("format") != FORMAT:
-        raise UserError(f"Expected format {FORMAT!r}, got {str(body.get('format'))[:100]!r}.")
+    _require_format(body)
     if body.get("verdict") != "certified":
         raise UserError(f"Expected the verdict certified, got {str(body.get('verdict'))[:100]!r}.")
     expires = require_in_date(body, now if now is not None else datetime.now(UTC))
     try:
         _require_own(body, deployment)
-        limits = [(limit["unit"], limit["tokens"]) for limit in body["configuration"]["policy"]["epsilon"]]
-        prompt = min((tokens for unit, tokens in limits if unit == "prompt"), default=None)
-        session = min((tokens for unit, tokens in limits if unit == "session"), default=None)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"Expected a {WHAT} of the format {FORMAT!r}, got one that lacks or misuses {error}.") from None
-    return Terms(prompt, session, expires)
+        policy = body["configuration"]["policy"]
+        for level in (policy["assurance"], body.get("assurance", policy["assurance"])):  # asked for, and reached
+            _require_assurance(level, accept_quick if require is None else require.accepts_quick)
+        terms = _terms(policy, expires)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"Expected a {WHAT} of the format {FORMAT!r}, got one that lacks or misuses {error}: certify again."
+        ) from None
+    if require is not None:
+        require.require_met(body)
+    return terms
+
+
+def _require_format(body: Mapping[str, Any]) -> None:
+    found = body.get("format")
+    if found in OLDER:
+        raise UserError(
+            f"Expected format {FORMAT!r}, got {found!r}: it was given under older rules, which did not limit how often "
+            "a text is sent. Certify again (`del-audit certify CONFIG`)."
+        )
+    if found != FORMAT:
+        raise UserError(f"Expected format {FORMAT!r}, got {str(found)[:100]!r}.")
+
+
+def _require_assurance(found: Any, accept_quick: bool) -> None:
+    if found not in ("full", "quick"):
+        raise UserError(f"Expected the assurance full or quick, got {str(found)[:100]!r}: certify again.")
+    if found == "quick" and not accept_quick:
+        raise UserError(
+            f"Expected a {WHAT} of the assurance full, got a quick one, for which fewer attacks were run: certify "
+            "again with `assurance: full` in the policy."
+        )
+
+
+def _terms(policy: Mapping[str, Any], expires: datetime) -> Terms:
+    limits = {unit: [_count(policy["prompt_tokens"], "prompt_tokens")] if unit == "prompt" else [] for unit in UNITS}
+    for limit in policy["epsilon"]:
+        if limit["unit"] not in limits:
+            raise UserError(f"Expected a unit of {', '.join(UNITS)}, got {str(limit['unit'])[:100]!r}: certify again.")
+        limits[limit["unit"]].append(_count(limit["tokens"], "tokens"))
+    return Terms(
+        prompt_tokens=min(limits["prompt"]),
+        sends=_count(policy["sends"], "sends"),
+        session_tokens=min(limits["session"], default=None),
+        period=timedelta(days=_count(policy["session_days"], "session_days", MOST_DAYS)),
+        until=expires,
+    )
+
+
+def _count(value: Any, name: str, most: int = 2**53) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise UserError(
+            f"Expected {name} of the {WHAT}'s policy in 1..{most}, got {str(value)[:100]!r}: certify again."
+        )
+    return value
 
 
 def _require_own(body: Mapping[str, Any], deployment: Deployment) -> None:

@@ -1,16 +1,59 @@
-"""The terms that a certificate sets its client. Nothing heavy is imported for them."""
+"""The terms that a certificate sets its client, and what it names. Nothing heavy is imported for them."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from mechanisms.canonical_json import sha256_of
+from mechanisms.errors import UserError
+from mechanisms.mechanism import Description
+
+SESSION = timedelta(days=30)
+"""The period whose tokens are one session, unless the policy's session_days says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What a client is about to run. encoder, tokenizer, model: sha256 of the table, the tokenizer.json, the model."""
+
+    spec: Description
+    encoder: str
+    tokenizer: str
+    model: str
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of all four, hex: tokens are counted under it, whatever certificate or folder names it."""
+        return sha256_of(
+            {
+                "encoder": self.encoder,
+                "model": self.model,
+                "spec": self.spec.fingerprint.hex(),
+                "tokenizer": self.tokenizer,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What a certificate allows its client; None where it sets no end.
 
-    prompt_tokens: of the longest prompt. session_tokens: of all prompts together. until: when it expires, with a zone.
+    prompt_tokens: of the longest prompt. sends: how often a text may be sent, by this user, to any service with this
+    tokenizer. session_tokens: of all prompts within one period, which is what a session is. until: when the certificate
+    expires, with a zone. Raises UserError for counts below 1, a period that is none, and a date without a zone.
     """
 
     prompt_tokens: int | None = None
+    sends: int | None = None
     session_tokens: int | None = None
+    period: timedelta = SESSION
     until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "sends", "session_tokens"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise UserError(f"Expected {name} to be a whole number >= 1, got {name}={value!r}.")
+        if not isinstance(self.period, timedelta) or self.period <= timedelta(0):
+            raise UserError(f"Expected period to be a span of time > 0, got period={self.period!r}.")
+        if self.until is not None and self.until.tzinfo is None:
+            raise UserError(f"Expected until to have a zone, got until={self.until!r}.")

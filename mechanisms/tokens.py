@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,37 @@ from mechanisms.errors import UserError
 _OF_THE_CALLER = ("truncation", "padding")
 
 
-def checked_tokens(tokens: Sequence[int], words: int) -> NDArray[np.int64]:
-    """Returns the tokens, int64, shape (tokens,).
+def checked_tokens(tokens: Iterable[int], words: int) -> NDArray[np.int64]:
+    """Returns the tokens, int64, shape (tokens,): a copy, read once, so that what is checked is what is sent.
 
+    tokens: anything that yields whole numbers; its own idea of its length is not asked.
     Raises UserError for an empty prompt, for what is no whole number, and for a token outside the vocabulary.
     """
-    if not len(tokens):
+    array = _row(tokens)
+    if not array.size:
         raise UserError("Expected a prompt of at least one token, got an empty prompt.")
-    array = np.asarray(tokens)
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise UserError(f"Expected tokens to be whole numbers in a row, got {array.dtype} of shape {array.shape}.")
     outside = array[(array < 0) | (array >= words)]
     if outside.size:
         raise UserError(f"Expected tokens in 0..{words - 1}, got {int(outside[0])}: another tokenizer's?")
-    return array.astype(np.int64)
+    return array
+
+
+def _row(tokens: Iterable[int]) -> NDArray[np.int64]:
+    if type(tokens) is np.ndarray:
+        if tokens.size and (tokens.ndim != 1 or tokens.dtype.kind not in "iu"):
+            shape = f"{tokens.dtype} of shape {tokens.shape}"
+            raise UserError(f"Expected tokens to be whole numbers in a row, got {shape}.")
+        return tokens.astype(np.int64)  # what does not fit turns negative, outside every vocabulary
+    try:
+        return np.array([_whole(token) for token in tokens], dtype=np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"Expected tokens to be whole numbers in a row: {error}.") from None
+
+
+def _whole(token: Any) -> int:
+    if isinstance(token, bool):
+        raise TypeError(f"got {token}")
+    return operator.index(token)
 
 
 def tokenizer_sha256(tokenizer: Any) -> str:

@@ -75,8 +75,8 @@ def add_key(commands: Any) -> None:
         "key",
         help="make, show or revoke a key that signs certificates",
         description="Your own key is key.pem in $DEL_AUDIT_CONFIG, $XDG_CONFIG_HOME/del-audit or ~/.config/del-audit; "
-        "public keys in its folder trusted/ are those that you trust, signed lists in its folder revoked/ name those "
-        "that nobody should trust any longer. DEL_AUDIT_KEY_PASSPHRASE opens encrypted keys.",
+        "public keys in its folder trusted/ are those that you trust; lists in its folder revoked/ name those that "
+        "nobody should trust any longer. DEL_AUDIT_KEY_PASSPHRASE opens encrypted keys.",
         allow_abbrev=False,
     )
     kinds = key.add_subparsers(title="what to do", required=True, metavar="new|show|revoke|revoked")

@@ -12,7 +12,10 @@ from mechanisms.client_certificate import FORMAT, UNCERTIFIED, date
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
-from mechanisms.keyring import own_key
+from mechanisms.keyring import own_key, revoked_folder
+from mechanisms.ledger import Ledger
+from mechanisms.randomness import SimulatedWords, SystemWords
+from mechanisms.revocation import revoke
 from mechanisms.signed_document import open_signed, raw_public_key, sign, signed_bytes
 from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenizer_sha256
@@ -21,18 +24,16 @@ SPEC = QuantizerSpec(bits=4, dim=6, clip=0.05, scale=0.1)
 CARD = EncoderCard("tiny", "ab" * 32, SPEC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 TRUSTED = {raw_public_key(KEY)}
+WORDS = SystemWords.words
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-class CountedWords:
-    """A source that counts what is drawn."""
-
-    def __init__(self):
-        self.drawn = 0
-
-    def words(self, count):
-        self.drawn += count
-        return np.zeros(count, dtype=np.uint32)
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory, monkeypatch):
+    """Each test has a ledger of its own."""
+    folder = tmp_path_factory.mktemp("records")
+    folder.chmod(0o700)
+    monkeypatch.setenv("DEL_AUDIT_STATE", str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,15 @@ def body(encoder, tokenizer):
             "tokenizer": tokenizer_sha256(tokenizer),
             "model": "ab" * 32,
         },
-        "configuration": {"policy": {"epsilon": [{"unit": "token", "tokens": 1, "delta": 1e-5, "at_most": 60}]}},
+        "configuration": {
+            "policy": {
+                "assurance": "full",
+                "sends": 1,
+                "prompt_tokens": 48,
+                "session_days": 30,
+                "epsilon": [{"unit": "token", "tokens": 1, "delta": 1e-5, "at_most": 60}],
+            }
+        },
     }
 
 
@@ -145,6 +154,19 @@ def test_the_users_own_key_is_trusted_and_no_stranger(folder, given, body, tmp_p
         ("hashes", [], "lacks or misuses"),
         ("configuration", {}, "lacks or misuses"),
         ("configuration.policy.epsilon", [{"unit": "prompt"}], "lacks or misuses"),
+        ("configuration.policy.epsilon", [{"unit": "letter", "tokens": 1}], "a unit of token, phrase, prompt, session"),
+        ("configuration.policy.epsilon", None, "lacks or misuses"),
+        ("format", "del-audit certificate 2", r"older rules.*Certify again"),
+        ("format", "del-audit certificate 4", "format"),
+        ("configuration.policy.assurance", "quick", "assurance full, got a quick one"),
+        ("configuration.policy.assurance", "none", "assurance full or quick"),
+        ("configuration.policy.assurance", None, "assurance full or quick"),
+        ("assurance", "quick", "assurance full, got a quick one"),
+        *(
+            (f"configuration.policy.{name}", value, f"Expected {name} of the certificate's policy")
+            for name in ("sends", "prompt_tokens", "session_days")
+            for value in (None, 0, -1, 1.5, True, "1")
+        ),
     ],
 )
 def test_whatever_does_not_fit_sends_nothing(folder, given, body, path, value, said):
@@ -153,26 +175,122 @@ def test_whatever_does_not_fit_sends_nothing(folder, given, body, path, value, s
     for step in steps:
         place = place[step]
     place[last] = value
-    source = CountedWords()
     with pytest.raises(UserError, match=said):
-        load_client(folder, source, certificate=given(body), trusted=TRUSTED, at=NOW)
-    assert source.drawn == 0
+        load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW)
 
 
-def test_a_session_limit_is_an_allowance(folder, given, body):
+@pytest.mark.parametrize("name", ["assurance", "sends", "prompt_tokens", "session_days", "epsilon"])
+def test_a_limit_that_is_not_stated_is_not_without_end(folder, given, body, name):
+    del body["configuration"]["policy"][name]
+    with pytest.raises(UserError, match=f"lacks or misuses '{name}'"):
+        load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW)
+
+
+def test_a_quick_certificate_is_for_whoever_says_so(folder, given, body):
+    body["configuration"]["policy"]["assurance"] = "quick"
+    assert load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW, accept_quick=True)
+
+
+class Asked:
+    """A requirement that notes what it was asked."""
+
+    def __init__(self, accepts_quick=False, said=None):
+        self.accepts_quick, self.said, self.bodies = accepts_quick, said, []
+
+    def require_met(self, body):
+        self.bodies.append(body)
+        if self.said is not None:
+            raise UserError(self.said)
+
+
+def test_a_requirement_is_asked_last_and_decides_about_quick(folder, given, body):
+    options = {"trusted": TRUSTED, "at": NOW}
+    asked = Asked()
+    load_client(folder, certificate=given(body), require=asked, **options)
+    assert asked.bodies == [body]
+    with pytest.raises(UserError, match="not enough"):
+        load_client(folder, certificate=given(body), require=Asked(said="not enough"), **options)
+    body["configuration"]["policy"]["assurance"] = "quick"
+    assert load_client(folder, certificate=given(body), require=Asked(accepts_quick=True), **options)
+    refusing = Asked()
+    with pytest.raises(UserError, match="got a quick one"):
+        load_client(folder, certificate=given(body), require=refusing, accept_quick=True, **options)
+    body["configuration"]["policy"]["assurance"] = "full"
+    body["hashes"]["model"] = "0" * 64
+    with pytest.raises(UserError, match="not this client's"):
+        load_client(folder, certificate=given(body), require=refusing, **options)
+    assert refusing.bodies == []
+
+
+@pytest.mark.parametrize("option", [{"accept_quick": True}, {"require": Asked()}])
+def test_what_is_asked_of_a_certificate_goes_with_one(folder, option):
+    with pytest.raises(UserError, match="beside a certificate only"):
+        load_client(folder, certificate=UNCERTIFIED, **option)
+
+
+def test_a_certified_client_takes_no_source(folder, given, body):
+    """A seed would repeat the noise, which no certificate covers."""
+    for source in (SimulatedWords(3), SystemWords()):
+        with pytest.raises(UserError, match="Expected no source beside a certificate"):
+            load_client(folder, source, certificate=given(body), trusted=TRUSTED, at=NOW)
+
+
+def test_a_resend_is_refused_whatever_client_or_folder_sends_it(folder, given, body, tmp_path):
+    """The audit's finding: a client with the certificate's terms sent the same words 1,000 times."""
+    import shutil
+
+    text = "The pain was gone within a week, but my sister could not sleep while she was on it."
+    options = {"certificate": given(body), "trusted": TRUSTED, "at": NOW}
+    load_client(folder, **options).release(text)
+    shutil.copytree(folder, tmp_path / "copy")
+    for again in (folder, tmp_path / "copy"):
+        with pytest.raises(UserError, match="no 8 tokens in a row were sent 1 times before"):
+            load_client(again, **options).release(text.replace(".", "!"))
+    body["configuration"]["policy"]["sends"] = 2
+    options["certificate"] = given(body)
+    load_client(folder, **options).release(text)
+    with pytest.raises(UserError, match="were sent 2 times before"):
+        load_client(folder, **options).release(text)
+
+
+def test_what_is_sent_without_a_certificate_is_entered_and_a_simulation_is_not(folder, given, body):
+    text = "The pain was gone within a week."
+    load_client(folder, SimulatedWords(0), certificate=UNCERTIFIED).release(text)
+    assert Ledger.of_user().summary(timedelta(days=1)).spent == ()
+    for source in (None, SystemWords()):
+        load_client(folder, source, certificate=UNCERTIFIED).release(text)
+    assert Ledger.of_user().summary(timedelta(days=1)).spent[0].releases == 2
+    with pytest.raises(UserError, match="sent 2 times"):
+        load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW).release(text)
+
+
+def test_a_certificate_by_a_key_that_was_revoked_is_refused(folder, given, body, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEL_AUDIT_CONFIG", str(tmp_path / "config"))
+    options = {"certificate": given(body), "trusted": TRUSTED, "at": NOW}
+    assert load_client(folder, **options)
+    revoke(revoked_folder(), raw_public_key(KEY), "it leaked", own_key().private, NOW)
+    with pytest.raises(UserError, match=r"not revoked, got SHA256:.*revoked on 2026-11-24 by SHA256:.*: it leaked"):
+        load_client(folder, **options)
+    for file in (tmp_path / "config" / "revoked").iterdir():
+        file.write_bytes(b"{}")
+    with pytest.raises(UserError, match="signed list of revoked keys"):
+        load_client(folder, **options)
+
+
+def test_a_session_limit_is_an_allowance(folder, given, body, monkeypatch):
     body["configuration"]["policy"]["epsilon"] += [
         {"unit": "session", "tokens": 9, "delta": 1e-5, "at_most": 600},
         {"unit": "session", "tokens": 7, "delta": 1e-6, "at_most": 600},
     ]
-    source = CountedWords()
-    client = load_client(folder, source, certificate=given(body), trusted=TRUSTED, at=NOW)
+    client = load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW)
     client.release_tokens([1, 2, 3])
     client.release_tokens([1, 2, 3])
     assert client.charged == 6  # the same prompt again is charged again
-    drawn = source.drawn
-    with pytest.raises(UserError, match="at most 1 tokens, the rest of the session's 7, got 2"):
+    monkeypatch.setattr(SystemWords, "words", lambda *_: pytest.fail("something was drawn"))
+    with pytest.raises(UserError, match="at most 1 tokens, the rest of the session's 7 in 30 days, got 2"):
         client.release_tokens([1, 2])
-    assert (client.charged, source.drawn) == (6, drawn)
+    assert client.charged == 6
+    monkeypatch.setattr(SystemWords, "words", WORDS)
     client.release_tokens([1])
     with pytest.raises(UserError, match="at most 0 tokens"):
         client.release_tokens([1])
@@ -181,11 +299,12 @@ def test_a_session_limit_is_an_allowance(folder, given, body):
 
 def test_a_prompt_limit_is_the_longest_prompt(folder, given, body):
     body["configuration"]["policy"]["epsilon"].append({"unit": "prompt", "tokens": 5, "delta": 1e-5, "at_most": 600})
-    source = CountedWords()
-    client = load_client(folder, source, certificate=given(body), trusted=TRUSTED, at=NOW)
+    assert load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW)._terms.prompt_tokens == 5
+    body["configuration"]["policy"].update(prompt_tokens=5, epsilon=[])
+    client = load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW)
     with pytest.raises(UserError, match="at most 5 tokens, the certificate's limit, got 6"):
         client.release_tokens([1] * 6)
-    assert (client.charged, source.drawn) == (0, 0)
+    assert client.charged == 0
     client.release_tokens([1] * 5)
 
 
@@ -193,11 +312,10 @@ def test_a_client_stops_when_its_certificate_expires(folder, given, body):
     """It was loaded in time; the limit holds at each release."""
     now = datetime.now(UTC)
     body.update(made=(now - timedelta(days=2)).isoformat(), expires=(now - timedelta(days=1)).isoformat())
-    source = CountedWords()
-    client = load_client(folder, source, certificate=given(body), trusted=TRUSTED, at=now - timedelta(days=1.5))
+    client = load_client(folder, certificate=given(body), trusted=TRUSTED, at=now - timedelta(days=1.5))
     with pytest.raises(UserError, match="not expired"):
         client.release("a")
-    assert (client.charged, source.drawn) == (0, 0)
+    assert client.charged == 0
 
 
 def test_what_was_not_sent_is_not_charged(folder):

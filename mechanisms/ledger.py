@@ -1,0 +1,165 @@
+"""The ledger of what this user sent: it is charged before anything is drawn, and outlives clients and programs.
+
+Tokens are counted for each deployment. Texts are known by their windows, every 8 tokens in a row, so that a text with
+one changed word is still the same text; a window is kept as 16 bytes of an HMAC under the ledger's own key, never as
+words. Windows are hashed with their tokenizer's hash and nothing else: a text counts over all services that share the
+tokenizer, under earlier certificates as well. That is the closed choice, since what was sent stays sent.
+"""
+
+import hmac
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from sqlite3 import Connection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.errors import UserError
+from mechanisms.ledger_file import opened
+from mechanisms.state_folder import state_folder
+from mechanisms.terms import Terms
+
+WINDOW = 8
+"""Tokens of a window. A shorter text has none: it counts towards the token limits only."""
+HASH_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a deployment was sent. recent: tokens within the asked period. first, last: of its releases, with a zone."""
+
+    deployment: str
+    tokenizer: str
+    releases: int
+    recent: int
+    tokens: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A whole ledger. windows: how many different ones were sent. sends: how often the most frequent one was."""
+
+    spent: tuple[Spent, ...]
+    windows: int
+    sends: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """A ledger's file. It holds a path and nothing else: copies, threads and forked processes share one record."""
+
+    path: Path
+
+    @classmethod
+    def of_user(cls) -> "Ledger":
+        """Returns the ledger in the user's state folder; raises UserError as state_folder does."""
+        return cls((state_folder() / "ledger.sqlite").absolute())
+
+    def charge(self, deployment: str, tokenizer: str, tokens: NDArray[np.int64], terms: Terms) -> None:
+        """Enters a release that is about to be made, or raises and enters nothing.
+
+        deployment, tokenizer: hashes, as Deployment has them. tokens: shape (tokens,), at least one. What it checks
+        and what it enters is one transaction, on the disk before this returns.
+        Raises UserError where the deployment's tokens within terms.period would exceed terms.session_tokens, where a
+        window was sent terms.sends times already, and as ledger_file.opened does.
+        """
+        now = datetime.now(UTC).timestamp()
+        with opened(self.path) as (database, key):
+            windows = _windows(tokens, tokenizer, key)
+            _require_tokens(database, deployment, len(tokens), terms, now)
+            _require_sends(database, windows, terms.sends)
+            database.execute(
+                "INSERT INTO charges (at, deployment, tokenizer, tokens) VALUES (?, ?, ?, ?)",
+                (now, deployment, tokenizer, len(tokens)),
+            )
+            database.executemany(
+                "INSERT INTO windows (window, sends) VALUES (?, 1) "
+                "ON CONFLICT (window) DO UPDATE SET sends = sends + 1",
+                [(window,) for window in windows],
+            )
+
+    def summary(self, period: timedelta) -> Summary:
+        """Returns what was entered so far; a ledger that is not there is empty, and is not made.
+
+        Raises UserError as ledger_file.opened does.
+        """
+        if not self.path.exists():
+            return Summary((), 0, 0)
+        start = (datetime.now(UTC) - period).timestamp()
+        with opened(self.path) as (database, _):
+            rows = database.execute(
+                "SELECT deployment, tokenizer, COUNT(*), COALESCE(SUM(tokens) FILTER (WHERE at >= ?), 0), SUM(tokens), "
+                "MIN(at), MAX(at) FROM charges GROUP BY deployment, tokenizer ORDER BY MAX(at) DESC",
+                (start,),
+            ).fetchall()
+            windows, sends = database.execute("SELECT COUNT(*), COALESCE(MAX(sends), 0) FROM windows").fetchone()
+        spent = (Spent(*row[:5], *(datetime.fromtimestamp(at, UTC) for at in row[5:])) for row in rows)
+        return Summary(tuple(spent), windows, sends)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where a client's releases are entered. deployment, tokenizer: hashes, as Deployment has them."""
+
+    ledger: Ledger
+    deployment: str
+    tokenizer: str
+
+    def charge(self, tokens: NDArray[np.int64], terms: Terms) -> None:
+        """Enters a release that is about to be made; raises UserError as Ledger.charge does."""
+        self.ledger.charge(self.deployment, self.tokenizer, tokens, terms)
+
+
+def _windows(tokens: NDArray[np.int64], tokenizer: str, key: bytes) -> dict[bytes, int]:
+    """Returns the hash of each different window, and where it starts first."""
+    data, name = tokens.astype("<i8").tobytes(), tokenizer.encode() + b"\0"
+    found: dict[bytes, int] = {}
+    for start in range(len(tokens) - WINDOW + 1):
+        window = data[8 * start : 8 * (start + WINDOW)]
+        found.setdefault(hmac.digest(key, name + window, "sha256")[:HASH_BYTES], start)
+    return found
+
+
+def _require_tokens(database: Connection, deployment: str, tokens: int, terms: Terms, now: float) -> None:
+    if terms.session_tokens is None:
+        return
+    start = now - terms.period.total_seconds()  # what has a later time than now, of a clock that was set back, counts
+    rows = database.execute(
+        "SELECT at, tokens FROM charges WHERE deployment = ? AND at >= ? ORDER BY at", (deployment, start)
+    ).fetchall()
+    left = terms.session_tokens - sum(count for _, count in rows)
+    if tokens <= left:
+        return
+    days = f"{terms.period.total_seconds() / 86400:g} days"
+    raise UserError(
+        f"Expected at most {max(left, 0)} tokens, the rest of the session's {terms.session_tokens} in {days}, "
+        f"got {tokens}. {_room(rows, left, tokens, terms)}"
+    )
+
+
+def _room(rows: list[tuple[float, int]], left: int, tokens: int, terms: Terms) -> str:
+    """Returns what can be done about a session that is spent."""
+    for at, count in rows:
+        left += count
+        if tokens <= left:
+            free = datetime.fromtimestamp(at, UTC) + terms.period
+            return f"There is room for them after {free:%Y-%m-%d %H:%M} UTC; or certify a policy with a longer session."
+    return "Shorten the text, or certify a policy with a longer session."
+
+
+def _require_sends(database: Connection, windows: dict[bytes, int], sends: int | None) -> None:
+    if sends is None:
+        return
+    for window, start in windows.items():
+        row = database.execute("SELECT sends FROM windows WHERE window = ?", (window,)).fetchone()
+        if row is not None and row[0] >= sends:
+            times = "once" if row[0] == 1 else f"{row[0]} times"
+            raise UserError(
+                f"Expected a text of which no {WINDOW} tokens in a row were sent {sends} times before, the "
+                f"certificate's `sends`, got tokens {start + 1} to {start + WINDOW}, sent {times} (to any service with "
+                "this tokenizer, under earlier certificates as well). Write it in other words, or certify a policy "
+                "with more `sends`."
+            )
