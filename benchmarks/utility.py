@@ -36,6 +36,7 @@ from mechanisms.rivals import Gaussian, Metric, RandomizedResponse
 from mechanisms.server import Server
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.spec import QuantizerSpec
+from mechanisms.splits import split_corpus
 from mechanisms.trained_projection import load_projection
 from mechanisms.training import (
     CodesTraining,
@@ -245,11 +246,12 @@ def _row(bench: Bench, label: str, epsilon: float, mechanism: Mechanism, prompt:
 
 def _bench(options: argparse.Namespace) -> Bench:
     """Returns the model, the public text and the prompts that the options name."""
-    corpus = load_corpus(options.corpus, options.text_column)
-    public, private = corpus.subset(options.public_split), corpus.subset(options.private_split)
+    corpus, column = load_corpus(options.corpus, options.text_column), options.document_column
+    splits = split_corpus(corpus, options.public_split, options.private_split, column)
+    public, private = splits.public, splits.private
     language = load_causal_lm(options.model)
     documents = [row for row in language.tokenizer(public.texts, add_special_tokens=False).input_ids if row]
-    ids = private.column(options.document_column)
+    ids = splits.private_groups
     firsts = {value: index for index, value in reversed(list(enumerate(ids))) if len(private.texts[index].split()) > 99}
     chosen = private.take(sorted(firsts.values()))
     cuts = cut_words(language.tokenizer, chosen.texts, 50, 100, RESPONSE_TOKENS, limit=options.prompts)

@@ -7,11 +7,11 @@ from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import load_configuration
 from del_audit.certificate.currency import require_current_attacks
 from del_audit.certificate.schema import require_schema
+from del_audit.certificate.splits import read_splits
 from del_audit.quiet import silence_libraries
 from mechanisms.canonical_json import LARGEST
 from mechanisms.client_bundle import save_client_bundle
 from mechanisms.client_certificate import WHAT
-from mechanisms.corpora import load_corpus
 from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
 from mechanisms.keyring import trusted_keys
@@ -30,9 +30,10 @@ def bundle(
 ) -> int:
     """Writes the client's folder of a configuration, whole or not at all; returns exit code 0.
 
-    The private split is never read. max_tokens: the longest prompt; where it is None, the model's context less the soft
-    prompt and the most new tokens that the evaluation asks for. certificate: put into the folder, where it holds for
-    what is in it. trust: public keys that may have signed it, as mechanisms.keyring.public_key takes them.
+    No private text is read, only whose it is, where data.group_column says so. max_tokens: the longest prompt; where it
+    is None, the model's context less the soft prompt and the most new tokens that the evaluation asks for. certificate:
+    put into the folder, where it holds for what is in it. trust: public keys that may have signed it, as
+    mechanisms.keyring.public_key takes them.
     Raises UserError as load_configuration, pipelines_of and save_client_bundle do, for a max_tokens over the context
     less the soft prompt, and for a certificate that does not hold.
     """
@@ -51,8 +52,7 @@ def bundle(
     if not 1 <= longest < room:
         raise UserError(f"Expected max_tokens in 1..{room - 1}, what the model's context holds, got {longest}.")
     data, spec = configuration.data, configuration.mechanism.spec()
-    texts = load_corpus(data.corpus, data.text_column).subset(data.public_split).texts
-    rows = language.tokenizer(texts, add_special_tokens=False).input_ids
+    rows = language.tokenizer(read_splits(data).public.texts, add_special_tokens=False).input_ids
     documents = [list(row[: language.context_tokens]) for row in rows]
     encoding = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: the client has no decoder
     encoder = pipelines_of(encoding, language, documents, [spec])[0].encoder

@@ -4,15 +4,16 @@ import base64
 from datetime import UTC, datetime
 from pathlib import Path
 
+from del_audit.signing_key import new_signing_key, own_signing_key
 from mechanisms.errors import UserError
-from mechanisms.keyring import known_keys, load_private_key, new_key, own_key, public_key, revocations, revoked_folder
+from mechanisms.keyring import known_keys, load_private_key, public_key, revocations, revoked_folder
 from mechanisms.revocation import revoke
 from mechanisms.signed_document import fingerprint, raw_public_key
 
 
 def key_new(out: Path) -> int:
     """Writes a new key and its public key beside it, prints the public one, and returns exit code 0."""
-    key = new_key(out)
+    key = new_signing_key(out)
     print(f"Written: {out} (private: keep it), {out}.pub (public: give it to whoever verifies)")
     return _print(raw_public_key(key))
 
@@ -23,7 +24,7 @@ def key_show(path: Path | None) -> int:
     Raises UserError as load_private_key and revocations do.
     """
     if path is None:
-        own = own_key()
+        own = own_signing_key()
         print(f"{'Made' if own.made else 'File'}: {own.path}")
         return _print(raw_public_key(own.private))
     return _print(raw_public_key(load_private_key(path)))
@@ -36,7 +37,7 @@ def key_revoke(given: str, reason: str, signer: Path | None) -> int:
     user's own. Raises UserError as public_key, revocation.revoke and revocations do.
     """
     key = public_key(given)
-    private = own_key().private if signer is None else load_private_key(signer)
+    private = own_signing_key().private if signer is None else load_private_key(signer)
     by = raw_public_key(private)
     if by != key and by not in known_keys():
         raise UserError(

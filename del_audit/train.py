@@ -8,6 +8,7 @@ from typing import Any
 from del_audit.accounting.dp_sgd import TrainingGuarantee, training_guarantee
 from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration, load_configuration
+from del_audit.certificate.splits import read_splits
 from del_audit.quiet import silence_libraries
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
@@ -51,7 +52,8 @@ def train_prompt(
 
     settings: of PromptTraining, those that are given. held_out: documents to validate on. levels: values of mu instead
     of the configuration's. documents: how many of the public ones are read. private: text that is trained on with
-    differential privacy; the public text then only validates. The private split of the configuration is never read.
+    differential privacy; the public text then only validates. Of the configuration's private split only
+    its groups are read, so that nobody in it is trained on.
     Raises UserError as load_configuration and train_soft_prompt do.
     """
     configuration = load_configuration(config_path)
@@ -137,8 +139,7 @@ def _held_out(asked: int | None, documents: Sequence[Sequence[int]]) -> int:
 def _public_text(configuration: Configuration, documents: int | None) -> tuple[Corpus, LanguageModel, list[list[int]]]:
     if documents is not None and documents < 1:
         raise UserError(f"Expected documents >= 1, got documents={documents}.")
-    data = configuration.data
-    public = load_corpus(data.corpus, data.text_column).subset(data.public_split)
+    public = read_splits(configuration.data).public
     public = public.take(range(min(documents or len(public), len(public))))
     language = load_causal_lm(configuration.model)
     return public, language, [list(row) for row in language.tokenizer(public.texts, add_special_tokens=False).input_ids]

@@ -62,10 +62,32 @@ class Corpus:
 
     def subset(self, split: str) -> "Corpus":
         """Returns the documents of one split; raises UserError, which lists the splits, where it has none."""
+        return self.take(self.rows(split))
+
+    def rows(self, split: str) -> list[int]:
+        """Returns the row numbers of one split, counted from 0; raises UserError as subset does."""
         splits = self.columns["split"]
         if split not in splits:
             raise UserError(f"Expected a split of {self.record.name!r} among {_listed(set(splits))}, got {split!r}.")
-        return self.take(index for index, value in enumerate(splits) if value == split)
+        return [index for index, value in enumerate(splits) if value == split]
+
+    def groups(self, column: str, rows: Sequence[int] | None = None) -> list[str]:
+        """Returns whose each row is (author, patient, document): a column as text, without spaces at its ends.
+
+        rows: the row numbers asked for, counted from 0; all where it is None. Raises UserError for a missing column,
+        and for a row that has no value: nobody can tell whether it is of a group that has others.
+        """
+        values, found = self.column(column), []
+        for row in range(len(self)) if rows is None else rows:
+            value = values[row]
+            name = "" if value is None or value != value else str(value).strip()  # NaN is how tables lack a number
+            if not name:
+                raise UserError(
+                    f"Expected every row of {self.record.name!r} to have a {column!r}, got {value!r} in row {row} "
+                    "(counted from 0). Give the row a value, or leave it out."
+                )
+            found.append(name)
+        return found
 
 
 def load_corpus(

@@ -1,6 +1,6 @@
-"""Where this user's own records are kept: the ledger of what was sent, the log of attempts, the list of private folders.
+"""Where this user's own records are: the ledger of what was sent, the log of attempts, the list of private folders.
 
-The folder is $DEL_AUDIT_STATE, else $XDG_STATE_HOME/del-audit, else ~/.local/state/del-audit; its owner alone may enter.
+The folder is $DEL_AUDIT_STATE, else $XDG_STATE_HOME/del-audit, else ~/.local/state/del-audit; its mode is 0700.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,13 @@ from del_audit.attack.scene import Scene, at_least, opened
 from del_audit.attack.store import Run
 from del_audit.attack.table import print_attribute
 from del_audit.certificate.config import Attribute, Configuration
+from del_audit.certificate.splits import grouped_by
 from del_audit.evidence.inference import Inference, ProbeFigures, Sample, infer
 from del_audit.evidence.side_channel import mutual_information
-from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
+from mechanisms.splits import first_of_each
 
 LENGTHS = "sizes of the message"
-AUTHOR_ROWS = 4
-"""Most private rows of one author that are judged: a number that is fixed before anyone's rows are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,10 @@ class Part:
         """Returns the rows chosen."""
         return Part([self.texts[i] for i in rows], [self.labels[i] for i in rows], [self.groups[i] for i in rows])
 
+    def one_of_each(self) -> "Part":
+        """Returns each author's first row: rows of one author are not independent."""
+        return self.only(first_of_each(self.groups))
+
     def first(self, name: str, count: int | None) -> "Part":
         """Returns the first rows, all of them without a count; raises UserError for a count below 1, under its name."""
         return self if count is None else self.only(range(min(len(self.texts), at_least(1, name, count))))
@@ -51,7 +54,7 @@ def attack_attribute(
     column: str | None = None,
     classes: int | None = None,
     bins: int | None = None,
-    group: str = "document_id",
+    group: str | None = None,
     prompts: int | None = None,
     documents: int | None = None,
     prompt_tokens: int | None = None,
@@ -59,48 +62,44 @@ def attack_attribute(
 ) -> int:
     """Infers a column from private releases, writes out/result.json, prints a table, and returns 0.
 
-    Probes are fitted on releases of public documents, none of them of a private author. The arguments are the command's
-    options. Raises UserError for what a user can mend.
+    Nothing is fitted on a private author's documents, the mechanism included. One private document of each author is
+    attacked, so that intervals are exact. group: the author's column, instead of data.group_column; document_id where
+    neither is given. The arguments are the command's options. Raises UserError for what a user can mend.
     """
     if bins is not None and classes is not None:
         raise UserError(f"Expected one of --classes and --bins, got classes={classes} and bins={bins}.")
     configuration = opened(config, out)
+    author = group or configuration.data.group_column or "document_id"
+    configuration = grouped_by(configuration, author)
     asked = _column(configuration, column)
     plan = configuration.evaluation
     tokens = at_least(1, "prompt-tokens", plan.probe_tokens if prompt_tokens is None else prompt_tokens)
     times = at_least(1, "releases", plan.probe_releases if releases is None else releases)
     count = at_least(2, "classes", _classes(configuration, asked) if classes is None else classes)
     scene = Scene.of(configuration, seed)
-    public, private = labelled(scene, asked, bins, count, group, tokens)
-    kept = without_authors(public, set(private.groups))
-    left_out = len(public.texts) - len(kept.texts)
-    each = 1 if group == "document_id" else AUTHOR_ROWS
-    judged = at_most(private, each)
-    too_many = len(private.texts) - len(judged.texts)
-    kept, private = kept.first("documents", documents), judged.first("prompts", prompts)
+    public, private = labelled(scene, asked, bins, count, tokens)
+    kept, private = public.first("documents", documents), private.one_of_each().first("prompts", prompts)
     require_enough(kept, private)
     settings = {
         "command": "attribute",
         "column": asked,
         "classes": count,
         "bins": bins,
-        "group": group,
+        "group": author,
         "public_documents": len(kept.texts),
         "prompts": len(private.texts),
         "prompt_tokens": tokens,
         "releases": times,
-        "rows_per_author": each,
     }
     run = Run(out, {**settings, **scene.identity})
-    measured = run.part("inference", lambda: _measured(scene, asked, kept, private, times, each))
+    measured = run.part("inference", lambda: _measured(scene, asked, kept, private, times))
     document = {
         **scene.document("attribute", settings),
         "unit": "prompt",
         "column": asked,
         "public_rows": len(kept.texts) * times,
         "private_rows": len(private.texts),
-        "left_out_rows": left_out,
-        "left_out_private_rows": too_many,
+        "left_out_rows": scene.assets.removed,
         **measured,
     }
     path = run.finish(document)
@@ -109,11 +108,10 @@ def attack_attribute(
     return 0
 
 
-def labelled(scene: Scene, column: str, bins: int | None, classes: int, group: str, tokens: int) -> tuple[Part, Part]:
+def labelled(scene: Scene, column: str, bins: int | None, classes: int, tokens: int) -> tuple[Part, Part]:
     """Returns both splits' documents of the classes, the commonest of the public split, cut to so many tokens.
 
-    bins: for numbers; the classes' edges are the public split's. Raises UserError for a missing column, one class, and
-    rows without an author.
+    bins: for numbers; the classes' edges are the public split's. Raises UserError for a missing column and one class.
     """
     assets = scene.assets
     public, private = assets.public_corpus, assets.private_corpus
@@ -125,8 +123,8 @@ def labelled(scene: Scene, column: str, bins: int | None, classes: int, group: s
         labels = [fitted.labels(corpus.column(column)) for corpus in (public, private)]
         common = set(fitted.names)
     parts = [
-        _part(documents, names, corpus, group, common, tokens)
-        for documents, names, corpus in zip((assets.public, assets.private), labels, (public, private), strict=True)
+        _part(assets.public, labels[0], assets.public_groups, common, tokens),
+        _part(assets.private, labels[1], assets.private_groups, common, tokens),
     ]
     return parts[0], parts[1]
 
@@ -134,40 +132,18 @@ def labelled(scene: Scene, column: str, bins: int | None, classes: int, group: s
 def _part(
     documents: Sequence[Sequence[int]],
     labels: Sequence[str | None],
-    corpus: Corpus,
-    group: str,
+    groups: Sequence[str],
     common: set[str],
     tokens: int,
 ) -> Part:
-    groups = corpus.column(group)
     part = Part([], [], [])
     for document, label, author in zip(documents, labels, groups, strict=True):
         if label not in common or not document:
             continue
-        if author is None:
-            raise UserError(
-                f"Expected every row to have a {group!r}, got one without: rows of one author stay together."
-            )
         part.texts.append(list(document[:tokens]))
         part.labels.append(str(label))
-        part.groups.append(str(author))
+        part.groups.append(author)
     return part
-
-
-def without_authors(public: Part, authors: set[str]) -> Part:
-    """Returns the rows of other authors: a probe that knew a private author would tell the author, not the class."""
-    return public.only([i for i, author in enumerate(public.groups) if author not in authors])
-
-
-def at_most(part: Part, rows: int) -> Part:
-    """Returns the first so many rows of each author or document."""
-    seen: Counter[str] = Counter()
-    kept = []
-    for index, author in enumerate(part.groups):
-        seen[author] += 1
-        if seen[author] <= rows:
-            kept.append(index)
-    return part.only(kept)
 
 
 def require_enough(public: Part, private: Part) -> None:
@@ -197,7 +173,7 @@ def _classes(configuration: Configuration, column: str) -> int:
     return own.classes if own is not None and own.column == column else int(Attribute(column=column).classes)
 
 
-def _measured(scene: Scene, column: str, public: Part, private: Part, times: int, each: int) -> dict[str, Any]:
+def _measured(scene: Scene, column: str, public: Part, private: Part, times: int) -> dict[str, Any]:
     """Returns the probes' figures, those of the sizes, and what was left out, as JSON values."""
     viewer = Viewer(scene.public, None, scene.assets.language.tokenizer, scene.assets.sentences)
     with tqdm(total=4, desc="public releases", unit="step") as bar:
@@ -205,7 +181,7 @@ def _measured(scene: Scene, column: str, public: Part, private: Part, times: int
         _next(bar, "private releases")
         test, sizes, _ = _sample(scene, viewer, private, 1, "private")
         _next(bar, "probes")
-        found = infer(column, train, replace(test, longest=each), scene.seed)
+        found = infer(column, train, test, scene.seed)
         _next(bar, "sizes")
         measured = _sizes(sizes, private, scene.seed)
         bar.update()

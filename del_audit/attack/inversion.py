@@ -83,9 +83,7 @@ def inversion_document(
     """Returns the whole result as JSON values: every figure states its unit, interval, method, kind and seed."""
     failed = [test for test in tests.values() if not test.passed]
     ran = {key: (ladder[key], outcome) for key, outcome in outcomes.items()}
-    leakage = measure_leakage(
-        ran, scene.pipeline.spec, scene.pipeline.prior, scene.seed, failed, longest=sent.longest
-    )
+    leakage = measure_leakage(ran, scene.pipeline.spec, scene.pipeline.prior, scene.seed, failed, longest=sent.longest)
     rows, slices = [], _slices(scene, outcomes[BASELINE], sent)
     with tqdm(leakage.attacks, desc="figures", unit="attack") as bar:
         for figures in bar:

@@ -74,8 +74,8 @@ def _add_attribute(kinds: Any) -> None:
     attribute.add_argument(
         "--group",
         metavar="COLUMN",
-        default="document_id",
-        help="author of each row: public rows of private authors are left out (default: %(default)s)",
+        help="author of each row: public rows of private authors are left out, and one private row of each is attacked "
+        "(default: the configuration's group_column, else document_id)",
     )
     attribute.add_argument("--prompts", type=whole("prompts"), help="private prompts, at most (default: all)")
     attribute.add_argument("--documents", type=whole("documents"), help="public documents, at most (default: all)")
@@ -123,7 +123,11 @@ def _kind(kinds: Any, name: str, text: str, run: Callable[[argparse.Namespace], 
     parser = kinds.add_parser(name, help=text, description=description, allow_abbrev=False)
     parser.add_argument("config", type=Path, help="YAML file of the configuration")
     parser.add_argument("--out", type=Path, required=True, help="folder for the result; must not exist yet")
-    parser.add_argument("--seed", type=whole("seed"), help="of releases, fits and intervals (default: evaluation.seed)")
+    parser.add_argument(
+        "--seed",
+        type=whole("seed"),
+        help="of releases, fits and intervals (default: a certificate's own)",
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -137,7 +141,7 @@ def _add_ladder(parser: Any) -> None:
         "map are always among them (default: evaluation.attacks)",
     )
     parser.add_argument("--prompts", type=whole("prompts"), help="(default: evaluation.context_prompts)")
-    parser.add_argument("--prompt-tokens", type=whole("prompt-tokens"), help="(default: evaluation.context_tokens)")
+    parser.add_argument("--prompt-tokens", type=whole("prompt-tokens"), help="(default: policy.prompt_tokens)")
     parser.add_argument(
         "--masked-lm", metavar="NAME", help="of the attack `inference` (default: a causal one stands in)"
     )

@@ -8,7 +8,7 @@ from typing import Any
 from attacks.base import Public
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import hashes
-from del_audit.certificate.inputs import Assets, attacked_rounds, build, load_assets, public_of
+from del_audit.certificate.inputs import Assets, attacked_rounds, build, by_turns, load_assets, public_of
 from del_audit.certificate.provenance import commit, versions
 from del_audit.evidence.planted import PlantedTokens, plant, tokenized
 from del_audit.quiet import silence_libraries
@@ -59,12 +59,14 @@ class Scene:
 
     @classmethod
     def of(cls, configuration: Configuration, seed: int | None = None) -> "Scene":
-        """Returns the scene; seed: the configuration's if left out. Raises UserError as load_assets and build do."""
+        """Returns the scene; seed: left out, the one that a certificate would have (seed_of).
+
+        Raises UserError as load_assets and build do.
+        """
         silence_libraries()
-        seed = configuration.evaluation.seed if seed is None else seed
-        assets = load_assets(configuration)
+        assets = load_assets(configuration, seed)
         pipeline = build(configuration, assets, configuration.mechanism.spec())
-        return cls(configuration, assets, pipeline, public_of(assets, pipeline, seed), seed)
+        return cls(configuration, assets, pipeline, public_of(assets, pipeline, assets.seed), assets.seed)
 
     @property
     def longest(self) -> int:
@@ -94,31 +96,41 @@ class Scene:
     def prompts(self, count: int | None, tokens: int | None, planting: bool = False) -> Private:
         """Returns the first tokens of each private document, then further whole windows of long ones.
 
+        Every unit's first prompt comes before any second: a unit is a group of data.group_column, or a document_id.
         count, tokens: of prompts and of each; the configuration's context_prompts, or as many as there are, and
-        context_tokens, where left out. planting: a made-up identifier is put into each prompt, which grows by it.
+        policy.prompt_tokens, where left out. planting: a made-up identifier is put into each prompt, which grows by it.
         No document has more prompts than count over the number of documents, rounded up: so intervals know, without a
         look at the lengths, how long a document can be.
         Raises UserError for values out of range, and for prompts of a single document.
         """
         plan = self.configuration.evaluation
-        length = at_least(1, "prompt-tokens", plan.context_tokens if tokens is None else tokens)
+        length = at_least(1, "prompt-tokens", self.configuration.policy.prompt_tokens if tokens is None else tokens)
         if length > self.longest:
             raise UserError(f"Expected prompt-tokens <= {self.longest}, the model's, got prompt-tokens={length}.")
+        units = self.units
         wanted = plan.context_prompts if count is None else at_least(2, "prompts", count)
-        each = attacked_rounds(max(1, len(self.assets.private)), wanted, 1)
-        places = windows(self.assets.private, length, each)
+        each = attacked_rounds(max(1, len(set(units))), wanted, 1)
+        windowed = windows(self.assets.private, length, each)
+        places = [windowed[number] for turn, number in by_turns(windowed, units) if turn < each]
         if count is not None and count > len(places):
             raise UserError(
-                f"Expected prompts <= {len(places)}, what the private split has with at most {each} per document, "
+                f"Expected prompts <= {len(places)}, what the private split has with at most {each} per unit, "
                 f"got prompts={count}."
             )
         chosen = places[:wanted]
-        names = [str(self.assets.private_corpus.columns["document_id"][index]) for index, _ in chosen]
+        names = [units[index] for index, _ in chosen]
         if len(set(names)) < 2:
             raise UserError(f"Expected private prompts of two documents or more, got {len(chosen)} of one.")
         prompts = [self.assets.private[index][start : start + length] for index, start in chosen]
         sent = Private(prompts, names, length, each)
         return self._planted(sent) if planting else sent
+
+    @property
+    def units(self) -> list[str]:
+        """Whose each private document is: what intervals count."""
+        if self.configuration.data.group_column is not None:
+            return self.assets.private_groups
+        return [str(name) for name in self.assets.private_corpus.columns["document_id"]]
 
     def _planted(self, sent: Private) -> Private:
         tokenizer = self.assets.language.tokenizer

@@ -7,12 +7,13 @@ from typing import Any, Literal
 from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.provenance import sha256_of as texts_sha256
+from del_audit.certificate.splits import read_splits
 from del_audit.quiet import silence_libraries
 from mechanisms.canonical_json import sha256_of
-from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm
 from mechanisms.soft_prompt import load_soft_prompt
+from mechanisms.splits import Splits
 from mechanisms.tokens import tokenizer_sha256
 
 Found = tuple[str, Literal["passed", "failed", "skipped"], str]
@@ -53,7 +54,7 @@ class _Assets:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._language: LanguageModel | None = None
-        self._corpus: Corpus | None = None
+        self._splits: Splits | None = None
 
     def model(self) -> str:
         return self._loaded_model().record.sha256
@@ -68,17 +69,17 @@ class _Assets:
         return load_soft_prompt(name, int(language.model.config.hidden_size), language.record).sha256
 
     def corpus(self) -> str:
-        return self._loaded_corpus().record.sha256
+        return self._read_splits().corpus.record.sha256
 
     def public_texts(self) -> str:
-        return texts_sha256(self._loaded_corpus().subset(self._configuration.data.public_split).texts)
+        return texts_sha256(self._read_splits().public.texts)
 
     def private_texts(self) -> str:
-        return texts_sha256(self._loaded_corpus().subset(self._configuration.data.private_split).texts)
+        return texts_sha256(self._read_splits().private.texts)
 
     def encoder(self) -> str:
         configuration, language = self._configuration, self._loaded_model()
-        texts = self._loaded_corpus().subset(configuration.data.public_split).texts
+        texts = self._read_splits().public.texts
         rows = language.tokenizer(texts, add_special_tokens=False).input_ids
         documents = [list(row[: language.context_tokens]) for row in rows]
         plain = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: only the encoder is asked for
@@ -89,8 +90,7 @@ class _Assets:
             self._language = load_causal_lm(self._configuration.model)
         return self._language
 
-    def _loaded_corpus(self) -> Corpus:
-        if self._corpus is None:
-            data = self._configuration.data
-            self._corpus = load_corpus(data.corpus, data.text_column)
-        return self._corpus
+    def _read_splits(self) -> Splits:
+        if self._splits is None:
+            self._splits = read_splits(self._configuration.data)
+        return self._splits

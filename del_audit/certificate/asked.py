@@ -1,10 +1,15 @@
 """What a certificate's configuration asks for, as JSON values. Nothing heavy is imported for it."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from mechanisms.spec import WORD_BITS
+
 DELTA = 1e-5
 """Where the policy names none."""
+LARGEST_LOSS = WORD_BITS * math.log(2)
+"""Nats that one trial can tell at most: the log-odds of the rarest outcome that a word of 32 bits can have."""
 
 
 def asked_limits(configuration: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -27,3 +32,11 @@ def prompt_tokens_of(configuration: Mapping[str, Any]) -> int:
 def sends_of(policy: Mapping[str, Any], unit: str = "token") -> int:
     """Returns how often each token of a unit is sent; a session counts every token that is sent as one of its own."""
     return 1 if unit == "session" else int(policy.get("sends", 1))
+
+
+def largest_epsilon(unit: str, tokens: int, sends: int, dim: int, trials: int) -> float:
+    """Returns the epsilon (nats) that no quantizer of so many coordinates and trials per token exceeds for a unit.
+
+    A limit at or above it is one that nothing can miss.
+    """
+    return LARGEST_LOSS * dim * trials * tokens * (1 if unit == "session" else sends)

@@ -1,7 +1,7 @@
 """The policy's limits against the figures of a certificate: a function of the certificate alone.
 
-It takes the body as JSON values, so that whoever holds a certificate computes the same checks from the same figures, and
-a verifier holds the same figures against limits of its own. What a certificate of an older format lacks is undecided.
+It takes the body as JSON values, so that whoever holds a certificate computes the same checks from the same figures,
+and a verifier holds them against limits of its own. What a certificate of an older format lacks is undecided.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,8 +10,8 @@ from typing import Any
 
 from attacks.names import ASSURANCE, Assurance
 from del_audit.bound import Bound
-from del_audit.certificate.judge import CONTROLS, judge
 from del_audit.certificate.asked import sends_of
+from del_audit.certificate.judge import CONTROLS, judge
 from del_audit.certificate.verdict import Check, Contender, check_bound, unmeasured
 from del_audit.evidence.contradiction import contradicts
 from del_audit.evidence.figure import Figure
@@ -54,7 +54,8 @@ class CertificateFigures:
         """Share of a slice's tokens recovered by each attack; no attack that lacks the slice is passed over."""
         found = []
         for attack in self._attacks:
-            part = next((part for part in attack["slices"] if part["name"] == name), {"why": "no such slice was measured"})
+            lacking: dict[str, Any] = {"why": "no such slice was measured"}
+            part = next((part for part in attack["slices"] if part["name"] == name), lacking)
             found.append(_contender(attack["name"], part.get("success"), part))
         return found
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from attacks.names import ASSURANCE
-from del_audit.attempts import begin, begin_key, finish
+from del_audit.attempts import begin, finish
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import body_of
 from del_audit.certificate.evidence import gather
@@ -23,10 +23,11 @@ from del_audit.certificate.report import render
 from del_audit.certificate.table import print_summary
 from del_audit.certificate.verdict import Verdict
 from del_audit.quiet import silence_libraries
+from del_audit.signing_key import own_signing_key
 from mechanisms.canonical_json import canonical, parse_canonical
 from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError
-from mechanisms.keyring import load_private_key, own_key
+from mechanisms.keyring import load_private_key
 from mechanisms.signed_document import fingerprint, raw_public_key, sign, signed_bytes
 
 EXIT_CODES: dict[Verdict, int] = {"certified": 0, "refused": 1, "inconclusive": 3}
@@ -85,9 +86,8 @@ def _signer(key: Path | None) -> Ed25519PrivateKey:
     """Returns the private key of a file, or the user's own; says where a new one lies."""
     if key is not None:
         return load_private_key(key)
-    own = own_key()
+    own = own_signing_key()
     if own.made:
-        begin_key(fingerprint(raw_public_key(own.private)))
         print(f"Made your own key, which signs: {own.path}; {own.path}.pub is for whoever verifies.", file=sys.stderr)
     return own.private
 

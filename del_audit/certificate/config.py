@@ -71,8 +71,8 @@ class EncoderChoice(Strict):
 class Data(Strict):
     """Real text. The public part fits prior, encoder and probes; the private part stands for users and is attacked.
 
-    group_column: whose text a row is (author, patient, document): nobody of the private part stays in the public one, and
-    intervals count its values as the independent units. None takes every row for a unit of its own.
+    group_column: whose text a row is (author, patient, document): nobody of the private part stays in the public one,
+    and intervals count its values as the independent units. None takes every row for a unit of its own.
     """
 
     corpus: str
@@ -192,8 +192,8 @@ class Configuration(Strict):
         self.policy.require_missable(spec.dim, spec.trials)
         if limit is not None and limit > spec.dim:
             raise ValueError(
-                f"expected policy.bytes_per_token_at_most <= {spec.dim}, what {spec.dim} coordinates of {MAX_BITS} bits "
-                f"take, got {limit:g}: nothing can miss it"
+                f"expected policy.bytes_per_token_at_most <= {spec.dim}, what {spec.dim} coordinates of "
+                f"{MAX_BITS} bits take, got {limit:g}: nothing can miss it"
             )
         return self
 
@@ -208,8 +208,8 @@ class Configuration(Strict):
         limit, releases = self.policy.worst_prompt_success_at_most, self.evaluation.worst_releases
         if limit is not None and (fewest := fewest_releases(limit)) > releases:
             raise ValueError(
-                f"expected evaluation.worst_releases >= {fewest} for policy.worst_prompt_success_at_most={limit:g}, got "
-                f"{releases}: with fewer releases of a prompt even one that is never read could not pass"
+                f"expected evaluation.worst_releases >= {fewest} for policy.worst_prompt_success_at_most={limit:g}, "
+                f"got {releases}: with fewer releases of a prompt even one that is never read could not pass"
             )
         return self
 
@@ -220,8 +220,8 @@ class Configuration(Strict):
             raise ValueError("evaluation.stop_early needs policy.attack_success_at_most, which it stops at")
         if self.evaluation.stop_early and policy.slice_success_at_most:
             raise ValueError(
-                "evaluation.stop_early goes with no limit on slices: their intervals do not hold for a sample whose size "
-                "depends on what was recovered"
+                "evaluation.stop_early goes with no limit on slices: their intervals do not hold for a sample whose "
+                "size depends on what was recovered"
             )
         return self
 

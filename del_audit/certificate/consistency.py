@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from del_audit.certificate.asked import largest_epsilon
 from del_audit.certificate.checks import checks_of, strongest
 from del_audit.certificate.error_rate import error_rate_of
-from del_audit.certificate.policy import Policy
 from del_audit.certificate.schema import FORMAT_2
 from del_audit.certificate.seed import seed_of
 from del_audit.certificate.verdict import Check, verdict_of
@@ -15,7 +15,6 @@ from mechanisms.canonical_json import sha256_of
 from mechanisms.client_certificate import date
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
-
 
 LEAST = {"full": ("baseline", "cosine", "code", "likelihood", "map", "beam"), "quick": ("baseline", "map")}
 """Attacks that each level required when format 3 was made; a certificate may state more, and never fewer."""
@@ -72,11 +71,16 @@ def _require_format_3(body: Mapping[str, Any], keys: list[str]) -> None:
 
 
 def _require_policy(policy: Mapping[str, Any], spec: QuantizerSpec) -> None:
-    """Raises UserError for a policy that no configuration could have been loaded with."""
-    try:
-        Policy.model_validate(dict(policy)).require_missable(spec.dim, spec.trials)
-    except ValueError as error:  # pydantic's own is one
-        raise UserError(f"Expected a policy that can be missed and met, got one that cannot: {error}.") from None
+    """Raises UserError for a policy that no configuration could have been loaded with; the schema has seen the rest."""
+    for limit in policy["epsilon"]:
+        unit, tokens, most = limit["unit"], limit["tokens"], limit["at_most"]
+        _require("tokens of a prompt's epsilon", tokens, policy["prompt_tokens"] if unit == "prompt" else tokens)
+        largest = largest_epsilon(unit, tokens, policy["sends"], spec.dim, spec.trials)
+        if most >= largest:
+            raise UserError(f"Expected a limit below {largest:.6g} nats for a {unit}, got {most:g}: nothing misses it.")
+    limit = policy["bytes_per_token_at_most"]
+    if limit is not None and limit > spec.dim:
+        raise UserError(f"Expected bytes_per_token_at_most <= {spec.dim}, got {limit:g}: nothing misses it.")
 
 
 def _require_spec(spec: QuantizerSpec, mechanism: Mapping[str, Any]) -> None:

@@ -157,7 +157,8 @@ def _utility(evidence: Evidence, delta: float, sends: int) -> dict[str, Any]:
         "share_of_clean_gain": prediction.share.to_dict() if prediction.share else None,
         "losses": {name: figure.to_dict() for name, figure in prediction.losses.items()},
         "perplexity": {
-            name: figure.mapped(math.exp, "perplexity per token").to_dict() for name, figure in prediction.losses.items()
+            name: figure.mapped(math.exp, "perplexity per token").to_dict()
+            for name, figure in prediction.losses.items()
         },
         "coherence": {name: figure.to_dict() for name, figure in evidence.coherence.items()},
         "task": _inference(evidence.task),

@@ -10,17 +10,20 @@ from tqdm import tqdm
 from attacks.attribute import Viewer
 from attacks.ladder import ladder
 from attacks.names import ALWAYS, AttackName
+from attacks.repeated import repeated
 from attacks.side_channel import side_channels
 from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import (
     Assets,
+    attacked_rounds,
     client_of,
+    one_of_each_group,
     public_of,
     send_all,
 )
 from del_audit.certificate.reading import (
-    attack_keys,
+    Readings,
     examples_of,
     prompt_to_show,
     readings_of,
@@ -29,15 +32,14 @@ from del_audit.certificate.reading import (
 )
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.inference import Inference, Sample, infer
-from del_audit.evidence.leakage import Leakage, measure_leakage, run_ladder
-from del_audit.evidence.slices import (
-    SliceFigure,
-)
+from del_audit.evidence.leakage import measure_leakage, run_ladder
+from del_audit.evidence.slices import SliceFigure
 from del_audit.evidence.utility import Prediction, Prompts, measure_coherence, measure_prediction, paired_gain
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.spec import QuantizerSpec
+from mechanisms.splits import first_of_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     longest = policy.prompt_tokens * attacked_rounds(assets.documents, plan.attacked_tokens, policy.prompt_tokens)
     show = prompt_to_show(assets, attacked)
     readings = readings_of(configuration, assets, attacked, sent, show, longest)
-    slices = slices_of(assets, readings.leakage, attacked, longest, readings.stopped)
+    slices = slices_of(assets, readings.leakage, attacked, longest, policy.prompt_tokens, readings.stopped)
     require_slices(configuration, slices)
     attribute, task = inferences_of(configuration, assets, pipeline)
     prompts = _prompts(configuration, assets, pipeline, "prompts")
@@ -106,16 +108,17 @@ def at_sends(pipeline: Pipeline, sends: int) -> Pipeline:
 
 
 def _prompts(configuration: Configuration, assets: Assets, pipeline: Pipeline, purpose: str) -> Prompts:
-    """Returns the first private documents that are long enough, cut into released prompt and true response."""
-    plan = configuration.evaluation
-    cut, end = plan.prompt_tokens, plan.prompt_tokens + plan.response_tokens
-    long_enough = [document[:end] for document in assets.private if len(document) >= end][: plan.prompts]
+    """Returns each group's first private document that is long enough, cut into released prompt and true response."""
+    plan, cut = configuration.evaluation, configuration.policy.prompt_tokens
+    end = cut + plan.response_tokens
+    long_enough = [document[:end] for document in one_of_each_group(assets, end)][: plan.prompts]
     if len(long_enough) < plan.prompts:
+        units = configuration.data.group_column or "row"
         raise UserError(
-            f"Expected evaluation.prompts <= {len(long_enough)}, the private documents of {end} tokens or more, "
-            f"got evaluation.prompts={plan.prompts}."
+            f"Expected evaluation.prompts <= {len(long_enough)}, private documents of {end} tokens or more, one per "
+            f"{units}, got evaluation.prompts={plan.prompts}. Lower evaluation.prompts or evaluation.response_tokens."
         )
-    client = client_of(assets, pipeline, plan.seed, purpose)
+    client = client_of(assets, pipeline, assets.seed, purpose)
     clean = [document[:cut] for document in long_enough]
     return Prompts([client.release_tokens(tokens) for tokens in clean], clean, [d[cut:] for d in long_enough])
 
@@ -129,7 +132,8 @@ def inferences_of(
     if attribute is not None:
         labels = [label for label in assets.public_corpus.labels(attribute.column) if label is not None]
         common = [label for label, _ in Counter(labels).most_common(attribute.classes)]
-        found[0] = _inference(configuration, assets, pipeline, attribute.column, common, strongest=True)
+        attacked = at_sends(pipeline, configuration.policy.sends)
+        found[0] = _inference(configuration, assets, attacked, attribute.column, common, strongest=True)
     if task is not None:
         found[1] = _inference(configuration, assets, pipeline, task.column, None, strongest=False)
     return found[0], found[1]
@@ -145,20 +149,24 @@ def _inference(
 ) -> Inference:
     """Returns the probes of one column; fitted on releases of public documents, scored once on the private ones.
 
-    classes: documents of other ones are left out; None takes every document that has a label.
+    classes: documents of other ones are left out; None takes every document that has a label. The private sample has
+    one document of each group, its first, so that its intervals are exact; public documents of a group stay together.
     """
     plan = configuration.evaluation
-    viewer = Viewer(public_of(assets, pipeline, plan.seed), tokenizer=assets.language.tokenizer)
+    viewer = Viewer(public_of(assets, pipeline, assets.seed), tokenizer=assets.language.tokenizer)
     samples = []
-    for part, documents, corpus, releases in (
-        ("public", assets.public, assets.public_corpus, plan.probe_releases),
-        ("private", assets.private, assets.private_corpus, 1),
+    for part, documents, corpus, groups, releases in (
+        ("public", assets.public, assets.public_corpus, assets.public_groups, plan.probe_releases),
+        ("private", assets.private, assets.private_corpus, assets.private_groups, 1),
     ):
         labels = corpus.labels(column)
         kept = [label is not None and (classes is None or label in classes) for label in labels]
-        chosen = [i for i, text in enumerate(documents) if text and kept[i]] * releases
+        rows = [i for i, text in enumerate(documents) if text and kept[i]]
+        if part == "private":
+            rows = [rows[place] for place in first_of_each(groups[i] for i in rows)]
+        chosen = rows * releases
         texts = [documents[i][: plan.probe_tokens] for i in chosen]
-        client = client_of(assets, pipeline, plan.seed, f"{part} probes of {column}")
+        client = client_of(assets, pipeline, assets.seed, f"{part} probes of {column}")
         with tqdm(texts, desc=f"{part} releases for {column}", unit="prompt") as bar:
             messages = [client.release_tokens(text) for text in bar]
         if strongest:
@@ -171,12 +179,12 @@ def _inference(
                 released,
                 clean,
                 tuple(str(labels[i]) for i in chosen),
-                tuple(f"{part} {i}" for i in chosen),
+                tuple(groups[i] for i in chosen),
                 {"sizes": side_channels(pipeline, messages).features},
             )
         )
     public, private = samples
-    return infer(column, public, private, plan.seed)
+    return infer(column, public, private, assets.seed)
 
 
 def _other_bits(configuration: Configuration, assets: Assets) -> tuple[OtherBits, ...]:
@@ -192,9 +200,13 @@ def _at_other_bits(configuration: Configuration, assets: Assets, pipeline: Pipel
     server = Server(assets.language, pipeline, assets.soft_prompt)
     prompts = _prompts(configuration, assets, pipeline, f"prompts at {spec.bits} bits").first(plan.other_prompts)
     with tqdm(total=2 * len(prompts), desc=f"perplexity at {spec.bits} bits", unit="text") as bar:
-        gain = paired_gain(server, prompts, plan.seed, bar)
-    tokens = min(4_000, plan.attacked_tokens)
-    released = send_all(assets, pipeline, tokens, plan, f"attacked release at {spec.bits} bits")
-    outcomes = run_ladder(ladder(ALWAYS, depth=1), public_of(assets, pipeline, plan.seed), released)
-    leakage = measure_leakage(outcomes, spec, pipeline.prior, plan.seed)
+        gain = paired_gain(server, prompts, assets.seed, bar)
+    tokens, cut = min(4_000, plan.attacked_tokens), configuration.policy.prompt_tokens
+    attacked = at_sends(pipeline, configuration.policy.sends)
+    released = send_all(assets, attacked, tokens, cut, f"attacked release at {spec.bits} bits")
+    outcomes = run_ladder(ladder(ALWAYS, depth=1), public_of(assets, attacked, assets.seed), released)
+    longest = cut * attacked_rounds(assets.documents, tokens, cut)
+    leakage = measure_leakage(
+        outcomes, spec, pipeline.prior, assets.seed, longest=longest, sends=configuration.policy.sends
+    )
     return OtherBits(spec, gain, leakage.strongest.success)

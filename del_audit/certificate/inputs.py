@@ -2,26 +2,37 @@
 
 import math
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from attacks.base import Public
 from del_audit.certificate.assembly import pipelines_of
-from del_audit.certificate.config import Configuration, Evaluation
+from del_audit.certificate.config import Configuration
+from del_audit.certificate.provenance import sha256_of
+from del_audit.certificate.seed import seed_of
+from del_audit.certificate.splits import read_splits
 from del_audit.evidence.leakage import Sent
 from mechanisms.client import Client
-from mechanisms.corpora import Corpus, load_corpus
+from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm, load_sentence_encoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedWords
 from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt, mechanism_warning
 from mechanisms.spec import QuantizerSpec
+from mechanisms.splits import first_of_each
 
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """What a configuration names, loaded. public, private: tokenized documents of the two parts of the corpus."""
+    """What a configuration names, loaded. public, private: tokenized documents of the two parts of the corpus.
+
+    public_groups, private_groups: whose each document is, the unit of splits and intervals; no group is in both parts.
+    Without data.group_column they are row numbers. seed: of everything random. removed: public rows left out because
+    their group is private too.
+    """
 
     language: LanguageModel
     sentences: Any
@@ -31,19 +42,29 @@ class Assets:
     private: list[list[int]]
     public_corpus: Corpus
     private_corpus: Corpus
+    public_groups: list[str]
+    private_groups: list[str]
+    removed: int
+    seed: int
+
+    @property
+    def documents(self) -> int:
+        """Units of the private part: groups, or rows."""
+        return len(set(self.private_groups))
 
 
-def load_assets(configuration: Configuration) -> Assets:
-    """Returns the assets; raises UserError for what is missing, corrupt or does not fit together."""
-    data = configuration.data
-    corpus = load_corpus(data.corpus, data.text_column)
-    public_corpus, private_corpus = corpus.subset(data.public_split), corpus.subset(data.private_split)
+def load_assets(configuration: Configuration, seed: int | None = None) -> Assets:
+    """Returns the assets; raises UserError for what is missing, corrupt or does not fit together.
+
+    seed: of everything random; left out, the one that follows from the private split and the policy (seed_of).
+    Public rows of a private group are removed before anything is fitted; one line on stderr says how many.
+    """
+    splits = read_splits(configuration.data)
+    public_corpus, private_corpus = splits.public, splits.private
     for choice in (configuration.attribute, configuration.task):
         if choice is not None:
             public_corpus.labels(choice.column)
             private_corpus.labels(choice.column)
-    if data.public_split == data.private_split:
-        raise UserError(f"Expected public_split and private_split to differ, got {data.public_split!r} twice.")
     language = load_causal_lm(configuration.model, dtype=configuration.dtype)
     width = int(language.model.config.hidden_size)
     name = configuration.soft_prompt
@@ -52,7 +73,24 @@ def load_assets(configuration: Configuration) -> Assets:
         print(f"del-audit: warning: {warning}", file=sys.stderr)
     sentences = load_sentence_encoder(configuration.sentence_encoder)
     public, private = _tokens(language, public_corpus), _tokens(language, private_corpus)
-    return Assets(language, sentences, soft, corpus, public, private, public_corpus, private_corpus)
+    return Assets(
+        language,
+        sentences,
+        soft,
+        splits.corpus,
+        public,
+        private,
+        public_corpus,
+        private_corpus,
+        splits.public_groups,
+        splits.private_groups,
+        splits.removed,
+        _seed(configuration, private_corpus) if seed is None else seed,
+    )
+
+
+def _seed(configuration: Configuration, private: Corpus) -> int:
+    return seed_of(sha256_of(private.texts), configuration.policy.model_dump(mode="json"))
 
 
 def build(configuration: Configuration, assets: Assets, spec: QuantizerSpec) -> Pipeline:
@@ -80,7 +118,7 @@ def public_of(assets: Assets, pipeline: Pipeline, seed: int) -> Public:
 
 
 def attacked_rounds(documents: int, tokens: int, prompt_tokens: int) -> int:
-    """Returns how many prompts of each document may be attacked, so that about so many tokens are, together.
+    """Returns the most prompts that one document (a group, where there are groups) gives to so many tokens together.
 
     It is fixed by the number of documents, before any of their lengths is seen: no document then has more than
     attacked_rounds * prompt_tokens tokens, the `longest` that intervals over documents ask for.
@@ -95,29 +133,59 @@ def attacked_rounds(documents: int, tokens: int, prompt_tokens: int) -> int:
     return max(1, math.ceil(tokens / (documents * prompt_tokens)))
 
 
-def attacked_text(assets: Assets, tokens: int, prompt_tokens: int) -> tuple[list[list[int]], list[int]]:
-    """Returns private prompts of so many tokens together, and each prompt's document.
+def by_turns(places: Sequence[tuple[int, int]], groups: Sequence[str]) -> list[tuple[int, int]]:
+    """Returns (turn, place) of (document, start) places, in order: every group's first place before any second.
 
-    Every document's first prompt comes before any second one: documents are what an interval counts. No document has
-    more than attacked_rounds of them, so that fewer tokens are attacked where documents are short.
+    places: in the order in which one group's own are to be taken. groups: of each document.
+
+    >>> by_turns([(0, 0), (1, 0), (2, 0)], ["a", "a", "b"])
+    [(0, 0), (0, 2), (1, 1)]
     """
+    taken: Counter[str] = Counter()
+    turns = []
+    for number, (document, _) in enumerate(places):
+        turns.append((taken[groups[document]], number))
+        taken[groups[document]] += 1
+    return sorted(turns)
+
+
+def attacked_text(assets: Assets, tokens: int, prompt_tokens: int) -> tuple[list[list[int]], list[int]]:
+    """Returns private prompts of so many tokens together, or fewer, and the number of the group of each.
+
+    Groups are what an interval counts: every group's first prompt comes before any second one, and no group has more
+    than attacked_rounds prompts. They are numbered as they first appear, since their names may be people's.
+    """
+    groups = assets.private_groups
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    longest = max(map(len, assets.private), default=0)
+    places = [
+        (index, start)
+        for start in range(0, longest, prompt_tokens)
+        for index, document in enumerate(assets.private)
+        if len(document) > start
+    ]
+    rounds = attacked_rounds(max(1, len(numbers)), tokens, prompt_tokens)
     prompts: list[list[int]] = []
     documents: list[int] = []
-    rounds = attacked_rounds(max(1, len(assets.private)), tokens, prompt_tokens)
-    for start in range(0, rounds * prompt_tokens, prompt_tokens):
-        for number, document in enumerate(assets.private):
-            text = document[start : start + min(prompt_tokens, tokens)]
-            if text:
-                prompts.append(text)
-                documents.append(number)
-                tokens -= len(text)
-            if tokens <= 0:
-                return prompts, documents
+    for turn, place in by_turns(places, groups):
+        if turn >= rounds or tokens <= 0:
+            break
+        index, start = places[place]
+        prompts.append(assets.private[index][start : start + min(prompt_tokens, tokens)])
+        documents.append(numbers[groups[index]])
+        tokens -= len(prompts[-1])
     return prompts, documents
 
 
-def send_all(assets: Assets, pipeline: Pipeline, tokens: int, plan: Evaluation, purpose: str) -> Sent:
+def one_of_each_group(assets: Assets, least: int) -> list[list[int]]:
+    """Returns the first private document of each group that has one of so many tokens, in order, whole."""
+    long_enough = [i for i, document in enumerate(assets.private) if len(document) >= least]
+    first = first_of_each(assets.private_groups[i] for i in long_enough)
+    return [assets.private[long_enough[place]] for place in first]
+
+
+def send_all(assets: Assets, pipeline: Pipeline, tokens: int, prompt_tokens: int, purpose: str) -> Sent:
     """Returns attacked_text as the client that serves sends it."""
-    prompts, documents = attacked_text(assets, tokens, plan.context_tokens)
-    client = client_of(assets, pipeline, plan.seed, purpose)
+    prompts, documents = attacked_text(assets, tokens, prompt_tokens)
+    client = client_of(assets, pipeline, assets.seed, purpose)
     return Sent([client.release_tokens(prompt) for prompt in prompts], prompts, documents)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING
 from typing import Any
 
+from del_audit.certificate.rows import terms
 from del_audit.certificate.table import at_most, interval, number, percent, total_variation, unit_name, upper_end
 from del_audit.plain_text import printable
 
@@ -18,7 +19,7 @@ def model_card(body: Mapping[str, Any], fingerprint: str) -> str:
     body: of a certificate that verifies. fingerprint: of the key that signed it.
     """
     spec = body["spec"]
-    quantizer = f"{spec['bits']} bits for each of {spec['dim']} numbers a token, scale {number(spec['scale'])}"
+    quantizer = f"{spec['bits']} bits x {spec['dim']} coordinates per token, scale {number(spec['scale'])}"
     lines = [
         f"## Privacy of prompts: {escaped(body['verdict'])}",
         "",
@@ -36,6 +37,8 @@ def model_card(body: Mapping[str, Any], fingerprint: str) -> str:
         ),
         *(f"- {escaped(reason)}" for reason in body["reasons"]),
         *([""] if body["reasons"] else []),
+        *(f"- {escaped(line)}" for line in terms(body)),
+        *([""] if terms(body) else []),
         "### Not protected",
         "",
         *(f"- {escaped(line)}" for line in body["not_protected"]),
@@ -74,9 +77,9 @@ def _attacks(inversion: Mapping[str, Any]) -> list[str]:
     confidence = f"{inversion['attacks'][0]['success']['confidence']:.0%}"
     allowed = percent(upper_end(inversion["allowed"]), ROUND_CEILING)
     return [
-        f"### Attacks: share of tokens read, {confidence} intervals",
+        f"### Attacks: share of tokens recovered, {confidence} intervals",
         "",
-        *_table(("attack", "read", "tokens"), rows),
+        *_table(("attack", "recovered", "tokens"), rows),
         f"Allowed by the guarantee, where the attacker knows only how common words are: at most {escaped(allowed)}.",
         "",
     ]

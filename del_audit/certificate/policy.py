@@ -1,21 +1,19 @@
 """The policy that a configuration is held against: each limit once, in a range in which it can be missed and met."""
 
-import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from attacks.names import Assurance
+from del_audit.certificate.asked import largest_epsilon
 from del_audit.evidence.slice_names import SLICE_NAMES, is_slice_name
 from del_audit.yaml_file import Strict
-from mechanisms.spec import MAX_BITS, WORD_BITS
+from mechanisms.spec import MAX_BITS
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 LARGEST_DELTA = 0.01
 """At a larger delta, more than one user in a hundred may be exposed outright whatever epsilon says."""
-LARGEST_LOSS = WORD_BITS * math.log(2)
-"""Nats that one trial can tell at most: the log-odds of the rarest outcome that a word of 32 bits can have."""
 LARGEST_DIM = 1 << 14
 """Coordinates per token of the widest embedding that is sent anywhere; sent clean, it takes four bytes each."""
 LARGEST_BYTES = 4 * LARGEST_DIM
@@ -141,8 +139,7 @@ class Policy(Strict):
     def require_missable(self, dim: int, trials: int) -> None:
         """Raises ValueError for an epsilon that no quantizer of so many coordinates and trials per token can miss."""
         for limit in self.epsilon:
-            sent = int(limit.tokens or 1) * (1 if limit.unit == "session" else self.sends)
-            most = LARGEST_LOSS * dim * trials * sent
+            most = largest_epsilon(limit.unit, int(limit.tokens or 1), self.sends, dim, trials)
             if limit.at_most >= most:
                 raise ValueError(
                     f"expected epsilon.at_most < {most:.6g} nats for unit: {limit.unit} of {limit.tokens} tokens, got "

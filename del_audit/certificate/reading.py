@@ -93,11 +93,16 @@ def readings_of(
         assets.seed,
         tuple(failed.values()),
         longest=longest,
+        context_longest=policy.prompt_tokens,
         sends=policy.sends,
     )
     figures = tuple(_as_stopped(one, sequential.get(one.key)) for one in leakage.attacks)
     return Readings(
-        replace(leakage, attacks=figures), shown, failed, frozenset(sequential), measure_worst(worst, plan.worst_releases)
+        replace(leakage, attacks=figures),
+        shown,
+        failed,
+        frozenset(sequential),
+        measure_worst(worst, plan.worst_releases),
     )
 
 
@@ -119,12 +124,17 @@ def self_tests(
 
 
 def slices_of(
-    assets: Assets, leakage: Leakage, pipeline: Pipeline, longest: int, stopped: Collection[AttackName] = ()
+    assets: Assets,
+    leakage: Leakage,
+    pipeline: Pipeline,
+    longest: int,
+    prompt_tokens: int,
+    stopped: Collection[AttackName] = (),
 ) -> dict[AttackName, list[SliceFigure]]:
     """Returns what each attack recovered of rare and common words, names and numbers, beside the baseline.
 
-    longest: tokens of one document that there can be at most. stopped: attacks that stopped early; they have no figure
-    of a slice.
+    longest: tokens of one document that there can be at most; prompt_tokens: the same for attacks on contexts.
+    stopped: attacks that stopped early; they have no figure of a slice.
     """
     found: dict[AttackName, list[SliceFigure]] = {}
     parts: dict[tuple[bool, int], tuple[list[Slice], Outcome]] = {}
@@ -136,8 +146,9 @@ def slices_of(
             commonest = outcome.of_one_guess(CommonestWord(), int(np.argmax(pipeline.prior)))
             parts[kind] = [*frequency_slices(outcome.truth, pipeline.prior), *named], commonest
         slices, baseline = parts[kind]
+        most = longest if context_free else prompt_tokens
         measured = [
-            measure_slice(part, outcome, baseline, longest, assets.seed, together=len(leakage.attacks))
+            measure_slice(part, outcome, baseline, assets.seed, longest=most, together=len(leakage.attacks))
             for part in slices
         ]
         if figures.key in stopped:

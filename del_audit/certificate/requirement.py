@@ -54,10 +54,12 @@ class Requirement:
         """Yields whether the certificate's client sends as seldom, as briefly and in sessions as short as asked."""
         theirs = _policy(body)
         sends = theirs.get("sends")
-        yield _term("sends of a text", f"evidence at {self.policy.sends} or more", sends, sends and sends >= self.policy.sends)
+        yield _term(
+            "sends of a text", f"evidence at {self.policy.sends} or more", sends, sends and sends >= self.policy.sends
+        )
         if "prompt_tokens" in self.policy.model_fields_set:
-            tokens, ours = theirs.get("prompt_tokens"), self.policy.prompt_tokens
-            yield _term("tokens of a prompt", f"exactly {ours}", tokens, tokens == ours)
+            tokens, longest = theirs.get("prompt_tokens"), self.policy.prompt_tokens
+            yield _term("tokens of a prompt", f"exactly {longest}", tokens, tokens == longest)
         sessions = [limit.tokens for limit in self.policy.epsilon if limit.unit == "session" and limit.tokens]
         if sessions:
             caps = [limit["tokens"] for limit in theirs["epsilon"] if limit["unit"] == "session"]

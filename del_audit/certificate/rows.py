@@ -18,6 +18,25 @@ CONDITIONS = (
 """What the server may see, the released prompt first; a certificate's file keeps no order of its own."""
 
 
+def terms(certificate: Mapping[str, Any]) -> list[str]:
+    """Returns what the verdict rests on and how often such a verdict is wrong, a sentence each; none in format 2."""
+    if "assurance" not in certificate:
+        return []
+    policy, level = certificate["configuration"]["policy"], certificate["assurance"]
+    times = "once" if policy["sends"] == 1 else f"{policy['sends']} times"
+    rate, attempts = certificate["error_rate"], certificate["attempts"]["count"]
+    wrong = f"A false verdict of certified has a chance of at most {rate['false_certified_at_most']:.1%} in one attempt"
+    tried = "the number of attempts on this private split is unknown"
+    if attempts is not None:
+        tried = f"over all {attempts} attempts on this private split at most {rate['over_all_attempts_at_most']:.1%}"
+    return [
+        f"Assurance: {level} (requires {', '.join(certificate['requires'])}).",
+        f"Holds for prompts of at most {policy['prompt_tokens']} tokens, each text sent {times}: the client's ledger "
+        "refuses more.",
+        f"{wrong}; {tried} (estimate).",
+    ]
+
+
 def by_condition(*figures: Mapping[str, Any]) -> list[str]:
     """Returns the names of all the figures in the order of CONDITIONS, and those that are not among them last."""
     names = dict.fromkeys(name for some in figures for name in some)

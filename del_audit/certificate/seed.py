@@ -6,15 +6,15 @@ from typing import Any
 
 from mechanisms.canonical_json import canonical
 
-SEED_BITS = 48
-"""So that canonical JSON holds it, as a whole number below 2^53."""
+SEED_BITS = 32
+"""As many as every library takes."""
 
 
 def seed_of(private_texts: str, policy: Mapping[str, Any]) -> int:
     """Returns the seed that follows from the sha256 of the private split's texts and from the policy, as JSON values.
 
-    Another configuration that is measured on the same people under the same policy draws the same randomness; a new seed
-    costs another policy, and its attempt is counted.
+    Another configuration that is measured on the same people under the same policy draws the same randomness; a new
+    seed costs another policy, and its attempt is counted.
     """
     digest = hashlib.sha256(b"del-audit seed 1\0" + private_texts.encode() + b"\0" + canonical(dict(policy))).digest()
     return int.from_bytes(digest[:8], "big") >> (64 - SEED_BITS)

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from del_audit.certificate.rows import by_bits, by_condition, is_baseline, probe_rows, reasons, slice_rows
+from del_audit.certificate.rows import by_bits, by_condition, is_baseline, probe_rows, reasons, slice_rows, terms
 
 VERDICT_STYLES = {"certified": "bold green", "refused": "bold red", "inconclusive": "bold yellow"}
 STATUS_STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
@@ -82,8 +82,14 @@ def total_variation(guarantee: Mapping[str, Any]) -> float:
 
 
 def unit_name(guarantee: Mapping[str, Any]) -> str:
-    """Returns the unit of a guarantee with its number of tokens; of a token it is always one."""
-    return guarantee["unit"] if guarantee["unit"] == "token" else f"{guarantee['unit']}, {guarantee['tokens']} tokens"
+    """Returns the unit of a guarantee with its number of tokens, and how often each is sent where that is not once.
+
+    >>> unit_name({"unit": "token", "tokens": 1}), unit_name({"unit": "prompt", "tokens": 48, "sends": 4})
+    ('1 token', 'prompt, 48 tokens, sent 4 times')
+    """
+    unit, tokens, sends = guarantee["unit"], guarantee["tokens"], guarantee.get("sends", 1)
+    count = f"{tokens} token{'s' if tokens > 1 else ''}"
+    return (count if unit == "token" else f"{unit}, {count}") + (f", sent {sends} times" if sends > 1 else "")
 
 
 def printable(text: object) -> str:
@@ -99,7 +105,7 @@ def print_summary(certificate: dict[str, Any], console: Console) -> None:
 def summary(certificate: dict[str, Any]) -> Group:
     """Returns the certificate's table: what is guaranteed, what was read, what is left to use, and the verdict."""
     spec, c = certificate["spec"], certificate
-    title = f"{c['name']}: {spec['bits']} bits for each of {spec['dim']} numbers a token, scale {number(spec['scale'])}"
+    title = f"{c['name']}: {spec['bits']} bits x {spec['dim']} coordinates per token, scale {number(spec['scale'])}"
     parts: list[RenderableType] = [Text(printable(title), style="bold")]
     parts += _guarantees(c["guarantees"])
     parts += _attacks(c["inversion"], c["configuration"]["policy"].get("attack_success_at_most"))
@@ -114,7 +120,7 @@ def summary(certificate: dict[str, Any]) -> Group:
     parts += _bits(c)
     parts += _bytes(c["bytes"])
     parts += _checks(c["checks"])
-    parts += _verdict(c["verdict"], reasons(c))
+    parts += _verdict(c["verdict"], reasons(c), terms(c))
     parts += [_heading("Not protected"), _list(c["not_protected"])]
     return Group(*parts)
 
@@ -162,7 +168,7 @@ def _attacks(inversion: Mapping[str, Any], limit: float | None) -> list[Renderab
     if limit is not None:
         lines += f" Limit of the policy: {percent(limit)}."
     return [
-        _heading(f"Attacks: share of tokens read, {confidence}", "estimate"),
+        _heading(f"Attacks: share of tokens recovered, {confidence}", "estimate"),
         _table(("attack", "all words", "rarer words", "tokens", ""), rows, right=(1, 2, 3)),
         _note(lines),
         *([_note(f"Not run: {', '.join(inversion['not_run'])}.")] if inversion["not_run"] else []),
@@ -186,8 +192,8 @@ def _slices(inversion: Mapping[str, Any], policy: Mapping[str, Any]) -> list[Ren
             row["strongest"] or next((part["why"] for part in parts.values() if part), ""),
         )
         rows.append([printable(word) for word in words])
-    heads = ("slice", "read", "by the baseline", "tokens", "limit", "strongest there")
-    heading = _heading("Slices of the text: share of their tokens read", "estimate")
+    heads = ("slice", "recovered", "by the baseline", "tokens", "limit", "strongest there")
+    heading = _heading("Slices of the text: share of their tokens recovered", "estimate")
     return [heading, _table(heads, rows, right=(1, 2, 3, 4))] if rows else []
 
 
@@ -214,9 +220,13 @@ def _utility(utility: Mapping[str, Any]) -> list[RenderableType]:
     gain, clean = interval(utility["paired_gain"]), interval(utility["clean_paired_gain"])
     share = utility["share_of_clean_gain"]
     of_clean = f"That is {interval(share)} of what" if share else "Not above zero is what"
+    others = ", ".join(
+        f"{interval(figure)} over {name}" for name, figure in sorted(utility.get("gains_over", {}).items())
+    )
     return [
-        _heading(f"Utility: {gain} nats a token over another user's prompt", "estimate"),
-        _note(f"{of_clean} the clean prompt gives, {clean} nats a token."),
+        _heading(f"Utility: {gain} nats per token over another user's prompt", "estimate"),
+        _note(f"{of_clean} the clean prompt gives, {clean} nats per token."),
+        *([_note(f"Nats per token saved over other controls: {printable(others)}.")] if others else []),
         _table(("the server sees", "perplexity", "coherence (cosine)"), rows, right=(1, 2)),
     ]
 
@@ -236,14 +246,14 @@ def _bits(certificate: Mapping[str, Any]) -> list[RenderableType]:
         )
         for point in points
     ]
-    heads = ("bits", "token epsilon <=", "gain, nats a token", "strongest on single tokens", "bytes", "")
+    heads = ("bits", "token epsilon <=", "gain, nats per token", "strongest on single tokens", "bytes", "")
     return [_heading("Other numbers of bits, at the same mu"), _table(heads, rows, right=range(5))]
 
 
 def _bytes(sent: Mapping[str, Any]) -> list[RenderableType]:
     clean, prompt = sent["a_prompt_of_clean_float32"], sent["a_prompt"]
     line = (
-        f"{sent['a_token']:g} a token and {sent['header']} a message: {prompt:,} a prompt, "
+        f"{sent['a_token']:g} per token and {sent['header']} per message: {prompt:,} per prompt, "
         f"where clean float32 embeddings take {clean:,} ({clean / prompt:.0f} times as many)."
     )
     return [_heading("Bytes on the wire", "counted"), _note(line)]
@@ -258,9 +268,10 @@ def _checks(checks: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     return [_heading("Checks of the policy"), _table(("", "limit", "asked", "found"), rows)]
 
 
-def _verdict(verdict: str, why: Sequence[str]) -> list[RenderableType]:
+def _verdict(verdict: str, why: Sequence[str], rests: Sequence[str]) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(), Text(f"Verdict: {verdict.upper()}", style=VERDICT_STYLES[verdict])]
-    return [*parts, _list(why) if why else _note("Every limit of the policy holds.")]
+    parts.append(_list(why) if why else _note("Every limit of the policy holds."))
+    return [*parts, *([_heading("What the verdict rests on"), _list(rests)] if rests else [])]
 
 
 def _heading(text: str, kind: str = "") -> RenderableType:

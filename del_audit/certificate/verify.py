@@ -150,7 +150,9 @@ def _attempts(body: Mapping[str, Any]) -> Iterator[Step]:
 
 
 def _shown(name: str, section: Mapping[str, Any]) -> Step:
-    return Step(f"section {name}", "passed", f"Version {section['version']}: unknown here, shown only; no limit rests on it.")
+    return Step(
+        f"section {name}", "passed", f"Version {section['version']}: unknown here, shown only; no limit rests on it."
+    )
 
 
 def _required(require: "Requirement", body: Mapping[str, Any]) -> Iterator[Step]:
@@ -161,7 +163,7 @@ def _required(require: "Requirement", body: Mapping[str, Any]) -> Iterator[Step]
 
 
 def _today(body: Mapping[str, Any]) -> Iterator[Step]:
-    """Yields each of today's rules for a certificate of format 2: passed, failed, or not to be told from its figures."""
+    """Yields each of today's rules for a certificate of format 2: passed, failed, or unknown from its figures."""
     if body["format"] != FORMAT_2:
         return
     told: dict[str, StepStatus] = {"passed": "passed", "failed": "failed", "inconclusive": "skipped"}

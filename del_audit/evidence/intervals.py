@@ -107,8 +107,8 @@ def clustered_mean(
 
     values: shape (trials,), each of equal weight. clusters: the document of each; None takes every trial for one.
     longest: the most trials that one document can have, known before any is drawn, such as the cut of the prompts times
-    the prompts per document. Taken from the sample it would miss rare long documents (theory, "A length that is known
-    beforehand"). within: what values can be at all: the interval uses it.
+    the prompts per document. Taken from the sample it would miss rare long documents (docs/evaluation.md, intervals).
+    within: what values can be at all: the interval uses it.
     Raises UserError for no value, values outside within, a document of more than `longest` trials, fewer than two
     documents (one says nothing of others), and as unseen_ends does.
     """

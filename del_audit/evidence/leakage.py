@@ -107,22 +107,25 @@ def measure_leakage(
     unusable: Sequence[SelfTest] = (),
     *,
     longest: int,
+    context_longest: int | None = None,
     sends: int = 1,
 ) -> Leakage:
     """Returns what each attack read, with intervals over documents, and what the guarantee allows.
 
     outcomes: may be of different prompts; kappa is the largest of those that a context-free attack saw. spec: of the
-    mechanism that released. longest: tokens of one document that can be attacked at most, known before any is drawn.
-    sends: releases of each token that the attacks held.
+    mechanism that released. longest: tokens of one document that can be attacked at most, known before any is drawn;
+    context_longest: the same for attacks on contexts, longest where left out. sends: releases of each token that the
+    attacks held.
     Raises UserError for outcomes of a single document, and for a document of more tokens than longest.
     """
     common = np.argsort(-prior)[:COMMON_WORDS]
     free = sum(attack.context_free for attack, _ in outcomes.values())
     figures = []
     for key, (attack, outcome) in outcomes.items():
+        most = longest if attack.context_free or context_longest is None else context_longest
         rare = ~np.isin(outcome.truth, common)
         below = lower_limit(int(outcome.hits.sum()), len(outcome), free) if attack.context_free else None
-        success, above = rate_and_limit(outcome.hits, outcome.clusters, longest, SHARE_READ, seed, len(outcomes))
+        success, above = rate_and_limit(outcome.hits, outcome.clusters, most, SHARE_READ, seed, len(outcomes))
         figures.append(
             AttackFigures(
                 key,
@@ -130,7 +133,7 @@ def measure_leakage(
                 attack.version,
                 success,
                 above,
-                _rate_of(outcome, rare, longest, seed),
+                _rate_of(outcome, rare, most, seed),
                 worst_prompt(outcome, attack.context_free),
                 below,
                 outcome,

@@ -58,7 +58,7 @@ def of_gain(figure: Figure) -> bool:
 
 
 def gain_prompts(figure: Figure, threshold: float, power: float = 0.5) -> int | None:
-    """Returns the prompts at which a mean gain's end is beyond the threshold with probability `power`, if any number is.
+    """Returns the prompts at which a mean gain's end is beyond the threshold with probability `power`, if any is.
 
     figure: one that of_gain accepts. Documents keep their mean number of prompts; the mean is taken for normal.
     """

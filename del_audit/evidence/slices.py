@@ -41,7 +41,10 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class SliceFigure:
-    """success: share of the slice's tokens read; None where there are too few, and then why says so."""
+    """success: share of the slice's tokens read; None where there are too few, and then why says so.
+
+    above: a lower limit of success, corrected for the attacks that are judged together.
+    """
 
     name: str
     rule: str
@@ -50,6 +53,7 @@ class SliceFigure:
     success: Figure | None
     baseline: Figure | None
     why: str = ""
+    above: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields under their names."""
@@ -148,10 +152,12 @@ def measure_slice(
     fewest: int = FEWEST_TOKENS,
     *,
     longest: int,
+    together: int = 1,
 ) -> SliceFigure:
     """Returns what was read of a slice, beside the baseline; no figure for too few tokens or a single document.
 
     longest: the most tokens that one document can have, fixed before any is drawn: all of them may be of the slice.
+    together: attacks that are judged together, which the lower limit is corrected for.
     Raises UserError for a slice of another number of tokens, for outcomes of different prompts, and for a document
     with more than `longest` tokens of the slice.
     """
@@ -164,11 +170,12 @@ def measure_slice(
     if tokens < fewest or documents < 2:
         why = f"too few tokens: {tokens} of {documents} documents, where {fewest} of two documents are needed"
         return SliceFigure(*about, None, None, why)
-    ours, theirs = (
-        clustered_rate(o.hits[part.chosen], clusters, longest, f"share of {part.name} read", "tokens", seed, confidence)
-        for o in (outcome, baseline)
+    shared = 1 - (1 - confidence) / together
+    ours, theirs, corrected = (
+        clustered_rate(o.hits[part.chosen], clusters, longest, f"share of {part.name} recovered", "tokens", seed, level)
+        for o, level in ((outcome, confidence), (baseline, confidence), (outcome, shared))
     )
-    return SliceFigure(*about, ours, theirs)
+    return SliceFigure(*about, ours, theirs, "", corrected.lower)
 
 
 def require_same_prompts(outcomes: Sequence[Outcome]) -> None:

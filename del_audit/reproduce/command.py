@@ -1,6 +1,7 @@
 """`del-audit reproduce`: sets a table's run up, runs its cells, and writes and prints the result."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from del_audit.reproduce.table import differences, print_table
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm, load_sentence_encoder
+from mechanisms.splits import split_corpus
 
 RESULT = "table.json"
 
@@ -87,12 +89,18 @@ def _bench(protocol: Protocol, sizes: Sizes, request: Mapping[str, Any], store: 
     """Returns everything that cells share, loaded, cut and parted."""
     pairs, seed = protocol.task == "pairs", request["seed"]
     column = request["text_column"] or ("sentence1" if pairs else None)
-    corpus = load_corpus(request["corpus"], column)
-    private = corpus.subset(request["private_split"])
-    public = first_documents(corpus.subset(request["public_split"]), sizes.train if pairs else sizes.documents, seed)
+    splits = split_corpus(
+        load_corpus(request["corpus"], column),
+        request["public_split"],
+        request["private_split"],
+        request["document_column"],
+    )
+    if splits.note:
+        print(f"del-audit: {splits.note}", file=sys.stderr)
+    private, public = splits.private, first_documents(splits.public, sizes.train if pairs else sizes.documents, seed)
     language = load_causal_lm(request["model"])
     extractor = load_causal_lm(request["extractor"]) if request["extractor"] else language
-    records = {"corpus": corpus.record.sha256, "general": None}
+    records = {"corpus": splits.corpus.record.sha256, "general": None}
     parts: dict[str, Any] = {"train": None, "test": None, "cuts": None}
     if pairs:
         columns = (request["pair_column"], request["label_column"])

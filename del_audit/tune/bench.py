@@ -6,24 +6,32 @@ from typing import Any
 
 from tqdm import tqdm
 
+from attacks.base import InversionAttack, Public
 from attacks.ladder import ladder
 from attacks.names import AttackName
 from del_audit.attack.store import Run
 from del_audit.certificate.config import Configuration
-from del_audit.certificate.evidence import inferences_of
-from del_audit.certificate.inputs import Assets, attacked_text, build, public_of, send_all
+from del_audit.certificate.evidence import at_sends, inferences_of
+from del_audit.certificate.inputs import (
+    Assets,
+    attacked_text,
+    build,
+    client_of,
+    one_of_each_group,
+    public_of,
+    send_all,
+)
 from del_audit.certificate.provenance import sha256_of
 from del_audit.certificate.reading import slices_of
+from del_audit.certificate.worst import Worst, measure_worst, released_again
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.leakage import measure_leakage, run_ladder
-from del_audit.evidence.prompts import cut_prompts
-from del_audit.evidence.utility import paired_gain
-from del_audit.tune.judge import ATTRIBUTE, TASK, Reading
+from del_audit.evidence.leakage import Sent, measure_leakage, run_ladder
+from del_audit.evidence.prompts import Prompts, cut_prompts
+from del_audit.evidence.utility import measure_prediction, paired_gain
+from del_audit.tune.judge import ATTRIBUTE, GAIN, SHARE, TASK, TASK_OVER, Reading
 from del_audit.tune.space import Candidate
 from mechanisms.assets import cache_folder
-from mechanisms.client import Client
 from mechanisms.pipeline import Pipeline
-from mechanisms.randomness import SimulatedWords
 from mechanisms.server import Server
 from mechanisms.soft_prompt import load_soft_prompt
 
@@ -52,9 +60,9 @@ class MeasuringBench:
         return Figure(**self._kept("gain", candidate, {"prompts": prompts}, self._gain)["gain"])
 
     def others(self, candidate: Candidate) -> dict[str, Figure]:
-        """Returns attribute advantage and task accuracy, as far as the policy limits them."""
+        """Returns the other figures that the policy limits: attribute, task, and the gain over further controls."""
         policy = self.base.policy
-        if policy.attribute_advantage_at_most is None and policy.task_accuracy_at_least is None:
+        if not any(policy.asks(name) for name in (ATTRIBUTE, TASK, SHARE, GAIN)):
             return {}
         found = self._kept("others", candidate, {}, self._others)
         return {name: Figure(**fields) for name, fields in found["figures"].items()}
@@ -76,25 +84,32 @@ class MeasuringBench:
         return self.run.part(f"{kind}-{sha256_of(settings)[:KEY_DIGITS]}", made)
 
     def _read(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
-        plan, pipeline = self.base.evaluation, self._pipeline(candidate)
-        tokens = asked["documents"] * plan.context_tokens
-        sent = send_all(self.assets, pipeline, tokens, plan, f"{self.name} attacked release")
+        plan, policy, assets = self.base.evaluation, self.base.policy, self.assets
+        attacked = at_sends(self._pipeline(candidate), policy.sends)
+        tokens = asked["documents"] * policy.prompt_tokens
+        sent = send_all(assets, attacked, tokens, policy.prompt_tokens, f"{self.name} attacked release")
         some = sent.one_a_document(asked["documents"])
         attacks = ladder(asked["attacks"], plan.masked_lm, cache_folder() / "attacks", depth=1)
-        outcomes = run_ladder(attacks, public_of(self.assets, pipeline, plan.seed), some)
-        leakage = measure_leakage(outcomes, pipeline.spec, pipeline.prior, plan.seed, longest=plan.context_tokens)
-        limited = self.base.policy.slice_success_at_most
-        slices = slices_of(self.assets, leakage, pipeline, plan.seed) if limited else {}
+        public = public_of(assets, attacked, assets.seed)
+        outcomes = run_ladder(attacks, public, some)
+        leakage = measure_leakage(
+            outcomes, attacked.spec, attacked.prior, assets.seed, longest=policy.prompt_tokens, sends=policy.sends
+        )
+        limited = policy.slice_success_at_most
+        slices = slices_of(assets, leakage, attacked, policy.prompt_tokens, policy.prompt_tokens) if limited else {}
+        worst = self._worst(attacked, attacks, public, some)
         return {
             "readings": [
                 {
                     "name": figures.name,
                     "context_free": attacks[figures.key].context_free,
                     "success": figures.success.to_dict(),
+                    "above": figures.above,
                     "worst_prompt": figures.worst.to_dict(),
+                    "worst_of_releases": worst[figures.key].success.to_dict() if worst else None,
                     "slices": {
                         part.name: part.success.to_dict()
-                        for part in slices.get(figures.name, [])
+                        for part in slices.get(figures.key, [])
                         if part.name in limited and part.success is not None
                     },
                 }
@@ -102,30 +117,50 @@ class MeasuringBench:
             ]
         }
 
+    def _worst(
+        self, attacked: Pipeline, attacks: Mapping[AttackName, InversionAttack], public: Public, sent: Sent
+    ) -> dict[AttackName, Worst]:
+        """Returns the worst prompt over repeated releases, as a certificate measures it; nothing without a limit."""
+        if self.base.policy.worst_prompt_success_at_most is None:
+            return {}
+        again = released_again(self.base, self.assets, attacked, sent)
+        outcomes = run_ladder(attacks, public, again)
+        return measure_worst({key: read for key, (_, read) in outcomes.items()}, self.base.evaluation.worst_releases)
+
     def _gain(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
-        plan, assets = self.base.evaluation, self._with_prompt(candidate)
-        pipeline = self._pipeline(candidate)
-        language = assets.language
-        words = SimulatedWords(plan.seed, f"{self.name} prompts")
-        client = Client(language.tokenizer, pipeline, language.context_tokens, words)
-        cuts = cut_prompts(assets.private, plan.prompt_tokens, plan.response_tokens, limit=asked["prompts"])
-        prompts = cuts.released(client.release_tokens)
+        assets, pipeline = self._with_prompt(candidate), self._pipeline(candidate)
+        prompts, server = (
+            self._prompts(pipeline, asked["prompts"]),
+            Server(assets.language, pipeline, assets.soft_prompt),
+        )
         with tqdm(total=2 * len(prompts), desc="gain", unit="text", leave=False) as bar:
-            figure = paired_gain(Server(language, pipeline, assets.soft_prompt), prompts, plan.seed, bar)
-        return {"gain": figure.to_dict()}
+            return {"gain": paired_gain(server, prompts, assets.seed, bar).to_dict()}
+
+    def _prompts(self, pipeline: Pipeline, count: int) -> Prompts:
+        """Returns the first so many prompts, one per group, as the candidate's client sends them."""
+        assets, cut, response = self.assets, self.base.policy.prompt_tokens, self.base.evaluation.response_tokens
+        client = client_of(assets, pipeline, assets.seed, f"{self.name} prompts")
+        cuts = cut_prompts(one_of_each_group(assets, cut + response), cut, response, limit=count)
+        return cuts.released(client.release_tokens)
 
     def _others(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
         policy, assets, pipeline = self.base.policy, self._with_prompt(candidate), self._pipeline(candidate)
         figures: dict[str, Figure] = {}
         wanted = {
-            "attribute": self.base.attribute if policy.attribute_advantage_at_most is not None else None,
-            "task": self.base.task if policy.task_accuracy_at_least is not None else None,
+            "attribute": self.base.attribute if policy.asks(ATTRIBUTE) else None,
+            "task": self.base.task if policy.asks(TASK) else None,
         }
         attribute, task = inferences_of(candidate.configuration(self.base).model_copy(update=wanted), assets, pipeline)
         if attribute is not None:
             figures[ATTRIBUTE] = attribute.advantage
         if task is not None:
-            figures[TASK] = task.accuracy
+            figures |= {TASK: task.accuracy, TASK_OVER: task.figures.over_majority}
+        if policy.asks(GAIN) or policy.asks(SHARE):
+            prompts = self._prompts(pipeline, self.base.evaluation.prompts)
+            server = Server(assets.language, pipeline, assets.soft_prompt)
+            with tqdm(total=6 * len(prompts), desc="controls", unit="text", leave=False) as bar:
+                found = measure_prediction(assets.language, server, prompts, assets.seed, bar)
+            figures |= found.over | ({SHARE: found.share} if found.share else {})
         return {"figures": {name: figure.to_dict() for name, figure in figures.items()}}
 
     def _pipeline(self, candidate: Candidate) -> Pipeline:
@@ -149,7 +184,7 @@ class MeasuringBench:
 def certified_documents(configuration: Configuration, held_out: Assets) -> dict[bool, int]:
     """Returns how many held-out documents the certifier attacks, by whether an attack is context-free."""
     plan = configuration.evaluation
-    _, documents = attacked_text(held_out, plan.attacked_tokens, plan.context_tokens)
+    _, documents = attacked_text(held_out, plan.attacked_tokens, configuration.policy.prompt_tokens)
     reached = len(set(documents))
     return {True: reached, False: min(reached, plan.context_prompts)}
 
@@ -175,4 +210,7 @@ def _linear(choice: Any) -> str:
 def _reading(found: Mapping[str, Any]) -> Reading:
     slices = {name: Figure(**fields) for name, fields in found["slices"].items()}
     success, worst = Figure(**found["success"]), Figure(**found["worst_prompt"])
-    return Reading(found["name"], found["context_free"], success, worst, slices)
+    again = found["worst_of_releases"]
+    return Reading(
+        found["name"], found["context_free"], success, worst, slices, found["above"], Figure(**again) if again else None
+    )

@@ -13,8 +13,9 @@ from rich.console import Console
 from del_audit.accounting import guarantee
 from del_audit.attack.store import SETTINGS, Run
 from del_audit.certificate.config import Configuration, load_configuration
-from del_audit.certificate.inputs import Assets, load_assets
+from del_audit.certificate.inputs import Assets, load_assets, one_of_each_group
 from del_audit.certificate.provenance import commit, versions
+from del_audit.certificate.splits import grouped_by
 from del_audit.quiet import silence_libraries
 from del_audit.reproduce.store import write_json
 from del_audit.tune.bench import MeasuringBench, certified_documents
@@ -57,9 +58,10 @@ def tune(
     the one chosen, and 3 where time ran out before any was seen to: the same command goes on in OUT.partial.
     Raises UserError for what a user can mend.
     """
-    started, base = time.monotonic(), load_configuration(config)
+    started, base = time.monotonic(), grouped_by(load_configuration(config), group)
+    group = base.data.group_column
     _require_options(base, minutes, finalists, power)
-    seed = base.evaluation.seed if seed is None else seed
+    seed = 0 if seed is None else seed
     wanted = candidates_of(base, load_space(space, dimensions or {}), budget, seed)
     guarantee(base.mechanism.spec(), proved=True)  # fails now, not after minutes, where nothing can be proved
     least = {
@@ -67,7 +69,7 @@ def tune(
         for bits, dim in dict.fromkeys((each.bits, each.dim) for each in wanted)
     }
     silence_libraries()
-    assets = load_assets(base)
+    assets = load_assets(base, seed)
     parts = _parts(assets, tuning_share, group, seed)
     tuning, held_out = part_of(assets, parts.tuning), part_of(assets, parts.held_out)
     effort = _effort(base, tuning, finalists)
@@ -123,15 +125,15 @@ def _parts(assets: Assets, share: float, group: str | None, seed: int) -> Parts:
 def _effort(base: Configuration, tuning: Assets, finalists: int) -> Effort:
     """Returns what is spent, cut to what the part to choose on holds; raises UserError where that is too little."""
     plan = base.evaluation
-    window = plan.prompt_tokens + plan.response_tokens
-    most = min(plan.prompts, sum(len(document) >= window for document in tuning.private))
+    window = base.policy.prompt_tokens + plan.response_tokens
+    most = min(plan.prompts, len(one_of_each_group(tuning, window)))
     if most < FEWEST_PROMPTS:
         raise UserError(
             f"Expected {FEWEST_PROMPTS} documents of {window} tokens or more to choose on, got {most}: shorten "
-            "evaluation.prompt_tokens or response_tokens, or raise tuning-share."
+            "policy.prompt_tokens or evaluation.response_tokens, or raise tuning-share."
         )
     rungs = tuple(dict.fromkeys(max(FEWEST_PROMPTS, -(-most // divisor)) for divisor in (8, 4, 2, 1)))
-    cheap = -(-CHEAP_TOKENS // plan.context_tokens)
+    cheap = -(-CHEAP_TOKENS // base.policy.prompt_tokens)
     return Effort(rungs, cheap, plan.attacks, plan.context_prompts, finalists)
 
 

@@ -14,6 +14,7 @@ ATTRIBUTE = "attribute_advantage_at_most"
 TASK = "task_accuracy_at_least"
 TASK_OVER = "task_over_majority"
 SHARE = "share_of_clean_gain_at_least"
+GAIN = "paired_gain_at_least"
 MOST_DOCUMENTS = 2_000
 """Documents that the chance of certification is worked out for, at most."""
 

@@ -78,7 +78,11 @@ def _add_search(commands: Any) -> None:
     tune.add_argument(
         "--tuning-share", type=real("tuning-share"), default=0.5, help="of the private documents (default: 0.5)"
     )
-    tune.add_argument("--group", metavar="COLUMN", help="whose documents stay together (default: document_id)")
+    tune.add_argument(
+        "--group",
+        metavar="COLUMN",
+        help="whose documents stay together (default: the configuration's group_column, else document_id)",
+    )
     tune.add_argument("--seed", type=whole("seed"), help="of the split and the draws (default: the file's)")
     tune.set_defaults(run=_tune)
 

@@ -61,13 +61,16 @@ def split_private(
 def part_of(assets: Assets, chosen: Sequence[int]) -> Assets:
     """Returns the assets with the chosen private documents alone."""
     return replace(
-        assets, private=[assets.private[i] for i in chosen], private_corpus=assets.private_corpus.take(chosen)
+        assets,
+        private=[assets.private[i] for i in chosen],
+        private_corpus=assets.private_corpus.take(chosen),
+        private_groups=[assets.private_groups[i] for i in chosen],
     )
 
 
 def authors_of(corpus: Corpus, column: str | None) -> list[Hashable]:
-    """Returns who wrote each document: a column, document_id where it is None; raises UserError for no such column."""
-    return list(corpus.column("document_id" if column is None else column))
+    """Returns who wrote each document: a column, document_id where it is None; raises UserError as Corpus.groups."""
+    return list(corpus.groups("document_id" if column is None else column))
 
 
 def write_corpus(path: Path, public: Corpus, held_out: Corpus, public_split: str) -> None:

@@ -108,8 +108,8 @@ def _document(asked: Asked, assumed: Assumed, documents: int | None, seed: int) 
         "evaluation": {
             "attacked_tokens": chosen.tokens,
             "context_prompts": chosen.documents,
-            "context_tokens": assumed.tokens,
         },
+        "policy": {"prompt_tokens": assumed.tokens},
     }
 
 
@@ -191,5 +191,8 @@ def _rendered(found: Mapping[str, Any]) -> str:
     if other := found.get("other_limits"):
         prompts = "no number of" if other["prompts"] is None else f"about {other['prompts']:,}"
         lines.append(f"Paired gain at least {other['paired_gain_at_least']:g}: {prompts} prompts would show it")
-    plan = ", ".join(f"{name}: {value}" for name, value in found["evaluation"].items())
-    return "\n".join([*lines, "", "For the configuration:", f"evaluation: {{{plan}}}"])
+    parts = [
+        f"{part}: {{{', '.join(f'{name}: {value}' for name, value in found[part].items())}}}"
+        for part in ("evaluation", "policy")
+    ]
+    return "\n".join([*lines, "", "For the configuration:", *parts])

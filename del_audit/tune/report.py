@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from del_audit.certificate.config import Configuration
-from del_audit.certificate.inputs import Assets
+from del_audit.certificate.inputs import Assets, one_of_each_group
 from del_audit.certificate.judge import judge
 from del_audit.tune.bench import MeasuringBench, described
 from del_audit.tune.judge import Tuned
@@ -68,7 +68,7 @@ def best_configuration(base: Configuration, chosen: Candidate, held_out: Assets,
     corpus: where write_corpus has put both splits.
     """
     plan = base.evaluation
-    long_enough = sum(len(document) >= plan.prompt_tokens + plan.response_tokens for document in held_out.private)
+    long_enough = len(one_of_each_group(held_out, base.policy.prompt_tokens + plan.response_tokens))
     prompts = min(plan.prompts, long_enough)
     sizes = {name: min(getattr(plan, name), prompts) for name in ("prompts", "generations", "other_prompts")}
     changed = {name: value for name, value in sizes.items() if value != getattr(plan, name)}

@@ -23,8 +23,9 @@ def reviews(tmp_path_factory):
         writer.writerow(["text", "split", "condition", "age", "author"])
         for index in range(REVIEWS):
             condition = ("sleep", "pain")[index % 2]
+            author = f"a{index // 4}-{index % 2}"
             text = f"{ABOUT[condition]} {' '.join(generator.choice(WORDS, 30))}"
-            writer.writerow([text, "train" if index < TRAIN else "test", condition, 20 + index % 40, f"a{index // 4}"])
+            writer.writerow([text, "train" if index < TRAIN else "test", condition, 20 + index % 40, author])
     return path
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from del_audit.attack.attribute import Part, labelled, without_authors
+from del_audit.attack.attribute import Part, labelled
 from mechanisms.assets import AssetRecord
 from mechanisms.corpora import Corpus
 
@@ -29,25 +29,27 @@ def scene():
         private=[[10] * 9, [11] * 9, [], [13] * 3],
         public_corpus=public,
         private_corpus=private,
+        public_groups=public.groups("who"),
+        private_groups=private.groups("who"),
     )
     return SimpleNamespace(assets=assets)
 
 
 def test_the_commonest_public_classes_are_kept(scene):
-    public, private = labelled(scene, "colour", None, 2, "who", 4)
+    public, private = labelled(scene, "colour", None, 2, 4)
     assert public == Part([[index] * 4 for index in range(5)], ["red"] * 3 + ["blue"] * 2, list("aabbc"))
     assert private == Part([[10] * 4, [13] * 3], ["blue", "red"], ["w", "z"])
 
 
 def test_numbers_are_binned_where_the_public_ones_part(scene):
-    public, private = labelled(scene, "age", 2, 5, "who", 4)
+    public, private = labelled(scene, "age", 2, 5, 4)
     assert public.labels == ["below 40"] * 3 + ["40 and above"] * 4
     assert private.labels == ["below 40", "40 and above", "40 and above"]
 
 
-def test_no_author_is_on_both_sides():
-    public = Part([[1], [2], [3]], ["x", "y", "x"], ["a", "b", "a"])
-    assert without_authors(public, {"b", "z"}) == Part([[1], [3]], ["x", "x"], ["a", "a"])
+def test_each_author_counts_once():
+    private = Part([[1], [2], [3]], ["x", "y", "x"], ["a", "b", "a"])
+    assert private.one_of_each() == Part([[1], [2]], ["x", "y"], ["a", "b"])
 
 
 @pytest.fixture
@@ -68,13 +70,13 @@ def rewritten(reviews, tmp_path):
 
 @pytest.mark.slow
 def test_figures_and_table(attack, configured, rewritten, tmp_path, capsys):
-    data = rewritten(lambda index, row: row | {"author": "a0"} if index in (36, 37) else row)
+    data = rewritten(lambda index, row: row | {"author": f"a0-{index % 2}"} if index in (36, 37) else row)
     config = configured(data=data, attribute={"column": "condition", "classes": 2})
     options = ("--releases", "2", "--prompt-tokens", "12", "--group", "author")
     assert attack("attribute", *options, config=config) == 0
     printed = capsys.readouterr().out
     found = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert (found["left_out_rows"], found["public_rows"], found["private_rows"]) == (4, 64, 24)
+    assert (found["left_out_rows"], found["public_rows"], found["private_rows"]) == (4, 64, 14)
     inference = found["inference"]
     assert inference["classes"] == ["pain", "sleep"]
     assert inference["chance"] == 0.5
@@ -83,7 +85,7 @@ def test_figures_and_table(attack, configured, rewritten, tmp_path, capsys):
             figure = inference[part][name]
             assert figure["kind"] == "estimated, with interval"
             assert figure["lower"] <= figure["value"] <= figure["upper"]
-            assert figure["documents"] in (7, None)
+            assert figure["documents"] in (14, None)
     assert inference["clean"]["balanced_accuracy"]["value"] > 0.9
     assert inference["released"]["balanced_accuracy"]["value"] > 0.7
     assert inference["lengths"]["balanced_accuracy"]["lower"] < 0.6

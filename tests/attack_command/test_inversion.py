@@ -11,6 +11,8 @@ import del_audit.attack.reading as reading
 from attacks.inversion import CommonestWord, CosineNeighbour, MaximumAPosteriori
 from attacks.inversion.language_prior import BeamAttacker
 from attacks.outcome import Outcome
+from del_audit.attack.scene import PLANTED_TOKENS, Scene
+from del_audit.certificate.config import load_configuration
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 
 
@@ -83,6 +85,16 @@ def test_prompts_are_the_private_splits_own(attack, tmp_path, truths):
     assert [row["key"] for row in found["attacks"]] == ["baseline", "map"]
     assert "BLEU" not in found["attacks"][1]["metrics"]
     assert found["self_tests"] == {}
+
+
+@pytest.mark.parametrize(("count", "each"), [(None, 1), (24, 1), (25, 2), (50, 3)])
+@pytest.mark.parametrize("planting", [False, True])
+def test_how_long_a_document_can_be_is_known_before_its_length(configured, count, each, planting):
+    sent = Scene.of(load_configuration(configured())).prompts(count, 8, planting)
+    assert (sent.prompts_each, sent.longest) == (each, each * sent.prompt_tokens)
+    assert sent.prompt_tokens == (8 + PLANTED_TOKENS if planting else 8)
+    assert max(map(len, sent.prompts)) <= sent.prompt_tokens
+    assert max(sent.documents.count(name) for name in sent.documents) <= each
 
 
 def test_a_killed_run_goes_on_without_repeating(attack, tmp_path, monkeypatch, capsys):
@@ -206,3 +218,12 @@ def test_a_result_is_never_overwritten(attack, tmp_path, capsys):
     assert attack("inversion") == 2
     assert "does not exist yet" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_prompts_are_of_each_author_first_where_the_configuration_names_them(configured, reviews):
+    data = {"corpus": str(reviews), "text_column": "text", "group_column": "author"}
+    scene = Scene.of(load_configuration(configured(data=data)))
+    sent = scene.prompts(24, None)
+    assert len(set(sent.documents)) == 12
+    assert sent.documents[:12] == sent.documents[12:] == list(dict.fromkeys(scene.assets.private_groups))
+    assert len(set(map(tuple, sent.prompts))) == 24

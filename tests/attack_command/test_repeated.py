@@ -26,8 +26,10 @@ def test_parts_are_one_measurement(attack, configured, tmp_path, capsys):
     found = read(tmp_path / "out")
     scene = Scene.of(load_configuration(configured()))
     sent, attacks = scene.prompts(10, None), list(ladder(("baseline", "cosine", "map")).values())
-    whole = measure_repeated(scene.public, attacks, sent.prompts, 0, (1, 4), sent.documents).to_dict()
-    chats = measure_histories(scene.public, attacks, [cut_turns(prompt, 3) for prompt in sent.prompts], 0).to_dict()
+    asked = scene.public, attacks, sent.prompts, scene.seed, (1, 4), sent.documents
+    whole = measure_repeated(*asked, longest=sent.longest).to_dict()
+    turns = [cut_turns(prompt, 3) for prompt in sent.prompts]
+    chats = measure_histories(scene.public, attacks, turns, scene.seed, longest=6).to_dict()
     for mine, theirs in ((found["rows"], whole["rows"]), (found["chats"]["rows"], chats["rows"])):
         assert len(mine) == len(theirs)
         for row, expected in zip(mine, theirs, strict=True):
@@ -49,11 +51,11 @@ def test_parts_are_one_measurement(attack, configured, tmp_path, capsys):
 def test_a_killed_run_goes_on_without_repeating(attack, tmp_path, monkeypatch):
     right, calls = command.measure_repeated, []
 
-    def killed(public, attacks, prompts, seed, times, *others):
+    def killed(public, attacks, prompts, seed, times, *others, **known):
         calls.append((attacks[0].name[:3], times))
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return right(public, attacks, prompts, seed, times, *others)
+        return right(public, attacks, prompts, seed, times, *others, **known)
 
     monkeypatch.setattr(command, "measure_repeated", killed)
     assert attack("repeated", *OPTIONS) == 130
@@ -86,7 +88,7 @@ def test_rows_share_the_false_alarms():
 
 
 def test_a_chat_is_of_one_document():
-    sent = Private([[1, 2], [3, 4], [5, 6]], ["a", "b", "a"])
+    sent = Private([[1, 2], [3, 4], [5, 6]], ["a", "b", "a"], 2, 2)
     assert first_of_each(sent) == [[1, 2], [3, 4]]
 
 

@@ -99,9 +99,9 @@ def test_quick_assurance_requires_the_short_list_alone(body):
     kept = [attack for attack in body["inversion"]["attacks"] if attack["key"] in ("baseline", "map")]
     body["inversion"]["attacks"] = kept
     assert statuses(body)["attacks of quick assurance"] == "passed"
-    assert {check.limit: check.status for check in checks_of(body, {**body["configuration"]["policy"], "assurance": "full"})}[
-        "attacks of full assurance"
-    ] == "inconclusive"
+    assert {
+        check.limit: check.status for check in checks_of(body, {**body["configuration"]["policy"], "assurance": "full"})
+    }["attacks of full assurance"] == "inconclusive"
     body["inversion"]["attacks"] = kept[:1]
     assert statuses(body)["attacks of quick assurance"] == "inconclusive"
 

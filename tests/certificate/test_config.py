@@ -51,7 +51,7 @@ def test_minimal_configuration_is_read(written):
 def test_limits_of_epsilon_are_one_or_several(written):
     one = {"unit": "prompt", "tokens": 64, "at_most": 2e3}
     for given in (one, [one], [one, {"at_most": 60.0}]):
-        limits = load_configuration(written({"policy.epsilon": given})).policy.epsilon
+        limits = load_configuration(written({"policy.epsilon": given, "policy.prompt_tokens": 64})).policy.epsilon
         assert [limit.unit for limit in limits] == (["prompt", "token"] if len(given) == 2 else ["prompt"])
         assert limits[0].tokens == 64
 
@@ -108,7 +108,8 @@ def test_encoders_and_decoders_that_go_together_are_read(written, encoder, decod
         ({"decoder": "cosine"}, "decoder"),
         ({"decoder": "trained-linear"}, "needs encoder.projection"),
         ({"decoder": "trained-linear", "encoder": {"codes": "c"}}, "needs encoder.projection"),
-        ({"evaluation.seed": -1}, "evaluation.seed"),
+        ({"evaluation.seed": 0}, "no seed.*private split and the policy"),
+        ({"evaluation.prompts": 19}, "evaluation.prompts"),
         ({"evaluation.generations": 500}, "generations <= prompts=96, got 500"),
         ({"policy": {}}, "at least one limit"),
         ({"policy.epsilon": {"unit": "word", "at_most": 3.0}}, r"policy\.epsilon\.0\.unit"),
@@ -122,9 +123,10 @@ def test_encoders_and_decoders_that_go_together_are_read(written, encoder, decod
             "needs policy.attack_success_at_most",
         ),
         (
-            {"evaluation.stop_early": True, "policy.worst_prompt_success_at_most": 0.9},
-            "no limit on slices or the worst",
+            {"evaluation.stop_early": True, "policy.slice_success_at_most": {"names": 0.9}},
+            "no limit on slices",
         ),
+        ({"policy.worst_prompt_success_at_most": 0.05}, "worst_releases >= [0-9]+ for .*=0.05, got 64"),
         ({"dtype": "int8"}, "dtype"),
         ({"valid_days": 0}, "valid_days"),
         ({"policy.attribute_advantage_at_most": 0.1}, "needs an attribute"),
@@ -135,6 +137,90 @@ def test_encoders_and_decoders_that_go_together_are_read(written, encoder, decod
 def test_bad_values_are_named(written, changes, said):
     with pytest.raises(UserError, match=said):
         load_configuration(written(changes))
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("bytes_per_token_at_most", 1e9),
+        ("bytes_per_token_at_most", 9.0),  # 8 coordinates of 8 bits take 8
+        ("attack_success_at_most", 1.0),
+        ("worst_prompt_success_at_most", 1.0),
+        ("slice_success_at_most", {"names": 1.0}),
+        ("attribute_advantage_at_most", 1.0),
+        ("paired_gain_at_least", -1e9),
+        ("paired_gain_at_least", -1e-9),
+        ("share_of_clean_gain_at_least", -0.1),
+        ("task_accuracy_at_least", 0.0),
+        ("epsilon", {"at_most": 1e300, "delta": 0.999999}),
+        ("epsilon", {"at_most": 1e300}),
+        ("epsilon", {"at_most": 60.0, "delta": 0.999999}),
+        ("epsilon", {"at_most": 60.0, "delta": 0.02}),
+        ("epsilon", {"at_most": 2662.0}),  # 8 x 15 trials of at most 32 ln 2 nats each
+        ("epsilon", {"unit": "session", "tokens": 10, "at_most": 26617.0}),
+    ],
+)
+def test_a_limit_that_nothing_can_miss_is_refused(written, limit, value):
+    changes = {"attribute": {"column": "a"}, "task": {"column": "b"}, f"policy.{limit}": value}
+    with pytest.raises(UserError, match=limit):
+        load_configuration(written(changes))
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("bytes_per_token_at_most", 8.0),
+        ("attack_success_at_most", 0.999),
+        ("paired_gain_at_least", 0.0),
+        ("task_accuracy_at_least", 0.001),
+        ("epsilon", {"at_most": 2661.0, "delta": 0.01}),
+        ("epsilon", {"unit": "session", "tokens": 10, "at_most": 26600.0}),
+    ],
+)
+def test_a_limit_that_can_be_missed_is_read(written, limit, value):
+    changes = {"attribute": {"column": "a"}, "task": {"column": "b"}, f"policy.{limit}": value}
+    assert load_configuration(written(changes)).policy.asks(limit)
+
+
+@pytest.mark.parametrize("unit", ["phrase", "session", "prompt"])
+def test_a_unit_of_several_tokens_says_how_many(written, unit):
+    """A prompt's limit without tokens certified a prompt of one token: 62.04, where 16 tokens have 622."""
+    with pytest.raises(UserError, match=f"{'prompt_tokens' if unit == 'prompt' else 'tokens'}.*{unit}"):
+        load_configuration(written({"policy.epsilon": {"unit": unit, "at_most": 64.0}}))
+
+
+def test_the_policy_is_the_only_source_of_the_prompts_length(written):
+    found = load_configuration(
+        written({"policy.prompt_tokens": 16, "policy.epsilon": {"unit": "prompt", "at_most": 64.0}})
+    )
+    assert found.policy.epsilon[0].tokens == 16
+    assert (found.evaluation.prompt_tokens, found.evaluation.context_tokens) == (16, 16)
+    same = {"policy.prompt_tokens": 16, "evaluation.prompt_tokens": 16, "evaluation.context_tokens": 16}
+    assert load_configuration(written(same)).evaluation.prompt_tokens == 16
+    for changes, said in (
+        ({"evaluation.prompt_tokens": 64}, "evaluation.prompt_tokens to be policy.prompt_tokens=48, got 64"),
+        ({"policy.prompt_tokens": 64, "evaluation.context_tokens": 40}, "evaluation.context_tokens.*=64, got 40"),
+        ({"policy.prompt_tokens": 512}, "evaluation.probe_tokens >= policy.prompt_tokens=512, got 256"),
+        (
+            {"policy.prompt_tokens": 16, "policy.epsilon": {"unit": "prompt", "tokens": 1, "at_most": 64.0}},
+            "prompt_tokens=16 tokens, got tokens=1",
+        ),
+        ({"policy.epsilon": {"unit": "token", "tokens": 2, "at_most": 64.0}}, "tokens: 1 for unit: token"),
+        ({"policy.sends": 0}, "policy.sends"),
+        ({"policy.assurance": "some"}, "policy.assurance"),
+    ):
+        with pytest.raises(UserError, match=said):
+            load_configuration(written(changes))
+
+
+def test_a_policy_that_limits_nothing_told_certifies_nothing(written):
+    with pytest.raises(UserError, match="a policy that limits what is told"):
+        load_configuration(written({"policy": {"bytes_per_token_at_most": 8.0, "paired_gain_at_least": 0.1}}))
+
+
+def test_sends_are_in_what_no_limit_may_be_above(written):
+    limit = {"policy.epsilon": {"at_most": 2662.0}}
+    assert load_configuration(written({**limit, "policy.sends": 2})).policy.sends == 2
 
 
 @pytest.mark.parametrize(

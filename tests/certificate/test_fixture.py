@@ -26,15 +26,15 @@ CONTENT = {
     "task": {"column": "rating"},
     "evaluation": {
         "attacked_tokens": 1_000,
-        "prompts": 6,
-        "prompt_tokens": 12,
+        "prompts": 20,
         "response_tokens": 8,
         "generations": 2,
         "generated_tokens": 3,
         "other_bits": [1],
-        "other_prompts": 4,
+        "other_prompts": 20,
     },
     "policy": {
+        "prompt_tokens": 12,
         "epsilon": [
             {"unit": "token", "at_most": 50.0},
             {"unit": "session", "tokens": 1_000, "delta": 1e-6, "at_most": 1e6},
@@ -87,8 +87,8 @@ def test_a_certificate_made_again_verifies_against_its_configuration(made, monke
     assert str(made) not in text
     assert os.path.expanduser("~") not in text
     if os.environ.get("DEL_AUDIT_NEW_FIXTURE") == "1":
-        shutil.copy(made / "out" / "certificate.json", FIXTURES / "certificate-2.json")
-        shutil.copy(made / "key.pem.pub", FIXTURES / "certificate-2.pub")
+        shutil.copy(made / "out" / "certificate.json", FIXTURES / "certificate-3.json")
+        shutil.copy(made / "key.pem.pub", FIXTURES / "certificate-3.pub")
 
 
 def test_against_another_configuration_it_fails_and_no_asset_is_loaded(made, monkeypatch, capsys):

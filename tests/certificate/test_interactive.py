@@ -21,7 +21,7 @@ def test_interactive_points_are_the_certificates_figures(certificate: dict[str, 
         assert value - below == pytest.approx(attack["success"]["lower"], rel=1e-12)
     assert rings["x"] == [attack["rare"]["value"] for attack in attacks]
     assert (allowed["x"], limit["x"]) == ([certificate["inversion"]["allowed"]["upper"]] * 2, [0.15] * 2)
-    assert bars["text"][3] == "MAP, unigram prior<br>11.5% [11.0%, 12.0%], 20,000 tokens"
+    assert bars["text"][4] == "MAP, unigram prior<br>11.5% [11.0%, 12.0%], 20,000 tokens"
     exact = found["trade_off"]["data"][0]
     inside = [(a, b) for a, b in zip(*(certificate["curve"][k] for k in ("alpha", "exact")), strict=True) if 0 < a < 1]
     assert [norm.cdf(x) for x in exact["x"]] == pytest.approx([a for a, _ in inside], rel=1e-9)

@@ -143,10 +143,10 @@ def test_the_verdict_comes_first_as_word_and_sign(
 def test_inconclusive_says_how_many_more(certificate: dict[str, Any]) -> None:
     reason = "The 95% interval holds the limit: about 1,234 more tokens would decide, were the rate as measured."
     certificate["verdict"] = "inconclusive"
-    certificate["checks"][2].update(status="inconclusive", reason=reason)
+    certificate["checks"][3].update(status="inconclusive", reason=reason)
     text = Page(render(certificate)).text
     assert "Inconclusive" in text
-    assert f"strongest attack (MAP, unigram prior): {reason}" in text
+    assert f"strongest attack: {reason}" in text
 
 
 def test_every_figure_of_the_certificate_is_on_the_page(certificate: dict[str, Any]) -> None:

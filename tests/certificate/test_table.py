@@ -43,8 +43,12 @@ def test_every_section_stands_in_order_and_the_verdict_near_the_end(certificate:
 def test_it_prints_the_figures_with_intervals_units_and_kinds(certificate: dict[str, Any]) -> None:
     text = squeezed(printed(certificate))
     for expected in (
+        "other controls: 0.490 [0.459, 0.520] over no prompt, 0.160 [0.130, 0.190] over soft prompt alone",
+        "Holds for prompts of at most 48 tokens, each text sent once",
+        "at most 2.5% in one attempt; over all 2 attempts on this private split at most 5.0% (estimate)",
+        "Assurance: full (requires baseline, cosine, code, likelihood, map, beam).",
         "epsilon in nats at delta 1e-5 (proved)",
-        "token 51.38 114.2 0.9995 none 0.036 53.58",
+        "1 token 51.38 114.2 0.9995 none 0.036 53.58",
         "prompt, 48 tokens 1,342 5,481",
         "MAP, unigram prior 11.5% [11.0%, 12.0%] 1.7% [1.4%, 2.0%] 20,000 strongest",
         "beam search, language model 10.2% [8.8%, 11.6%] 1.8% [1.0%, 2.7%] 2,048",
@@ -53,12 +57,12 @@ def test_it_prints_the_figures_with_intervals_units_and_kinds(certificate: dict[
         "at most 95.8% (theorem 6, commonest word 4.2%). Limit of the policy: 15.0%.",
         "another user's release 20.3% [15.3%, 25.3%]",
         "Advantage: 10.9% [4.8%, 16.9%]",
-        "Utility: 0.182 [0.151, 0.212] nats a token",
+        "Utility: 0.182 [0.151, 0.212] nats per token",
         "24.9% [21.0%, 29.2%] of what the clean prompt gives",
         "soft prompt alone 59.7 [52.9, 67.4] 0.110 [0.070, 0.150]",
         "1 27.08 0.121 [0.071, 0.172] 8.7% [7.8%, 9.6%] 2.25",
         "4 51.38 0.182 [0.151, 0.212] 11.5% [11.0%, 12.0%] 9 this one",
-        "9 a token and 16 a message: 448 a prompt",
+        "9 per token and 16 per message: 448 per prompt",
     ):
         assert expected in text
 
@@ -84,9 +88,7 @@ def test_without_colour_it_is_plain_text_that_an_old_terminal_can_show(certifica
 
 def test_refused_names_each_limit_that_does_not_hold(refused_certificate: dict[str, Any]) -> None:
     text = squeezed(printed(refused_certificate))
-    assert (
-        "Verdict: REFUSED - strongest attack (MAP, unigram prior): The whole 95% interval is beyond the limit." in text
-    )
+    assert "Verdict: REFUSED - strongest attack: The whole 95% interval is beyond the limit." in text
     assert "Every limit of the policy holds" not in text
 
 
@@ -130,7 +132,7 @@ def test_several_deltas_are_told_apart(certificate: dict[str, Any]) -> None:
 
 def test_a_certified_epsilon_of_the_theorem_is_shown(certificate: dict[str, Any]) -> None:
     certificate["guarantees"][0]["gaussian_limit"]["epsilon_certified"] = 55.5501
-    assert "token 51.38 114.2 0.9995 55.56 0.036" in squeezed(printed(certificate))
+    assert "1 token 51.38 114.2 0.9995 55.56 0.036" in squeezed(printed(certificate))
 
 
 @given(st.floats(1e-12, 1e12))

@@ -72,7 +72,9 @@ def test_one_failed_limit_refuses(statuses, verdict):
 
 
 def contenders(*rates):
-    return [Contender(str(place), rate(hits, 1_000, "share", "tokens"), above) for place, (hits, above) in enumerate(rates)]
+    return [
+        Contender(str(place), rate(hits, 1_000, "share", "tokens"), above) for place, (hits, above) in enumerate(rates)
+    ]
 
 
 @pytest.mark.parametrize(

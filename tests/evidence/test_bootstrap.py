@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from del_audit.evidence import bootstrap
-from del_audit.evidence.bootstrap import bootstrap_mean, bootstrap_ratio, group
+from del_audit.evidence.bootstrap import ASSUMED, bootstrap_mean, bootstrap_ratio, group
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 
@@ -65,7 +65,7 @@ def test_one_prompt_a_document_is_the_plain_percentile_bootstrap(clusters):
     expected = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
     figure = bootstrap_mean(values, "u", "prompts", 7, clusters=clusters)
     assert (figure.value, figure.lower, figure.upper) == pytest.approx((values.mean(), *expected), rel=1e-12)
-    assert (figure.method, figure.documents, figure.seed) == ("percentile bootstrap over documents", 90, 7)
+    assert (figure.method, figure.documents, figure.seed) == (f"percentile bootstrap over documents, {ASSUMED}", 90, 7)
 
 
 def test_whole_documents_are_resampled():
@@ -100,7 +100,7 @@ def test_students_interval_for_a_handful_of_documents():
     figure = bootstrap_mean(values, "u", "prompts", 0)
     half = stats.t.ppf(0.975, 3) * stats.sem(values)
     assert (figure.lower, figure.upper) == pytest.approx((values.mean() - half, values.mean() + half))
-    assert figure.method == "Student's t over documents"
+    assert figure.method == f"Student's t over documents, {ASSUMED}"
 
 
 def test_an_interval_stays_within_what_values_can_be():

@@ -80,7 +80,7 @@ def prompts():
     tokens = simulation_generator(0, "prompts").integers(1, 384, (COUNT, 20)).tolist()
     documents = [f"speech {i // 2}" for i in range(COUNT)]
     return Prompts(
-        [bytes([i]) for i in range(COUNT)], [row[:12] for row in tokens], [row[12:] for row in tokens], documents
+        [bytes([i]) for i in range(COUNT)], [row[:12] for row in tokens], [row[12:] for row in tokens], documents, 2
     )
 
 
@@ -104,7 +104,8 @@ def test_every_control_of_theorem_12_stands_beside_the_figure(evaluation):
 def test_the_headline_is_the_paired_gain_over_another_documents_prompt(evaluation, prompts):
     assert evaluation.gains.tolist() == [2.0] * COUNT
     gain = evaluation.prediction.gain
-    assert (gain.lower, gain.value, gain.upper) == pytest.approx((2.0, 2.0, 2.0))
+    assert gain.value == pytest.approx(2.0)
+    assert 0 < gain.lower < 2.0 < gain.upper  # one unseen document could have gained less, or more
     assert (gain.unit, gain.sample, gain.documents, gain.seed) == ("nats a token", COUNT, COUNT // 2, 3)
     other = strangers(prompts.documents)
     assert all(prompts.documents[a] != prompts.documents[b] for a, b in enumerate(other))
@@ -114,14 +115,15 @@ def test_the_true_response_is_coherent_with_itself_and_another_documents_is_not(
     assert evaluation.coherence[RELEASED].value == pytest.approx(1.0, abs=1e-6)
     assert evaluation.mauve[RELEASED].plain.value == pytest.approx(1.0)
     assert evaluation.coherence[OTHER].upper < 0.9
-    assert evaluation.coherence_gain.lower > 0
+    assert -1 < evaluation.coherence_gain.lower < evaluation.coherence_gain.value < 2
+    assert evaluation.coherence_gain.value > 0.9
     assert np.allclose(evaluation.cosines[UNRELATED], evaluation.cosines[OTHER])
     assert evaluation.texts[RELEASED] == evaluation.texts[REFERENCE]
 
 
 def test_perplexity_weighs_tokens(language, prompts):
     responses = [row[: 1 + index % 3] for index, row in enumerate(prompts.responses)]
-    uneven = Prompts(prompts.messages, prompts.clean, responses, prompts.documents)
+    uneven = Prompts(prompts.messages, prompts.clean, responses, prompts.documents, 2)
     server = Server(uneven, ["x"] * COUNT, noise=0.1)
     found = evaluate("DEL", language, server, uneven, seed=0, progress=Bar(), metrics=["prediction"])
     lengths = np.array([len(row) for row in responses])
@@ -138,7 +140,7 @@ def test_the_certificates_figures_are_the_same(language, prompts, evaluation):
 
 def test_mechanisms_are_compared_on_the_same_prompts_only(language, prompts, evaluation):
     rival = Prompts(
-        [b"x" + message for message in prompts.messages], prompts.clean, prompts.responses, prompts.documents
+        [b"x" + message for message in prompts.messages], prompts.clean, prompts.responses, prompts.documents, 2
     )
     texts, bar = ["x"] * COUNT, Bar()
     worse = evaluate(
@@ -213,10 +215,12 @@ def test_a_summary_is_plain_json_without_a_prompts_text(evaluation):
 )
 def test_evaluate_refuses(language, prompts, options, named):
     with pytest.raises(UserError, match=named):
-        evaluate("DEL", language, Server(prompts, ["x"] * COUNT), prompts, seed=0, progress=Bar(), **options)
+        evaluate("DEL", language, Server(prompts, ["x"] * COUNT, COUNT), prompts, seed=0, progress=Bar(), **options)
 
 
 def test_prompts_of_one_document_have_no_stranger(language, prompts):
-    one = Prompts(prompts.messages, prompts.clean, prompts.responses, ["x"] * COUNT)
+    one = Prompts(prompts.messages, prompts.clean, prompts.responses, ["x"] * COUNT, COUNT)
     with pytest.raises(UserError, match="more than half"):
-        evaluate("DEL", language, Server(one, ["x"] * COUNT), one, seed=0, progress=Bar(), metrics=["prediction"])
+        evaluate(
+            "DEL", language, Server(one, ["x"] * COUNT, COUNT), one, seed=0, progress=Bar(), metrics=["prediction"]
+        )

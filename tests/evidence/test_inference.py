@@ -25,7 +25,7 @@ def a_sample(signal, rows, seed, part, copies=1):
     lengths = generator.integers(5, 50, (len(place), 1)).astype(float)
     documents = [f"{part} {row}" for row in np.repeat(np.arange(rows), copies)]
     names = tuple(np.array(CLASSES)[place].tolist())
-    return Sample({"codes": features}, {"codes": clean}, names, tuple(documents), {"lengths": lengths})
+    return Sample({"codes": features}, {"codes": clean}, names, tuple(documents), {"lengths": lengths}, copies)
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,13 @@ class TestInfer:
         assert ttest_1samp(balanced, 1 / 3).pvalue > 1e-3
         assert probe.judge(probabilities, private.labels).balanced_accuracy > balanced.max()
 
-    def test_rows_of_one_author_are_resampled_together(self):
+    def test_rows_of_one_author_count_as_one(self):
         public, once = a_sample(1.5, 120, 0, "public"), a_sample(1.5, 60, 1, "private")
         fivefold = Sample(
             *({k: np.repeat(v, 5, axis=0) for k, v in part.items()} for part in (once.released, once.clean)),
             tuple(np.repeat(once.labels, 5).tolist()),
             tuple(np.repeat(once.documents, 5).tolist()),
+            longest=5,
         )
         probe = fit_probe(public.released, public.labels, public.documents)
         alone, copied = (probe_figures(probe, s.released, s, 0) for s in (once, fivefold))

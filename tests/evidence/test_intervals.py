@@ -94,14 +94,14 @@ def documents_of(kind, documents, truth, runs, generator):
     return generator.binomial(trials, rates), trials
 
 
-def unseen(hits, trials):
+def unseen(hits, trials, longest=64):
     """Returns the ends of clustered_rate for every run."""
     chunks = [slice(start, start + 250) for start in range(0, hits.shape[1], 250)]
     parts = []
     for chunk in chunks:
         sums = np.stack([hits[:, chunk], trials[:, chunk]]).astype(float)
-        largest = sums[1].max(axis=0)
-        ends = np.stack([np.stack([0 * largest, largest]), np.stack([largest, largest])])
+        full = np.full(sums.shape[2], float(longest))
+        ends = np.stack([np.stack([0 * full, full]), np.stack([full, full])])
         parts.append(unseen_ends(sums, ends, lambda s: s[0] / s[1], 0))
     return np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts])
 
@@ -162,7 +162,7 @@ def test_the_simulated_ends_are_those_of_the_figure():
     low, high = unseen(hits, trials)
     for run in range(3):
         flags = np.concatenate([np.arange(n) < k for k, n in zip(hits[:, run], trials[:, run], strict=True)])
-        figure = clustered_rate(flags, np.repeat(np.arange(12), trials[:, run]), "u", "tokens", 0)
+        figure = clustered_rate(flags, np.repeat(np.arange(12), trials[:, run]), 64, "u", "tokens", 0)
         assert (figure.lower, figure.upper) == pytest.approx((low[run], high[run]), rel=1e-12)
         assert figure.value == pytest.approx(hits[:, run].sum() / trials[:, run].sum(), rel=1e-12)
         assert (figure.documents, figure.sample, figure.method) == (12, len(flags), UNSEEN)
@@ -183,7 +183,7 @@ def spacings_below(values, level):
 def test_ends_are_gaffkes_bounds_rounded_outward():
     shares = np.array([0.0625, 0.125, 0.1875, 0.375, 0.5, 0.6875, 0.9375])
     hits = np.concatenate([np.arange(16) < 16 * share for share in shares])
-    figure = clustered_rate(hits, np.repeat(np.arange(7), 16), "u", "tokens", 3)
+    figure = clustered_rate(hits, np.repeat(np.arange(7), 16), 16, "u", "tokens", 3)
     above, below = (
         spacings_below([*shares, 1.0], figure.upper),
         spacings_below([*shares, 0.0], figure.lower),
@@ -195,7 +195,7 @@ def test_ends_are_gaffkes_bounds_rounded_outward():
 @pytest.mark.parametrize("read", [0, 3, 10])
 def test_documents_read_whole_have_the_interval_of_independent_trials(read):
     hits = np.repeat(np.arange(10) < read, 64)
-    figure = clustered_rate(hits, np.repeat(np.arange(10), 64), "u", "tokens", 0)
+    figure = clustered_rate(hits, np.repeat(np.arange(10), 64), 64, "u", "tokens", 0)
     inner, outer = clopper_pearson(read, 10), clopper_pearson(read, 10, 0.97)
     assert outer[0] <= figure.lower <= inner[0]
     assert inner[1] <= figure.upper <= outer[1]
@@ -203,37 +203,75 @@ def test_documents_read_whole_have_the_interval_of_independent_trials(read):
 
 
 def test_one_trial_a_document_is_clopper_pearson():
-    figure = clustered_rate(np.arange(40) < 7, np.arange(40), "u", "tokens", 0)
+    figure = clustered_rate(np.arange(40) < 7, np.arange(40), 1, "u", "tokens", 0)
     assert (figure.lower, figure.upper) == clopper_pearson(7, 40)
-    assert clustered_rate(np.arange(40) < 7, None, "u", "tokens", 0) == figure
+    assert clustered_rate(np.arange(40) < 7, None, 1, "u", "tokens", 0) == figure
 
 
 def test_a_mean_within_other_bounds_is_the_same_interval_moved():
     generator = simulation_generator(5, "bounded")
     values, clusters = generator.random(60), np.arange(60) // 3
-    unit = clustered_mean(values, clusters, "u", "prompts", 0)
-    moved = clustered_mean(2 * values - 1, clusters, "u", "prompts", 0, within=(-1.0, 1.0))
+    unit = clustered_mean(values, clusters, 3, "u", "prompts", 0)
+    moved = clustered_mean(2 * values - 1, clusters, 3, "u", "prompts", 0, within=(-1.0, 1.0))
     expected = [2 * end - 1 for end in (unit.lower, unit.value, unit.upper)]
     assert [moved.lower, moved.value, moved.upper] == pytest.approx(expected, rel=1e-12)
 
 
 def test_more_confidence_is_a_wider_interval():
     hits, clusters = np.arange(400) % 9 == 0, np.arange(400) // 20
-    figures = [clustered_rate(hits, clusters, "u", "tokens", 0, c) for c in (0.8, 0.95, 0.99, 0.9998)]
+    figures = [clustered_rate(hits, clusters, 20, "u", "tokens", 0, c) for c in (0.8, 0.95, 0.99, 0.9998)]
     assert all(a.lower > b.lower and a.upper < b.upper for a, b in itertools.pairwise(figures))
 
 
 def test_clustered_intervals_refuse():
     with pytest.raises(UserError, match="two documents or more for an interval, got 3 tokens of one"):
-        clustered_rate(np.array([True, False, True]), ["a", "a", "a"], "u", "tokens", 0)
+        clustered_rate(np.array([True, False, True]), ["a", "a", "a"], 3, "u", "tokens", 0)
     with pytest.raises(UserError, match="at least one value"):
-        clustered_rate(np.array([], dtype=bool), None, "u", "tokens", 0)
+        clustered_rate(np.array([], dtype=bool), None, 1, "u", "tokens", 0)
     with pytest.raises(UserError, match="true or false"):
-        clustered_rate([0.5, 1.0], None, "u", "tokens", 0)
+        clustered_rate([0.5, 1.0], None, 1, "u", "tokens", 0)
     with pytest.raises(UserError, match=r"all in \[0, 1\]"):
-        clustered_mean([0.5, 1.5], None, "u", "tokens", 0)
+        clustered_mean([0.5, 1.5], None, 1, "u", "tokens", 0)
     with pytest.raises(UserError, match=r"all in \[0, 1\]"):
-        clustered_mean([0.5, float("nan")], None, "u", "tokens", 0)
+        clustered_mean([0.5, float("nan")], None, 1, "u", "tokens", 0)
     for confidence in (0.0, 1.0, 0.99999):
         with pytest.raises(UserError, match="confidence"):
-            clustered_mean([0.5, 0.2], None, "u", "tokens", 0, confidence)
+            clustered_mean([0.5, 0.2], None, 1, "u", "tokens", 0, confidence)
+
+
+def rare_long_documents(documents, runs, generator, longest=64):
+    """Returns hits and trials of documents that are short and not read, but for one in a hundred, long and read whole.
+
+    The long ones make most of what is read: the true rate is .01 longest / (.99 + .01 longest).
+    """
+    long = generator.random((documents, runs)) < 0.01
+    trials = np.where(long, longest, 1)
+    return np.where(long, longest, 0), trials, 0.01 * longest / (0.99 + 0.01 * longest)
+
+
+@pytest.mark.parametrize("documents", [20, 60, 100])
+def test_rare_long_documents_are_covered_with_a_length_known_beforehand(documents):
+    hits, trials, truth = rare_long_documents(documents, 400, simulation_generator(11, "rare", str(documents)))
+    _, upper = unseen(hits, trials)
+    assert (upper < truth).sum() <= stats.binom.isf(1e-6, 400, 0.025)
+
+
+@pytest.mark.parametrize("documents", [20, 60, 100])
+def test_the_longest_document_seen_would_not_cover_them(documents):
+    hits, trials, truth = rare_long_documents(documents, 100, simulation_generator(11, "rare", str(documents)))
+    ends = [unseen(hits[:, [run]], trials[:, [run]], trials[:, run].max())[1][0] for run in range(100)]
+    assert np.mean(np.array(ends) < truth) > 0.25
+
+
+def test_one_trial_from_each_document_is_not_clopper_pearson_where_longer_ones_may_be_unseen():
+    hits = np.arange(40) < 7
+    figure = clustered_rate(hits, None, 5, "u", "tokens", 0)
+    assert figure.method == UNSEEN
+    assert figure.lower < clopper_pearson(7, 40)[0]
+    assert figure.upper > clopper_pearson(7, 40)[1]
+
+
+@pytest.mark.parametrize(("longest", "said"), [(0, "longest >= 1"), (2, "more than longest=2 trials, got one of 3")])
+def test_a_document_longer_than_was_known_is_refused(longest, said):
+    with pytest.raises(UserError, match=said):
+        clustered_rate(np.array([True] * 4), ["a", "a", "a", "b"], longest, "u", "tokens", 0)

@@ -10,6 +10,7 @@ from attacks.ranking import Guesses
 from del_audit.evidence.intervals import clopper_pearson, clustered_mean, clustered_rate, unseen_ends
 from del_audit.evidence.inversion_metrics import (
     bleu,
+    bleu_ends,
     bleu_metric,
     bleu_statistics,
     decoded,
@@ -65,7 +66,7 @@ def by_name(metrics):
 
 def test_token_metrics_of_a_case_by_hand():
     outcome, baseline = outcome_of(RANKS, DOCUMENTS), outcome_of(BASE, DOCUMENTS)
-    metrics = by_name(token_metrics(outcome, baseline, 0, ks=(1, 2, 4)))
+    metrics = by_name(token_metrics(outcome, baseline, 0, ks=(1, 2, 4), longest=8))
     values = {name: (m.attack.value, m.baseline.value, m.difference.value) for name, m in metrics.items()}
     assert values["top-1"] == pytest.approx((9 / 13, 2 / 13, 7 / 13), rel=1e-12)
     assert values["hit@2"] == pytest.approx((10 / 13, 3 / 13, 7 / 13), rel=1e-12)
@@ -78,11 +79,11 @@ def test_token_metrics_of_a_case_by_hand():
 
 def test_token_metrics_have_intervals_over_documents():
     outcome, baseline = outcome_of(RANKS, DOCUMENTS), outcome_of(BASE, DOCUMENTS)
-    metrics = by_name(token_metrics(outcome, baseline, 7, ks=(1,)))
+    metrics = by_name(token_metrics(outcome, baseline, 7, ks=(1,), longest=8))
     clusters = list("aaaaaaabbcccc")
-    assert metrics["top-1"].attack == clustered_rate(outcome.hits, clusters, "share of tokens read", "tokens", 7)
+    assert metrics["top-1"].attack == clustered_rate(outcome.hits, clusters, 8, "share of tokens read", "tokens", 7)
     gaps, unit = outcome.hits.astype(float) - baseline.hits, "share of tokens read, above the baseline"
-    assert metrics["top-1"].difference == clustered_mean(gaps, clusters, unit, "tokens", 7, within=(-1.0, 1.0))
+    assert metrics["top-1"].difference == clustered_mean(gaps, clusters, 8, unit, "tokens", 7, within=(-1.0, 1.0))
     exact = metrics["exact match"].attack
     assert (exact.lower, exact.upper, exact.sample) == (*clopper_pearson(1, 3), 3)
     for metric in metrics.values():
@@ -97,7 +98,7 @@ def test_ranks_are_compared_to_the_depth_that_both_kept():
         outcome_of(RANKS, DOCUMENTS),
         outcome_of([[r if r < 3 else 0 for r in row] for row in RANKS], DOCUMENTS, 2),
     )
-    for metric in token_metrics(deep, shallow, 0, ks=(1, 2)):
+    for metric in token_metrics(deep, shallow, 0, ks=(1, 2), longest=8):
         assert metric.attack == metric.baseline
         assert metric.difference.value == 0
         assert metric.difference.lower < 0 < metric.difference.upper or metric.name == "median rank"
@@ -105,7 +106,7 @@ def test_ranks_are_compared_to_the_depth_that_both_kept():
 
 @pytest.mark.parametrize(("ranks", "expected"), [([1, 1, 3, 3], 1), ([1, 3, 3, 0], 3), ([1, 0, 0, 0], 5), ([0, 0], 5)])
 def test_the_median_rank_is_the_least_that_half_are_within(ranks, expected):
-    assert median_rank(outcome_of([ranks, ranks], None), 0).value == expected
+    assert median_rank(outcome_of([ranks, ranks], None), 0, longest=10).value == expected
 
 
 def ranks_like(generator, documents, tokens):
@@ -118,13 +119,13 @@ def median_coverage(runs, documents=15):
     generator, covered = simulation_generator(3, "median"), 0
     for seed in range(runs):
         ranks = ranks_like(generator, documents, 10)
-        figure = median_rank(outcome_of(ranks, None, depth=5), seed)
+        figure = median_rank(outcome_of(ranks, None, depth=5), seed, longest=10)
         covered += figure.lower <= 3 <= figure.upper
     return covered / runs
 
 
 def test_the_median_ranks_interval_covers():
-    figure = median_rank(outcome_of(ranks_like(simulation_generator(0, "one"), 60, 10), None, depth=5), 0)
+    figure = median_rank(outcome_of(ranks_like(simulation_generator(0, "one"), 60, 10), None, depth=5), 0, longest=10)
     assert 2 <= figure.lower <= 3 <= figure.upper <= 4  # and is short enough to say something
     assert median_coverage(60) >= 0.9
 
@@ -139,7 +140,7 @@ def test_bleu_is_sacrebleus():
     expected = sacrebleu.corpus_bleu(GUESSED, [TRUE]).score
     assert 0 < expected < 100
     assert bleu(statistics.sum(axis=1)) == pytest.approx(expected, rel=1e-12)
-    assert bleu_metric([statistics, statistics], DOCUMENTS, 0).attack.value == pytest.approx(expected, rel=1e-12)
+    assert bleu_metric([statistics, statistics], DOCUMENTS, 40, 0).attack.value == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("rows", [[0], [1], [2], [3], [2, 3], [0, 3]])
@@ -167,14 +168,13 @@ def test_bleu_of_repeated_texts_is_that_of_repeated_statistics():
 def test_bleus_interval_weighs_whole_documents():
     """Against the definition, written out: exponential weights, one more document, order statistics of the scores."""
     statistics = bleu_statistics(GUESSED, TRUE)
-    figure = bleu_metric([statistics, statistics], DOCUMENTS, 0).attack
+    figure = bleu_metric([statistics, statistics], DOCUMENTS, 40, 0).attack
     sums = np.stack([statistics[:, :2].sum(axis=1), statistics[:, 2], statistics[:, 3]])
-    largest = sums.max(axis=0)
-    unseen = [*largest[4:8], max(largest[8:]), max(largest[8:])]
+    full = [40] * 4
     weights = simulation_generator(0, "unseen document").standard_exponential((10_000, 4))
     ends = []
-    for matches in (np.zeros(4), largest[4:8]):
-        total = weights @ np.stack([*sums, [*matches, *unseen]])
+    for matches, lengths in (([0] * 4, [0, 40]), (full, [40, 0])):
+        total = weights @ np.stack([*sums, [*matches, *full, *lengths]])
         precision = np.prod(total[:, :4] / total[:, 4:8], axis=1) ** 0.25
         ends.append(np.sort(100 * precision * np.exp(np.minimum(0, 1 - total[:, 9] / total[:, 8]))))
     beyond = int(250 - 3 * np.sqrt(250 * 0.975))
@@ -184,7 +184,7 @@ def test_bleus_interval_weighs_whole_documents():
 
 def test_bleus_interval_does_not_shrink_to_nothing():
     perfect, none = bleu_statistics(TRUE, TRUE), bleu_statistics(["xyz"] * 4, TRUE)
-    metric = bleu_metric([perfect, none], None, 0)
+    metric = bleu_metric([perfect, none], None, 20, 0)
     assert metric.attack.value == pytest.approx(100)
     assert metric.attack.lower < 90
     assert (metric.baseline.value, metric.baseline.lower) == (0, 0)
@@ -214,10 +214,8 @@ def test_bleus_interval_covers(documents, runs):
     covered = 0
     for start in range(0, runs, 50):
         sums = bleu_sums(generator, documents, 50)
-        longest = sums.max(axis=1)
-        worst, best = longest.copy(), longest.copy()
-        worst[:4], best[:4] = 0, longest[4:8]
-        low, high = unseen_ends(sums, np.stack([worst, best]), bleu, start)
+        ends = np.repeat(np.stack(bleu_ends(64))[..., None], 50, axis=2)
+        low, high = unseen_ends(sums, ends, bleu, start)
         covered += int(((low <= truth) & (truth <= high)).sum())
     assert covered / runs >= 0.95
 
@@ -252,7 +250,7 @@ def read(tokenizer, wrong):
 def test_text_metrics_of_a_reconstruction(tokenizer):
     outcome, baseline = read(tokenizer, 4), read(tokenizer, 1)
     table = simulation_generator(0, "table").normal(size=(384, 8)).astype(np.float32)
-    metrics = by_name(text_metrics(outcome, baseline, tokenizer, 0, table=table))
+    metrics = by_name(text_metrics(outcome, baseline, tokenizer, 0, table=table, prompt_tokens=20, prompts_each=2))
     guessed = decoded(outcome, tokenizer, outcome.guess)
     assert decoded(outcome, tokenizer, outcome.truth) == TRUE
     assert list(metrics) == ["ROUGE-L", "BLEU", "word cosine"]
@@ -270,7 +268,7 @@ def test_text_metrics_of_a_reconstruction(tokenizer):
 def test_sentence_cosines(tokenizer, tiny_bert_folder):
     encoder = load_sentence_encoder(str(tiny_bert_folder))
     outcome = read(tokenizer, 4)
-    metrics = by_name(text_metrics(outcome, outcome, tokenizer, 0, sentences=encoder))
+    metrics = by_name(text_metrics(outcome, outcome, tokenizer, 0, sentences=encoder, prompt_tokens=8, prompts_each=2))
     vectors = [encoder.embed(texts) for texts in (decoded(outcome, tokenizer, outcome.guess), TRUE)]
     expected = np.mean([np.dot(a, b) for a, b in zip(*vectors, strict=True)])
     assert metrics["sentence cosine"].attack.value == pytest.approx(expected, abs=1e-6)
@@ -281,23 +279,28 @@ def test_metrics_refuse(tokenizer):
     outcome, other = outcome_of(RANKS, DOCUMENTS), outcome_of(BASE, DOCUMENTS)
     for k in (0, 5):
         with pytest.raises(UserError, match=rf"k in 1\.\.4, the guesses kept, got k={k}"):
-            token_metrics(outcome, other, 0, ks=(k,))
+            token_metrics(outcome, other, 0, ks=(k,), longest=8)
     with pytest.raises(UserError, match="same prompts"):
-        token_metrics(outcome, outcome_of(RANKS[::-1], DOCUMENTS), 0)
+        token_metrics(outcome, outcome_of(RANKS[::-1], DOCUMENTS), 0, longest=8)
     single = outcome_of(RANKS, "aaaa")
-    for refused in (lambda: token_metrics(single, single, 0, ks=(1,)), lambda: median_rank(single, 0)):
+    for refused in (
+        lambda: token_metrics(single, single, 0, ks=(1,), longest=8),
+        lambda: median_rank(single, 0, longest=10),
+    ):
         with pytest.raises(UserError, match="two documents or more"):
             refused()
     alone = read(tokenizer, 4).where(read(tokenizer, 4).position > 0)
     with pytest.raises(UserError, match="whole prompts"):
-        text_metrics(alone, alone, tokenizer, 0)
+        text_metrics(alone, alone, tokenizer, 0, prompt_tokens=8, prompts_each=2)
     with pytest.raises(UserError, match="two documents or more"):
-        bleu_metric([bleu_statistics(GUESSED, TRUE)] * 2, "aaaa", 0)
+        bleu_metric([bleu_statistics(GUESSED, TRUE)] * 2, "aaaa", 40, 0)
     empty = outcome.where(np.zeros(len(outcome), bool))
     with pytest.raises(UserError, match="at least one value"):
-        token_metrics(empty, empty, 0, ks=(1,))
+        token_metrics(empty, empty, 0, ks=(1,), longest=8)
 
 
 def test_figures_are_repeatable():
     outcome, baseline = outcome_of(RANKS, DOCUMENTS), outcome_of(BASE, DOCUMENTS)
-    assert token_metrics(outcome, baseline, 3, ks=(1,)) == token_metrics(outcome, baseline, 3, ks=(1,))
+    assert token_metrics(outcome, baseline, 3, ks=(1,), longest=8) == token_metrics(
+        outcome, baseline, 3, ks=(1,), longest=8
+    )

@@ -44,17 +44,21 @@ def test_only_attacks_on_single_tokens_are_held_to_the_bound():
     free, context = Named("free", True), Named("context", False)
     bound = inversion_bound(SPEC, 0.02).upper
     many = int(2_000 * min(1.0, 2 * bound))
-    leakage = measure_leakage(ran((free, outcome(free, 60)), (context, outcome(context, many))), SPEC, PRIOR, 0)
+    leakage = measure_leakage(
+        ran((free, outcome(free, 60)), (context, outcome(context, many))), SPEC, PRIOR, 0, longest=50
+    )
     assert leakage.broken == ()
     assert leakage.attacks[1].broken_below is None
     assert leakage.strongest.name == "context"
-    broken = measure_leakage(ran((free, outcome(free, many)), (context, outcome(context, 60))), SPEC, PRIOR, 0)
+    broken = measure_leakage(
+        ran((free, outcome(free, many)), (context, outcome(context, 60))), SPEC, PRIOR, 0, longest=50
+    )
     assert broken.broken == ("free",)
 
 
 def test_kappa_and_the_alarms_limit_are_clopper_pearsons():
     free, other = Named("free", True), Named("other", True)
-    found = measure_leakage(ran((free, outcome(free, 100)), (other, outcome(other, 50))), SPEC, PRIOR, 0)
+    found = measure_leakage(ran((free, outcome(free, 100)), (other, outcome(other, 50))), SPEC, PRIOR, 0, longest=50)
     truth = outcome(free, 100).truth
     commonest = int(np.bincount(truth).max())
     assert found.kappa == pytest.approx(beta.ppf(1 - FALSE_ALARMS, commonest + 1, 2_000 - commonest), rel=1e-9)
@@ -66,13 +70,13 @@ def test_kappa_and_the_alarms_limit_are_clopper_pearsons():
 
 def test_intervals_are_over_documents_and_the_worst_prompt_is_named():
     free = Named("free", True)
-    found = measure_leakage(ran((free, outcome(free, 400))), SPEC, PRIOR, 0).attacks[0]
+    found = measure_leakage(ran((free, outcome(free, 400))), SPEC, PRIOR, 0, longest=50).attacks[0]
     assert found.success.documents == 40
     assert found.success.lower < found.success.value < found.success.upper
     assert found.worst.value >= found.success.value
     assert found.rare is not None
     with pytest.raises(UserError, match="two documents or more"):
-        measure_leakage(ran((free, outcome(free, 10, documents=1))), SPEC, PRIOR, 0)
+        measure_leakage(ran((free, outcome(free, 10, documents=1))), SPEC, PRIOR, 0, longest=50)
 
 
 def test_one_prompt_a_document_is_each_ones_first():

@@ -136,7 +136,7 @@ def test_too_few_documents_certify_nothing():
 def test_a_measured_figure_gives_its_own_correlation_back(between):
     hits = Assumed(0.2, 40, between).hits(400, 1, 4)[0]
     flags = np.concatenate([np.arange(40) < k for k in hits])
-    found = assumed_from(clustered_rate(flags, np.repeat(np.arange(400), 40), "share", "tokens", 0))
+    found = assumed_from(clustered_rate(flags, np.repeat(np.arange(400), 40), 40, "share", "tokens", 0))
     assert (found.tokens, found.rate) == (40, flags.mean())
     assert found.intracluster == pytest.approx(between, rel=0.3)
 

@@ -66,6 +66,9 @@ def test_words_are_cut_as_the_paper_does():
     assert cuts.responses == [[1000, 3, 4], [1000, 1, 2]]
     assert cuts.documents == ["x", "z"]
     assert len(cut_words(Words(), texts, 2, 5, 3, limit=1)) == 1
+    same = cut_words(Words(), texts, 2, 5, 3, ids=["x", "y", "x"])
+    assert (same.documents, same.per_document) == (["x"], 1)
+    assert len(cut_words(Words(), texts, 2, 5, 3, ids=["x", "y", "x"], per_document=2)) == 2
 
 
 @pytest.mark.parametrize(("words", "minimum", "response"), [(0, 5, 1), (5, 5, 1), (2, 5, 0), (2, 50, 1)])

@@ -58,7 +58,7 @@ def bound(spec, kappa, times):
 
 
 def test_success_rises_with_times_beside_its_guarantees(public, prompts):
-    leakage = measure_repeated(public, ATTACKS, prompts, 0, (1, 4, 16), [i // 3 for i in range(30)])
+    leakage = measure_repeated(public, ATTACKS, prompts, 0, (1, 4, 16), [i // 3 for i in range(30)], longest=120)
     rows = {(row.attack, row.times): row for row in leakage.rows}
     assert len(rows) == 12
     spec, kappa = public.mechanism.spec, np.bincount(np.ravel(prompts)).max() / 1_200
@@ -86,7 +86,7 @@ def test_a_quantizer_of_too_small_a_scale_beats_what_is_allowed(public, prompts,
         return right(replace(self, spec=replace(self.spec, scale=self.spec.scale / 3)), levels, source)
 
     monkeypatch.setattr(StochasticQuantizer, "sample", sample)
-    leakage = measure_repeated(public, ATTACKS, prompts, 0, (1, 4))
+    leakage = measure_repeated(public, ATTACKS, prompts, 0, (1, 4), longest=40)
     assert MaximumAPosteriori().name in leakage.broken
     assert CommonestWord().name not in leakage.broken
 
@@ -94,7 +94,7 @@ def test_a_quantizer_of_too_small_a_scale_beats_what_is_allowed(public, prompts,
 def test_a_history_is_reported_by_how_often_its_turns_are_sent(public, prompts):
     histories = [[prompts[i][:10], prompts[i][10:30], prompts[i][30:]] for i in range(30)]
     histories[0] = [prompts[0], prompts[1]]
-    leakage = measure_histories(public, [MaximumAPosteriori()], histories, 0)
+    leakage = measure_histories(public, [MaximumAPosteriori()], histories, 0, longest=40)
     assert [row.times for row in leakage.rows] == [1, 2, 3]
     assert [len(row.outcome) for row in leakage.rows] == [29 * 10 + 40, 29 * 20 + 40, 29 * 10]
     assert [row.success.documents for row in leakage.rows] == [30, 30, 29]
@@ -109,7 +109,9 @@ def test_a_history_is_reported_by_how_often_its_turns_are_sent(public, prompts):
 
 def test_a_rival_is_measured_without_a_bound(public, prompts):
     rival = RandomizedResponse(RandomizedResponseSpec.from_epsilon(WORDS, 1.5), public.table, public.prior)
-    leakage = measure_repeated(replace(public, mechanism=rival), [MaximumAPosteriori()], prompts, 0, (1, 10))
+    leakage = measure_repeated(
+        replace(public, mechanism=rival), [MaximumAPosteriori()], prompts, 0, (1, 10), longest=40
+    )
     first, last = leakage.rows
     assert first.success.upper < last.success.lower
     assert {row.epsilon for row in leakage.rows} == {None}
@@ -120,7 +122,7 @@ def test_a_rival_is_measured_without_a_bound(public, prompts):
 
 def test_figures_go_to_json_and_the_same_seed_repeats_them(public, prompts):
     def run(seed):
-        return measure_repeated(public, [MaximumAPosteriori()], prompts[:10], seed, (2,)).to_dict()
+        return measure_repeated(public, [MaximumAPosteriori()], prompts[:10], seed, (2,), longest=40).to_dict()
 
     kept = json.loads(json.dumps(run(3), allow_nan=False))
     assert kept == json.loads(json.dumps(run(3)))
@@ -132,18 +134,19 @@ def test_figures_go_to_json_and_the_same_seed_repeats_them(public, prompts):
 def test_bad_input_is_refused(public, prompts):
     attacks = [MaximumAPosteriori()]
     for call, reason in [
-        (lambda: measure_repeated(public, attacks, prompts, 0, (0,)), "times"),
-        (lambda: measure_repeated(public, attacks, prompts, 0, ()), "times"),
-        (lambda: measure_repeated(public, attacks, prompts, 0, (2, 2)), "times"),
-        (lambda: measure_repeated(public, [], prompts, 0), "at least one attack"),
-        (lambda: measure_repeated(public, attacks, [], 0), "at least one"),
-        (lambda: measure_repeated(public, attacks, prompts, 0, documents=[1]), "document for each"),
-        (lambda: measure_repeated(public, attacks, prompts[:1], 0), "two documents"),
-        (lambda: measure_repeated(public, attacks, [[1, 99]], 0), "tokens in"),
-        (lambda: measure_histories(public, attacks, [], 0), "histories, at least one"),
-        (lambda: measure_histories(public, attacks, [[]], 0), "at least one turn"),
-        (lambda: measure_histories(public, attacks, [[[1], []]], 0), "none empty"),
-        (lambda: measure_histories(public, [], [[[1]]], 0), "at least one attack"),
+        (lambda: measure_repeated(public, attacks, prompts, 0, (0,), longest=40), "times"),
+        (lambda: measure_repeated(public, attacks, prompts, 0, (), longest=40), "times"),
+        (lambda: measure_repeated(public, attacks, prompts, 0, (2, 2), longest=40), "times"),
+        (lambda: measure_repeated(public, [], prompts, 0, longest=40), "at least one attack"),
+        (lambda: measure_repeated(public, attacks, [], 0, longest=40), "at least one"),
+        (lambda: measure_repeated(public, attacks, prompts, 0, documents=[1], longest=40), "document for each"),
+        (lambda: measure_repeated(public, attacks, prompts[:1], 0, longest=40), "two documents"),
+        (lambda: measure_repeated(public, attacks, [[1, 99]], 0, longest=40), "tokens in"),
+        (lambda: measure_repeated(public, attacks, prompts, 0, longest=39), "longest=39 trials, got one of 40"),
+        (lambda: measure_histories(public, attacks, [], 0, longest=40), "histories, at least one"),
+        (lambda: measure_histories(public, attacks, [[]], 0, longest=40), "at least one turn"),
+        (lambda: measure_histories(public, attacks, [[[1], []]], 0, longest=40), "none empty"),
+        (lambda: measure_histories(public, [], [[[1]]], 0, longest=40), "at least one attack"),
     ]:
         with pytest.raises(UserError, match=reason):
             call()

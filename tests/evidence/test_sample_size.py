@@ -8,9 +8,11 @@ import pytest
 from scipy import integrate, stats
 
 from del_audit.evidence.figure import Figure
+from del_audit.evidence.gain_interval import gain_mean
 from del_audit.evidence.intervals import clustered_rate, rate
-from del_audit.evidence.planning import Asked, Assumed, certified
+from del_audit.evidence.planning import Asked, Assumed, certified, plan_prompts
 from del_audit.evidence.sample_size import drawn_tail, samples_needed, scatter_of, weighted_tail
+from mechanisms.randomness import simulation_generator
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ def document_figure(rate_of, between, documents, tokens=40):
     assumed = Assumed(rate_of, tokens, between)
     hits = assumed.hits(documents, 1, 11)[0]
     flags = np.concatenate([np.arange(tokens) < k for k in hits])
-    figure = clustered_rate(flags, np.repeat(np.arange(documents), tokens), "share", "tokens", 0)
+    figure = clustered_rate(flags, np.repeat(np.arange(documents), tokens), tokens, "share", "tokens", 0)
     below, above = figure.value - figure.lower, figure.upper - figure.value
     return assumed, replace(figure, value=rate_of, lower=rate_of - below, upper=rate_of + above)
 
@@ -118,3 +120,28 @@ def test_hints_are_round_numbers_that_no_last_digit_moves():
     ]
     assert {samples_needed(each, 0.16) for each in nudged} == {needed}
     assert float(f"{needed / 40:.3g}") == needed / 40
+
+
+@pytest.mark.parametrize("method", ["none: the attack stopped early", "delete-one-document jackknife", "Markov"])
+def test_no_number_is_named_for_intervals_that_more_of_the_sample_may_not_narrow(method):
+    assert samples_needed(Figure(0.2, 0.1, 0.4, "share", 100, "prompts", method), 0.3) is None
+
+
+def test_a_gains_hint_is_where_its_own_interval_ends_at_the_limit():
+    gains = simulation_generator(13, "gains").normal(0.0, 0.14, 2_000)
+    gains += 0.055 - gains.mean()
+    figure = gain_mean(gains[:96] - gains[:96].mean() + 0.055, 0)
+    needed = samples_needed(figure, 0.03)
+    sample = np.tile((gains[:96] - gains[:96].mean()), 20)[:needed]
+    assert gain_mean(sample - sample.mean() + 0.055, 0).lower == pytest.approx(0.03, abs=0.002)
+    assert plan_prompts(figure, 0.03, 0.5) == needed
+    assert plan_prompts(figure, 0.03, 0.9) > 1.2 * needed
+
+
+def test_a_planned_gain_is_shown_with_about_the_power_asked_for():
+    generator = simulation_generator(14, "planned gain")
+    figure = gain_mean(generator.normal(0.055, 0.14, 96), 0)
+    figure = replace(figure, value=0.055, lower=figure.lower + 0.055 - figure.value, upper=figure.upper)
+    needed = plan_prompts(figure, 0.0, 0.9)
+    shown = [gain_mean(generator.normal(0.055, 0.14, needed), seed).lower > 0 for seed in range(100)]
+    assert 0.8 < np.mean(shown) <= 1

@@ -97,7 +97,7 @@ def test_the_price_of_looking_at_any_time_is_as_stated(kind, most, documents):
     for read, size in zip(hits, sizes, strict=True):
         flags = np.concatenate([np.arange(n) < k for k, n in zip(read, size, strict=True)])
         clusters = np.repeat(np.arange(documents), size)
-        once = clustered_rate(flags, clusters, "share", "tokens", 0)
+        once = clustered_rate(flags, clusters, LONGEST, "share", "tokens", 0)
         always = sequential_rate(flags, clusters, "share", "tokens", documents, LONGEST)
         assert always.value == once.value
         ratios.append((always.upper - always.lower) / (once.upper - once.lower))
@@ -130,7 +130,7 @@ def test_nothing_read_of_many_documents_ends_near_zero():
 
 
 def test_a_figure_states_what_it_is():
-    figure = sequential_rate(np.arange(80) % 4 == 0, np.arange(80) // 8, "share", "tokens", 10)
+    figure = sequential_rate(np.arange(80) % 4 == 0, np.arange(80) // 8, "share", "tokens", 10, 8)
     assert (figure.value, figure.documents, figure.sample, figure.kind) == (0.25, 10, 80, KIND)
     assert decided(figure, figure.upper) == "passed"
     assert decided(figure, figure.lower) is None
@@ -140,9 +140,9 @@ def test_a_figure_states_what_it_is():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (([1.0, 0.0], None, "u", "tokens", 2), "true or false"),
-        (([], None, "u", "tokens", 2), "at least one"),
-        (([True, False], None, "u", "tokens", 0), "horizon >= 1"),
+        (([1.0, 0.0], None, "u", "tokens", 2, 1), "true or false"),
+        (([], None, "u", "tokens", 2, 1), "at least one"),
+        (([True, False], None, "u", "tokens", 0, 1), "horizon >= 1"),
         (([True, False], [0, 0], "u", "tokens", 2, 1), "longest=1"),
         (([True, False], None, "u", "tokens", 2, 1, 1.0), "confidence"),
     ],

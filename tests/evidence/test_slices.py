@@ -1,12 +1,11 @@
-"""Slices hold the tokens that their rule says, and the worst prompt's interval allows for its being the worst."""
+"""Slices hold the tokens that their rule says, and have a figure beside the baseline."""
 
 import numpy as np
 import pytest
-from scipy import stats
 from transformers import AutoTokenizer
 
 from attacks.outcome import Outcome
-from del_audit.evidence.intervals import clopper_pearson, clustered_rate
+from del_audit.evidence.intervals import clustered_rate
 from del_audit.evidence.slices import (
     Slice,
     frequency_slices,
@@ -14,12 +13,9 @@ from del_audit.evidence.slices import (
     name_spans,
     text_slices,
     token_texts,
-    worst_prompt,
 )
 from mechanisms.errors import UserError
-from mechanisms.randomness import simulation_generator
 
-RUNS = 2_000
 PUBLIC = ["Doctors say that one tablet a day is enough, and that the pain on Mondays will go."]
 
 
@@ -115,9 +111,9 @@ def test_a_slice_has_a_figure_beside_the_baseline():
     hits = np.arange(80) % 4 == 0
     outcome, baseline = outcome_of(prompts, hits), outcome_of(prompts, attack="baseline")
     part = Slice("every second", "by position", np.arange(80) % 2 == 0)
-    figure = measure_slice(part, outcome, baseline, seed=0)
+    figure = measure_slice(part, outcome, baseline, seed=0, longest=20)
     expected = clustered_rate(
-        hits[part.chosen], outcome.clusters[part.chosen], "share of every second read", "tokens", 0
+        hits[part.chosen], outcome.clusters[part.chosen], 20, "share of every second read", "tokens", 0
     )
     assert figure.success == expected
     assert (figure.success.value, figure.tokens, figure.documents) == (0.5, 40, 4)
@@ -128,95 +124,31 @@ def test_a_slice_has_a_figure_beside_the_baseline():
 @pytest.mark.parametrize("chosen", [np.arange(80) < 29, np.arange(80) < 0])
 def test_a_slice_of_too_few_tokens_says_so(chosen):
     outcome = outcome_of([[1] * 20] * 4)
-    figure = measure_slice(Slice("few", "rule", chosen), outcome, outcome, seed=0)
+    figure = measure_slice(Slice("few", "rule", chosen), outcome, outcome, seed=0, longest=20)
     assert figure.success is None
     assert f"too few tokens: {chosen.sum()} of " in figure.why
 
 
 def test_a_slice_of_one_document_says_so():
     outcome = outcome_of([[1] * 40, [1] * 40])
-    figure = measure_slice(Slice("first", "rule", np.arange(80) < 40), outcome, outcome, seed=0)
+    figure = measure_slice(Slice("first", "rule", np.arange(80) < 40), outcome, outcome, seed=0, longest=40)
     assert (figure.success, figure.documents) == (None, 1)
 
 
 def test_slices_refuse(tokenizer):
     outcome = outcome_of([[1, 2], [3]])
     with pytest.raises(UserError, match="same prompts"):
-        measure_slice(Slice("s", "r", np.ones(3, bool)), outcome, outcome_of([[1, 2], [4]]), seed=0)
+        measure_slice(Slice("s", "r", np.ones(3, bool)), outcome, outcome_of([[1, 2], [4]]), seed=0, longest=20)
     with pytest.raises(UserError, match="same prompts"):
-        measure_slice(Slice("s", "r", np.ones(3, bool)), outcome, outcome_of([[1, 2], [3]], documents="aa"), seed=0)
+        measure_slice(
+            Slice("s", "r", np.ones(3, bool)), outcome, outcome_of([[1, 2], [3]], documents="aa"), seed=0, longest=20
+        )
     with pytest.raises(UserError, match="of 3 tokens"):
-        measure_slice(Slice("s", "r", np.ones(2, bool)), outcome, outcome, seed=0)
+        measure_slice(Slice("s", "r", np.ones(2, bool)), outcome, outcome, seed=0, longest=20)
     for kept in ([False, True, True], [False, True, False], [True, True, False], [False] * 3):
         with pytest.raises(UserError, match="whole prompts"):
             text_slices(outcome.where(np.array(kept)), tokenizer, PUBLIC)
     with pytest.raises(UserError, match="public text"):
         text_slices(outcome, tokenizer, ["..."])
-    with pytest.raises(UserError, match="at least one token"):
-        worst_prompt(outcome.where(np.zeros(3, bool)), context_free=True)
-    with pytest.raises(UserError, match="confidence"):
-        worst_prompt(outcome, context_free=True, confidence=1.0)
-
-
-def test_the_worst_prompt_is_named_with_limits_for_the_largest():
-    lengths, right = [50, 20, 40], [10, 9, 3]
-    hits = np.concatenate([np.arange(n) < k for k, n in zip(right, lengths, strict=True)])
-    figure = worst_prompt(outcome_of([[1] * n for n in lengths], hits), context_free=True)
-    assert figure.value == 9 / 20
-    assert figure.lower == pytest.approx(clopper_pearson(9, 20, 1 - 0.05 / 3)[0], rel=1e-12)
-    assert figure.upper == pytest.approx(clopper_pearson(9, 20)[1], rel=1e-12)
-    assert (figure.sample, figure.documents) == (3, 3)
-
-
-def worst_coverage(rates, lengths, runs, context_free=True):
-    """Returns how often the interval holds the largest of the prompts' true rates; rates: of each token, by prompt."""
-    generator, covered = simulation_generator(4, "worst"), 0
-    truth, prompts = max(np.mean(row) for row in rates), [[1] * n for n in lengths]
-    flat = np.concatenate(rates)
-    for _ in range(runs):
-        if context_free:
-            hits = generator.random(len(flat)) < flat
-        else:  # a prompt is read as a whole or not at all
-            hits = np.concatenate(
-                [np.full(n, generator.random() < row[0]) for row, n in zip(rates, lengths, strict=True)]
-            )
-        figure = worst_prompt(outcome_of(prompts, hits), context_free)
-        covered += figure.lower <= truth <= figure.upper
-    return covered / runs
-
-
-@pytest.mark.parametrize("unequal", [False, True])
-@pytest.mark.parametrize("rate", [0.01, 0.13, 0.5, 0.97])
-def test_the_worst_prompts_interval_covers(rate, unequal):
-    lengths = [8, 16, 64] * 4
-    spread = min(rate, 1 - rate) if unequal else 0.0
-    rates = [rate + spread * np.where(np.arange(n) % 2, 1, -1) for n in lengths]
-    assert worst_coverage(rates, lengths, 400) >= 0.95
-
-
-def test_the_worst_prompts_interval_covers_in_full():
-    lengths = [16, 32] * 6
-    assert worst_coverage([np.full(n, 0.3) for n in lengths], lengths, RUNS) >= 0.95
-
-
-def test_prompts_read_as_a_whole_need_the_wider_interval():
-    lengths = [40, 40, 40, 40]
-    rates = [np.full(40, 0.3)] * 4
-    assert worst_coverage(rates, lengths, RUNS, context_free=False) >= 0.95
-
-
-def test_the_worst_prompt_as_if_picked_beforehand_would_not_cover():
-    generator, covered = simulation_generator(4, "picked"), 0
-    for _ in range(400):
-        largest = generator.binomial(32, 0.3, 60).max()
-        low, high = clopper_pearson(int(largest), 32)
-        covered += low <= 0.3 <= high
-    assert covered / 400 < 0.5
-
-
-def test_unequal_rates_are_covered_at_the_edge():
-    """One certain token and one near it: the limit of one success of two must not exceed the union bound."""
-    outcome = outcome_of([[1, 1]], [True, False])
-    assert worst_prompt(outcome, context_free=True).lower == pytest.approx(0.025 / 2, rel=1e-12)
-    assert clopper_pearson(1, 2)[0] > 0.025 / 2
-    assert stats.binom.sf(0, 2, 0.025 / 2) < 0.025
+    with pytest.raises(UserError, match="more than longest=1 trials"):
+        measure_slice(Slice("s", "r", np.ones(80, bool)), *[outcome_of([[1] * 40] * 2)] * 2, seed=0, longest=1)

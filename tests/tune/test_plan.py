@@ -46,7 +46,7 @@ def test_the_text_has_a_line_to_paste(capsys):
 def certificate(tmp_path, gain=0.1):
     hits = Assumed(0.2, 30, 0.1).hits(60, 1, 4)[0]
     flags = np.concatenate([np.arange(30) < k for k in hits])
-    success = clustered_rate(flags, np.repeat(np.arange(60), 30), "share of tokens read", "tokens", 0)
+    success = clustered_rate(flags, np.repeat(np.arange(60), 30), 30, "share of tokens read", "tokens", 0)
     mean = {**success.to_dict(), "value": gain, "lower": gain - 0.1, "upper": gain + 0.1, "sample": 96}
     body = {
         "configuration": {"policy": {"attack_success_at_most": 0.3, "paired_gain_at_least": 0.02}},

@@ -28,6 +28,7 @@ from del_audit.certificate.rows import (
     reasons,
     slice_rows,
     sliced_attacks,
+    terms,
 )
 from del_audit.certificate.table import (
     KINDS,
@@ -71,6 +72,7 @@ def render(certificate: dict[str, Any]) -> str:
         figures={name: Markup(svg) for name, svg in _figures(c)},
         plots=interactive(c),
         caveats=list(_caveats(c)),
+        terms=terms(c),
         between=list(dict.fromkeys((unit_name(g), g["adjacency"]) for g in c["guarantees"])),
         curve=_curve_rows(c["curve"]),
         probes=kept,

@@ -1,0 +1,93 @@
+"""The public and the private part of a corpus, with nobody in both."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from mechanisms.corpora import Corpus
+from mechanisms.errors import UserError
+
+FEWEST_GROUPS = 2
+"""Groups that the public part must keep: what is fitted on one person's text is fitted on that person."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The two parts of a corpus. Rows of one group are one unit: a person, a patient, a document.
+
+    corpus: all of it. public: rows of the public split whose group has no row in the private split. removed: how many
+    others the public split had. public_groups: the group of each public row; without a group column, its row number in
+    the corpus. group_column: None where every row is a unit of its own.
+    """
+
+    corpus: Corpus
+    public: Corpus
+    public_groups: list[str]
+    removed: int
+    private_split: str
+    group_column: str | None
+
+    @cached_property
+    def private(self) -> Corpus:
+        """The private part; raises UserError where the corpus has no such split."""
+        return self.corpus.subset(self.private_split)
+
+    @cached_property
+    def private_groups(self) -> list[str]:
+        """The group of each private row, as public_groups has them; no name is in both."""
+        return _groups(self.corpus, self.corpus.rows(self.private_split), self.group_column)
+
+    @property
+    def note(self) -> str:
+        """One line that says what was removed; empty where nothing was."""
+        if not self.removed:
+            return ""
+        return (
+            f"{self.removed} of {self.removed + len(self.public)} public rows removed: the private split has rows of "
+            f"the same {self.group_column}."
+        )
+
+
+def split_corpus(corpus: Corpus, public: str, private: str, group_column: str | None = None) -> Splits:
+    """Returns the parts of these two splits, without the public rows whose group is in the private one.
+
+    Without a group column the private split is not read, and need not be there.
+    Raises UserError for equal names, a split or column that is not there, a row of the two splits without a group, and
+    where fewer than FEWEST_GROUPS groups would be left.
+    """
+    if public == private:
+        raise UserError(
+            f"Expected public_split and private_split to differ, got {public!r} twice. Name two splits of the corpus."
+        )
+    rows = corpus.rows(public)
+    groups = _groups(corpus, rows, group_column)
+    if group_column is None:
+        return Splits(corpus, corpus.take(rows), groups, 0, private, None)
+    known = set(_groups(corpus, corpus.rows(private), group_column))
+    kept = [place for place, group in enumerate(groups) if group not in known]
+    left = [groups[place] for place in kept]
+    if len(set(left)) < FEWEST_GROUPS:
+        raise UserError(
+            f"Expected {FEWEST_GROUPS} public values or more of group_column={group_column!r} that the private split "
+            f"lacks, got {len(set(left))}: {len(rows) - len(kept)} of {len(rows)} rows of {public!r} are of a group "
+            f"in {private!r}. Split the corpus by {group_column!r}."
+        )
+    return Splits(
+        corpus, corpus.take(rows[place] for place in kept), left, len(rows) - len(kept), private, group_column
+    )
+
+
+def first_of_each(groups: Iterable[str]) -> list[int]:
+    """Returns the place of each group's first row, rising.
+
+    >>> first_of_each(["a", "a", "b", "a"])
+    [0, 2]
+    """
+    first: dict[str, int] = {}
+    for place, group in enumerate(groups):
+        first.setdefault(group, place)
+    return list(first.values())
+
+
+def _groups(corpus: Corpus, rows: list[int], column: str | None) -> list[str]:
+    return [str(row) for row in rows] if column is None else corpus.groups(column, rows)

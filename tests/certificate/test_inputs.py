@@ -1,0 +1,38 @@
+"""How many prompts of a document are attacked is fixed before any document's length is seen."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from del_audit.certificate.inputs import attacked_rounds, attacked_text
+from mechanisms.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("documents", "tokens", "expected"), [(100, 1, 1), (100, 4_000, 1), (100, 4_001, 2), (3, 1_000, 9), (1, 40, 1)]
+)
+def test_rounds_are_what_the_tokens_would_take_of_documents_that_are_long_enough(documents, tokens, expected):
+    assert attacked_rounds(documents, tokens, 40) == expected
+
+
+@pytest.mark.parametrize("arguments", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_rounds_refuse(arguments):
+    with pytest.raises(UserError, match=r"Expected \w+ >= 1, got \w+=0"):
+        attacked_rounds(*arguments)
+
+
+def test_no_document_has_more_than_its_rounds():
+    lengths = [5, 12, 100, 0, 10]
+    assets = SimpleNamespace(private=[[number] * length for number, length in enumerate(lengths)])
+    prompts, documents = attacked_text(assets, 60, 10)  # two rounds of five documents: 100 tokens, were all long
+    assert documents == [0, 1, 2, 4, 1, 2]
+    assert [len(prompt) for prompt in prompts] == [5, 10, 10, 10, 2, 10]
+    assert max(documents.count(number) for number in range(5)) == attacked_rounds(5, 60, 10) == 2
+
+
+def test_tokens_are_as_many_as_were_asked_for_where_documents_are_long():
+    assets = SimpleNamespace(private=[[number] * 100 for number in range(4)])
+    prompts, documents = attacked_text(assets, 95, 20)
+    assert sum(map(len, prompts)) == 95
+    assert documents == [0, 1, 2, 3, 0]
+    assert attacked_text(SimpleNamespace(private=[]), 95, 20) == ([], [])
