@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mechanisms.client import Client
 from mechanisms.client_bundle import certificate_of, load_client
-from mechanisms.client_certificate import UNCERTIFIED, Requirement, Uncertified
+from mechanisms.client_certificate import UNCERTIFIED, Requirement, Uncertified, require_format, require_trusted
 from mechanisms.errors import UserError
 from mechanisms.keyring import trusted_keys
 
@@ -47,8 +47,8 @@ def send(
         except OSError as error:
             raise UserError(
                 f"Expected a file that can be written, got {str(out)!r}: {error.strerror}. The message is lost, "
-                f"and its {client.charged} tokens stay charged in your ledger: its noise was drawn. Free space or name "
-                "another file with --out before you send again."
+                f"and its {client.charged} tokens stay charged in your ledger: its noise was drawn. Free space or "
+                "name another file with --out before you send again."
             ) from None
     print(f"{out}: {len(message)} bytes, {client.charged} tokens")
     return 0
@@ -68,10 +68,11 @@ def _client(
 
     signed = certificate_of(bundle, certificate)
     trusted = trusted_keys(trust)
-    client = load_client(bundle, certificate=signed, trusted=trusted, accept_quick=accept_quick, require=require)
+    require_trusted(signed, trusted)  # whatever a stranger wrote is not worth reading
+    require_format(signed.body)
     require_schema(signed.whole)
     require_current_attacks(signed.body)
-    return client
+    return load_client(bundle, certificate=signed, trusted=trusted, accept_quick=accept_quick, require=require)
 
 
 @contextmanager

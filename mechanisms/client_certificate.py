@@ -105,7 +105,7 @@ def terms_of(
     """
     body = certificate.body
     require_trusted(certificate, trusted)
-    _require_format(body)
+    require_format(body)
     if body.get("verdict") != "certified":
         raise UserError(f"Expected the verdict certified, got {str(body.get('verdict'))[:100]!r}.")
     expires = require_in_date(body, now if now is not None else datetime.now(UTC))
@@ -115,16 +115,17 @@ def terms_of(
         for level in (policy["assurance"], body.get("assurance", policy["assurance"])):  # asked for, and reached
             _require_assurance(level, accept_quick if require is None else require.accepts_quick)
         terms = _terms(policy, expires)
-    except (KeyError, TypeError, AttributeError) as error:
+        if require is not None:
+            require.require_met(body)
+    except (LookupError, TypeError, AttributeError) as error:
         raise UserError(
             f"Expected a {WHAT} of the format {FORMAT!r}, got one that lacks or misuses {error}: certify again."
         ) from None
-    if require is not None:
-        require.require_met(body)
     return terms
 
 
-def _require_format(body: Mapping[str, Any]) -> None:
+def require_format(body: Mapping[str, Any]) -> None:
+    """Raises UserError unless a certificate's body has the format that clients hold to, which it says first."""
     found = body.get("format")
     if found in OLDER:
         raise UserError(

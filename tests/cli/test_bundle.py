@@ -28,7 +28,7 @@ def config(tiny_lm_folder, tmp_path):
         "model": str(tiny_lm_folder),
         "mechanism": {"bits": 4, "dim": 6, "clip": 0.05, "mu": 10.0},
         "data": {"corpus": str(tmp_path / "texts.csv"), "text_column": "text"},
-        "policy": {"bytes_per_token_at_most": 9.0},
+        "policy": {"epsilon": {"at_most": 60}},
     }
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(content))

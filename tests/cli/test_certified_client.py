@@ -1,6 +1,8 @@
 """`del-audit bundle --certificate` and `send --certificate`: a message only from a client that was certified."""
 
-import json
+import copy
+import runpy
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,11 +20,20 @@ from mechanisms.signed_document import raw_public_key, sign, signed_bytes
 from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenizer_sha256
 
-FIXTURE = Path(__file__).parents[1] / "certificate" / "fixtures" / "certificate-2.json"
+FIXTURES = Path(__file__).parents[1] / "certificate" / "conftest.py"
 SPEC = QuantizerSpec(bits=4, dim=6, clip=0.05, scale=0.1)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = raw_public_key(KEY).hex()
-PROMPT = "The pain was gone within a week."
+PROMPT = "The pain was gone within a week, but my sister could not sleep."
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory, monkeypatch):
+    """Each test has a ledger of its own."""
+    folder = tmp_path_factory.mktemp("records")
+    folder.chmod(0o700)
+    monkeypatch.setenv("DEL_AUDIT_STATE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +56,9 @@ def folder(tmp_path, encoder, tokenizer):
 
 @pytest.fixture
 def body(encoder, tokenizer):
-    """Returns the kept certificate's body as one of this client, in date whenever this runs."""
-    found = {key: value for key, value in json.loads(FIXTURE.read_text()).items() if key != "signature"}
+    """Returns the certificate of the certificate's own tests as one of this client, in date whenever this runs."""
+    certificate = copy.deepcopy(runpy.run_path(str(FIXTURES))["CERTIFICATE"])
+    found = {key: value for key, value in certificate.items() if key != "signature"}
     now = datetime.now(UTC).replace(microsecond=0)
     found.update(made=(now - timedelta(days=1)).isoformat(), expires=(now + timedelta(days=1)).isoformat())
     found["spec"] = SPEC.to_dict()
@@ -83,6 +95,13 @@ def test_a_certified_client_sends(folder, body, certificate, capsys):
         (lambda body: body.update(verdict="refused"), ["--certificate", "--trust"], "verdict certified"),
         (lambda body: body.update(expires="2020-01-01T00:00:00+00:00"), ["--certificate", "--trust"], "expired"),
         (lambda body: body["hashes"].update(encoder="0" * 64), ["--certificate", "--trust"], "not this client's"),
+        (lambda body: body.update(format="del-audit certificate 2"), ["--certificate", "--trust"], "older rules"),
+        (lambda body: body["configuration"]["policy"].pop("sends"), ["--certificate", "--trust"], "lacks or misuses"),
+        (
+            lambda body: body["configuration"]["policy"].update(assurance="quick"),
+            ["--certificate", "--trust"],
+            "got a quick one",
+        ),
         (lambda body: body.update(colour=1), ["--certificate", "--trust"], "colour"),
         (
             lambda body: body["configuration"]["evaluation"]["attacks"].pop(1),
@@ -112,7 +131,48 @@ def test_an_attack_that_became_stronger_stops_the_client(folder, body, certifica
 def test_uncertified_must_be_said_and_said_alone(folder, body, certificate, capsys):
     assert send(folder, "--uncertified", "--certificate", certificate(body)) == 2
     assert "--uncertified without --certificate" in capsys.readouterr().err
+    for more in (["--accept-quick"], ["--require", "policy.yaml"], ["--trust", PUBLIC]):
+        assert send(folder, "--uncertified", *more) == 2
     assert send(folder, "--uncertified") == 0
+
+
+def test_the_same_words_are_sent_once(folder, body, certificate, tmp_path, capsys):
+    """The audit's finding: each call of `send` was a session of its own."""
+    options = ["--certificate", certificate(body), "--trust", PUBLIC]
+    assert send(folder, *options) == 0
+    (tmp_path / "message").unlink()
+    shutil.copytree(folder, tmp_path / "other" / "client")
+    for again in (folder, tmp_path / "other" / "client"):
+        assert send(again, *options) == 2
+        assert "were sent 1 times before" in capsys.readouterr().err
+        assert not (again.parent / "message").exists()
+
+
+def test_a_revoked_key_stops_the_client_also_where_it_is_given(
+    folder, body, certificate, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DEL_AUDIT_CONFIG", str(tmp_path / "config"))
+    assert main(["key", "revoke", PUBLIC, "--reason", "it leaked"]) == 0
+    assert send(folder, "--certificate", certificate(body), "--trust", PUBLIC) == 2
+    assert "it leaked" in capsys.readouterr().err
+
+
+def test_no_message_advises_to_send_without_a_certificate(folder, tmp_path, capsys):
+    """The audit's finding: a folder that is not there was answered with --uncertified."""
+    for place in (tmp_path / "none", tmp_path, folder):
+        assert main(["send", str(place), "--text", PROMPT, "--out", str(tmp_path / "message")]) == 2
+        said = capsys.readouterr().err
+        assert "uncertified" not in said.lower()
+        assert "del-audit bundle CONFIG --out FOLDER --certificate CERTIFICATE" in said
+    assert "del-audit certify CONFIG" in said
+
+
+def test_the_policy_of_whoever_sends_is_asked(folder, body, certificate, tmp_path, capsys):
+    (tmp_path / "policy.yaml").write_text("bytes_per_token_at_most: 0.5\n")
+    options = ["--certificate", certificate(body), "--trust", PUBLIC, "--require", str(tmp_path / "policy.yaml")]
+    assert send(folder, *options) == 2
+    assert not (tmp_path / "message").exists()
+    assert "bytes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fits", [True, False])
@@ -133,7 +193,7 @@ def test_a_bundle_takes_the_certificate_that_is_of_it(fits, body, certificate, t
         "model": str(tiny_lm_folder),
         "mechanism": {"bits": 4, "dim": 6, "clip": 0.05, "scale": 0.1},
         "data": {"corpus": str(tmp_path / "texts.csv"), "text_column": "text"},
-        "policy": {"bytes_per_token_at_most": 9.0},
+        "policy": {"epsilon": {"at_most": 60}},
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
     configuration, language = load_configuration(tmp_path / "tiny.yaml"), load_causal_lm(str(tiny_lm_folder))

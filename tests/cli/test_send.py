@@ -1,5 +1,6 @@
 import io
 import sys
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
+from mechanisms.ledger import Ledger
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import unpack
@@ -77,6 +79,45 @@ def test_a_file_that_exists_is_left_alone(bundle, tmp_path):
     assert path.read_bytes() == b"mine"
 
 
-def test_a_folder_that_cannot_be_written_is_refused(bundle, tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_charged(bundle, tmp_path):
+    before = Ledger.of_user().summary(timedelta(days=1))
     with pytest.raises(UserError, match="can be written"):
         send(bundle, PROMPT, tmp_path / "none" / "message", UNCERTIFIED)
+    assert Ledger.of_user().summary(timedelta(days=1)) == before
+
+
+def test_a_message_that_cannot_be_written_stays_charged_and_that_is_said(bundle, tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(28, "No space left on device")
+
+    _, before = send(bundle, PROMPT, tmp_path / "first", UNCERTIFIED), Ledger.of_user().summary(timedelta(days=1))
+    with monkeypatch.context() as patch:
+        patch.setattr("del_audit.send.os.fsync", fail)
+        with pytest.raises(UserError, match=r"No space left.*tokens stay charged in your ledger"):
+            send(bundle, PROMPT, tmp_path / "message", UNCERTIFIED)
+    after = Ledger.of_user().summary(timedelta(days=1))
+    assert after.spent[0].releases == before.spent[0].releases + 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first"]
+
+
+def test_a_file_that_appears_meanwhile_is_left_alone(bundle, tmp_path, monkeypatch):
+    sample = StochasticQuantizer.sample
+
+    def slowly(*arguments):
+        (tmp_path / "message").write_bytes(b"mine")
+        return sample(*arguments)
+
+    monkeypatch.setattr(StochasticQuantizer, "sample", slowly)
+    with pytest.raises(UserError, match="stay charged"):
+        send(bundle, PROMPT, tmp_path / "message", UNCERTIFIED)
+    assert (tmp_path / "message").read_bytes() == b"mine"
+
+
+def test_a_file_system_without_hard_links_gets_the_message(bundle, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(95, "Operation not supported")
+
+    send(bundle, PROMPT, tmp_path / "first", UNCERTIFIED)
+    monkeypatch.setattr("del_audit.send.os.link", fail)
+    assert send(bundle, PROMPT, tmp_path / "message", UNCERTIFIED) == 0
+    assert (tmp_path / "message").stat().st_size == (tmp_path / "first").stat().st_size
