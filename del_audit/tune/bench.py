@@ -25,9 +25,9 @@ from del_audit.evidence.figure import Figure
 from del_audit.evidence.leakage import measure_leakage, run_ladder
 from del_audit.evidence.prompts import cut_prompts
 from del_audit.evidence.utility import paired_gain
+from del_audit.trained_attackers import trained_attackers
 from del_audit.tune.judge import ATTRIBUTE, TASK, Reading
 from del_audit.tune.space import Candidate
-from mechanisms.assets import cache_folder
 from mechanisms.client import Client
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedWords
@@ -87,7 +87,7 @@ class MeasuringBench:
         tokens = asked["documents"] * plan.context_tokens
         sent = send_all(self.assets, pipeline, tokens, plan, f"{self.name} attacked release")
         some = sent.one_a_document(asked["documents"])
-        attacks = ladder(asked["attacks"], plan.masked_lm, cache_folder() / "attacks", depth=1)
+        attacks = ladder(asked["attacks"], plan.masked_lm, trained_attackers(asked["attacks"]), depth=1)
         outcomes = run_ladder(attacks, public_of(self.assets, pipeline, plan.seed), some)
         leakage = measure_leakage(outcomes, pipeline.spec, pipeline.prior, plan.seed)
         limited = self.base.policy.slice_success_at_most

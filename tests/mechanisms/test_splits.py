@@ -51,7 +51,7 @@ def test_the_private_split_is_needed_only_to_tell_whose_it_is():
 @pytest.mark.parametrize("missing", [None, "", "  ", float("nan")])
 def test_a_row_without_an_author_is_refused_by_its_number(missing):
     rows = corpus(["other", "train", "train", "test"], who=["x", "a", missing, "b"])
-    with pytest.raises(UserError, match="to have a 'who', got .* in row 2 "):
+    with pytest.raises(UserError, match=r"to have a 'who', got .* in row 2 "):
         split_corpus(rows, "train", "test", "who")
     elsewhere = corpus(["other", "train", "train", "test"], who=[missing, "a", "c", "b"])
     assert split_corpus(elsewhere, "train", "test", "who").public_groups == ["a", "c"]
