@@ -28,9 +28,9 @@ from del_audit.evidence.figure import Figure
 from del_audit.evidence.leakage import Sent, measure_leakage, run_ladder
 from del_audit.evidence.prompts import Prompts, cut_prompts
 from del_audit.evidence.utility import measure_prediction, paired_gain
+from del_audit.trained_attackers import trained_attackers
 from del_audit.tune.judge import ATTRIBUTE, GAIN, SHARE, TASK, TASK_OVER, Reading
 from del_audit.tune.space import Candidate
-from del_audit.trained_attackers import trained_attackers
 from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.soft_prompt import load_soft_prompt
