@@ -159,7 +159,7 @@ class Outcome:
             handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
             os.close(handle)
             parquet.write_table(table, beside, compression="zstd")
-            os.chmod(beside, 0o644)
+            os.chmod(beside, 0o600)  # it holds the true tokens of private prompts
             os.replace(beside, path)
         except OSError as error:
             raise UserError(f"Expected to write {str(path)!r}: {error}.") from None

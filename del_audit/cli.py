@@ -15,6 +15,7 @@ from del_audit.client_options import add_bundle, add_send
 from del_audit.ledger_command import add_ledger
 from del_audit.options import real as _real
 from del_audit.options import whole as _whole
+from del_audit.private_options import add_private
 from del_audit.reproduce.options import add_reproduce
 from del_audit.train_options import add_train
 from del_audit.tune.options import add_tune
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add_verify_mechanism(commands)
     add_export(commands)
     add_key(commands)
+    add_private(commands)
     add_attack(commands)
     add_train(commands)
     add_tune(commands)

@@ -16,6 +16,7 @@ from mechanisms.errors import UserError
 from mechanisms.model_sources import HUB_NAME
 from mechanisms.package_corpora import PACKAGE_CORPORA
 from mechanisms.package_sources import PREFIX, file_sha256
+from mechanisms.private_folders import private_folder
 
 BUILDERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json"}
 
@@ -193,7 +194,7 @@ def _hub_dataset(name: str, config: str | None) -> tuple[dict[str, list[Any]], A
     from datasets import load_dataset
 
     repository, _, revision = name.partition("@")
-    cache = cache_folder() / "datasets"
+    cache = private_folder(cache_folder() / "datasets", adopt=True)  # a copy of every split, the private one too
     known = (cache / repository.replace("/", "___")).exists()
     loaded = _guarded(name, lambda: load_dataset(repository, config, revision=revision or None, cache_dir=str(cache)))
     columns: dict[str, list[Any]] = {}

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from mechanisms.canonical_json import sha256_of
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description
+
+if TYPE_CHECKING:
+    from mechanisms.mechanism import Description
 
 SESSION = timedelta(days=30)
 """The period whose tokens are one session, unless the policy's session_days says otherwise."""
@@ -15,7 +18,7 @@ SESSION = timedelta(days=30)
 class Deployment:
     """What a client is about to run. encoder, tokenizer, model: sha256 of the table, the tokenizer.json, the model."""
 
-    spec: Description
+    spec: "Description"
     encoder: str
     tokenizer: str
     model: str

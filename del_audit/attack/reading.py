@@ -15,7 +15,7 @@ from attacks.self_test import References, SelfTest, self_test
 from del_audit.attack.scene import Private
 from del_audit.attack.store import Run
 from del_audit.certificate.config import Evaluation
-from mechanisms.assets import cache_folder
+from del_audit.trained_attackers import trained_attackers
 from mechanisms.errors import UserError
 
 CHUNK = 16
@@ -31,7 +31,7 @@ def named_ladder(names: Sequence[str], masked_lm: str | None = None) -> Ladder:
     Raises UserError as ladder does, and for a masked language model that no attack reads with.
     """
     asked: list[Any] = [*(name for name in ALWAYS if name not in names), *names]
-    attacks = ladder(asked, masked_lm, cache_folder() / "attacks")
+    attacks = ladder(asked, masked_lm, trained_attackers(asked))
     if masked_lm is not None and "inference" not in names:
         raise UserError(f"Expected --masked-lm with the attack inference only, got {', '.join(names)}.")
     return attacks

@@ -1,7 +1,6 @@
 """Where a run keeps what is finished: a killed run goes on, and a result is whole or not there."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from attacks.outcome import Outcome
 from del_audit.reproduce.store import write_json
 from mechanisms.errors import UserError
+from mechanisms.private_folders import MARKER, private_folder, rename_private
 
 SETTINGS = "settings.json"
 RESULT = "result.json"
@@ -18,6 +18,7 @@ RESULT = "result.json"
 class Run:
     """OUT.partial with finished parts, and the settings that all of them are of; OUT once all are there.
 
+    Both are private folders: what was read of private text is in them.
     settings: everything that decides a result, as JSON. Raises UserError for an OUT that exists, a partial folder of
     other settings or of no run, and where it cannot be made.
     """
@@ -28,15 +29,16 @@ class Run:
         self.out, self.folder = out, out.with_name(f"{out.name}.partial")
         self.settings: dict[str, Any] = json.loads(json.dumps(settings, allow_nan=False))
         try:
-            fresh = not self.folder.exists() or not any(self.folder.iterdir())
+            fresh = not self.folder.exists() or {path.name for path in self.folder.iterdir()} <= {MARKER}
+            if not fresh:
+                self._require_same()
+            private_folder(self.folder, adopt=not fresh, what="--out")
             for name in ("parts", "outcomes"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"Expected --out to be a folder that can be made, got {out}: {error.strerror}.") from None
         if fresh:
             write_json(self.folder / SETTINGS, self.settings)
-        else:
-            self._require_same()
 
     def _require_same(self) -> None:
         path, hint = self.folder / SETTINGS, f"Delete {self.folder} to start again, or give another --out."
@@ -73,9 +75,10 @@ class Run:
         """Writes the result, gives the folder its name and returns the result's path; raises UserError if it cannot."""
         write_json(self.folder / RESULT, document)
         for left in [*self.folder.rglob(".*-*")]:  # half-written files of a run that was killed
-            left.unlink(missing_ok=True)
+            if left.name != MARKER:
+                left.unlink(missing_ok=True)
         try:
-            os.rename(self.folder, self.out)
+            rename_private(self.folder, self.out)
         except OSError as error:
             raise UserError(
                 f"Expected to rename {self.folder} to {self.out}: {error.strerror}. The result is in it."

@@ -4,9 +4,12 @@ import argparse
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mechanisms.errors import UserError
+
+if TYPE_CHECKING:
+    from del_audit.certificate.requirement import Requirement
 
 
 def add_certify(commands: Any) -> None:
@@ -137,10 +140,9 @@ def _certify(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     if arguments.strict and arguments.no_recompute:
         raise UserError("Expected --strict without --no-recompute, which skips the proved figures, got both: drop one.")
-    from del_audit.certificate.requirement import Requirement
     from del_audit.certificate.verify_command import run_verify, verify_file
 
-    require = Requirement.of(arguments.require) if arguments.require is not None else None
+    require = _requirement(arguments.require) if arguments.require is not None else None
     found = verify_file(
         arguments.certificate,
         arguments.trust,
@@ -152,6 +154,12 @@ def _verify(arguments: argparse.Namespace) -> int:
     )
     accepts = arguments.accept_quick or (require is not None and require.accepts_quick)
     return run_verify(found, accepts, arguments.json)
+
+
+def _requirement(path: Path) -> "Requirement":
+    from del_audit.certificate.requirement import Requirement
+
+    return Requirement.of(path)
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ from del_audit.evidence.slices import (
     token_texts,
 )
 from del_audit.evidence.stopping import read_until_decided
-from mechanisms.assets import cache_folder
+from del_audit.trained_attackers import trained_attackers
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 
@@ -63,7 +63,7 @@ def readings_of(
     there can be at most.
     """
     plan, policy = configuration.evaluation, configuration.policy
-    attacks = ladder(plan.attacks, plan.masked_lm, cache_folder() / "attacks", depth=1)
+    attacks = ladder(plan.attacks, plan.masked_lm, trained_attackers(plan.attacks), depth=1)
     tests = self_tests(attacks, assets, attacked)
     usable = {key: attack for key, attack in attacks.items() if tests[key].passed}
     public, some = public_of(assets, attacked, assets.seed), sent.one_a_document(plan.context_prompts)

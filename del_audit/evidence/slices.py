@@ -143,6 +143,25 @@ def whole_prompts(outcome: Outcome, column: NDArray[np.int32]) -> list[tuple[int
     return list(zip(starts.tolist(), parts, strict=True))
 
 
+def first_of_each(part: Slice, outcome: Outcome, count: int) -> Slice:
+    """Returns the first `count` tokens of a slice in each document: `longest=count` then gives it a shorter interval.
+
+    A slice of few tokens per document has a wide interval where any document might consist of such tokens alone.
+    count: fixed beforehand. Raises UserError for count < 1, and for a slice of another number of tokens.
+    """
+    if count < 1:
+        raise UserError(f"Expected count >= 1, got count={count}.")
+    if part.chosen.shape != (len(outcome),):
+        raise UserError(f"Expected slice {part.name!r} of {len(outcome)} tokens, got shape {part.chosen.shape}.")
+    seen: Counter[str] = Counter()
+    kept = np.zeros(len(outcome), dtype=bool)
+    for row in np.flatnonzero(part.chosen):
+        document = str(outcome.clusters[row])
+        seen[document] += 1
+        kept[row] = seen[document] <= count
+    return Slice(part.name, f"{part.rule}; the first {count} of each document", kept)
+
+
 def measure_slice(
     part: Slice,
     outcome: Outcome,

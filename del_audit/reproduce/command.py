@@ -1,6 +1,5 @@
 """`del-audit reproduce`: sets a table's run up, runs its cells, and writes and prints the result."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -32,6 +31,7 @@ from del_audit.reproduce.table import differences, print_table
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm, load_sentence_encoder
+from mechanisms.private_folders import rename_private
 from mechanisms.splits import split_corpus
 
 RESULT = "table.json"
@@ -218,6 +218,6 @@ def _notes(bench: Bench, match: MatchKind, request: Mapping[str, Any]) -> list[s
 
 def _finish(partial: Path, out: Path) -> None:
     try:
-        os.rename(partial, out)
+        rename_private(partial, out)
     except OSError as error:
         raise UserError(f"Expected to rename {partial} to {out}: {error.strerror}.") from None

@@ -9,12 +9,13 @@ from typing import Any
 
 from del_audit.certificate.provenance import sha256_of
 from mechanisms.errors import UserError
+from mechanisms.private_folders import private_folder
 
 NAME_DIGITS = 20
 
 
 class Store:
-    """folder/cells holds results as JSON, folder/parts what was trained.
+    """folder/cells holds results as JSON, folder/parts what was trained; it is a private folder.
 
     Raises UserError where the folder cannot be made.
     """
@@ -22,6 +23,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
+            private_folder(folder, what="--out")
             for name in ("cells", "parts"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -28,9 +28,9 @@ from del_audit.evidence.figure import Figure
 from del_audit.evidence.leakage import Sent, measure_leakage, run_ladder
 from del_audit.evidence.prompts import Prompts, cut_prompts
 from del_audit.evidence.utility import measure_prediction, paired_gain
+from del_audit.trained_attackers import trained_attackers
 from del_audit.tune.judge import ATTRIBUTE, GAIN, SHARE, TASK, TASK_OVER, Reading
 from del_audit.tune.space import Candidate
-from mechanisms.assets import cache_folder
 from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.soft_prompt import load_soft_prompt
@@ -89,7 +89,7 @@ class MeasuringBench:
         tokens = asked["documents"] * policy.prompt_tokens
         sent = send_all(assets, attacked, tokens, policy.prompt_tokens, f"{self.name} attacked release")
         some = sent.one_a_document(asked["documents"])
-        attacks = ladder(asked["attacks"], plan.masked_lm, cache_folder() / "attacks", depth=1)
+        attacks = ladder(asked["attacks"], plan.masked_lm, trained_attackers(asked["attacks"]), depth=1)
         public = public_of(assets, attacked, assets.seed)
         outcomes = run_ladder(attacks, public, some)
         leakage = measure_leakage(

@@ -1,6 +1,5 @@
 """`del-audit tune`: a policy in, the configuration of best utility out, with all that was seen on the way."""
 
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from del_audit.tune.space import Candidate, candidates_of, load_space
 from mechanisms.encoder_file import write_whole
 from mechanisms.errors import UserError
 from mechanisms.package_sources import file_sha256
+from mechanisms.private_folders import MARKER, rename_private
 from mechanisms.soft_prompt import load_soft_prompt
 
 FORMAT = "del-audit frontier 1"
@@ -98,7 +98,7 @@ def tune(
         _keep_best(run, base, chosen.candidate, assets, held_out, document)
     _finish(run, document)
     print_frontier(document, console)
-    console.print(f"\nWritten: {', '.join(str(path) for path in sorted(out.iterdir()))}")
+    console.print(f"\nWritten: {', '.join(str(path) for path in sorted(out.iterdir()) if path.name != MARKER)}")
     refuted = reported is not None and any(check["status"] == "failed" for check in reported["checks"])
     return NONE_MEETS if chosen is None or refuted else 0
 
@@ -207,9 +207,10 @@ def _finish(run: Run, document: Mapping[str, Any]) -> None:
     """Writes the frontier, gives the folder its name and removes the measurements; raises UserError where it cannot."""
     write_json(run.folder / FRONTIER, document)
     for left in run.folder.glob(".*"):  # half-written files of a run that was killed
-        left.unlink(missing_ok=True)
+        if left.name != MARKER:
+            left.unlink(missing_ok=True)
     try:
-        os.rename(run.folder, run.out)
+        rename_private(run.folder, run.out)
     except OSError as error:
         raise UserError(
             f"Expected to rename {run.folder} to {run.out}: {error.strerror}. The result is in it."

@@ -10,6 +10,7 @@ from attacks.outcome import Outcome
 from attacks.ranking import Guesses
 from del_audit.attack.store import Run
 from mechanisms.errors import UserError
+from mechanisms.private_folders import MARKER, private_folder, private_folders
 
 
 def outcome(words):
@@ -83,6 +84,23 @@ def test_the_result_appears_whole(tmp_path):
     run.keep("map", outcome((1, 2)))
     (tmp_path / "out.partial" / "outcomes" / ".map.parquet-x1").write_text("half")
     assert run.finish({"figure": 0.5}) == tmp_path / "out" / "result.json"
-    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["map.parquet", "outcomes", "result.json"]
+    kept = sorted(path.name for path in (tmp_path / "out").rglob("*"))
+    assert kept == [MARKER, "map.parquet", "outcomes", "result.json"]
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == {"figure": 0.5}
     assert not (tmp_path / "out.partial").exists()
+
+
+def test_what_was_read_of_private_text_is_the_owners_alone_and_on_the_list(tmp_path):
+    run = Run(tmp_path / "out", {"seed": 0})
+    assert run.folder.stat().st_mode & 0o777 == 0o700
+    run.keep("map", outcome((1, 2)))
+    assert run.folder in [found.path for found in private_folders()]
+    Run(tmp_path / "out", {"seed": 0}).finish({})
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "out" / "outcomes" / "map.parquet").stat().st_mode & 0o777 == 0o600
+    assert [found.path.name for found in private_folders() if found.path.parent == tmp_path] == ["out"]
+
+
+def test_a_run_killed_before_it_wrote_its_settings_begins_again(tmp_path):
+    private_folder(tmp_path / "out.partial")
+    assert Run(tmp_path / "out", {"seed": 0}).part("a", lambda: {"x": 1}) == {"x": 1}

@@ -11,8 +11,8 @@ from mechanisms.keyring import load_public_key
 from mechanisms.randomness import simulation_generator
 
 FIXTURES = Path(__file__).parent / "fixtures"
-DATA = (FIXTURES / "certificate-2.json").read_bytes()
-TRUSTED = {load_public_key(FIXTURES / "certificate-2.pub")}
+DATA = (FIXTURES / "certificate-3.json").read_bytes()
+TRUSTED = {load_public_key(FIXTURES / "certificate-3.pub")}
 NOW = datetime(2026, 12, 31, tzinfo=UTC)
 
 

@@ -12,6 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attacks import names
+from del_audit.certificate.error_rate import error_rate_of
+from del_audit.certificate.requirement import Requirement
+from del_audit.certificate.seed import seed_of
 from del_audit.certificate.verify import verify
 from del_audit.certificate.verify_command import moment
 from del_audit.cli import main
@@ -21,7 +24,7 @@ from mechanisms.keyring import load_public_key
 from mechanisms.signed_document import raw_public_key, sign, signed_bytes
 
 FIXTURES = Path(__file__).parent / "fixtures"
-WHOLE = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))
+WHOLE = json.loads((FIXTURES / "certificate-3.json").read_text(encoding="utf8"))
 AT = "2026-12-31"
 NOW = datetime(2026, 12, 31, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -52,7 +55,7 @@ def run(*arguments, capsys):
 
 def test_the_kept_certificate_verifies(capsys):
     """It was made on another day; another machine and a later version must verify it as well."""
-    command = (FIXTURES / "certificate-2.json", "--trust", FIXTURES / "certificate-2.pub", "--at", AT)
+    command = (FIXTURES / "certificate-3.json", "--trust", FIXTURES / "certificate-3.pub", "--at", AT)
     code, printed = run(*command, capsys=capsys)
     assert code == 0, printed.out
     assert printed.out.splitlines()[-1] == "Valid: certified."
@@ -61,11 +64,11 @@ def test_the_kept_certificate_verifies(capsys):
 
 
 def test_json_has_stable_keys(capsys):
-    command = (FIXTURES / "certificate-2.json", "--trust", FIXTURES / "certificate-2.pub", "--at", AT, "--json")
+    command = (FIXTURES / "certificate-3.json", "--trust", FIXTURES / "certificate-3.pub", "--at", AT, "--json")
     code, printed = run(*command, "--no-recompute", capsys=capsys)
     found = json.loads(printed.out)
     assert (code, found["valid"], found["verdict"]) == (0, True, "certified")
-    assert set(found) == {"valid", "verdict", "signed_by", "steps"}
+    assert set(found) == {"valid", "verdict", "assurance", "signed_by", "steps", "today"}
     assert [step["name"] for step in found["steps"]] == [
         "signature",
         "trust",
@@ -74,22 +77,24 @@ def test_json_has_stable_keys(capsys):
         "attacks",
         "consistency",
         "proved figures",
+        "attempts",
     ]
-    assert found["steps"][-1]["status"] == "skipped"
+    assert found["steps"][-2]["status"] == "skipped"
+    assert (found["assurance"], found["today"]) == ("full", [])
 
 
 def test_a_stranger_is_refused_with_the_fingerprint(capsys):
-    code, printed = run(FIXTURES / "certificate-2.json", "--at", AT, capsys=capsys)
+    code, printed = run(FIXTURES / "certificate-3.json", "--at", AT, capsys=capsys)
     assert code == 1
     assert "signed by SHA256:" in printed.out
     assert "Invalid" in printed.out
     assert "schema" not in printed.out  # what a stranger wrote is not read
-    code, _ = run(FIXTURES / "certificate-2.json", "--at", AT, "--trust", TRUSTED.copy().pop().hex(), capsys=capsys)
+    code, _ = run(FIXTURES / "certificate-3.json", "--at", AT, "--trust", TRUSTED.copy().pop().hex(), capsys=capsys)
     assert code == 1
 
 
 def test_dates_count(capsys):
-    command = (FIXTURES / "certificate-2.json", "--trust", FIXTURES / "certificate-2.pub", "--no-recompute")
+    command = (FIXTURES / "certificate-3.json", "--trust", FIXTURES / "certificate-3.pub", "--no-recompute")
     for at, said in ((WHOLE["expires"], "expired on"), ("2040-01-01", "certify again"), ("2020-01-01", "before now")):
         code, printed = run(*command, "--at", at, capsys=capsys)
         assert code == 1
@@ -104,44 +109,241 @@ def test_an_attack_that_became_stronger_ends_it(body, monkeypatch):
     monkeypatch.setitem(names.VERSIONS, "map", names.VERSIONS["map"] + 1)
     said = failed(body, recompute=False)
     assert list(said) == ["attacks"]
-    assert "attack map has since become stronger (version" in said["attacks"]
+    assert "attack map has become stronger since (version" in said["attacks"]
     assert "certify again" in said["attacks"]
 
 
-def test_an_attack_of_the_default_ladder_that_was_not_run_ends_it(body):
-    body["configuration"]["evaluation"]["attacks"].remove("cosine")
-    assert "attack cosine is run by default" in failed(body, recompute=False)["attacks"]
+def test_an_attack_that_the_level_came_to_require_is_named(body, monkeypatch):
+    """It said "certify again" for ever, and not which attack was missing."""
+    monkeypatch.setitem(names.ASSURANCE, "full", (*names.ASSURANCE["full"], "contextual"))
+    said = failed(body, recompute=False)["attacks"]
+    assert "contextual was not run" in said
+    assert "with contextual among evaluation.attacks" in said
 
 
-def test_an_attack_that_was_asked_for_is_there_or_said_to_be_unusable(body):
+def test_without_an_attack_that_it_requires_the_verdict_is_inconclusive(body):
     attacks = body["inversion"]["attacks"]
     attacks[:] = [attack for attack in attacks if attack["key"] != "cosine"]
     follow(body)
-    assert "attacks run or unusable to be 6" in failed(body, recompute=False)["consistency"]
+    assert "attacks run or unusable to be" in failed(body, recompute=False)["consistency"]
     test = {"attack": "cosine", "version": 1, "tokens": 9, "loud": 0, "silent": 0, "required": 5, "allowed": 2}
-    body["inversion"]["unusable"].append({**test, "reason": "It reads nothing.", "passed": False})
+    body["inversion"]["unusable"].append({"key": "cosine", **test, "reason": "It reads nothing.", "passed": False})
     follow(body)
+    found = verified(body, recompute=False)
+    assert (found.valid, found.verdict) == (True, "inconclusive")
+
+
+def test_a_certificate_whose_attacks_all_failed_is_not_certified(body):
+    """It verified as certified: the baseline alone was read, where MAP would have read twice the limit."""
+    attacks, unusable = body["inversion"]["attacks"], body["inversion"]["unusable"]
+    for attack in attacks[1:]:
+        test = {
+            "attack": attack["name"],
+            "version": 1,
+            "tokens": 9,
+            "loud": 0,
+            "silent": 0,
+            "required": 5,
+            "allowed": 2,
+        }
+        unusable.append({"key": attack["key"], **test, "reason": "It reads nothing.", "passed": False})
+    del attacks[1:]
+    body["inversion"]["strongest"] = attacks[0]["name"]
+    body.update(verdict="certified", reasons=[])
+    assert "consistency" in failed(body, recompute=False)
+    follow(body)
+    assert verified(body, recompute=False).verdict == "inconclusive"
+
+
+def test_a_level_that_states_fewer_attacks_than_it_has_is_refused(body):
+    body["requires"] = ["baseline", "map"]
+    follow(body)
+    assert "requires, without some to be []" in failed(body, recompute=False)["consistency"]
+
+
+def quick(body):
+    policy = body["configuration"]["policy"]
+    policy["assurance"] = body["assurance"] = "quick"
+    body["requires"] = ["baseline", "map"]
+    body["configuration"]["evaluation"]["attacks"] = ["baseline", "map"]
+    attacks = body["inversion"]["attacks"]
+    attacks[:] = [attack for attack in attacks if attack["key"] in ("baseline", "map")]
+    rest(body)
+
+
+def rest(body):
+    """Makes hash, seed and checks follow from the configuration."""
+    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    body["seed"] = seed_of(body["hashes"]["private_texts"], body["configuration"]["policy"])
+    body["reproduce"]["seed"] = body["seed"]
+    follow(body)
+
+
+def written(body, tmp_path, name="certificate.json"):
+    path = tmp_path / name
+    path.write_bytes(signed_bytes(sign(body, KEY)))
+    return path, "--trust", raw_public_key(KEY).hex(), "--at", AT
+
+
+def test_a_quick_certificate_verifies_as_quick_and_opens_only_a_gate_that_accepts_it(body, tmp_path, capsys):
+    quick(body)
+    command = written(body, tmp_path)
+    code, printed = run(*command, "--no-recompute", capsys=capsys)
+    assert (code, "Valid: quick" in printed.out, "--accept-quick" in printed.out) == (1, True, True)
+    code, printed = run(*command, "--no-recompute", "--accept-quick", capsys=capsys)
+    assert (code, "Valid: quick" in printed.out) == (0, True)
+    for level, expected in (("full", 1), ("quick", 0)):
+        (tmp_path / "policy.yaml").write_text(f"assurance: {level}\nattack_success_at_most: 0.99\n")
+        code, printed = run(*command, "--require", tmp_path / "policy.yaml", capsys=capsys)
+        assert code == expected, printed.out
+
+
+REQUIRED = [
+    ("attack_success_at_most: 0.99", None),
+    ("attack_success_at_most: 0.1", "required: strongest attack"),
+    ("epsilon: {at_most: 40}", None),
+    ("epsilon: {at_most: 3}", "required: epsilon of a token"),
+    ("epsilon: {unit: phrase, tokens: 3, at_most: 3}", "required: epsilon of a phrase (3 tokens)"),
+    ("{epsilon: {unit: prompt, at_most: 3000}, prompt_tokens: 12}", None),
+    ("{epsilon: {unit: prompt, at_most: 3000}, prompt_tokens: 16}", "required: tokens of a prompt"),
+    ("{sends: 2, attack_success_at_most: 0.99}", "required: sends of a text"),
+    ("{epsilon: {unit: session, tokens: 1000, delta: 1.0e-6, at_most: 1000000}}", None),
+    ("{epsilon: {unit: session, tokens: 999, at_most: 1000000}}", "required: tokens of a session"),
+    ("{epsilon: {unit: session, tokens: 1000, at_most: 1000000}, session_days: 31}", "required: tokens of a session"),
+    ("{attack_success_at_most: 0.99, paired_gain_at_least: 5}", "required: utility: gain over no prompt"),
+    ("{attack_success_at_most: 0.99, share_of_clean_gain_at_least: 0.9}", "required: utility: share"),
+    ("{attack_success_at_most: 0.99, worst_prompt_success_at_most: 0.9}", "required: worst prompt"),
+    ("{attack_success_at_most: 0.99, slice_success_at_most: {names: 0.99}}", "required: slice: names"),
+]
+
+
+@pytest.mark.parametrize(("policy", "unmet"), REQUIRED)
+def test_a_verifiers_own_limits_decide(policy, unmet, tmp_path, capsys):
+    (tmp_path / "policy.yaml").write_text(policy + "\n")
+    command = (FIXTURES / "certificate-3.json", "--trust", FIXTURES / "certificate-3.pub", "--at", AT)
+    code, printed = run(*command, "--require", tmp_path / "policy.yaml", capsys=capsys)
+    assert code == (0 if unmet is None else 1), printed.out
+    if unmet is not None:
+        assert any(line.startswith("failed") and unmet in line for line in printed.out.splitlines()), printed.out
+        with pytest.raises(UserError, match="meets the required policy"):
+            Requirement.of(tmp_path / "policy.yaml").require_met(WHOLE)
+
+
+def test_a_verifiers_limit_that_nothing_can_miss_is_a_usage_error(tmp_path, capsys):
+    (tmp_path / "policy.yaml").write_text("epsilon: {at_most: 1.0e+300, delta: 0.009}\n")
+    command = (FIXTURES / "certificate-3.json", "--trust", FIXTURES / "certificate-3.pub", "--at", AT)
+    code, printed = run(*command, "--require", tmp_path / "policy.yaml", capsys=capsys)
+    assert (code, printed.out) == (2, "")
+    assert "epsilon.at_most" in printed.err
+
+
+def test_attempts_are_shown_and_unknown_ones_are_refused_where_it_is_strict(body, tmp_path, capsys):
+    command = written(body, tmp_path)
+    code, printed = run(*command, "--strict", capsys=capsys)
+    assert (code, "Attempt 1 on this private split" in printed.out) == (0, True)
+    body["attempts"]["count"] = None
+    assert "error_rate to be" in failed(body, recompute=False)["consistency"]
+    body["error_rate"]["over_all_attempts_at_most"] = None
+    command = written(body, tmp_path)
+    assert run(*command, capsys=capsys)[0] == 0
+    code, printed = run(*command, "--strict", capsys=capsys)
+    assert code == 1
+    assert "Unknown: the log of attempts" in printed.out
+    assert run(*command, "--strict", "--no-recompute", capsys=capsys)[0] == 2
+
+
+def test_more_attempts_have_a_larger_chance_of_a_false_verdict(body):
+    body["attempts"]["count"] = 3
+    assert "error_rate to be" in failed(body, recompute=False)["consistency"]
+    body["error_rate"] = error_rate_of(3)
     assert verified(body, recompute=False).valid
+    assert body["error_rate"]["over_all_attempts_at_most"] == pytest.approx(0.075)
+
+
+def test_a_seed_that_somebody_chose_is_refused(body):
+    body["seed"] = body["reproduce"]["seed"] = 0
+    assert "seed to be" in failed(body, recompute=False)["consistency"]
+
+
+def test_unknown_sections_are_shown_and_unknown_limits_are_refused(body, tmp_path, capsys):
+    body["sections"]["meaning"] = {"version": 7, "recovered": 0.5, "more": {"of": ["it"]}}
+    code, printed = run(*written(body, tmp_path), "--no-recompute", capsys=capsys)
+    assert code == 0
+    assert "section meaning" in printed.out
+    assert "Version 7: unknown here" in printed.out
+    del body["sections"]["meaning"]["version"]
+    assert "schema" in failed(body, recompute=False)
+    body["sections"] = {}
+    body["configuration"]["policy"]["meaning_at_most"] = 0.1
+    assert "configuration.policy" in failed(body, recompute=False)["schema"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"epsilon": [{"unit": "token", "tokens": 1, "delta": 1e-5, "at_most": 1e300}]}, "nothing misses it"),
+        ({"epsilon": [{"unit": "prompt", "tokens": 1, "delta": 1e-5, "at_most": 64}]}, "tokens of a prompt"),
+        ({"bytes_per_token_at_most": 1e9}, "nothing misses it"),
+        ({"attack_success_at_most": 1}, "attack_success_at_most"),
+        ({"paired_gain_at_least": -1e9}, "paired_gain_at_least"),
+        ({"epsilon": [{"unit": "token", "tokens": 1, "delta": 0.999999, "at_most": 64}]}, "delta"),
+    ],
+)
+def test_a_signed_limit_that_nothing_can_miss_is_refused(body, change, said):
+    body["configuration"]["policy"].update(change)
+    for other in ({"unit": "prompt"}, {"delta": 0.999999}):
+        body["guarantees"].append({**body["guarantees"][0], **other})
+    rest(body)
+    found = failed(body, recompute=False)
+    assert said in found.get("schema", "") + found.get("consistency", "")
+
+
+FORMAT_2 = (FIXTURES / "certificate-2.json", "--trust", FIXTURES / "certificate-2.pub", "--at", AT)
+
+
+def test_a_certificate_of_format_2_verifies_for_ever_and_todays_rules_are_told_apart(capsys):
+    code, printed = run(*FORMAT_2, "--json", capsys=capsys)
+    found = json.loads(printed.out)
+    assert (code, found["valid"], found["verdict"], found["assurance"]) == (0, True, "certified", None)
+    assert {step["status"] for step in found["steps"]} == {"passed"}
+    today = {step["name"]: step["status"] for step in found["today"]}
+    assert today["attacks of full assurance"] == today["strongest attack"] == "passed"
+    assert today["number of attempts"] == today["how often a text may be sent"] == "skipped"
+    code, printed = run(*FORMAT_2, capsys=capsys)
+    assert printed.out.splitlines()[-1].startswith("Valid: certified under the rules of its day.")
+    code, printed = run(*FORMAT_2, "--strict", capsys=capsys)
+    assert (code, "Valid under the rules of its day" in printed.out) == (1, True)  # what it does not say is unknown
+
+
+def test_a_certificate_of_format_2_that_breaks_todays_rules_opens_no_gate(tmp_path, capsys):
+    whole = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))
+    body = {key: value for key, value in whole.items() if key != "signature"}
+    attack = next(attack for attack in body["inversion"]["attacks"] if attack["key"] == "map")
+    attack["success"].update(value=0.95, lower=0.93, upper=0.97)
+    code, printed = run(*written(body, tmp_path), "--no-recompute", capsys=capsys)
+    assert code == 1
+    assert "today's rules refuse it" in printed.out
 
 
 def test_a_valid_certificate_that_is_refused_says_so(body, tmp_path, capsys):
     policy = body["configuration"]["policy"]
     policy["bytes_per_token_at_most"] = 5
-    check = next(check for check in body["checks"] if check["limit"] == "bytes a token")
+    check = next(check for check in body["checks"] if check["limit"] == "bytes per token")
     check.update(asked="at most 5", status="failed")
-    body.update(verdict="refused", reasons=[f"bytes a token: {check['reason']}"])
+    body.update(verdict="refused", reasons=[f"bytes per token: {check['reason']}"])
     body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    body["seed"] = body["reproduce"]["seed"] = seed_of(body["hashes"]["private_texts"], policy)
     (tmp_path / "refused.json").write_bytes(signed_bytes(sign(body, KEY)))
     command = (tmp_path / "refused.json", "--trust", raw_public_key(KEY).hex(), "--at", AT)
     code, printed = run(*command, capsys=capsys)
     assert code == 1
-    assert "Valid, but the verdict is refused:\n  - bytes a token" in printed.out
+    assert "Valid, but the verdict is refused:\n  - bytes per token" in printed.out
 
 
 def test_a_signature_over_other_bytes_is_refused(tmp_path, capsys):
-    data = (FIXTURES / "certificate-2.json").read_bytes().replace(b'"verdict":"certified"', b'"verdict":"certifieD"')
+    data = (FIXTURES / "certificate-3.json").read_bytes().replace(b'"verdict":"certified"', b'"verdict":"certifieD"')
     (tmp_path / "changed.json").write_bytes(data)
-    code, printed = run(tmp_path / "changed.json", "--trust", FIXTURES / "certificate-2.pub", "--at", AT, capsys=capsys)
+    code, printed = run(tmp_path / "changed.json", "--trust", FIXTURES / "certificate-3.pub", "--at", AT, capsys=capsys)
     assert code == 1
     assert "changed since" in printed.out
 
@@ -155,7 +357,7 @@ def at(document, path):
 INCONSISTENT = [
     (("verdict",), "refused", "verdict to be certified"),
     (("checks", 0, "status"), "failed", "checks to be"),
-    (("checks", 1, "found"), "at most 1 nats", "checks to be"),
+    (("checks", 2, "found"), "at most 1 nats", "checks to be"),
     (("reasons",), ["none"], "reasons to be"),
     (("name",), "other", "name to be tiny"),
     (("seed",), 5, "seed to be"),
@@ -166,7 +368,9 @@ INCONSISTENT = [
     (("configuration", "mechanism", "mu"), 6, "hashes.configuration"),
     (("inversion", "strongest"), "cosine", "inversion.strongest"),
     (("inversion", "attacks", 1, "key"), "map", "each once"),
-    (("inversion", "attacks", 1, "key"), "informed", "asked for"),
+    (("inversion", "attacks", 1, "key"), "informed", "attacks run or unusable"),
+    (("assurance",), "quick", "assurance to be full"),
+    (("attempts", "private_texts"), "0" * 64, "attempts.private_texts"),
 ]
 
 
@@ -244,8 +448,7 @@ def test_a_verdict_that_hangs_on_a_rounded_digit_is_refused(body):
     upper = body["guarantees"][0]["epsilon"]["upper"]
     body["guarantees"][0]["epsilon"].update(dict.fromkeys(("lower", "estimate", "upper"), upper * (1 - 1e-8)))
     body["configuration"]["policy"]["epsilon"][0]["at_most"] = upper * (1 - 5e-9)
-    body["hashes"]["configuration"] = sha256_of(body["configuration"])
-    follow(body)
+    rest(body)
     assert body["verdict"] == "certified"
     said = failed(body)["proved figures"]
     assert "no number in common" in said or "verdict refused" in said
@@ -276,8 +479,8 @@ def test_verifying_is_light():
     heavy = ["torch", "transformers", "numpy", "scipy", "pydantic", "rich", "pandas"]
     code = (
         "import sys\nfrom del_audit.cli import main\n"
-        f"assert main({['verify', str(FIXTURES / 'certificate-2.json'), '--no-recompute', '--at', AT]!r}"
-        f" + ['--trust', {str(FIXTURES / 'certificate-2.pub')!r}]) == 0\n"
+        f"assert main({['verify', str(FIXTURES / 'certificate-3.json'), '--no-recompute', '--at', AT]!r}"
+        f" + ['--trust', {str(FIXTURES / 'certificate-3.pub')!r}]) == 0\n"
         f"sys.exit(str([name for name in {heavy} if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -286,19 +489,19 @@ def test_verifying_is_light():
 
 def test_the_fixtures_key_is_the_one_that_signed():
     found = verify(
-        (FIXTURES / "certificate-2.json").read_bytes(), {load_public_key(FIXTURES / "certificate-2.pub")}, NOW
+        (FIXTURES / "certificate-3.json").read_bytes(), {load_public_key(FIXTURES / "certificate-3.pub")}, NOW
     )
     assert found.valid
 
 
 def test_openssl_verifies_the_kept_certificate(tmp_path):
     """Keys are sorted, so what was signed is the file with the signature's member cut out."""
-    data = (FIXTURES / "certificate-2.json").read_bytes()
+    data = (FIXTURES / "certificate-3.json").read_bytes()
     signed, cuts = re.subn(rb'"signature":\{[^{}]*\},', b"", data)
     assert cuts == 1
     (tmp_path / "signed").write_bytes(signed)
     (tmp_path / "value").write_bytes(base64.b64decode(WHOLE["signature"]["value"]))
-    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", "-inkey", str(FIXTURES / "certificate-2.pub")]
+    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", "-inkey", str(FIXTURES / "certificate-3.pub")]
     command += ["-in", str(tmp_path / "signed"), "-sigfile", str(tmp_path / "value")]
     try:
         done = subprocess.run(command, capture_output=True, text=True)

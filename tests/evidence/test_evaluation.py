@@ -30,6 +30,7 @@ from del_audit.evidence.utility import (
 )
 from mechanisms.errors import UserError
 from mechanisms.models import load_causal_lm
+from mechanisms.private_folders import private_folders
 from mechanisms.randomness import simulation_generator
 
 COUNT = 12
@@ -179,8 +180,13 @@ def test_records_give_back_every_value(evaluation, tmp_path):
     assert again.sample == evaluation.sample
     with pytest.raises(UserError, match="'distinct'"):
         _ = again.distinct
+    with pytest.raises(UserError, match="it holds something else"):
+        write_rows(evaluation, path, with_texts=True)
+    path = tmp_path / "texts" / "rows.jsonl"
     write_rows(evaluation, path, with_texts=True)
     assert read_rows(path).distinct == evaluation.distinct
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert path.parent in [found.path for found in private_folders()]
 
 
 def test_records_refuse(evaluation, tmp_path):

@@ -8,6 +8,7 @@ from attacks.outcome import Outcome
 from del_audit.evidence.intervals import clustered_rate
 from del_audit.evidence.slices import (
     Slice,
+    first_of_each,
     frequency_slices,
     measure_slice,
     name_spans,
@@ -127,6 +128,21 @@ def test_a_slice_of_too_few_tokens_says_so(chosen):
     figure = measure_slice(Slice("few", "rule", chosen), outcome, outcome, seed=0, longest=20)
     assert figure.success is None
     assert f"too few tokens: {chosen.sum()} of " in figure.why
+
+
+def test_the_first_of_each_document_have_a_length_that_is_known():
+    outcome = outcome_of([[1] * 6, [1] * 6, [1] * 6], np.arange(18) < 6, documents="aab")
+    part = Slice("even", "by position", np.arange(18) % 2 == 0)
+    first = first_of_each(part, outcome, 4)
+    assert np.flatnonzero(first.chosen).tolist() == [0, 2, 4, 6, 12, 14, 16]
+    assert first.rule == "by position; the first 4 of each document"
+    capped, whole = (
+        measure_slice(each, outcome, outcome, 0, fewest=1, longest=n) for each, n in ((first, 4), (part, 12))
+    )
+    assert capped.success.upper - capped.success.lower < whole.success.upper - whole.success.lower
+    for count, slice_ in ((0, part), (1, Slice("s", "r", np.ones(3, bool)))):
+        with pytest.raises(UserError, match="Expected"):
+            first_of_each(slice_, outcome, count)
 
 
 def test_a_slice_of_one_document_says_so():

@@ -44,6 +44,7 @@ def test_table_1_at_matched_attack_success(command, tmp_path, capsys):
     assert found["versions"]["torch"]
     assert found["seed"] == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
 
 
 def test_table_1_at_matched_epsilon_has_the_rival_that_the_paper_lacks(command, tmp_path, capsys):

@@ -14,6 +14,7 @@ from del_audit.tune.bench import MeasuringBench
 from del_audit.tune.parts import HELD_OUT, part_of
 from mechanisms.corpora import load_corpus
 from mechanisms.errors import UserError
+from mechanisms.private_folders import MARKER
 
 EPSILON = 12.0
 POLICY = {"epsilon": {"at_most": EPSILON}, "attack_success_at_most": 0.6, "bytes_per_token_at_most": 7}
@@ -45,7 +46,8 @@ def counted(monkeypatch):
 def test_the_chosen_configuration_is_within_the_policy_and_can_be_certified(configured, tmp_path, capsys, reviews):
     out, path = tmp_path / "out", configured(POLICY)
     assert run(path, out, "--bits", "1,4,8") == 0
-    assert sorted(each.name for each in out.iterdir()) == ["best.yaml", "corpus.parquet", "frontier.json"]
+    assert sorted(each.name for each in out.iterdir()) == [MARKER, "best.yaml", "corpus.parquet", "frontier.json"]
+    assert out.stat().st_mode & 0o777 == 0o700
     found, said = frontier(out), capsys.readouterr().out
     assert len(found["candidates"]) == 6
     by_status = {row["status"] for row in found["candidates"]}

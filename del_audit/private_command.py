@@ -1,0 +1,66 @@
+"""`del-audit private`: which folders hold private or reconstructed text, and their removal."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mechanisms.errors import UserError
+from mechanisms.private_folders import PrivateFolder, private_folders, remove_private
+from mechanisms.state_folder import state_folder
+
+NOT_REMOVED = 1
+
+
+def private(remove: Sequence[Path] | None = None, yes: bool = False) -> int:
+    """Prints the list; removes the folders named, all where remove is empty and yes is set. Returns the exit code.
+
+    0, or 1 where a folder of the list could not be removed. Raises UserError, before anything is removed, for a path
+    that is not on the list, and for remove without paths or yes.
+    """
+    if remove is None and yes:
+        raise UserError(
+            "Expected --yes with --remove only, got it alone. Type del-audit private --remove --yes to remove all."
+        )
+    listed = private_folders()
+    _print(listed)
+    if remove is None:
+        return 0
+    if not remove and not yes:
+        raise UserError(
+            "Expected --yes to remove all folders of the list, got --remove alone. Name folders, or add --yes."
+        )
+    remove = list(dict.fromkeys(_absolute(path) for path in remove))
+    by_path = {entry.path: entry for entry in listed}
+    chosen = [by_path.get(path) for path in remove] if remove else listed
+    for path, entry in zip(remove, chosen, strict=False):
+        if entry is None:
+            raise UserError(f"Expected a folder of the list, got {str(path)!r}. Nothing was removed.")
+    failed = 0
+    for entry in chosen:
+        if entry is not None:
+            failed += not _removed(entry)
+    return NOT_REMOVED if failed else 0
+
+
+def _removed(entry: PrivateFolder) -> bool:
+    try:
+        remove_private(entry.path)
+    except UserError as error:
+        print(f"del-audit: {error}", file=sys.stderr)
+        return False
+    print(f"{'Removed' if entry.there else 'Taken off the list'}: {entry.path}")
+    return True
+
+
+def _print(listed: Sequence[PrivateFolder]) -> None:
+    if not listed:
+        print(f"No folder is on the list in {state_folder()}.")
+    for entry in listed:
+        state = f"CHANGED: it {entry.refusal}" if entry.refusal else "" if entry.there else "not there any more"
+        size = f"{entry.size / 1024:,.1f} KiB" if entry.there and not entry.refusal else "-"
+        print(f"{entry.made[:16].replace('T', ' ')}  {size:>14}  {entry.path}{f'  ({state})' if state else ''}")
+
+
+def _absolute(path: Path) -> Path:
+    whole = Path(path).absolute()
+    return whole.parent.resolve() / whole.name
