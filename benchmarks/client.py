@@ -1,6 +1,7 @@
 """From the start of a process to its first message, beside a client built on transformers' tokenizer and torch."""
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def prepare(folder: Path) -> dict[str, str]:
     """Returns the programs to time, by name: their folders hold the same codes of the same model."""
     from safetensors.numpy import save_file
 
+    os.environ["DEL_AUDIT_STATE"] = str(folder / "state")  # its releases are none of the user's ledger
     table, tokenizer = load_embedding_table(MODEL), load_tokenizer(MODEL)
     programs = {name: f"{program}\n{PEAK}" for name, program in IMPORTS.items()}
     for bits in BITS:

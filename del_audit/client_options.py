@@ -69,7 +69,8 @@ def _send(arguments: argparse.Namespace) -> int:
     asked = arguments.certificate is not None or arguments.trust or arguments.require is not None
     if arguments.uncertified and (asked or arguments.accept_quick):
         raise UserError(
-            "Expected --uncertified without --certificate, --trust, --require and --accept-quick, got both."
+            "Expected --uncertified without --certificate, --trust, --require and --accept-quick, got both: "
+            "leave --uncertified out."
         )
     from del_audit.send import send
     from mechanisms.client_certificate import UNCERTIFIED

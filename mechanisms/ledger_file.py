@@ -124,8 +124,7 @@ def _require_own(database: sqlite3.Connection, path: Path, key: bytes) -> None:
             f"Expected {str(path)!r} to be a ledger of version {_VERSION}, got {found[1]} of {found[0]:#x}: it is "
             "damaged or of another release of del-audit. Put it back from your backup. Nothing was sent."
         )
-    rows = database.execute("SELECT proof FROM keyed").fetchall()
-    if len(rows) != 1 or not hmac.compare_digest(bytes(rows[0][0]), _proof(key)):
+    if database.execute("SELECT proof FROM keyed").fetchall() != [(_proof(key),)]:
         raise UserError(
             f"Expected the key of {str(path)!r} in {str(key_path(path))!r}, got another one: put back both files from "
             "one backup. Nothing was sent."
