@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from attacks.names import DEFAULT_ATTACKS, AttackName, checked_names
+from del_audit.certificate.judge import FEWEST_PROMPTS
 from del_audit.certificate.policy import PRIVACY, Policy
 from del_audit.evidence.worst_prompt import fewest_releases
 from del_audit.yaml_file import Strict, load_yaml
@@ -13,9 +14,6 @@ from mechanisms.errors import UserError
 from mechanisms.pipeline import DecoderName
 from mechanisms.projection import EncoderKind, EncoderSettings
 from mechanisms.spec import MAX_BITS, QuantizerSpec
-
-FEWEST_PROMPTS = 20
-"""Prompts below which no interval of the gain keeps its level (docs/evaluation.md)."""
 
 
 class Mechanism(Strict):
@@ -111,13 +109,13 @@ class Evaluation(Strict):
     stop_early: bool = False
     probe_tokens: int = Field(default=256, ge=1)
     probe_releases: int = Field(default=1, ge=1)
-    prompts: int = Field(default=96, ge=FEWEST_PROMPTS)
+    prompts: int = Field(default=96, ge=2)
     prompt_tokens: int | None = Field(default=None, ge=2)
     response_tokens: int = Field(default=48, ge=1)
     generations: int = Field(default=32, ge=2)
     generated_tokens: int = Field(default=32, ge=1)
     other_bits: tuple[int, ...] = Field(default=(), strict=False)
-    other_prompts: int = Field(default=32, ge=FEWEST_PROMPTS)
+    other_prompts: int = Field(default=32, ge=2)
     worst_prompts: int = Field(default=8, ge=2)
     worst_releases: int = Field(default=64, ge=2)
 
@@ -229,6 +227,12 @@ class Configuration(Strict):
     def _limits_have_evidence(self) -> Self:
         if self.policy.attribute_advantage_at_most is not None and self.attribute is None:
             raise ValueError("policy.attribute_advantage_at_most needs an attribute to measure")
+        gains = [name for name in ("paired_gain_at_least", "share_of_clean_gain_at_least") if self.policy.asks(name)]
+        if gains and self.evaluation.prompts < FEWEST_PROMPTS:
+            raise ValueError(
+                f"expected evaluation.prompts >= {FEWEST_PROMPTS} for policy.{gains[0]}, got {self.evaluation.prompts}: "
+                "with fewer, no interval of the gain keeps its level"
+            )
         if self.policy.task_accuracy_at_least is not None and self.task is None:
             raise ValueError("policy.task_accuracy_at_least needs a task to measure")
         return self

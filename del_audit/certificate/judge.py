@@ -8,6 +8,8 @@ from del_audit.evidence.figure import Figure
 
 CONTROLS = ("another user's released prompt", "no prompt", "soft prompt alone")
 """What the server answers from instead of the released prompt: it must do worse from each."""
+FEWEST_PROMPTS = 20
+"""Prompts below which no interval of the gain keeps its level (docs/evaluation.md): it decides nothing then."""
 
 
 class Measured(Protocol):
@@ -63,12 +65,19 @@ def _privacy(policy: Mapping[str, Any], measured: Measured) -> Iterator[Check]:
 def _utility(policy: Mapping[str, Any], measured: Measured) -> Iterator[Check]:
     if (limit := policy.get("paired_gain_at_least")) is not None:
         for control in CONTROLS:
-            yield check_figure(f"utility: gain over {control}", measured.gain(control), limit, "above")
+            yield _gain(f"utility: gain over {control}", measured.gain(control), limit, "it was not measured")
     if (limit := policy.get("share_of_clean_gain_at_least")) is not None:
-        share = measured.share_of_gain()
-        name, why = "utility: share of the clean gain", "the clean prompt itself gives no gain to take a share of"
-        yield check_figure(name, share, limit, "above") if share else unmeasured(name, f"above {limit:g}", why)
+        why = "the clean prompt itself gives no gain to take a share of"
+        yield _gain("utility: share of the clean gain", measured.share_of_gain(), limit, why)
     if (limit := policy.get("task_accuracy_at_least")) is not None:
         column, accuracy, over = measured.task()
         yield check_figure(f"utility: accuracy of {column}", accuracy, limit, "above")
         yield check_figure(f"utility: accuracy of {column} over its commonest class", over, 0.0, "above")
+
+
+def _gain(limit: str, figure: Figure | None, threshold: float, lacking: str) -> Check:
+    """Returns the check of a gain; lacking: why there may be no figure."""
+    if figure is None or figure.sample < FEWEST_PROMPTS:
+        few = f"it was measured on {figure.sample} prompts, and at least {FEWEST_PROMPTS} are needed" if figure else ""
+        return unmeasured(limit, f"above {threshold:g}", few or lacking)
+    return check_figure(limit, figure, threshold, "above")

@@ -149,6 +149,15 @@ def test_a_gain_of_nothing_is_no_gain(body):
     assert statuses(body)["utility: gain over another user's released prompt"] == "inconclusive"
 
 
+def test_a_gain_of_fewer_than_twenty_prompts_decides_nothing(body):
+    """At 3 prompts, 11% of intervals of a gain of zero were above it."""
+    body["configuration"]["policy"]["paired_gain_at_least"] = 0.0
+    name = "utility: gain over another user's released prompt"
+    for sample, status in ((20, "passed"), (19, "inconclusive"), (3, "inconclusive")):
+        body["utility"]["paired_gain"] = rated(0.5, 0.4, 0.6, "nats per token", "prompts") | {"sample": sample}
+        assert statuses(body)[name] == status
+
+
 def test_the_share_of_the_clean_gain_has_a_limit(body):
     policy, name = body["configuration"]["policy"], "utility: share of the clean gain"
     for limit, status in ((0.2, "passed"), (0.25, "inconclusive"), (0.3, "failed")):

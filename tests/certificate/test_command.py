@@ -50,14 +50,16 @@ def configured(tiny_lm_folder, tiny_bert_folder, reviews, tmp_path):
             "evaluation": {
                 "attacked_tokens": 1_000,
                 "prompts": 6,
-                "prompt_tokens": 12,
                 "response_tokens": 8,
                 "generations": 2,
                 "generated_tokens": 3,
                 "other_bits": [1],
                 "other_prompts": 4,
             },
-            "policy": policy or {"attack_success_at_most": 0.9, "bytes_per_token_at_most": 9.0},
+            "policy": {
+                "prompt_tokens": 12,
+                **(policy or {"attack_success_at_most": 0.9, "bytes_per_token_at_most": 9.0}),
+            },
             **changes,
         }
         path = tmp_path / "tiny.yaml"
@@ -96,14 +98,17 @@ def test_a_configuration_within_its_policy_is_certified(configured, tmp_path, ca
 
 
 def test_the_same_seed_measures_the_same(configured, tmp_path):
-    figures = []
+    figures, attempts = [], []
     for run in ("one", "two"):
         main(["certify", str(configured(attribute=PROBES["attribute"])), "--out", str(tmp_path / run)])
         certificate = json.loads((tmp_path / run / "certificate.json").read_text())
         for key in ("made", "expires", "seconds", "signature"):  # the signature is of the time as well
             del certificate[key]
+        attempts.append(certificate.pop("attempts")["count"])
+        del certificate["error_rate"]
         figures.append(certificate)
     assert figures[0] == figures[1]
+    assert attempts[1] == attempts[0] + 1  # whatever the configuration, the same people were tried again
 
 
 def test_a_leaking_configuration_is_refused_and_says_why(configured, tmp_path):
@@ -112,7 +117,7 @@ def test_a_leaking_configuration_is_refused_and_says_why(configured, tmp_path):
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
     assert certificate["verdict"] == "refused"
     failed = {check["limit"].split(" (")[0] for check in certificate["checks"] if check["status"] == "failed"}
-    assert failed == {"strongest attack", "epsilon of a token at delta 1e-05", "bytes a token"}
+    assert failed == {"strongest attack", "epsilon of a token", "bytes per token"}
     assert len(certificate["reasons"]) == 3
     assert all(any(reason.startswith(name) for name in failed) for reason in certificate["reasons"])
 
@@ -133,7 +138,7 @@ def test_a_release_without_noise_proves_the_implementation_broken(configured, tm
         return np.rint(level_thresholds(self.spec)[levels] / 2**32 * self.spec.trials).astype(np.uint8)
 
     monkeypatch.setattr(StochasticQuantizer, "sample", rounded)
-    policy = {"attack_success_at_most": 1.0}
+    policy = {"attack_success_at_most": 0.999}
     assert main(["certify", str(configured(mu=2.0, policy=policy)), "--out", str(tmp_path / "out")]) == 1
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
     assert "The implementation is broken" in certificate["reasons"][0]
@@ -147,7 +152,10 @@ def test_a_release_without_noise_proves_the_implementation_broken(configured, tm
         ({"soft_prompt": "shipped:none"}, "shipped:none"),
         ({"soft_prompt": "shipped:smollm2-reviews"}, "another model"),
         ({"attribute": {"column": "colour"}}, "colour"),
-        ({"evaluation": {"prompts": 500, "generations": 2, "other_prompts": 2}}, "evaluation.prompts"),
+        (
+            {"evaluation": {"prompts": 500, "generations": 2, "other_prompts": 2, "response_tokens": 8}},
+            "evaluation.prompts",
+        ),
     ],
 )
 def test_what_does_not_fit_ends_with_code_2_and_one_line(configured, tmp_path, capsys, changes, said):
@@ -181,9 +189,12 @@ def test_a_ladder_without_a_default_attack_is_warned_of(configured, tmp_path, ca
     content["evaluation"].update(attacks=["baseline", "map", "cosine"], attacked_tokens=100, other_bits=[])
     (tmp_path / "few.yaml").write_text(yaml.safe_dump(content))
     main(["certify", str(tmp_path / "few.yaml"), "--out", str(tmp_path / "out")])
-    assert "without the attacks code, likelihood, beam of the default ladder" in capsys.readouterr().err
+    assert "lacks code, likelihood, beam, which full assurance requires" in capsys.readouterr().err
+    certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert certificate["verdict"] == "inconclusive"
+    assert certificate["reasons"][0].startswith("attacks of full assurance: ")
     assert main(["verify", str(tmp_path / "out" / "certificate.json")]) == 1
-    assert "attack beam is run by default" in capsys.readouterr().out
+    assert "code was not run; likelihood was not run; beam was not run" in capsys.readouterr().out
 
 
 def test_one_class_is_refused(configured, tmp_path, capsys, reviews):

@@ -109,7 +109,10 @@ def test_encoders_and_decoders_that_go_together_are_read(written, encoder, decod
         ({"decoder": "trained-linear"}, "needs encoder.projection"),
         ({"decoder": "trained-linear", "encoder": {"codes": "c"}}, "needs encoder.projection"),
         ({"evaluation.seed": 0}, "no seed.*private split and the policy"),
-        ({"evaluation.prompts": 19}, "evaluation.prompts"),
+        (
+            {"evaluation.prompts": 19, "evaluation.generations": 4, "policy.paired_gain_at_least": 0.0},
+            "prompts >= 20.*got 19",
+        ),
         ({"evaluation.generations": 500}, "generations <= prompts=96, got 500"),
         ({"policy": {}}, "at least one limit"),
         ({"policy.epsilon": {"unit": "word", "at_most": 3.0}}, r"policy\.epsilon\.0\.unit"),
