@@ -27,7 +27,7 @@ from del_audit.signing_key import own_signing_key
 from mechanisms.canonical_json import canonical, parse_canonical
 from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError
-from mechanisms.keyring import load_private_key
+from mechanisms.keyring import load_private_key, require_not_revoked
 from mechanisms.signed_document import fingerprint, raw_public_key, sign, signed_bytes
 
 EXIT_CODES: dict[Verdict, int] = {"certified": 0, "refused": 1, "inconclusive": 3}
@@ -83,12 +83,18 @@ def write_results(certificate: dict[str, Any], folder: Path) -> None:
 
 
 def _signer(key: Path | None) -> Ed25519PrivateKey:
-    """Returns the private key of a file, or the user's own; says where a new one lies."""
+    """Returns the private key of a file, or the user's own; says where a new one lies.
+
+    Raises UserError for a key that was revoked: nobody would trust what it signs.
+    """
     if key is not None:
-        return load_private_key(key)
+        given = load_private_key(key)
+        require_not_revoked(raw_public_key(given))
+        return given
     own = own_signing_key()
     if own.made:
         print(f"Made your own key, which signs: {own.path}; {own.path}.pub is for whoever verifies.", file=sys.stderr)
+    require_not_revoked(raw_public_key(own.private))
     return own.private
 
 

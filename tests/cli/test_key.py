@@ -3,9 +3,11 @@ import re
 
 import pytest
 
+from del_audit.certificate.command import _signer
 from del_audit.cli import main
+from mechanisms.errors import UserError
 from mechanisms.keyring import load_public_key
-from mechanisms.signed_document import fingerprint
+from mechanisms.signed_document import fingerprint, raw_public_key
 
 
 def test_a_new_key_is_printed_and_shown(tmp_path, capsys):
@@ -92,3 +94,15 @@ def test_what_is_no_key_is_not_revoked(config, command, capsys):
     assert main(["key", "revoke", *command]) == 2
     assert capsys.readouterr().err.startswith("del-audit: error: ")
     assert not (config / "revoked").exists()
+
+
+def test_a_revoked_key_signs_no_certificate(config, tmp_path):
+    assert main(["key", "new", "--out", str(tmp_path / "ci.pem")]) == 0
+    assert raw_public_key(_signer(tmp_path / "ci.pem")) == load_public_key(tmp_path / "ci.pem.pub")
+    assert main(["key", "revoke", str(tmp_path / "ci.pem.pub"), "--reason", "it leaked"]) == 0
+    with pytest.raises(UserError, match="it leaked"):
+        _signer(tmp_path / "ci.pem")
+    assert _signer(None)
+    assert main(["key", "revoke", str(config / "key.pem.pub")]) == 0
+    with pytest.raises(UserError, match="by itself"):
+        _signer(None)
