@@ -4,9 +4,9 @@ Each has a marker file with a token that the list has as well: nothing is remove
 """
 
 import os
-import secrets
 import shutil
 import stat
+import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def private_folder(path: Path, adopt: bool = False, what: str = "a place for pri
                 f"got {path}: it holds something else. Name another one."
             )
         path.chmod(0o700)
-        token = token or secrets.token_hex(16)
+        token = token or uuid.uuid4().hex
         with _record() as record:
             record.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (_absolute(path), token, _now()))
         if _token(path) is None:
