@@ -76,7 +76,10 @@ def gaussian(spec: GaussianSpec, delta: float, tokens: int) -> Figures:
 
 
 def metric(spec: MetricSpec, whole: Any, delta: float, tokens: int) -> Figures:
-    """Theorem 20: the farthest pair, at twice the radius or at the largest distance of two clipped public points."""
+    """Theorem 20: the farthest pair, at twice the radius or at the largest distance of two clipped public points.
+
+    Raises UserError where eta times that distance is outside what the tails are verified for, [1e-6, 10^5] nats.
+    """
     farthest = spec.diameter if whole is None else min(spec.diameter, Points(whole.points).diameter())
     distance = spec.eta * farthest * (1 + 1e-12)
     reason = (
@@ -84,7 +87,8 @@ def metric(spec: MetricSpec, whole: Any, delta: float, tokens: int) -> Figures:
         "numbers; noise is drawn in doubles."
     )
     composed = Composition([_repeated(metric_losses(distance, spec.dim), tokens)])
-    upper, variation = composed.epsilon(delta * (1 - 1e-8)).upper, min(1.0, composed.delta(0.0).upper + 1e-8)
+    upper = min(composed.epsilon(delta * (1 - 1e-8)).upper, tokens * distance)
+    variation = min(1.0, composed.delta(0.0).upper + 1e-8)
     return Figures(at_most(upper), at_most(tokens * distance), at_most(variation), reason)
 
 

@@ -6,6 +6,7 @@ of the other's neighbours, so the two stand side by side and nothing here adds t
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -18,6 +19,9 @@ _AGREEMENT = 0.01  # relative
 _FINEST = 0.002  # nats, below which Opacus's grid is not made finer
 _LEAST_DELTA = 1e-10  # below, rounding inside both accountants is no longer small beside delta
 _POINTS = 1 << 18
+_MOST_CELLS = 1 << 21  # of one step's losses: 16 MB an array
+_MOST_POINTS = 1 << 26  # of Opacus's mesh: 0.5 GB an array
+_NEXT = "Choose more --noise-multiplier, fewer --steps, or a larger --delta."
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +30,15 @@ class TrainingGuarantee:
 
     run: the training. delta: the one that epsilon is quoted at. epsilon (nats): upper is the larger of the two
     accountants' upper bounds, estimate the smaller, lower a lower bound by theorem 14. opacus, dp_accounting: what
-    Opacus's PRV accountant and dp-accounting's privacy loss distributions say.
+    Opacus's PRV accountant and dp-accounting's privacy loss distributions say; None where epsilon is 0 without them,
+    since the total variations of all steps add up to at most delta.
     """
 
     run: DpSgd
     delta: float
     epsilon: Bound
-    opacus: float
-    dp_accounting: float
+    opacus: float | None
+    dp_accounting: float | None
 
     unit: ClassVar[str] = "training example"
     adjacency: ClassVar[str] = "two training sets of which one has one example more; batches by Poisson sampling"
@@ -58,21 +63,23 @@ def training_guarantee(
     """Returns the guarantee of a training run by two accountants that agree.
 
     noise_multiplier, sample_rate, steps: as of DpSgd, with its errors. delta: in [1e-10, 1). It takes seconds; 100,000
-    steps took 15 seconds and 2.7 GB. Raises UserError where Opacus and dp-accounting differ by more than 1%
-    and 0.002 nats, as they do above an epsilon of some thousands, or are not installed.
+    steps took 15 seconds and 2.7 GB. An epsilon below 0 is raised to 0.
+    Raises UserError where Opacus and dp-accounting differ by more than 1% and 0.002 nats, as they do above an epsilon of some thousands, or are not installed.
     """
     run = DpSgd(noise_multiplier, sample_rate, steps)
     if isinstance(delta, bool) or not isinstance(delta, (int, float)) or not _LEAST_DELTA <= delta < 1:
         raise UserError(f"Expected delta in [{_LEAST_DELTA:g}, 1), got delta={delta!r}.")
-    from_dp_accounting = _dp_accounting(run, delta)
-    from_opacus = _opacus(run, delta, from_dp_accounting)
+    if steps * sample_rate * math.erf(1 / (noise_multiplier * math.sqrt(8))) * (1 + 1e-9) <= delta:
+        return TrainingGuarantee(run, delta, Bound(0.0, 0.0, 0.0), None, None)  # total variations add up at most
+    from_dp_accounting = max(0.0, _figure("dp-accounting", lambda: _dp_accounting(run, delta), run, delta))
+    from_opacus = max(0.0, _figure("Opacus", lambda: _opacus(run, delta, from_dp_accounting), run, delta))
     lower = _lower(run, delta)
     low, high = sorted((from_dp_accounting, from_opacus))
     if not (lower <= low and high - low <= max(_AGREEMENT * high, _FINEST) and math.isfinite(high)):
         raise UserError(
             f"Expected Opacus and dp-accounting to agree within {_AGREEMENT:.0%} on an epsilon above {lower:.6g}, got "
             f"{from_opacus:.6g} and {from_dp_accounting:.6g} for noise_multiplier={noise_multiplier}, "
-            f"sample_rate={sample_rate}, steps={steps}, delta={delta}: none is quoted."
+            f"sample_rate={sample_rate}, steps={steps}, delta={delta}: none is quoted. {_NEXT}"
         )
     return TrainingGuarantee(run, delta, Bound(lower, low, high), from_opacus, from_dp_accounting)
 
@@ -80,6 +87,12 @@ def training_guarantee(
 def render(guarantee: TrainingGuarantee) -> str:
     """Returns lines of text for a terminal."""
     run, epsilon = guarantee.run, guarantee.epsilon
+    accountants = (
+        "           the total variations of all steps add up to at most delta: no accountant is needed"
+        if guarantee.opacus is None
+        else f"           Opacus (PRV) {guarantee.opacus!r}, dp-accounting (PLD) {guarantee.dp_accounting!r}; "
+        "the larger is quoted"
+    )
     return "\n".join(
         [
             f"Training   DP-SGD, noise_multiplier={run.noise_multiplier!r} sample_rate={run.sample_rate!r} "
@@ -87,11 +100,22 @@ def render(guarantee: TrainingGuarantee) -> str:
             f"Unit       {guarantee.unit}",
             f"Between    {guarantee.adjacency}",
             f"Epsilon    <= {epsilon.upper!r} nats at delta={guarantee.delta!r} (upper bound, {epsilon.kind})",
-            f"           Opacus (PRV) {guarantee.opacus!r}, dp-accounting (PLD) {guarantee.dp_accounting!r}; "
-            "the larger is quoted",
+            accountants,
             "It protects who was trained on, not who sends a prompt: it adds to no other epsilon, and none to it.",
         ]
     )
+
+
+def _figure(name: str, compute: Callable[[], float], run: DpSgd, delta: float) -> float:
+    """Returns an accountant's epsilon, which may be negative; raises UserError where it finds none."""
+    try:
+        return compute()
+    except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"Expected {name} to find an epsilon for noise_multiplier={run.noise_multiplier}, "
+            f"sample_rate={run.sample_rate}, steps={run.steps}, delta={delta}, got {type(error).__name__}: none is "
+            f"quoted. {_NEXT}"
+        ) from None
 
 
 def _dp_accounting(run: DpSgd, delta: float) -> float:
@@ -100,9 +124,10 @@ def _dp_accounting(run: DpSgd, delta: float) -> float:
         from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
     except ImportError:
         raise _missing("dp-accounting") from None
-    _, variance, _ = run.pair("remove", "upper", 1e-20).losses.spread(0.0)
+    _, variance, span = run.pair("remove", "upper", 1e-20).losses.spread(0.0)
+    interval = max(0.03 * math.sqrt(variance), span / _MOST_CELLS)  # a coarser grid is still an upper bound
     step = from_gaussian_mechanism(
-        run.noise_multiplier, sampling_prob=run.sample_rate, value_discretization_interval=0.03 * math.sqrt(variance)
+        run.noise_multiplier, sampling_prob=run.sample_rate, value_discretization_interval=interval
     )
     return float(step.self_compose(run.steps).get_epsilon_for_delta(delta))
 
@@ -113,13 +138,15 @@ def _opacus(run: DpSgd, delta: float, expected: float) -> float:
         from opacus.accountants import PRVAccountant
     except ImportError:
         raise _missing("opacus") from None
+    error = max(_FINEST / 2, expected / 300)
+    mesh = error / math.sqrt(run.steps * math.log(12_000 / delta) / 2)
+    if 2 * expected / mesh > _MOST_POINTS:
+        raise MemoryError
     accountant = PRVAccountant()
     accountant.history = [(run.noise_multiplier, run.sample_rate, run.steps)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # logarithms of 0 at a sample_rate of 1; the choice of Renyi orders
-        return float(
-            accountant.get_epsilon(delta, eps_error=max(_FINEST / 2, expected / 300), delta_error=delta / 1000)
-        )
+        return float(accountant.get_epsilon(delta, eps_error=error, delta_error=delta / 1000))
 
 
 def _lower(run: DpSgd, delta: float) -> float:

@@ -179,3 +179,41 @@ def test_importing_starts_no_heavy_library(module):
     code = f"import sys, del_audit.accounting.{module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_epsilon_of_0_is_quoted_and_is_not_negative():
+    """At delta(0) = 0.0442 both accountants went below 0, and the figure was refused."""
+    found = training_guarantee(1.1, 0.01, 100, 0.1)
+    assert (found.epsilon.lower, found.epsilon.estimate, found.epsilon.upper) == (0.0, 0.0, 0.0)
+    assert (found.opacus, found.dp_accounting) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("noise", "rate", "steps", "delta"),
+    [(0.5, 1e-12, 100_000, 0.5), (10_000, 1e-12, 100_000, 1e-10), (0.1, 1, 1, 0.9999999)],
+)
+def test_rates_too_small_to_matter_have_an_epsilon_of_0_at_once(noise, rate, steps, delta):
+    """The distance of two normal laws whose means are 1 / noise apart, rate of it a step: at most steps as much."""
+    one = rate * math.erf(1 / (noise * math.sqrt(8)))
+    assert steps * one <= delta
+    found = training_guarantee(noise, rate, steps, delta)
+    assert found.epsilon.upper == 0
+    assert found.opacus is None
+    assert "no accountant is needed" in render(found)
+
+
+def test_an_accountant_that_finds_nothing_is_one_clear_error():
+    with pytest.raises(
+        UserError, match=r"Expected Opacus to find an epsilon .* got RuntimeError: none is quoted. Choose"
+    ):
+        training_guarantee(0.1, 0.5, 10_000, 0.1)
+
+
+@pytest.mark.parametrize("error", [MemoryError, OverflowError, RuntimeError, ValueError, FloatingPointError])
+def test_whatever_an_accountant_raises_is_one_clear_error(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(dp_sgd, "_dp_accounting", fail)
+    with pytest.raises(UserError, match=f"Expected dp-accounting to find an epsilon .* got {error.__name__}: none"):
+        training_guarantee(1.1, 0.01, 100, 1e-5)
