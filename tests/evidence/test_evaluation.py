@@ -107,7 +107,7 @@ def test_the_headline_is_the_paired_gain_over_another_documents_prompt(evaluatio
     gain = evaluation.prediction.gain
     assert gain.value == pytest.approx(2.0)
     assert 0 < gain.lower < 2.0 < gain.upper  # one unseen document could have gained less, or more
-    assert (gain.unit, gain.sample, gain.documents, gain.seed) == ("nats a token", COUNT, COUNT // 2, 3)
+    assert (gain.unit, gain.sample, gain.documents, gain.seed) == ("nats per token", COUNT, COUNT // 2, 3)
     other = strangers(prompts.documents)
     assert all(prompts.documents[a] != prompts.documents[b] for a, b in enumerate(other))
 

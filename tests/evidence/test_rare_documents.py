@@ -64,7 +64,9 @@ def a_sequential_rate(hits, owner, seed):
 
 
 def a_ladders_rate(hits, owner, seed):
-    found = measure_leakage([(Named, outcome_of(hits, owner))], SPEC, np.full(400, 1 / 400), seed, longest=LONGEST)
+    found = measure_leakage(
+        {"map": (Named, outcome_of(hits, owner))}, SPEC, np.full(400, 1 / 400), seed, longest=LONGEST
+    )
     return found.attacks[0].success, TRUTH
 
 

@@ -114,7 +114,7 @@ def test_a_slice_has_a_figure_beside_the_baseline():
     part = Slice("every second", "by position", np.arange(80) % 2 == 0)
     figure = measure_slice(part, outcome, baseline, seed=0, longest=20)
     expected = clustered_rate(
-        hits[part.chosen], outcome.clusters[part.chosen], 20, "share of every second read", "tokens", 0
+        hits[part.chosen], outcome.clusters[part.chosen], 20, "share of every second recovered", "tokens", 0
     )
     assert figure.success == expected
     assert (figure.success.value, figure.tokens, figure.documents) == (0.5, 40, 4)

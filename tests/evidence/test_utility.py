@@ -53,7 +53,7 @@ def test_a_server_that_knows_its_prompt_gains_the_difference(prompts):
     assert gain.value == 2.0
     assert 0 < gain.lower < 2.0 < gain.upper
     assert "unseen document at -1" in gain.method
-    assert (gain.unit, gain.sample) == ("nats a token", 8)
+    assert (gain.unit, gain.sample) == ("nats per token", 8)
 
 
 def test_clean_controls_are_the_models_own_losses(language, prompts):
