@@ -45,7 +45,7 @@ def configured(tiny_lm_folder, tiny_bert_folder, reviews, tmp_path):
                 "context_prompts": 20,
                 "context_tokens": 16,
             },
-            "policy": {"bytes_per_token_at_most": 9.0},
+            "policy": {"attack_success_at_most": 0.9, "prompt_tokens": 16},
             **changes,
         }
         path = tmp_path / "tiny.yaml"
