@@ -1,6 +1,7 @@
 """The whole path on a tiny random model: release, attacks, utility, verdict, files, exit codes."""
 
 import csv
+import hashlib
 import json
 
 import numpy as np
@@ -263,6 +264,100 @@ def test_a_soft_prompt_of_another_mechanism_is_warned_of(configured, tmp_path, c
     printed = capsys.readouterr()
     assert f"del-audit: warning: soft_prompt={str(folder)!r} was trained for" in printed.err
     assert printed.out == ""
+
+
+def certified(path, out, code=0):
+    """Returns the certificate that certifying a configuration makes."""
+    assert main(["certify", str(path), "--out", str(out)]) == code
+    return json.loads((out / "certificate.json").read_text())
+
+
+def test_guarantees_and_attacks_are_taken_at_the_sends_of_the_policy(configured, tmp_path):
+    """A text that is sent four times: four times the trials, and attacks that hold all four releases."""
+    limits = {"attack_success_at_most": 0.999, "epsilon": {"at_most": 100.0}}
+    one, four = (
+        certified(
+            configured(mu=3.0, policy={**limits, "sends": sends}, attribute=PROBES["attribute"]), tmp_path / str(sends)
+        )
+        for sends in (1, 4)
+    )
+    for name in ("token", "phrase", "prompt"):
+        (once,), (often,) = ([g for g in c["guarantees"] if g["unit"] == name] for c in (one, four))
+        assert (once["sends"], often["sends"], often["trials"]) == (1, 4, 4 * once["trials"])
+        assert often["epsilon"]["lower"] > once["epsilon"]["upper"]
+    read = [
+        {attack["key"]: attack["success"]["value"] for attack in certificate["inversion"]["attacks"]}
+        for certificate in (one, four)
+    ]
+    assert read[1]["map"] > read[0]["map"]
+    assert read[1]["beam"] > read[0]["beam"]
+    assert four["inversion"]["sends"] == 4
+    assert four["inversion"]["allowed"]["upper"] > one["inversion"]["allowed"]["upper"]
+    assert one["curve"]["exact"][100] > four["curve"]["exact"][100]
+    assert four["attribute"]["advantage"]["value"] >= 0
+    assert main(["verify", str(tmp_path / "4" / "certificate.json")]) == 0
+
+
+def test_the_worst_prompt_is_decided_by_repeated_releases(configured, tmp_path):
+    """One release of a prompt could never pass below .975 where an attack reads contexts."""
+    policy = {"attack_success_at_most": 0.999, "worst_prompt_success_at_most": 0.9}
+    path = configured(mu=2.0, policy=policy)
+    content = yaml.safe_load(path.read_text())
+    content["evaluation"].update(worst_prompts=3, worst_releases=40, other_bits=[])
+    path.write_text(yaml.safe_dump(content))
+    certificate = certified(path, tmp_path / "out")
+    for attack in certificate["inversion"]["attacks"]:
+        worst = attack["worst_of_releases"]
+        assert worst["success"]["sample"] == 40
+        success = worst["success"]
+        assert worst["above"] <= success["lower"] <= success["value"] <= success["upper"] < 0.975
+    (check,) = (check for check in certificate["checks"] if check["limit"] == "worst prompt")
+    assert check["status"] == "passed"
+
+
+def test_nobody_of_the_private_split_is_in_the_public_one(configured, tmp_path, capsys):
+    """Rows of one author: intervals count authors, and public rows of private authors are removed."""
+    generator, path = simulation_generator(1, "authors"), tmp_path / "authors.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["text", "split", "condition", "author"])
+        for index in range(120):
+            split, author = ("train", index % 40) if index < 80 else ("test", 30 + index % 20)
+            writer.writerow([" ".join(generator.choice(WORDS, 30)), split, ("sleep", "pain")[author % 2], f"a{author}"])
+    data = {"corpus": str(path), "text_column": "text", "group_column": "author"}
+    changed = configured(data=data, attribute=PROBES["attribute"])
+    certificate = certified(changed, tmp_path / "out")
+    assert "20 of 80 public rows removed" in capsys.readouterr().err
+    assert certificate["configuration"]["data"]["group_column"] == "author"
+    for attack in certificate["inversion"]["attacks"]:
+        assert attack["success"]["documents"] == 20
+    assert certificate["attribute"]["accuracy"]["sample"] == 20
+    command = ["verify", str(tmp_path / "out" / "certificate.json"), "--against", str(changed)]
+    assert main(command) == 0
+
+
+def test_attempts_are_counted_whatever_the_configuration_and_chained(configured, tmp_path, monkeypatch):
+    state = tmp_path / "state"
+    monkeypatch.setenv("DEL_AUDIT_STATE", str(state))
+    monkeypatch.setenv("DEL_AUDIT_CONFIG", str(tmp_path / "config"))
+    content = yaml.safe_load(configured().read_text())
+    content["evaluation"].update(attacked_tokens=100, other_bits=[])
+    found = []
+    for run, mu in enumerate((5.0, 4.0)):
+        content["mechanism"]["mu"] = mu
+        (tmp_path / "few.yaml").write_text(yaml.safe_dump(content))
+        main(["certify", str(tmp_path / "few.yaml"), "--out", str(tmp_path / str(run))])
+        data = (tmp_path / str(run) / "certificate.json").read_bytes()
+        found.append((json.loads(data)["attempts"], hashlib.sha256(data).hexdigest(), json.loads(data)["seed"]))
+    (first, sha, seed), (second, _, again) = found
+    assert (first["count"], first["previous"]) == (1, None)
+    assert (second["count"], second["previous"]) == (2, sha)
+    assert seed == again  # the policy and the people are the same
+    (state / "attempts.sqlite").unlink()
+    main(["certify", str(tmp_path / "few.yaml"), "--out", str(tmp_path / "third")])
+    certificate = json.loads((tmp_path / "third" / "certificate.json").read_text())
+    assert certificate["attempts"]["count"] is None
+    assert certificate["error_rate"]["over_all_attempts_at_most"] is None
 
 
 @pytest.mark.slow
