@@ -57,7 +57,7 @@ def _checked(path: Path, what: str) -> None:
     except OSError as error:
         raise UserError(
             f"Expected {what} to be a file that you can read and write, got {str(path)!r}: {error.strerror}. "
-            "Mend its permissions, or name another folder in the variable DEL_AUDIT_STATE."
+            "Mend its permissions."
         ) from None
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
         raise UserError(f"Expected {what} to be a regular file of your own, got {str(path)!r}. Move it away.")

@@ -21,7 +21,7 @@ def state_folder() -> Path:
     except OSError as error:
         raise UserError(
             f"Expected a folder for your records, got {str(folder)!r}: {error.strerror}. "
-            "Name another one in the variable DEL_AUDIT_STATE."
+            "Make it, or mend its permissions."
         ) from None
     if mode & 0o077:
         raise UserError(
@@ -33,9 +33,9 @@ def state_folder() -> Path:
 
 def _named() -> Path:
     if own := os.environ.get("DEL_AUDIT_STATE"):
-        return Path(own)
+        return Path(own).absolute()
     if base := os.environ.get("XDG_STATE_HOME"):
-        return Path(base) / "del-audit"
+        return Path(base).absolute() / "del-audit"
     try:
         return Path.home() / ".local" / "state" / "del-audit"
     except RuntimeError:

@@ -64,7 +64,8 @@ def training_guarantee(
 
     noise_multiplier, sample_rate, steps: as of DpSgd, with its errors. delta: in [1e-10, 1). It takes seconds; 100,000
     steps took 15 seconds and 2.7 GB. An epsilon below 0 is raised to 0.
-    Raises UserError where Opacus and dp-accounting differ by more than 1% and 0.002 nats, as they do above an epsilon of some thousands, or are not installed.
+    Raises UserError where Opacus and dp-accounting differ by more than 1% and 0.002 nats, as they do above an epsilon
+    of some thousands, or are not installed.
     """
     run = DpSgd(noise_multiplier, sample_rate, steps)
     if isinstance(delta, bool) or not isinstance(delta, (int, float)) or not _LEAST_DELTA <= delta < 1:

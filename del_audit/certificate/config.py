@@ -228,10 +228,10 @@ class Configuration(Strict):
         if self.policy.attribute_advantage_at_most is not None and self.attribute is None:
             raise ValueError("policy.attribute_advantage_at_most needs an attribute to measure")
         gains = [name for name in ("paired_gain_at_least", "share_of_clean_gain_at_least") if self.policy.asks(name)]
-        if gains and self.evaluation.prompts < FEWEST_PROMPTS:
+        if gains and (prompts := self.evaluation.prompts) < FEWEST_PROMPTS:
             raise ValueError(
-                f"expected evaluation.prompts >= {FEWEST_PROMPTS} for policy.{gains[0]}, got {self.evaluation.prompts}: "
-                "with fewer, no interval of the gain keeps its level"
+                f"expected evaluation.prompts >= {FEWEST_PROMPTS} for policy.{gains[0]}, got {prompts}: with fewer, no "
+                "interval of the gain keeps its level"
             )
         if self.policy.task_accuracy_at_least is not None and self.task is None:
             raise ValueError("policy.task_accuracy_at_least needs a task to measure")

@@ -72,7 +72,8 @@ class Judge:
         asked = self.policy.model_dump(mode="json") | {"attack_success_at_most": None}
         for check in judge(asked, Tuned(readings, gain, others)):
             if check.status != "passed":
-                return Over(f"{check.limit} {check.found}, where {check.asked} is asked", 1.0)
+                said = f"{check.found}, where {check.asked} is asked. {check.reason}"
+                return Over(f"{check.limit}: {said}", 1.0)
         return None
 
 

@@ -136,6 +136,7 @@ def world(seed, groups):
         public_groups=splits.public_groups,
         private_groups=splits.private_groups,
         language=SimpleNamespace(tokenizer=None),
+        seed=0,
     )
     return assets, seen[np.array(who)]
 
@@ -153,7 +154,7 @@ def sampled(monkeypatch, seed, groups):
 
         plain_clean = plain
 
-    plan = SimpleNamespace(seed=0, probe_releases=2, probe_tokens=8)
+    plan = SimpleNamespace(probe_releases=2, probe_tokens=8)
     client = SimpleNamespace(release_tokens=lambda tokens: tokens[0])
     for name, value in (
         ("Viewer", Viewer),
@@ -203,7 +204,9 @@ def test_probes_are_scored_once_an_author_and_fitted_on_none_of_them(monkeypatch
 
 
 def test_utility_says_how_many_authors_there_are(monkeypatch):
-    plan = SimpleNamespace(prompt_tokens=1, response_tokens=1, prompts=3, seed=0)
-    configuration = SimpleNamespace(evaluation=plan, data=SimpleNamespace(group_column="author"))
+    plan = SimpleNamespace(response_tokens=1, prompts=3)
+    configuration = SimpleNamespace(
+        evaluation=plan, policy=SimpleNamespace(prompt_tokens=1), data=SimpleNamespace(group_column="author")
+    )
     with pytest.raises(UserError, match=r"prompts <= 2, private documents of 2 tokens or more, one per author, got"):
         evidence._prompts(configuration, assets_of([[1, 2]] * 5, list("aabba")), None, "prompts")

@@ -8,9 +8,9 @@ from del_audit.certificate.inputs import attacked_rounds, attacked_text
 from mechanisms.errors import UserError
 
 
-def alone(private):
-    """Returns assets whose documents are groups of their own."""
-    return SimpleNamespace(private=private, private_groups=[f"group {number}" for number in range(len(private))])
+def held(private):
+    """Assets of these private documents, each of a unit of its own."""
+    return SimpleNamespace(private=private, private_groups=[str(number) for number in range(len(private))])
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_rounds_refuse(arguments):
 
 def test_no_document_has_more_than_its_rounds():
     lengths = [5, 12, 100, 0, 10]
-    assets = alone([[number] * length for number, length in enumerate(lengths)])
+    assets = held([[number] * length for number, length in enumerate(lengths)])
     prompts, documents = attacked_text(assets, 60, 10)  # two rounds of five documents: 100 tokens, were all long
     assert documents == [0, 1, 2, 4, 1, 2]
     assert [len(prompt) for prompt in prompts] == [5, 10, 10, 10, 2, 10]
@@ -36,8 +36,8 @@ def test_no_document_has_more_than_its_rounds():
 
 
 def test_tokens_are_as_many_as_were_asked_for_where_documents_are_long():
-    assets = alone([[number] * 100 for number in range(4)])
+    assets = held([[number] * 100 for number in range(4)])
     prompts, documents = attacked_text(assets, 95, 20)
     assert sum(map(len, prompts)) == 95
     assert documents == [0, 1, 2, 3, 0]
-    assert attacked_text(alone([]), 95, 20) == ([], [])
+    assert attacked_text(held([]), 95, 20) == ([], [])

@@ -37,16 +37,20 @@ def configured(tiny_lm_folder, tiny_bert_folder, reviews, tmp_path):
                 "attacks": ["baseline", "map", "code"],
                 "attacked_tokens": 2_000,
                 "context_prompts": 60,
-                "context_tokens": 20,
                 "prompts": 16,
-                "prompt_tokens": 12,
                 "response_tokens": 8,
                 "generations": 2,
                 "generated_tokens": 3,
                 "other_prompts": 4,
             },
-            "policy": policy
-            or {"epsilon": {"at_most": 40.0}, "attack_success_at_most": 0.6, "bytes_per_token_at_most": 7},
+            "policy": {
+                "assurance": "quick",
+                "prompt_tokens": 20,
+                **(
+                    policy
+                    or {"epsilon": {"at_most": 40.0}, "attack_success_at_most": 0.6, "bytes_per_token_at_most": 7}
+                ),
+            },
             **changes,
         }
         path = tmp_path / "tiny.yaml"

@@ -74,7 +74,7 @@ def test_the_chosen_configuration_is_within_the_policy_and_can_be_certified(conf
 
 
 def test_the_scale_is_at_the_edge_of_the_proof_where_the_attack_allows_it(configured, tmp_path):
-    policy = {"epsilon": {"at_most": EPSILON}, "attack_success_at_most": 1.0}
+    policy = {"epsilon": {"at_most": EPSILON}}
     assert run(configured(policy), tmp_path / "out", "--soft-prompts", "none") == 0
     found = frontier(tmp_path / "out")
     (least,) = found["least_scales"]
@@ -221,8 +221,12 @@ def test_out_of_time_before_anything_is_seen_to_hold_ends_with_code_3_and_goes_o
         (["--decoders", "crystal-ball"], {}, "decoders"),
         (["--soft-prompts", "no-such-folder"], {}, "no-such-folder"),
         (["--space", "no-such-file.yaml"], {}, "no-such-file.yaml"),
-        ([], {"policy": {"paired_gain_at_least": 0.0}}, "the least noise would win"),
-        ([], {"evaluation": {"prompt_tokens": 200, "response_tokens": 56}}, "256 tokens or more to choose on"),
+        (
+            [],
+            {"policy": {"attribute_advantage_at_most": 0.5}, "attribute": {"column": "rating"}},
+            "the least noise would win",
+        ),
+        ([], {"evaluation": {"response_tokens": 236}}, "256 tokens or more to choose on"),
         ([], {"model": "no-such-model"}, "no-such-model"),
     ],
 )

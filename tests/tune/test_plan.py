@@ -28,7 +28,6 @@ def test_the_plan_is_the_librarys(capsys):
     assert found["evaluation"] == {
         "attacked_tokens": 20 * first["documents"],
         "context_prompts": first["documents"],
-        "context_tokens": 20,
     }
     fixed = found["with_documents"][0]
     assert fixed["power"] == power_of("unseen-document", assumed, asked, 60)
@@ -39,7 +38,7 @@ def test_the_text_has_a_line_to_paste(capsys):
     assert main([*QUESTION]) == 0
     said = capsys.readouterr().out
     pasted = yaml.safe_load(said[said.index("evaluation:") :])
-    assert pasted["evaluation"]["context_tokens"] == 20
+    assert pasted["policy"]["prompt_tokens"] == 20
     assert f"{pasted['evaluation']['attacked_tokens']:,}" in said
 
 

@@ -24,7 +24,7 @@ def epsilon(spec, limit):
 @pytest.mark.parametrize("bits", [1, 4])
 @pytest.mark.parametrize("limits", [[TOKEN], [PROMPT], [TOKEN, PROMPT]])
 def test_the_least_scale_meets_every_limit_and_a_smaller_one_misses_one(bits, limits):
-    found = least_scale(bits, 12, MECHANISM, Policy(epsilon=limits))
+    found = least_scale(bits, 12, MECHANISM, Policy(epsilon=limits, prompt_tokens=16))
     at = QuantizerSpec(bits, 12, 0.05, found.scale)
     assert all(epsilon(at, limit).upper <= limit["at_most"] for limit in limits)
     below = found.scale
@@ -38,8 +38,10 @@ def test_the_least_scale_meets_every_limit_and_a_smaller_one_misses_one(bits, li
 
 
 def test_the_binding_limit_is_the_one_of_largest_scale():
-    alone = [least_scale(4, 12, MECHANISM, Policy(epsilon=[limit])).scale for limit in (TOKEN, PROMPT)]
-    both = least_scale(4, 12, MECHANISM, Policy(epsilon=[TOKEN, PROMPT]))
+    alone = [
+        least_scale(4, 12, MECHANISM, Policy(epsilon=[limit], prompt_tokens=16)).scale for limit in (TOKEN, PROMPT)
+    ]
+    both = least_scale(4, 12, MECHANISM, Policy(epsilon=[TOKEN, PROMPT], prompt_tokens=16))
     assert both.scale == max(alone)
     assert both.binding.at_most == (20.0, 90.0)[alone.index(max(alone))]
 
@@ -64,7 +66,7 @@ def test_without_a_limit_on_epsilon_the_search_begins_well_above_the_configurati
 
 def test_epsilons_are_reported_for_the_policys_own_units():
     spec = QuantizerSpec.from_mu(4, 12, 0.05, 5.0)
-    rows = proved_epsilons(spec, Policy(epsilon=[TOKEN, PROMPT]))
+    rows = proved_epsilons(spec, Policy(epsilon=[TOKEN, PROMPT], prompt_tokens=16))
     assert [(row["unit"], row["delta"], row["at_most"]) for row in rows] == [
         ("token", 1e-5, 20.0),
         ("prompt", 1e-6, 90.0),

@@ -4,6 +4,7 @@ No model is loaded: a bench is invented.
 """
 
 import math
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -127,7 +128,6 @@ def test_the_margin_is_what_the_certifier_needs():
     assert not certifiable(figure(0.199), 0.2, 200, 0.8)
     assert not certifiable(figure(0.15), 0.2, 8, 0.8)  # so few documents cannot show it
     assert not certifiable(figure(0.2), 0.2, 10_000, 0.8)
-    assert certifiable(figure(0.99), 1.0, 2, 0.8)
 
 
 def test_a_finalist_that_the_dear_attack_reads_gets_more_noise_and_is_measured_again():
@@ -167,15 +167,21 @@ def test_candidates_outpaced_early_are_tried_where_the_finalists_fail():
 @pytest.mark.parametrize(
     ("policy", "said"),
     [
-        (Policy(attack_success_at_most=0.2, paired_gain_at_least=0.2), "paired gain"),
-        (Policy(attack_success_at_most=0.2, worst_prompt_success_at_most=0.02), "worst prompt"),
-        (Policy(attack_success_at_most=0.2, slice_success_at_most={"names": 0.1}), "slice names: too few tokens"),
+        (
+            Policy(attack_success_at_most=0.2, paired_gain_at_least=0.2),
+            "gain over another user.*at least 20 are needed",
+        ),
+        (Policy(attack_success_at_most=0.2, worst_prompt_success_at_most=0.02), "no prompt was released repeatedly"),
+        (
+            Policy(attack_success_at_most=0.2, slice_success_at_most={"names": 0.1}),
+            "slice: names: no fig.*too few tokens",
+        ),
     ],
 )
 def test_other_limits_are_held_against_finalists(policy, said):
     rows = searched(InventedBench(a_mu=0.003), [candidate(0)], policy)
     assert rows[0].status == "dropped"
-    assert said in rows[0].why
+    assert re.search(said, rows[0].why)
 
 
 def test_what_is_refused_by_proof_or_cannot_be_built_is_not_measured():
