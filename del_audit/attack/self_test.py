@@ -18,7 +18,7 @@ PACKAGED = {
     "model": "package:smollm2-135m-instruct",
     "mechanism": {"bits": 4, "dim": 18, "mu": 8.0},
     "data": {"corpus": "package:drug-reviews"},
-    "policy": {"bytes_per_token_at_most": 9.0},
+    "policy": {"attack_success_at_most": 0.9},
 }
 """What is tested without a configuration. The mechanism plays no part: the references have their own."""
 

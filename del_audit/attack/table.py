@@ -90,11 +90,6 @@ def print_attribute(document: Mapping[str, Any]) -> None:
         show.table(("size", "bits about the attribute", "of", "p"), rows)
     for name, why in {**sizes["left_out"], **document["views_left_out"]}.items():
         show.note(f"Left out: {name}. {why[:1].upper()}{why[1:].rstrip('.')}.")
-    if document["left_out_private_rows"]:
-        show.note(
-            f"Not judged: {document['left_out_private_rows']} private rows beyond the first "
-            f"{document['settings']['rows_per_author']} of an author or document."
-        )
     if document["left_out_rows"]:
         show.note(f"Left out of training: {document['left_out_rows']} public rows of private authors or documents.")
 
