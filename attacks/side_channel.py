@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks.repeated import RepeatedPipeline, split
 from mechanisms.entropy_coding import shorten
 from mechanisms.errors import UserError
 from mechanisms.mechanism import ObservableMechanism
@@ -38,8 +39,8 @@ def side_channels(
     """Returns every size that somebody on the wire sees of messages.
 
     buckets: padding to each of these multiples of a number of tokens is modelled, as tokens after padding.
-    The entropy-coded size is of DEL's messages only. Raises UserError for no messages, for a bucket below 2, and for a
-    message that the mechanism did not make.
+    The entropy-coded size is of DEL's messages only, of all releases together where a prompt is sent several times.
+    Raises UserError for no messages, for a bucket below 2, and for a message that the mechanism did not make.
     """
     if not messages:
         raise UserError("Expected at least one message, got none.")
@@ -48,8 +49,9 @@ def side_channels(
     sizes |= {padding_name(bucket): padded(tokens, bucket) for bucket in buckets}
     if not isinstance(mechanism, Pipeline):
         return SideChannels(sizes, {CODED: f"there is no entropy coding for {mechanism.name}"})
-    sizes[CODED] = np.array([len(shorten(message, mechanism.spec)) for message in messages], dtype=np.int64)
-    return SideChannels(sizes)
+    sends = [split(message) if isinstance(mechanism, RepeatedPipeline) else [message] for message in messages]
+    coded = [sum(len(shorten(part, mechanism.spec)) for part in parts) for parts in sends]
+    return SideChannels(sizes | {CODED: np.array(coded, dtype=np.int64)})
 
 
 def padding_name(bucket: int) -> str:

@@ -7,7 +7,6 @@ record that cannot be read might say that the text was sent already.
 import fcntl
 import hmac
 import os
-import secrets
 import sqlite3
 import stat
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from mechanisms.errors import UserError
 from mechanisms.new_file import write_new
+from mechanisms.randomness import secret_key
 from mechanisms.small_file import read_small
 
 KEY_BYTES = 32
@@ -78,7 +78,7 @@ def _make_once(path: Path) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)  # another client at its first use waits
         if not os.path.lexists(path) and not os.path.lexists(key_path(path)):
-            key = secrets.token_bytes(KEY_BYTES)
+            key = secret_key(KEY_BYTES)
             with closing(sqlite3.connect(":memory:")) as database:
                 database.executescript(_SCHEMA)
                 database.execute("INSERT INTO keyed VALUES (?)", (_proof(key),))

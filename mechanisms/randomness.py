@@ -39,6 +39,11 @@ class SystemWords:
         return np.frombuffer(encryptor.update(bytes(4 * count)), dtype="<u4")
 
 
+def secret_key(size: int) -> bytes:
+    """Returns so many bytes of the operating system's randomness, for a key that nobody else knows."""
+    return os.urandom(size)
+
+
 class SimulatedWords:
     """A source that its seed repeats: for audits on public text and for tests, never for a user's words."""
 

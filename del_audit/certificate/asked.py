@@ -8,6 +8,8 @@ from mechanisms.spec import WORD_BITS
 
 DELTA = 1e-5
 """Where the policy names none."""
+CLEAN_BYTES = 4
+"""Bytes of a coordinate that is sent as it is, a float32."""
 LARGEST_LOSS = WORD_BITS * math.log(2)
 """Nats that one trial can tell at most: the log-odds of the rarest outcome that a word of 32 bits can have."""
 

@@ -17,6 +17,7 @@ from del_audit.certificate.document import body_of
 from del_audit.certificate.evidence import gather
 from del_audit.certificate.files import write_together
 from del_audit.certificate.inputs import build, load_assets
+from del_audit.certificate.policy import PRIVACY
 from del_audit.certificate.proved import guarantees_of
 from del_audit.certificate.provenance import sha256_of as texts_sha256
 from del_audit.certificate.report import render
@@ -42,6 +43,7 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     """
     started = time.monotonic()
     configuration = load_configuration(config_path)
+    _require_privacy(configuration)
     folder = out if out is not None else Path("out") / configuration.name
     _prepare(folder)
     signer = _signer(key)
@@ -63,6 +65,15 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     console.print(f"\nWritten: {folder / 'certificate.json'}, {folder / 'report.html'} ({seconds:.0f} s)")
     console.print(f"Signed by {fingerprint(raw_public_key(signer))}")
     return EXIT_CODES[certificate["verdict"]]
+
+
+def _require_privacy(configuration: Configuration) -> None:
+    """Raises UserError for a policy that limits bytes and utility alone: it would certify any leak."""
+    if not any(configuration.policy.asks(name) for name in PRIVACY):
+        raise UserError(
+            f"Expected a policy that limits what is told, got none of {', '.join(PRIVACY)}: it would certify any leak. "
+            "Add policy.attack_success_at_most, for one."
+        )
 
 
 def _warn_of_attacks(configuration: Configuration) -> None:

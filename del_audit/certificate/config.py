@@ -7,13 +7,13 @@ from pydantic import Field, model_validator
 
 from attacks.names import DEFAULT_ATTACKS, AttackName, checked_names
 from del_audit.certificate.judge import FEWEST_PROMPTS
-from del_audit.certificate.policy import PRIVACY, Policy
+from del_audit.certificate.policy import CLEAN_BYTES, Policy
 from del_audit.evidence.worst_prompt import fewest_releases
 from del_audit.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
 from mechanisms.pipeline import DecoderName
 from mechanisms.projection import EncoderKind, EncoderSettings
-from mechanisms.spec import MAX_BITS, QuantizerSpec
+from mechanisms.spec import QuantizerSpec
 
 
 class Mechanism(Strict):
@@ -184,14 +184,12 @@ class Configuration(Strict):
 
     @model_validator(mode="after")
     def _limits_can_be_missed(self) -> Self:
-        if not any(self.policy.asks(name) for name in PRIVACY):
-            raise ValueError(f"expected a policy that limits what is told, got none of {', '.join(PRIVACY)}")
         spec, limit = self.mechanism.spec(), self.policy.bytes_per_token_at_most
         self.policy.require_missable(spec.dim, spec.trials)
-        if limit is not None and limit > spec.dim:
+        if limit is not None and limit > (most := CLEAN_BYTES * spec.dim):
             raise ValueError(
-                f"expected policy.bytes_per_token_at_most <= {spec.dim}, what {spec.dim} coordinates of "
-                f"{MAX_BITS} bits take, got {limit:g}: nothing can miss it"
+                f"expected policy.bytes_per_token_at_most <= {most}, what {spec.dim} coordinates take as they are, got "
+                f"{limit:g}: nothing can miss it"
             )
         return self
 

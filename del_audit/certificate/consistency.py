@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from del_audit.certificate.asked import largest_epsilon
+from del_audit.certificate.asked import CLEAN_BYTES, largest_epsilon
 from del_audit.certificate.checks import checks_of, strongest
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.schema import FORMAT_2
@@ -79,8 +79,9 @@ def _require_policy(policy: Mapping[str, Any], spec: QuantizerSpec) -> None:
         if most >= largest:
             raise UserError(f"Expected a limit below {largest:.6g} nats for a {unit}, got {most:g}: nothing misses it.")
     limit = policy["bytes_per_token_at_most"]
-    if limit is not None and limit > spec.dim:
-        raise UserError(f"Expected bytes_per_token_at_most <= {spec.dim}, got {limit:g}: nothing misses it.")
+    if limit is not None and limit > CLEAN_BYTES * spec.dim:
+        most = CLEAN_BYTES * spec.dim
+        raise UserError(f"Expected bytes_per_token_at_most <= {most}, got {limit:g}: nothing misses it.")
 
 
 def _require_spec(spec: QuantizerSpec, mechanism: Mapping[str, Any]) -> None:

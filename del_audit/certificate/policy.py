@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from attacks.names import Assurance
-from del_audit.certificate.asked import largest_epsilon
+from del_audit.certificate.asked import CLEAN_BYTES, largest_epsilon
 from del_audit.evidence.slice_names import SLICE_NAMES, is_slice_name
 from del_audit.yaml_file import Strict
 from mechanisms.spec import MAX_BITS
@@ -15,8 +15,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 LARGEST_DELTA = 0.01
 """At a larger delta, more than one user in a hundred may be exposed outright whatever epsilon says."""
 LARGEST_DIM = 1 << 14
-"""Coordinates per token of the widest embedding that is sent anywhere; sent clean, it takes four bytes each."""
-LARGEST_BYTES = 4 * LARGEST_DIM
+"""Coordinates per token of the widest embedding that is sent anywhere."""
 PRIVACY = (
     "epsilon",
     "attack_success_at_most",
@@ -79,7 +78,7 @@ class Policy(Strict):
     paired_gain_at_least: float | None = Field(default=None, ge=0, le=20)
     share_of_clean_gain_at_least: float | None = Field(default=None, ge=0, lt=1)
     task_accuracy_at_least: Share | None = None
-    bytes_per_token_at_most: float | None = Field(default=None, gt=0, le=LARGEST_BYTES)
+    bytes_per_token_at_most: float | None = Field(default=None, gt=0, le=CLEAN_BYTES * LARGEST_DIM)
 
     @field_validator("epsilon", mode="before")
     @classmethod
