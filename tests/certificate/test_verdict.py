@@ -34,6 +34,14 @@ def test_an_interval_that_ends_at_the_limit_passes():
     assert check_figure("limit", figure, figure.upper * (1 - 1e-9), "at most").status == "inconclusive"
 
 
+def test_an_interval_that_begins_at_the_limit_is_not_beyond_it():
+    figure = rate(10, 100, "share", "tokens")
+    assert check_figure("limit", figure, figure.lower, "at most").status == "inconclusive"
+    assert check_figure("limit", figure, figure.lower * (1 - 1e-9), "at most").status == "failed"
+    assert check_figure("limit", figure, figure.upper, "above").status == "failed"
+    assert check_figure("limit", figure, figure.upper * (1 - 1e-9), "above").status == "inconclusive"
+
+
 @pytest.mark.parametrize(("hits", "trials", "limit"), [(140, 1_000, 0.15), (10, 100, 0.15), (20, 100, 0.15)])
 def test_the_stated_sample_would_decide(hits, trials, limit):
     figure = rate(hits, trials, "share", "tokens")
@@ -90,6 +98,13 @@ def contenders(*rates):
 )
 def test_one_attack_over_the_limit_fails_and_the_largest_upper_end_passes(rates, status):
     assert check_contenders("limit", contenders(*rates), 0.15).status == status
+
+
+def test_a_refusal_names_the_attack_and_its_limit_over_all_attacks():
+    check = check_contenders("limit", contenders((200, 0.161), (145, 0.10), (300, 0.27)), 0.15)
+    assert check.found.startswith("2: 0.3 [")
+    assert "2 recovers more than 0.27" in check.reason
+    assert "95% confidence over all 3 attacks" in check.reason
 
 
 def test_an_attack_without_a_figure_is_not_passed_over():

@@ -80,6 +80,7 @@ def test_json_has_stable_keys(capsys):
         "attempts",
     ]
     assert found["steps"][-2]["status"] == "skipped"
+    assert all(step["reason"].endswith(".") for step in found["steps"])
     assert (found["assurance"], found["today"]) == ("full", [])
 
 
@@ -229,6 +230,33 @@ def test_a_verifiers_own_limits_decide(policy, unmet, tmp_path, capsys):
             Requirement.of(tmp_path / "policy.yaml").require_met(WHOLE)
 
 
+UNMET = [
+    ("{sends: 2, attack_success_at_most: 0.99}", "Asked evidence at 2 or more, found 1."),
+    ("{epsilon: {unit: prompt, at_most: 3000}, prompt_tokens: 16}", "Asked exactly 16, found 12."),
+    (
+        "{epsilon: {unit: session, tokens: 999, at_most: 1000000}}",
+        "Asked at most 999 in 30 days, found 1000 in 30 days.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("policy", "said"), UNMET)
+def test_a_client_that_may_do_otherwise_is_told_what_was_asked_and_what_was_found(policy, said, body, tmp_path):
+    (tmp_path / "policy.yaml").write_text(policy + "\n")
+    require = Requirement.of(tmp_path / "policy.yaml")
+    (reason,) = failed(body, recompute=False, require=require).values()
+    assert reason == f"{said} The certificate's client may do otherwise."
+
+
+def test_a_client_without_a_session_is_told_so(body, tmp_path):
+    policy = body["configuration"]["policy"]
+    policy["epsilon"] = [limit for limit in policy["epsilon"] if limit["unit"] != "session"]
+    rest(body)
+    (tmp_path / "policy.yaml").write_text("{epsilon: {unit: session, tokens: 999, at_most: 1000000}}\n")
+    found = failed(body, recompute=False, require=Requirement.of(tmp_path / "policy.yaml"))
+    assert "Asked at most 999 in 30 days, found not stated." in found["required: tokens of a session"]
+
+
 def test_a_verifiers_limit_that_nothing_can_miss_is_a_usage_error(tmp_path, capsys):
     (tmp_path / "policy.yaml").write_text("epsilon: {at_most: 1.0e+300, delta: 0.009}\n")
     command = (FIXTURES / "certificate-3.json", "--trust", FIXTURES / "certificate-3.pub", "--at", AT)
@@ -271,6 +299,7 @@ def test_unknown_sections_are_shown_and_unknown_limits_are_refused(body, tmp_pat
     assert code == 0
     assert "section meaning" in printed.out
     assert "Version 7: unknown here" in printed.out
+    assert {step.name: step.status for step in verified(body).steps}["section meaning"] == "passed"
     del body["sections"]["meaning"]["version"]
     assert "schema" in failed(body, recompute=False)
     body["sections"] = {}
@@ -296,6 +325,28 @@ def test_a_signed_limit_that_nothing_can_miss_is_refused(body, change, said):
     rest(body)
     found = failed(body, recompute=False)
     assert said in found.get("schema", "") + found.get("consistency", "")
+
+
+def test_what_a_configurations_assets_say_is_a_step_of_a_certificate_that_can_be_read(body, monkeypatch):
+    asked = []
+
+    def compare(given, path):
+        asked.append((given, path))
+        yield "against: model", "failed", "Another model."
+
+    monkeypatch.setattr("del_audit.certificate.against.compare", compare)
+    path = Path("configuration.yaml")
+    assert failed(body, recompute=False, against=path) == {"against: model": "Another model."}
+    assert asked == [(body, path)]
+    body["verdict"] = "refused"
+    assert list(failed(body, recompute=False, against=path)) == ["consistency"]
+    assert len(asked) == 1
+
+
+def test_a_limit_of_bytes_that_a_configuration_may_ask_for_verifies(body):
+    body["configuration"]["policy"]["bytes_per_token_at_most"] = float(body["spec"]["dim"])
+    rest(body)
+    assert verified(body, recompute=False).valid
 
 
 FORMAT_2 = (FIXTURES / "certificate-2.json", "--trust", FIXTURES / "certificate-2.pub", "--at", AT)
@@ -387,6 +438,16 @@ def test_a_spec_that_is_not_the_configurations_is_refused(body):
     body["configuration"]["mechanism"].update(mu=5, scale=0.3)
     body["hashes"]["configuration"] = sha256_of(body["configuration"])
     assert "exactly one" in failed(body, recompute=False)["consistency"]
+
+
+def test_a_spec_may_be_configured_by_its_scale(body):
+    mechanism = body["configuration"]["mechanism"]
+    mechanism.update(mu=None, scale=body["spec"]["scale"])
+    rest(body)
+    assert verified(body).valid
+    mechanism["scale"] *= 1 + 1e-6
+    rest(body)
+    assert "spec of configuration.mechanism" in failed(body, recompute=False)["consistency"]
 
 
 def test_a_limit_without_its_figure_is_refused(body):

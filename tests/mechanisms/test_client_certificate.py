@@ -167,6 +167,7 @@ def test_the_users_own_key_is_trusted_and_no_stranger(folder, given, body, tmp_p
             for name in ("sends", "prompt_tokens", "session_days")
             for value in (None, 0, -1, 1.5, True, "1")
         ),
+        ("configuration.policy.session_days", 36_501, r"session_days of the certificate's policy in 1\.\.36500"),
     ],
 )
 def test_whatever_does_not_fit_sends_nothing(folder, given, body, path, value, said):
@@ -295,6 +296,11 @@ def test_a_session_limit_is_an_allowance(folder, given, body, monkeypatch):
     with pytest.raises(UserError, match="at most 0 tokens"):
         client.release_tokens([1])
     assert client.charged == 7
+
+
+def test_a_session_of_a_hundred_years_is_the_longest(folder, given, body):
+    body["configuration"]["policy"]["session_days"] = 36_500
+    assert load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW).release("a")
 
 
 def test_a_prompt_limit_is_the_longest_prompt(folder, given, body):
