@@ -168,6 +168,20 @@ def test_a_gain_of_fewer_than_twenty_prompts_decides_nothing(body):
         assert statuses(body)[name] == status
 
 
+def test_what_lacks_a_figure_says_why(body):
+    policy, utility = body["configuration"]["policy"], body["utility"]
+    policy.update(paired_gain_at_least=0.0, share_of_clean_gain_at_least=0.1, task_accuracy_at_least=0.1)
+    utility["paired_gain"] = rated(0.5, 0.4, 0.6, "nats per token", "prompts") | {"sample": 3}
+    del utility["gains_over"]["no prompt"]
+    utility.update(share_of_clean_gain=None, task=None)
+    reasons = {check.limit: check.reason for check in checks_of(body) if check.found == "no figure"}
+    assert "measured on 3 prompts, and at least 20" in reasons["utility: gain over another user's released prompt"]
+    assert "it was not measured" in reasons["utility: gain over no prompt"]
+    assert "the clean prompt itself gives no gain" in reasons["utility: share of the clean gain"]
+    assert "it was not measured" in reasons["utility: accuracy of none"]
+    assert len(reasons) == 5
+
+
 def test_the_share_of_the_clean_gain_has_a_limit(body):
     policy, name = body["configuration"]["policy"], "utility: share of the clean gain"
     for limit, status in ((0.2, "passed"), (0.25, "inconclusive"), (0.3, "failed")):
@@ -184,6 +198,9 @@ def test_a_task_that_always_naming_the_commonest_class_solves_as_well_is_not_sol
     for low, status in ((0.01, "passed"), (-0.01, "inconclusive")):
         task["over_majority"] = rated(0.05, low, 0.1, "share of documents", "documents")
         assert statuses(body)["utility: accuracy of rating over its commonest class"] == status
+    for limit, status in ((0.499, "passed"), (0.5, "inconclusive"), (0.7, "failed")):
+        policy["task_accuracy_at_least"] = limit
+        assert statuses(body)["utility: accuracy of rating"] == status
     del task["over_majority"]
     assert statuses(body)["utility: accuracy of rating over its commonest class"] == "inconclusive"
 
@@ -311,5 +328,6 @@ def test_what_is_proved_follows_from_the_body_alone(body):
     assert body == before
     assert found["guarantees"][0]["epsilon"]["upper"] == pytest.approx(51.3797, abs=1e-3)
     assert {g["kind"] for g in found["guarantees"]} == {"proved"}
+    assert [g["sends"] for g in found["guarantees"]] == [1] * len(found["guarantees"])
     body["inversion"]["kappa"] = 0.2
     assert proved_of(body)["allowed"]["upper"] > found["allowed"]["upper"]

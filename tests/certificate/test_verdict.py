@@ -1,5 +1,7 @@
 """The far end of an interval decides; a broken implementation fails whatever the policy says."""
 
+from statistics import NormalDist
+
 import pytest
 
 from del_audit.accounting import Bound
@@ -117,3 +119,7 @@ def test_the_correction_without_a_measured_limit_grows_with_the_number_of_attack
     one = Contender("one", rate(530, 1_000, "share", "tokens"))
     assert one.certain(1) == pytest.approx(one.figure.lower)
     assert one.certain(10) < one.certain(6) < one.certain(1)
+    wider = NormalDist().inv_cdf(0.025 / 6) / NormalDist().inv_cdf(0.025)
+    assert one.certain(6) == pytest.approx(0.53 - (0.53 - one.figure.lower) * wider, rel=1e-12)
+    assert Contender("measured", one.figure, 0.4).certain(6) == 0.4
+    assert Contender("none", None).certain(6) == 0.0

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 import subprocess
 import sys
@@ -366,6 +367,33 @@ def test_a_certificate_of_format_2_verifies_for_ever_and_todays_rules_are_told_a
     assert (code, "Valid under the rules of its day" in printed.out) == (1, True)  # what it does not say is unknown
 
 
+INCONSISTENT_2 = [
+    (("seed",), 5, "seed to be"),
+    (("reproduce", "seed"), 5, "seed to be"),
+    (("inversion", "attacks", 1, "key"), "informed", "attacks that were asked for"),
+    (("inversion", "attacks", 1), None, "attacks run or unusable to be"),
+    (("verdict",), "refused", "verdict to be certified"),
+    (("checks", 1, "status"), "failed", "verdict to be refused"),
+    (("reasons",), ["none"], "reasons to be"),
+    (("hashes", "spec"), "0" * 64, "hashes.spec to be"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "said"), INCONSISTENT_2)
+def test_parts_of_format_2_that_disagree_are_refused(path, value, said):
+    body = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))
+    del body["signature"]
+    assert verified(body, recompute=False).valid
+    place = at(body, path[:-1])
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    found = verified(body, recompute=False)
+    assert (found.valid, found.today) == (False, ())
+    assert said in failed(body, recompute=False)["consistency"]
+
+
 def test_a_certificate_of_format_2_that_breaks_todays_rules_opens_no_gate(tmp_path, capsys):
     whole = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))
     body = {key: value for key, value in whole.items() if key != "signature"}
@@ -389,6 +417,34 @@ def test_a_valid_certificate_that_is_refused_says_so(body, tmp_path, capsys):
     code, printed = run(*command, capsys=capsys)
     assert code == 1
     assert "Valid, but the verdict is refused:\n  - bytes per token" in printed.out
+
+
+def test_a_signed_limit_is_refused_from_where_nothing_can_miss_it(body):
+    """The least of them is 12 coordinates of 15 trials, each of 32 ln 2 nats at most."""
+    largest = math.log(2) * 32 * 12 * 15
+    limit = body["configuration"]["policy"]["epsilon"][0]
+    for most, valid in ((largest * (1 - 1e-12), True), (largest, False)):
+        limit["at_most"] = most
+        rest(body)
+        found = verified(body, recompute=False)
+        assert found.valid == valid, found.failures
+    assert f"below {largest:.6g} nats for a token" in failed(body, recompute=False)["consistency"]
+
+
+def test_what_todays_rules_say_of_format_2_is_told_with_its_figures():
+    body = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))
+    del body["signature"]
+    attack = next(attack for attack in body["inversion"]["attacks"] if attack["key"] == "map")
+    attack["success"].update(value=0.91, lower=0.89, upper=0.95)
+    today = {step.name: step for step in verified(body, recompute=False).today}
+    assert today["strongest attack"].status == "skipped"  # undecided
+    assert "Asked at most 0.9 (" in today["strongest attack"].reason
+    assert today["number of attempts"].reason == "A certificate of format 2 does not say it."
+    assert today["epsilon of a token (1 token) at delta 1e-05"].status == "passed"
+    strict = verified(body, recompute=False, strict=True)
+    assert {step.status for step in strict.today} == {"passed", "failed"}
+    assert strict.today[-1].reason.endswith("(--strict)")
+    assert {step.name for step in strict.steps if step.status == "failed"} == {"proved figures"}
 
 
 def test_a_signature_over_other_bytes_is_refused(tmp_path, capsys):
@@ -422,6 +478,10 @@ INCONSISTENT = [
     (("inversion", "attacks", 1, "key"), "informed", "attacks run or unusable"),
     (("assurance",), "quick", "assurance to be full"),
     (("attempts", "private_texts"), "0" * 64, "attempts.private_texts"),
+    (("reproduce", "seed"), 5, "seed to be"),
+    (("made",), "2026-11-01T00:00:00+00:00", "expires - made to be 365 days"),
+    (("error_rate", "false_certified_at_most"), 0.01, "error_rate to be"),
+    (("spec", "bits"), 5, "hashes.spec to be"),
 ]
 
 

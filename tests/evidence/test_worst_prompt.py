@@ -44,6 +44,11 @@ def test_the_worst_prompt_is_named_with_limits_for_the_largest():
     assert figure.lower == pytest.approx(clopper_pearson(9, 20, 1 - 0.05 / 3)[0], rel=1e-12)
     assert figure.upper == pytest.approx(clopper_pearson(9, 20)[1], rel=1e-12)
     assert (figure.sample, figure.documents) == (3, 3)
+    assert (figure.sample_unit, figure.confidence) == ("prompts", 0.95)
+    assert "Clopper-Pearson" in figure.method
+    shared = worst_prompt(outcome_of([[1] * n for n in lengths], hits, documents=["a", "a", "b"]), True, 0.8)
+    assert (shared.documents, shared.confidence) == (2, 0.8)
+    assert shared.lower == pytest.approx(clopper_pearson(9, 20, 1 - 0.2 / 3)[0], rel=1e-12)
 
 
 def test_the_worst_prompt_of_an_attack_on_whole_prompts_has_markovs_limits():
@@ -104,6 +109,7 @@ def test_unequal_rates_are_covered_at_the_edge():
     """One certain token and one near it: the limit of one success of two must not exceed the union bound."""
     outcome = outcome_of([[1, 1]], [True, False])
     assert worst_prompt(outcome, context_free=True).lower == pytest.approx(0.025 / 2, rel=1e-12)
+    assert worst_prompt(outcome, context_free=True).upper == pytest.approx(1 - 0.025 / 2, rel=1e-12)
     assert clopper_pearson(1, 2)[0] > 0.025 / 2
     assert stats.binom.sf(0, 2, 0.025 / 2) < 0.025
 

@@ -187,6 +187,16 @@ def test_a_limit_that_is_not_stated_is_not_without_end(folder, given, body, name
         load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW)
 
 
+def test_two_clocks_may_be_five_minutes_apart(folder, given, body):
+    for later, said in ((timedelta(minutes=5), None), (timedelta(minutes=5, seconds=1), "made before now")):
+        body["made"] = (NOW + later).isoformat()
+        if said is None:
+            assert load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW)
+        else:
+            with pytest.raises(UserError, match=said):
+                load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW)
+
+
 def test_a_quick_certificate_is_for_whoever_says_so(folder, given, body):
     body["configuration"]["policy"]["assurance"] = "quick"
     assert load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW, accept_quick=True)

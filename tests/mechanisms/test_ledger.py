@@ -372,6 +372,18 @@ class TestTerms:
         with pytest.raises(UserError, match=next(iter(wrong))):
             Terms(**wrong)
 
+    def test_the_least_terms_are_read(self):
+        least = {"prompt_tokens": 1, "sends": 1, "session_tokens": 1, "period": timedelta(microseconds=1)}
+        assert Terms(**least).until is None
+        assert allowed(a_client(**least), [1])
+        assert not allowed(a_client(**least), [1, 2])
+
+    def test_a_prompt_as_long_as_the_longest_is_sent(self):
+        client = Client(None, CodeReleaser(ENCODER, SPEC), 3)
+        assert allowed(client, [1, 2, 3])
+        with pytest.raises(UserError, match="at most 3 tokens, got 4"):
+            client.release_tokens([1, 2, 3, 4])
+
     @pytest.mark.parametrize("longest", [float("nan"), float("inf"), "9", True, None])
     def test_a_longest_prompt_that_is_no_number_is_refused(self, longest):
         with pytest.raises(UserError, match="max_tokens"):
