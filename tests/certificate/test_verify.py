@@ -23,6 +23,7 @@ from mechanisms.canonical_json import sha256_of
 from mechanisms.errors import UserError
 from mechanisms.keyring import load_public_key
 from mechanisms.signed_document import raw_public_key, sign, signed_bytes
+from mechanisms.spec import QuantizerSpec
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WHOLE = json.loads((FIXTURES / "certificate-3.json").read_text(encoding="utf8"))
@@ -247,6 +248,27 @@ def test_a_client_that_may_do_otherwise_is_told_what_was_asked_and_what_was_foun
     require = Requirement.of(tmp_path / "policy.yaml")
     (reason,) = failed(body, recompute=False, require=require).values()
     assert reason == f"{said} The certificate's client may do otherwise."
+
+
+def test_a_verifiers_guarantees_are_taken_at_the_sends_that_the_certificate_allows(body, tmp_path):
+    """One send of a token has epsilon 39; this certificate's client sends it twice."""
+    from del_audit.certificate.proved import guarantees_of
+
+    policy = body["configuration"]["policy"]
+    policy.update(sends=2, epsilon=[])
+    body["guarantees"] = guarantees_of(QuantizerSpec(**body["spec"]), body["configuration"])
+    rest(body)
+    twice = body["guarantees"][0]["epsilon"]["upper"]
+    assert twice > 45
+    for asked, unmet in (
+        (f"{{sends: 2, epsilon: {{at_most: {twice + 1}}}}}", []),
+        (f"{{sends: 1, epsilon: {{at_most: {twice + 1}}}}}", []),
+        (f"{{sends: 3, epsilon: {{at_most: {twice + 1}}}}}", ["required: sends of a text"]),
+        ("epsilon: {at_most: 45}", ["required: epsilon of a token (1 token, sent 2 times) at delta 1e-05"]),
+    ):
+        (tmp_path / "policy.yaml").write_text(asked + "\n")
+        found = verified(body, recompute=False, require=Requirement.of(tmp_path / "policy.yaml"))
+        assert [step.name for step in found.steps if step.status == "failed"] == unmet
 
 
 def test_a_client_without_a_session_is_told_so(body, tmp_path):
