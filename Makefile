@@ -8,10 +8,10 @@ STAMP  := $(VENV)/.del-audit-setup
 OUT    ?= out/smollm2-reviews
 
 .DEFAULT_GOAL := help
-.PHONY: help setup certify test test-all browser docs bench lint mutants weights clean
+.PHONY: help setup certify test test-all browser docs bench lint mutants gate-mutants weights clean
 
 help: ## Lists the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Builds .venv once; again when pyproject.toml or constraints.txt changes.
 
@@ -40,8 +40,8 @@ browser: ## Installs the browser that the report's tests drive; without one they
 docs: setup ## Builds the documentation into out/site, strictly and without a network.
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "docs: out/site/index.html"
 
-bench: setup ## Runs the benchmarks.
-	@set -e; for file in benchmarks/*.py; do \
+bench: setup ## Runs the benchmarks; gate-mutants is a target of its own.
+	@set -e; for file in $(filter-out benchmarks/gate_mutants.py,$(wildcard benchmarks/*.py)); do \
 		[ -e "$$file" ] || { echo "bench: there are no benchmarks"; break; }; \
 		echo "bench: $$file"; $(BIN)/python "$$file"; \
 	done
@@ -53,6 +53,9 @@ lint: setup ## Checks style, format and types.
 
 mutants: setup ## Tests the tests of the accounting: mutates it, and lists the mutants that survive (about 40 minutes).
 	@$(BIN)/mutmut run --max-children 2 && $(BIN)/mutmut results
+
+gate-mutants: setup ## Tests the tests of the gate: 300 mutants of the code that decides a verdict (about 15 minutes).
+	@$(BIN)/python benchmarks/gate_mutants.py
 
 weights: setup ## Trains the shipped soft prompt again, about 5 minutes; the old one stays until the new one is done.
 	@rm -rf out/weights

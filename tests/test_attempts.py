@@ -147,6 +147,11 @@ def test_what_is_no_hash_is_refused(state):
     for given in ("", "a" * 63, "A" * 64, "a" * 64 + "\n"):
         with pytest.raises(UserError, match="64 hexadecimal digits"):
             begin(given, KEY)
-    with pytest.raises(UserError, match="fingerprint"):
-        begin_key("")
+    for given in ("", "k" * 201):
+        for work in (begin_key, lambda key: begin(SPLIT, key)):
+            with pytest.raises(UserError, match="fingerprint"):
+                work(given)
     assert not (state / LOG).exists()
+    for given in ("k", "k" * 200):
+        begin_key(given)
+        assert begin(SPLIT, given).count is not None

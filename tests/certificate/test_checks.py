@@ -106,6 +106,14 @@ def test_quick_assurance_requires_the_short_list_alone(body):
     assert statuses(body)["attacks of quick assurance"] == "inconclusive"
 
 
+def test_a_certificate_is_held_to_the_attacks_that_its_level_required_when_it_was_made(body):
+    body["requires"] = [attack["key"] for attack in body["inversion"]["attacks"]]
+    assert statuses(body) == ALWAYS
+    body["requires"].append("contextual")
+    (check,) = (check for check in checks_of(body) if check.limit == "attacks of full assurance")
+    assert (check.status, "contextual was not run" in check.reason) == ("inconclusive", True)
+
+
 def test_an_attack_that_is_certainly_over_the_limit_refuses_whatever_a_wider_interval_holds(body):
     """MAP .53 [.51, .55] misses .5 for certain; that the beam's [.42, .62] holds it changes nothing."""
     for attack in body["inversion"]["attacks"]:
@@ -139,6 +147,8 @@ def test_a_service_that_is_worse_than_a_control_does_not_pass(body, control):
     if control != "another user's released prompt":
         del utility["gains_over"][control]
         assert statuses(body)[f"utility: gain over {control}"] == "inconclusive"
+        del utility["gains_over"]  # as of format 2
+        assert statuses(body)[f"utility: gain over {control}"] == "inconclusive"
 
 
 def test_a_gain_of_nothing_is_no_gain(body):
@@ -158,6 +168,20 @@ def test_a_gain_of_fewer_than_twenty_prompts_decides_nothing(body):
         assert statuses(body)[name] == status
 
 
+def test_what_lacks_a_figure_says_why(body):
+    policy, utility = body["configuration"]["policy"], body["utility"]
+    policy.update(paired_gain_at_least=0.0, share_of_clean_gain_at_least=0.1, task_accuracy_at_least=0.1)
+    utility["paired_gain"] = rated(0.5, 0.4, 0.6, "nats per token", "prompts") | {"sample": 3}
+    del utility["gains_over"]["no prompt"]
+    utility.update(share_of_clean_gain=None, task=None)
+    reasons = {check.limit: check.reason for check in checks_of(body) if check.found == "no figure"}
+    assert "measured on 3 prompts, and at least 20" in reasons["utility: gain over another user's released prompt"]
+    assert "it was not measured" in reasons["utility: gain over no prompt"]
+    assert "the clean prompt itself gives no gain" in reasons["utility: share of the clean gain"]
+    assert "it was not measured" in reasons["utility: accuracy of none"]
+    assert len(reasons) == 5
+
+
 def test_the_share_of_the_clean_gain_has_a_limit(body):
     policy, name = body["configuration"]["policy"], "utility: share of the clean gain"
     for limit, status in ((0.2, "passed"), (0.25, "inconclusive"), (0.3, "failed")):
@@ -174,8 +198,21 @@ def test_a_task_that_always_naming_the_commonest_class_solves_as_well_is_not_sol
     for low, status in ((0.01, "passed"), (-0.01, "inconclusive")):
         task["over_majority"] = rated(0.05, low, 0.1, "share of documents", "documents")
         assert statuses(body)["utility: accuracy of rating over its commonest class"] == status
+    for limit, status in ((0.499, "passed"), (0.5, "inconclusive"), (0.7, "failed")):
+        policy["task_accuracy_at_least"] = limit
+        assert statuses(body)["utility: accuracy of rating"] == status
     del task["over_majority"]
     assert statuses(body)["utility: accuracy of rating over its commonest class"] == "inconclusive"
+
+
+def test_an_attributes_advantage_has_a_limit(body):
+    policy = body["configuration"]["policy"]
+    body["attribute"] = {"column": "condition", "advantage": rated(0.2, 0.1, 0.3, "advantage", "documents")}
+    for limit, status in ((0.3, "passed"), (0.2, "inconclusive"), (0.0, "failed")):
+        policy["attribute_advantage_at_most"] = limit
+        assert statuses(body) == {**ALWAYS, "attribute advantage (condition)": status}
+    body["attribute"] = None
+    assert statuses(body) == {**ALWAYS, "attribute advantage (none)": "inconclusive"}
 
 
 def test_every_line_of_epsilon_says_how_many_tokens_and_sends(body):
@@ -184,7 +221,12 @@ def test_every_line_of_epsilon_says_how_many_tokens_and_sends(body):
     body["guarantees"] = guarantees_of(QuantizerSpec(**body["spec"]), body["configuration"])
     (check,) = (check for check in checks_of(body) if check.limit.startswith("epsilon"))
     assert check.status == "failed"
-    assert "48 tokens, sent 4 times" in check.limit
+    assert "(48 tokens, sent 4 times)" in check.limit
+    for sends, said in ((1, "(48 tokens)"), (2, "(48 tokens, sent 2 times)")):
+        policy["sends"] = sends
+        body["guarantees"] = guarantees_of(QuantizerSpec(**body["spec"]), body["configuration"])
+        (check,) = (check for check in checks_of(body) if check.limit.startswith("epsilon"))
+        assert said in check.limit
 
 
 def test_guarantees_are_taken_at_the_sends_of_the_policy(body):
@@ -197,6 +239,20 @@ def test_guarantees_are_taken_at_the_sends_of_the_policy(body):
         found[sends] = next(row["epsilon"]["upper"] for row in rows if row["unit"] == "token")
     assert found[1] == pytest.approx(62.04, abs=0.01)
     assert found[4] == pytest.approx(187, abs=0.5)
+
+
+def test_what_no_limit_names_is_quoted_at_the_policys_first_delta_and_its_prompts(body):
+    configuration, spec = body["configuration"], QuantizerSpec(**body["spec"])
+    configuration["evaluation"]["prompt_tokens"] = 24
+    configuration["policy"].update(
+        prompt_tokens=12, epsilon=[{"unit": "token", "tokens": 1, "delta": at, "at_most": 60.0} for at in (1e-6, 1e-7)]
+    )
+    rows = [(row["unit"], row["tokens"], row["delta"]) for row in guarantees_of(spec, configuration)]
+    assert rows == [("token", 1, 1e-6), ("phrase", 5, 1e-6), ("prompt", 12, 1e-6), ("token", 1, 1e-7)]
+    del configuration["policy"]["prompt_tokens"]  # as of format 2
+    configuration["policy"]["epsilon"] = []
+    rows = [(row["unit"], row["tokens"], row["delta"]) for row in guarantees_of(spec, configuration)]
+    assert rows == [("token", 1, 1e-5), ("phrase", 5, 1e-5), ("prompt", 24, 1e-5)]
 
 
 def test_each_unit_is_held_to_its_own_limit(body):
@@ -247,7 +303,8 @@ def test_a_slice_that_one_attack_has_no_figure_of_is_inconclusive(body):
 def test_only_repeated_releases_decide_the_worst_prompt(body):
     policy, attacks = body["configuration"]["policy"], body["inversion"]["attacks"]
     policy["worst_prompt_success_at_most"] = 0.4
-    assert statuses(body)["worst prompt"] == "inconclusive"
+    (check,) = (check for check in checks_of(body) if check.limit == "worst prompt")
+    assert (check.status, "no prompt was released repeatedly" in check.reason) == ("inconclusive", True)
     for attack in attacks:
         attack["worst_of_releases"] = {"success": rated(0.2, 0.15, 0.31), "above": 0.14}
     assert statuses(body)["worst prompt"] == "passed"
@@ -271,5 +328,6 @@ def test_what_is_proved_follows_from_the_body_alone(body):
     assert body == before
     assert found["guarantees"][0]["epsilon"]["upper"] == pytest.approx(51.3797, abs=1e-3)
     assert {g["kind"] for g in found["guarantees"]} == {"proved"}
+    assert [g["sends"] for g in found["guarantees"]] == [1] * len(found["guarantees"])
     body["inversion"]["kappa"] = 0.2
     assert proved_of(body)["allowed"]["upper"] > found["allowed"]["upper"]

@@ -1,5 +1,7 @@
 """The far end of an interval decides; a broken implementation fails whatever the policy says."""
 
+from statistics import NormalDist
+
 import pytest
 
 from del_audit.accounting import Bound
@@ -32,6 +34,14 @@ def test_an_interval_that_ends_at_the_limit_passes():
     assert check_figure("limit", figure, figure.lower, "above").status == "inconclusive"
     assert check_figure("limit", figure, figure.lower - 1e-9, "above").status == "passed"
     assert check_figure("limit", figure, figure.upper * (1 - 1e-9), "at most").status == "inconclusive"
+
+
+def test_an_interval_that_begins_at_the_limit_is_not_beyond_it():
+    figure = rate(10, 100, "share", "tokens")
+    assert check_figure("limit", figure, figure.lower, "at most").status == "inconclusive"
+    assert check_figure("limit", figure, figure.lower * (1 - 1e-9), "at most").status == "failed"
+    assert check_figure("limit", figure, figure.upper, "above").status == "failed"
+    assert check_figure("limit", figure, figure.upper * (1 - 1e-9), "above").status == "inconclusive"
 
 
 @pytest.mark.parametrize(("hits", "trials", "limit"), [(140, 1_000, 0.15), (10, 100, 0.15), (20, 100, 0.15)])
@@ -92,6 +102,13 @@ def test_one_attack_over_the_limit_fails_and_the_largest_upper_end_passes(rates,
     assert check_contenders("limit", contenders(*rates), 0.15).status == status
 
 
+def test_a_refusal_names_the_attack_and_its_limit_over_all_attacks():
+    check = check_contenders("limit", contenders((200, 0.161), (145, 0.10), (300, 0.27)), 0.15)
+    assert check.found.startswith("2: 0.3 [")
+    assert "2 recovers more than 0.27" in check.reason
+    assert "95% confidence over all 3 attacks" in check.reason
+
+
 def test_an_attack_without_a_figure_is_not_passed_over():
     lacking = [*contenders((10, 0.0)), Contender("other", None, why="it failed")]
     check = check_contenders("limit", lacking, 0.15)
@@ -102,3 +119,7 @@ def test_the_correction_without_a_measured_limit_grows_with_the_number_of_attack
     one = Contender("one", rate(530, 1_000, "share", "tokens"))
     assert one.certain(1) == pytest.approx(one.figure.lower)
     assert one.certain(10) < one.certain(6) < one.certain(1)
+    wider = NormalDist().inv_cdf(0.025 / 6) / NormalDist().inv_cdf(0.025)
+    assert one.certain(6) == pytest.approx(0.53 - (0.53 - one.figure.lower) * wider, rel=1e-12)
+    assert Contender("measured", one.figure, 0.4).certain(6) == 0.4
+    assert Contender("none", None).certain(6) == 0.0

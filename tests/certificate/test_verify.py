@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from mechanisms.canonical_json import sha256_of
 from mechanisms.errors import UserError
 from mechanisms.keyring import load_public_key
 from mechanisms.signed_document import raw_public_key, sign, signed_bytes
+from mechanisms.spec import QuantizerSpec
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WHOLE = json.loads((FIXTURES / "certificate-3.json").read_text(encoding="utf8"))
@@ -80,6 +82,7 @@ def test_json_has_stable_keys(capsys):
         "attempts",
     ]
     assert found["steps"][-2]["status"] == "skipped"
+    assert all(step["reason"].endswith(".") for step in found["steps"])
     assert (found["assurance"], found["today"]) == ("full", [])
 
 
@@ -229,6 +232,54 @@ def test_a_verifiers_own_limits_decide(policy, unmet, tmp_path, capsys):
             Requirement.of(tmp_path / "policy.yaml").require_met(WHOLE)
 
 
+UNMET = [
+    ("{sends: 2, attack_success_at_most: 0.99}", "Asked evidence at 2 or more, found 1."),
+    ("{epsilon: {unit: prompt, at_most: 3000}, prompt_tokens: 16}", "Asked exactly 16, found 12."),
+    (
+        "{epsilon: {unit: session, tokens: 999, at_most: 1000000}}",
+        "Asked at most 999 in 30 days, found 1000 in 30 days.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("policy", "said"), UNMET)
+def test_a_client_that_may_do_otherwise_is_told_what_was_asked_and_what_was_found(policy, said, body, tmp_path):
+    (tmp_path / "policy.yaml").write_text(policy + "\n")
+    require = Requirement.of(tmp_path / "policy.yaml")
+    (reason,) = failed(body, recompute=False, require=require).values()
+    assert reason == f"{said} The certificate's client may do otherwise."
+
+
+def test_a_verifiers_guarantees_are_taken_at_the_sends_that_the_certificate_allows(body, tmp_path):
+    """One send of a token has epsilon 39; this certificate's client sends it twice."""
+    from del_audit.certificate.proved import guarantees_of
+
+    policy = body["configuration"]["policy"]
+    policy.update(sends=2, epsilon=[])
+    body["guarantees"] = guarantees_of(QuantizerSpec(**body["spec"]), body["configuration"])
+    rest(body)
+    twice = body["guarantees"][0]["epsilon"]["upper"]
+    assert twice > 45
+    for asked, unmet in (
+        (f"{{sends: 2, epsilon: {{at_most: {twice + 1}}}}}", []),
+        (f"{{sends: 1, epsilon: {{at_most: {twice + 1}}}}}", []),
+        (f"{{sends: 3, epsilon: {{at_most: {twice + 1}}}}}", ["required: sends of a text"]),
+        ("epsilon: {at_most: 45}", ["required: epsilon of a token (1 token, sent 2 times) at delta 1e-05"]),
+    ):
+        (tmp_path / "policy.yaml").write_text(asked + "\n")
+        found = verified(body, recompute=False, require=Requirement.of(tmp_path / "policy.yaml"))
+        assert [step.name for step in found.steps if step.status == "failed"] == unmet
+
+
+def test_a_client_without_a_session_is_told_so(body, tmp_path):
+    policy = body["configuration"]["policy"]
+    policy["epsilon"] = [limit for limit in policy["epsilon"] if limit["unit"] != "session"]
+    rest(body)
+    (tmp_path / "policy.yaml").write_text("{epsilon: {unit: session, tokens: 999, at_most: 1000000}}\n")
+    found = failed(body, recompute=False, require=Requirement.of(tmp_path / "policy.yaml"))
+    assert "Asked at most 999 in 30 days, found not stated." in found["required: tokens of a session"]
+
+
 def test_a_verifiers_limit_that_nothing_can_miss_is_a_usage_error(tmp_path, capsys):
     (tmp_path / "policy.yaml").write_text("epsilon: {at_most: 1.0e+300, delta: 0.009}\n")
     command = (FIXTURES / "certificate-3.json", "--trust", FIXTURES / "certificate-3.pub", "--at", AT)
@@ -271,6 +322,7 @@ def test_unknown_sections_are_shown_and_unknown_limits_are_refused(body, tmp_pat
     assert code == 0
     assert "section meaning" in printed.out
     assert "Version 7: unknown here" in printed.out
+    assert {step.name: step.status for step in verified(body).steps}["section meaning"] == "passed"
     del body["sections"]["meaning"]["version"]
     assert "schema" in failed(body, recompute=False)
     body["sections"] = {}
@@ -298,6 +350,28 @@ def test_a_signed_limit_that_nothing_can_miss_is_refused(body, change, said):
     assert said in found.get("schema", "") + found.get("consistency", "")
 
 
+def test_what_a_configurations_assets_say_is_a_step_of_a_certificate_that_can_be_read(body, monkeypatch):
+    asked = []
+
+    def compare(given, path):
+        asked.append((given, path))
+        yield "against: model", "failed", "Another model."
+
+    monkeypatch.setattr("del_audit.certificate.against.compare", compare)
+    path = Path("configuration.yaml")
+    assert failed(body, recompute=False, against=path) == {"against: model": "Another model."}
+    assert asked == [(body, path)]
+    body["verdict"] = "refused"
+    assert list(failed(body, recompute=False, against=path)) == ["consistency"]
+    assert len(asked) == 1
+
+
+def test_a_limit_of_bytes_that_a_configuration_may_ask_for_verifies(body):
+    body["configuration"]["policy"]["bytes_per_token_at_most"] = float(body["spec"]["dim"])
+    rest(body)
+    assert verified(body, recompute=False).valid
+
+
 FORMAT_2 = (FIXTURES / "certificate-2.json", "--trust", FIXTURES / "certificate-2.pub", "--at", AT)
 
 
@@ -313,6 +387,33 @@ def test_a_certificate_of_format_2_verifies_for_ever_and_todays_rules_are_told_a
     assert printed.out.splitlines()[-1].startswith("Valid: certified under the rules of its day.")
     code, printed = run(*FORMAT_2, "--strict", capsys=capsys)
     assert (code, "Valid under the rules of its day" in printed.out) == (1, True)  # what it does not say is unknown
+
+
+INCONSISTENT_2 = [
+    (("seed",), 5, "seed to be"),
+    (("reproduce", "seed"), 5, "seed to be"),
+    (("inversion", "attacks", 1, "key"), "informed", "attacks that were asked for"),
+    (("inversion", "attacks", 1), None, "attacks run or unusable to be"),
+    (("verdict",), "refused", "verdict to be certified"),
+    (("checks", 1, "status"), "failed", "verdict to be refused"),
+    (("reasons",), ["none"], "reasons to be"),
+    (("hashes", "spec"), "0" * 64, "hashes.spec to be"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "said"), INCONSISTENT_2)
+def test_parts_of_format_2_that_disagree_are_refused(path, value, said):
+    body = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))
+    del body["signature"]
+    assert verified(body, recompute=False).valid
+    place = at(body, path[:-1])
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    found = verified(body, recompute=False)
+    assert (found.valid, found.today) == (False, ())
+    assert said in failed(body, recompute=False)["consistency"]
 
 
 def test_a_certificate_of_format_2_that_breaks_todays_rules_opens_no_gate(tmp_path, capsys):
@@ -338,6 +439,34 @@ def test_a_valid_certificate_that_is_refused_says_so(body, tmp_path, capsys):
     code, printed = run(*command, capsys=capsys)
     assert code == 1
     assert "Valid, but the verdict is refused:\n  - bytes per token" in printed.out
+
+
+def test_a_signed_limit_is_refused_from_where_nothing_can_miss_it(body):
+    """The least of them is 12 coordinates of 15 trials, each of 32 ln 2 nats at most."""
+    largest = math.log(2) * 32 * 12 * 15
+    limit = body["configuration"]["policy"]["epsilon"][0]
+    for most, valid in ((largest * (1 - 1e-12), True), (largest, False)):
+        limit["at_most"] = most
+        rest(body)
+        found = verified(body, recompute=False)
+        assert found.valid == valid, found.failures
+    assert f"below {largest:.6g} nats for a token" in failed(body, recompute=False)["consistency"]
+
+
+def test_what_todays_rules_say_of_format_2_is_told_with_its_figures():
+    body = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))
+    del body["signature"]
+    attack = next(attack for attack in body["inversion"]["attacks"] if attack["key"] == "map")
+    attack["success"].update(value=0.91, lower=0.89, upper=0.95)
+    today = {step.name: step for step in verified(body, recompute=False).today}
+    assert today["strongest attack"].status == "skipped"  # undecided
+    assert "Asked at most 0.9 (" in today["strongest attack"].reason
+    assert today["number of attempts"].reason == "A certificate of format 2 does not say it."
+    assert today["epsilon of a token (1 token) at delta 1e-05"].status == "passed"
+    strict = verified(body, recompute=False, strict=True)
+    assert {step.status for step in strict.today} == {"passed", "failed"}
+    assert strict.today[-1].reason.endswith("(--strict)")
+    assert {step.name for step in strict.steps if step.status == "failed"} == {"proved figures"}
 
 
 def test_a_signature_over_other_bytes_is_refused(tmp_path, capsys):
@@ -371,6 +500,10 @@ INCONSISTENT = [
     (("inversion", "attacks", 1, "key"), "informed", "attacks run or unusable"),
     (("assurance",), "quick", "assurance to be full"),
     (("attempts", "private_texts"), "0" * 64, "attempts.private_texts"),
+    (("reproduce", "seed"), 5, "seed to be"),
+    (("made",), "2026-11-01T00:00:00+00:00", "expires - made to be 365 days"),
+    (("error_rate", "false_certified_at_most"), 0.01, "error_rate to be"),
+    (("spec", "bits"), 5, "hashes.spec to be"),
 ]
 
 
@@ -387,6 +520,16 @@ def test_a_spec_that_is_not_the_configurations_is_refused(body):
     body["configuration"]["mechanism"].update(mu=5, scale=0.3)
     body["hashes"]["configuration"] = sha256_of(body["configuration"])
     assert "exactly one" in failed(body, recompute=False)["consistency"]
+
+
+def test_a_spec_may_be_configured_by_its_scale(body):
+    mechanism = body["configuration"]["mechanism"]
+    mechanism.update(mu=None, scale=body["spec"]["scale"])
+    rest(body)
+    assert verified(body).valid
+    mechanism["scale"] *= 1 + 1e-6
+    rest(body)
+    assert "spec of configuration.mechanism" in failed(body, recompute=False)["consistency"]
 
 
 def test_a_limit_without_its_figure_is_refused(body):

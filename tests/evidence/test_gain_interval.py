@@ -140,6 +140,31 @@ def test_the_shares_ends_have_the_clean_gain_that_is_worse_for_each():
     assert figure.value == gains.mean() / clean.mean()
 
 
+def test_the_share_of_documents_of_several_prompts_weighs_each_document_as_one():
+    generator, documents = simulation_generator(8, "share of clusters"), np.repeat(np.arange(40), 3)
+    clean, gains = generator.normal(1.0, 0.3, 40), generator.normal(0.3, 0.3, 40)
+    one = share_of_gain(gains, clean, 0)
+    repeated = share_of_gain(np.repeat(gains, 3), np.repeat(clean, 3), 0, documents, 3)
+    assert (repeated.lower, repeated.upper) == pytest.approx((one.lower, one.upper), rel=1e-12)
+    assert repeated.documents == 40
+
+
+def test_a_clean_gain_that_an_unseen_loss_would_undo_has_no_share():
+    """The range that is allowed for unseen counts for the clean gain, too."""
+    clean = np.full(30, 0.5) + 0.01 * np.arange(30)
+    assert share_of_gain(clean / 2, clean, 0).lower > 0
+    with pytest.raises(UserError, match="lower end is above 0"):
+        share_of_gain(clean / 2, clean, 0, within=(-50.0, 3.0))
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.99])
+def test_a_gain_states_the_confidence_of_its_interval(confidence):
+    clean = 0.5 + 0.01 * np.arange(30)
+    gain, share = gain_mean(clean, 0, confidence=confidence), share_of_gain(clean / 2, clean, 0, confidence=confidence)
+    assert gain.confidence == share.confidence == confidence
+    assert (gain.upper - gain.lower < gain_mean(clean, 0).upper - gain_mean(clean, 0).lower) == (confidence < 0.95)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [

@@ -60,12 +60,28 @@ def test_balanced_rate_covers(truth):
     assert missed <= stats.binom.isf(1e-6, 500, 0.05)
 
 
+def test_more_confidence_is_a_wider_balanced_rate_that_says_so():
+    wide, usual = balanced_rate([7, 3], [40, 9], 0, 0.99), balanced_rate([7, 3], [40, 9], 0)
+    assert wide.lower < usual.lower < usual.upper < wide.upper
+    assert (wide.confidence, usual.confidence) == (0.99, 0.95)
+    assert (wide.sample, wide.sample_unit, wide.unit, wide.seed) == (49, "documents", "mean recall over classes", 0)
+
+
 def test_a_rate_states_what_it_is():
     figure = rate(3, 10, "share of tokens read", "tokens").to_dict()
     assert figure["value"] == 0.3
     assert (figure["unit"], figure["sample"], figure["sample_unit"]) == ("share of tokens read", 10, "tokens")
     assert (figure["method"], figure["confidence"]) == ("Clopper-Pearson", 0.95)
     assert "estimated" in figure["kind"]
+
+
+def test_a_clustered_mean_states_what_it_is():
+    one_each = clustered_rate([True, False, False], None, 1, "share", "documents", 5, 0.9)
+    assert (one_each.method, one_each.sample, one_each.sample_unit) == ("Clopper-Pearson", 3, "documents")
+    several = clustered_rate([True, False, False], ["a", "a", "b"], 2, "share", "tokens", 5, 0.9)
+    assert (several.method, several.sample, several.sample_unit) == (UNSEEN, 3, "tokens")
+    assert (several.documents, several.seed) == (2, 5)
+    assert (one_each.unit, one_each.confidence) == (several.unit, several.confidence) == ("share", 0.9)
 
 
 def test_a_mapped_figure_keeps_its_interval():

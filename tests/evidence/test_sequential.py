@@ -9,6 +9,7 @@ from scipy import stats
 from del_audit.evidence.intervals import clopper_pearson, clustered_rate
 from del_audit.evidence.sequential import (
     KIND,
+    METHOD,
     capital,
     decided,
     sequential_ends,
@@ -132,6 +133,10 @@ def test_nothing_read_of_many_documents_ends_near_zero():
 def test_a_figure_states_what_it_is():
     figure = sequential_rate(np.arange(80) % 4 == 0, np.arange(80) // 8, "share", "tokens", 10, 8)
     assert (figure.value, figure.documents, figure.sample, figure.kind) == (0.25, 10, 80, KIND)
+    assert (figure.unit, figure.sample_unit, figure.method) == ("share", "tokens", METHOD)
+    assert figure.confidence == 0.95
+    wider = sequential_rate(np.arange(80) % 4 == 0, np.arange(80) // 8, "share", "tokens", 10, 8, 0.99)
+    assert (wider.confidence, wider.lower < figure.lower, wider.upper > figure.upper) == (0.99, True, True)
     assert decided(figure, figure.upper) == "passed"
     assert decided(figure, figure.lower) is None
     assert decided(figure, figure.lower * 0.99) == "failed"
@@ -145,8 +150,25 @@ def test_a_figure_states_what_it_is():
         (([True, False], None, "u", "tokens", 0, 1), "horizon >= 1"),
         (([True, False], [0, 0], "u", "tokens", 2, 1), "longest=1"),
         (([True, False], None, "u", "tokens", 2, 1, 1.0), "confidence"),
+        (([True, False], None, "u", "tokens", 2, 1, 0.0), "confidence"),
+        (([[True, False]], None, "u", "tokens", 2, 1), "shape"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, said):
     with pytest.raises(UserError, match=said):
         sequential_rate(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rate", "said"),
+    [
+        ([2.0, 0.0], 0.5, "at least one trial, got one of 0"),
+        ([], 0.5, "at least one trial, got no document"),
+        ([2.0, 1.0], 0.0, "rate"),
+        ([2.0, 1.0], 1.0, "rate"),
+    ],
+)
+def test_bets_that_do_not_fit_are_refused(sizes, rate, said):
+    sizes = np.array(sizes)
+    with pytest.raises(UserError, match=said):
+        capital(np.zeros(len(sizes)), sizes, 2, 5, rate)

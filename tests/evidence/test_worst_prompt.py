@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from attacks.outcome import Outcome
-from del_audit.evidence.intervals import clopper_pearson
+from del_audit.evidence.intervals import clopper_pearson, clustered_rate
 from del_audit.evidence.sample_size import samples_needed
 from del_audit.evidence.worst_prompt import fewest_releases, worst_of_releases, worst_prompt
 from mechanisms.errors import UserError
@@ -44,6 +44,19 @@ def test_the_worst_prompt_is_named_with_limits_for_the_largest():
     assert figure.lower == pytest.approx(clopper_pearson(9, 20, 1 - 0.05 / 3)[0], rel=1e-12)
     assert figure.upper == pytest.approx(clopper_pearson(9, 20)[1], rel=1e-12)
     assert (figure.sample, figure.documents) == (3, 3)
+    assert (figure.sample_unit, figure.confidence) == ("prompts", 0.95)
+    assert "Clopper-Pearson" in figure.method
+    shared = worst_prompt(outcome_of([[1] * n for n in lengths], hits, documents=["a", "a", "b"]), True, 0.8)
+    assert (shared.documents, shared.confidence) == (2, 0.8)
+    assert shared.lower == pytest.approx(clopper_pearson(9, 20, 1 - 0.2 / 3)[0], rel=1e-12)
+
+
+def test_the_worst_prompt_of_an_attack_on_whole_prompts_has_markovs_limits():
+    hits = np.concatenate([np.arange(20) < right for right in (10, 18)])
+    figure = worst_prompt(outcome_of([[1] * 20] * 2, hits), context_free=False)
+    assert figure.value == 0.9
+    assert figure.lower == pytest.approx(0.9 * 0.025 / 2, rel=1e-12)
+    assert figure.upper == pytest.approx(1 - 0.1 * 0.025, rel=1e-12)
 
 
 def worst_coverage(rates, lengths, runs, context_free=True):
@@ -96,6 +109,7 @@ def test_unequal_rates_are_covered_at_the_edge():
     """One certain token and one near it: the limit of one success of two must not exceed the union bound."""
     outcome = outcome_of([[1, 1]], [True, False])
     assert worst_prompt(outcome, context_free=True).lower == pytest.approx(0.025 / 2, rel=1e-12)
+    assert worst_prompt(outcome, context_free=True).upper == pytest.approx(1 - 0.025 / 2, rel=1e-12)
     assert clopper_pearson(1, 2)[0] > 0.025 / 2
     assert stats.binom.sf(0, 2, 0.025 / 2) < 0.025
 
@@ -163,6 +177,20 @@ def test_prompts_read_whole_have_clopper_pearsons_ends():
     figure = worst_of_releases(hits, np.repeat([4, 9], 10), np.tile(np.arange(10), 2))
     assert (figure.value, figure.upper) == (0.6, clopper_pearson(6, 10)[1])
     assert figure.lower == clopper_pearson(6, 10, 1 - 0.05 / 2)[0]
+
+
+def test_one_prompt_read_in_part_has_the_interval_of_a_mean_over_its_releases():
+    hits = simulation_generator(7, "one prompt").random(120) < 0.3
+    release = np.repeat(np.arange(12), 10)
+    figure = worst_of_releases(hits, np.zeros(120, dtype=int), release, 0.9, seed=3)
+    mean = clustered_rate(hits, release, 10, "share", "tokens", 3, 0.9)
+    assert (figure.lower, figure.value, figure.upper) == pytest.approx((mean.lower, mean.value, mean.upper), rel=1e-12)
+    assert (figure.confidence, figure.seed) == (0.9, 3)
+
+
+def test_as_many_prompts_as_the_tail_allows_are_attacked():
+    figure = worst_of_releases(np.ones(250, dtype=bool), np.arange(250), np.zeros(250, dtype=int))
+    assert figure.lower == pytest.approx(1e-4, rel=1e-9)
 
 
 @pytest.mark.parametrize("limit", [0.9, 0.4, 0.05])

@@ -167,6 +167,7 @@ def test_the_users_own_key_is_trusted_and_no_stranger(folder, given, body, tmp_p
             for name in ("sends", "prompt_tokens", "session_days")
             for value in (None, 0, -1, 1.5, True, "1")
         ),
+        ("configuration.policy.session_days", 36_501, r"session_days of the certificate's policy in 1\.\.36500"),
     ],
 )
 def test_whatever_does_not_fit_sends_nothing(folder, given, body, path, value, said):
@@ -184,6 +185,16 @@ def test_a_limit_that_is_not_stated_is_not_without_end(folder, given, body, name
     del body["configuration"]["policy"][name]
     with pytest.raises(UserError, match=f"lacks or misuses '{name}'"):
         load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW)
+
+
+def test_two_clocks_may_be_five_minutes_apart(folder, given, body):
+    for later, said in ((timedelta(minutes=5), None), (timedelta(minutes=5, seconds=1), "made before now")):
+        body["made"] = (NOW + later).isoformat()
+        if said is None:
+            assert load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW)
+        else:
+            with pytest.raises(UserError, match=said):
+                load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW)
 
 
 def test_a_quick_certificate_is_for_whoever_says_so(folder, given, body):
@@ -295,6 +306,11 @@ def test_a_session_limit_is_an_allowance(folder, given, body, monkeypatch):
     with pytest.raises(UserError, match="at most 0 tokens"):
         client.release_tokens([1])
     assert client.charged == 7
+
+
+def test_a_session_of_a_hundred_years_is_the_longest(folder, given, body):
+    body["configuration"]["policy"]["session_days"] = 36_500
+    assert load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW).release("a")
 
 
 def test_a_prompt_limit_is_the_longest_prompt(folder, given, body):

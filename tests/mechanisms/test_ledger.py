@@ -171,6 +171,15 @@ class TestTokens:
         with pytest.raises(UserError, match="Shorten the text"):
             client.release_tokens(text(100, 13))
 
+    def test_the_moment_that_is_said_is_when_enough_of_the_session_has_passed(self, clock):
+        client = a_client(session_tokens=12, period=30 * DAY)
+        for day, tokens in ((1, 4), (2, 4), (3, 4)):
+            clock(datetime(2026, 1, day, tzinfo=UTC))
+            client.release_tokens(text(100 * day, tokens))
+        for tokens, moment in ((4, "2026-01-31"), (5, "2026-02-01"), (8, "2026-02-01"), (9, "2026-02-02")):
+            with pytest.raises(UserError, match=f"at most 0 tokens, .*got {tokens}.*after {moment} 00:00 UTC"):
+                client.release_tokens(text(500, tokens))
+
     def test_another_certificate_or_folder_of_the_deployment_shares_its_allowance(self):
         """The scope is spec, table, tokenizer and model: nothing that certifying again would change."""
         one = Deployment(SPEC, "e", "t", "m")
@@ -362,6 +371,18 @@ class TestTerms:
     def test_terms_that_limit_nothing_are_refused(self, wrong):
         with pytest.raises(UserError, match=next(iter(wrong))):
             Terms(**wrong)
+
+    def test_the_least_terms_are_read(self):
+        least = {"prompt_tokens": 1, "sends": 1, "session_tokens": 1, "period": timedelta(microseconds=1)}
+        assert Terms(**least).until is None
+        assert allowed(a_client(**least), [1])
+        assert not allowed(a_client(**least), [1, 2])
+
+    def test_a_prompt_as_long_as_the_longest_is_sent(self):
+        client = Client(None, CodeReleaser(ENCODER, SPEC), 3)
+        assert allowed(client, [1, 2, 3])
+        with pytest.raises(UserError, match="at most 3 tokens, got 4"):
+            client.release_tokens([1, 2, 3, 4])
 
     @pytest.mark.parametrize("longest", [float("nan"), float("inf"), "9", True, None])
     def test_a_longest_prompt_that_is_no_number_is_refused(self, longest):

@@ -1,0 +1,135 @@
+"""Tests the tests of the gate: how many of 300 seeded mutants of the code that decides a verdict do they notice?
+
+The tracked files are copied into a temporary folder, where mutmut makes every mutant of MUTATED. A fixed seed draws
+some of all, and each runs against those of TESTS that reach its function. Killed: a test failed, or it took so long
+that it was stopped. Survived: all tests passed, or none reaches it. The interval is Clopper and Pearson's, at 95%, for
+the share of all mutants that mutmut makes of these files.
+
+mutmut leaves out code outside functions, properties and other decorated functions, such as pydantic's validators and
+the ledger's context manager. Every mutant runs in a fork of a server that has only collected the tests, on one thread:
+forked from a process that ran them, torch's threads may hang, which would count as a kill.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.mutation.file_mutation import mutate_file_contents
+from mutmut.stats import status_by_exit_code
+from mutmut.utils.format_utils import get_mutant_name
+
+from del_audit.evidence.intervals import clopper_pearson
+from mechanisms.randomness import simulation_generator
+
+ROOT = Path(__file__).parents[1]
+TARGET = 0.85
+CERTIFICATE = (
+    *("checks", "verdict", "judge", "requirement", "policy", "consistency"),
+    *("asked", "error_rate", "seed", "verify", "currency"),
+)
+EVIDENCE = ("intervals", "gain_interval", "sequential", "contradiction", "worst_prompt")
+CLIENT = ("client", "ledger", "ledger_file", "client_certificate", "terms")
+MUTATED = [
+    *(f"del_audit/certificate/{name}.py" for name in CERTIFICATE),
+    *(f"del_audit/evidence/{name}.py" for name in EVIDENCE),
+    "del_audit/attempts.py",
+    *(f"mechanisms/{name}.py" for name in CLIENT),
+]
+TESTS = [
+    *(f"tests/certificate/test_{name}.py" for name in ("checks", "verdict", "verify", "tampering", "config")),
+    *(f"tests/evidence/test_{name}.py" for name in (*EVIDENCE, "rare_documents", "stopping", "sample_size")),
+    "tests/test_attempts.py",
+    *(f"tests/mechanisms/test_{name}.py" for name in ("client_certificate", "ledger", "client_and_server")),
+    *(f"tests/mechanisms/test_{name}.py" for name in ("client_bundle", "curve_point", "revocation")),
+    *(f"tests/cli/test_{name}.py" for name in ("certified_client", "ledger_command", "send")),
+]
+SOURCES = ("del_audit", "mechanisms")
+KILLED = ("killed", "timeout")
+
+
+def copy_tree(folder: Path) -> None:
+    """Copies the tracked files as they are, and gives them mutmut's configuration for the gate."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    project = folder / "pyproject.toml"
+    kept = project.read_text(encoding="utf8").partition("[tool.mutmut]")[0]
+    settings = {
+        "source_paths": list(SOURCES),
+        "only_mutate": MUTATED,
+        "also_copy": sorted({name.split("/")[0] for name in tracked.split("\0") if name} - {*SOURCES, "tests"}),
+        "pytest_add_cli_args_test_selection": TESTS,
+        "pytest_add_cli_args": ["-x", "--no-header", "-m", "not slow", "-p", "no:cacheprovider"],
+        "process_isolation": "forkserver",
+        "timeout_multiplier": 8.0,
+        "timeout_constant": 4.0,
+    }
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
+    project.write_text(f"{kept}[tool.mutmut]\n{''.join(lines)}", encoding="utf8")
+
+
+def draw(count: int, seed: int) -> tuple[dict[str, str], int]:
+    """Returns the file of each mutant that was drawn, and the number of all; in the folder of copy_tree."""
+    every = {}
+    for path in MUTATED:
+        names = mutate_file_contents(path, Path(path).read_text(encoding="utf8")).mutant_names
+        every.update({get_mutant_name(Path(path), name): path for name in names})
+    chosen = simulation_generator(seed, "gate mutants").choice(sorted(every), count, replace=False)
+    return {str(name): every[name] for name in sorted(chosen)}, len(every)
+
+
+def run(drawn: dict[str, str], children: int) -> dict[str, str]:
+    """Returns what became of each mutant; in the folder of copy_tree."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", str(children), *drawn]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{done.stdout[-6000:]}{done.stderr[-2000:]}\nmutmut ended with {done.returncode}.")
+    codes = {}
+    for path in set(drawn.values()):
+        codes.update(json.loads(Path(f"mutants/{path}.meta").read_text(encoding="utf8"))["exit_code_by_key"])
+    return {name: status_by_exit_code[codes[name]] for name in drawn}
+
+
+def report(drawn: dict[str, str], became: dict[str, str], every: int, seed: int) -> None:
+    """Prints every mutant that was not killed by a test, and then the figures."""
+    for name, path in drawn.items():
+        if became[name] != "killed":
+            print(f"{became[name]}: {name}\n{get_diff_for_mutant(name, path=path)}\n")
+    counts, killed = Counter(became.values()), sum(status in KILLED for status in became.values())
+    lower, upper = clopper_pearson(killed, len(became))
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("mutmut", "pytest", "numpy"))
+    print(f"{len(became)} of {every} mutants of {len(MUTATED)} files, seed {seed}, Python {platform.python_version()},")
+    print(f"{versions}: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}.")
+    print(f"Killed: {killed / len(became):.3f} [{lower:.3f}, {upper:.3f}], Clopper-Pearson 95%; a timeout is a kill,")
+    print(f"no test is a survivor. Target: lower end at least {TARGET}: {'met' if lower >= TARGET else 'missed'}.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mutants", type=int, default=300, help="how many are drawn (default: 300)")
+    parser.add_argument("--seed", type=int, default=0, help="the seed that draws them (default: 0)")
+    parser.add_argument("--children", type=int, default=2, help="mutants that run at once (default: 2)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gate-mutants-") as folder:
+        copy_tree(Path(folder))
+        os.chdir(folder)  # mutmut knows no other place than the current one
+        try:
+            drawn, every = draw(options.mutants, options.seed)
+            report(drawn, run(drawn, options.children), every, options.seed)
+        finally:
+            os.chdir(ROOT)
+
+
+if __name__ == "__main__":
+    main()
