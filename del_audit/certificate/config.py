@@ -6,8 +6,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from attacks.names import DEFAULT_ATTACKS, AttackName, checked_names
+from del_audit.certificate.asked import CLEAN_BYTES
 from del_audit.certificate.judge import FEWEST_PROMPTS
-from del_audit.certificate.policy import CLEAN_BYTES, Policy
+from del_audit.certificate.policy import Policy
 from del_audit.evidence.worst_prompt import fewest_releases
 from del_audit.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError

@@ -22,7 +22,8 @@ from del_audit.evidence.slices import (
     Slice,
     SliceFigure,
     frequency_slices,
-    measure_slice,
+    measure_slices,
+    spread_of_each,
     text_slices,
     token_texts,
 )
@@ -31,6 +32,8 @@ from del_audit.trained_attackers import trained_attackers
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 
+SLICE_TOKENS = 8
+"""Tokens of a slice that count in one document, at most: so that an interval knows it beforehand."""
 SHOWN_TOKENS = 40
 """Tokens of the public prompt that the report shows."""
 STOPPED = "the attack stopped early, so how many tokens of a slice it saw depends on what it recovered"
@@ -137,24 +140,29 @@ def slices_of(
     stopped: attacks that stopped early; they have no figure of a slice.
     """
     found: dict[AttackName, list[SliceFigure]] = {}
-    parts: dict[tuple[bool, int], tuple[list[Slice], Outcome]] = {}
+    kinds: dict[tuple[bool, int], list[AttackFigures]] = {}
     for figures in leakage.attacks:
-        outcome, context_free = figures.outcome, figures.broken_below is not None
-        kind = context_free, len(outcome)
-        if kind not in parts:
-            named = text_slices(outcome, assets.language.tokenizer, assets.public_corpus.texts)
-            commonest = outcome.of_one_guess(CommonestWord(), int(np.argmax(pipeline.prior)))
-            parts[kind] = [*frequency_slices(outcome.truth, pipeline.prior), *named], commonest
-        slices, baseline = parts[kind]
-        most = longest if context_free else prompt_tokens
-        measured = [
-            measure_slice(part, outcome, baseline, assets.seed, longest=most, together=len(leakage.attacks))
-            for part in slices
-        ]
-        if figures.key in stopped:
-            measured = [replace(part, success=None, baseline=None, above=None, why=STOPPED) for part in measured]
-        found[figures.key] = measured
+        kinds.setdefault((figures.broken_below is not None, len(figures.outcome)), []).append(figures)
+    for (context_free, _), alike in kinds.items():
+        outcomes = [figures.outcome for figures in alike]
+        most = min(SLICE_TOKENS, longest if context_free else prompt_tokens)
+        for part in _slices(outcomes[0], assets, pipeline, most):
+            commonest = outcomes[0].of_one_guess(CommonestWord(), int(np.argmax(pipeline.prior)))
+            together = len(leakage.attacks)
+            measured = measure_slices(part, outcomes, commonest, assets.seed, longest=most, together=together)
+            for figures, figure in zip(alike, measured, strict=True):
+                told = figure
+                if figures.key in stopped:
+                    told = replace(figure, success=None, baseline=None, above=None, why=STOPPED)
+                found.setdefault(figures.key, []).append(told)
     return found
+
+
+def _slices(outcome: Outcome, assets: Assets, pipeline: Pipeline, most: int) -> list[Slice]:
+    """Returns the slices of the true tokens, at most so many tokens of a document in each."""
+    named = text_slices(outcome, assets.language.tokenizer, assets.public_corpus.texts)
+    every = [*frequency_slices(outcome.truth, pipeline.prior), *named]
+    return [spread_of_each(part, outcome, most) for part in every]
 
 
 def require_slices(configuration: Configuration, slices: Mapping[AttackName, Sequence[SliceFigure]]) -> None:

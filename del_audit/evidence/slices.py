@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.outcome import Outcome
+from del_audit.evidence.bootstrap import group
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import clustered_rate
+from del_audit.evidence.intervals import clustered_rates
 from del_audit.evidence.slice_names import NAMES, NUMBERS, RARE_WORDS, band_name
 from mechanisms.errors import UserError
 
@@ -143,23 +144,24 @@ def whole_prompts(outcome: Outcome, column: NDArray[np.int32]) -> list[tuple[int
     return list(zip(starts.tolist(), parts, strict=True))
 
 
-def first_of_each(part: Slice, outcome: Outcome, count: int) -> Slice:
-    """Returns the first `count` tokens of a slice in each document: `longest=count` then gives it a shorter interval.
+def spread_of_each(part: Slice, outcome: Outcome, count: int) -> Slice:
+    """Returns at most `count` tokens of a slice in each document, evenly spread over it; `longest=count` is known then.
 
-    A slice of few tokens per document has a wide interval where any document might consist of such tokens alone.
+    A slice of few tokens per document has a wide interval where any document might consist of such tokens alone. Which
+    tokens stay depends on their places alone, never on what was recovered, and no end of a document is favoured.
     count: fixed beforehand. Raises UserError for count < 1, and for a slice of another number of tokens.
     """
     if count < 1:
         raise UserError(f"Expected count >= 1, got count={count}.")
     if part.chosen.shape != (len(outcome),):
         raise UserError(f"Expected slice {part.name!r} of {len(outcome)} tokens, got shape {part.chosen.shape}.")
-    seen: Counter[str] = Counter()
-    kept = np.zeros(len(outcome), dtype=bool)
-    for row in np.flatnonzero(part.chosen):
-        document = str(outcome.clusters[row])
-        seen[document] += 1
-        kept[row] = seen[document] <= count
-    return Slice(part.name, f"{part.rule}; the first {count} of each document", kept)
+    kept, rows = np.zeros(len(outcome), dtype=bool), np.flatnonzero(part.chosen)
+    numbers = group(outcome.clusters[rows].tolist(), len(rows)).numbers
+    order = np.argsort(numbers, kind="stable")
+    for place in np.split(rows[order], np.flatnonzero(np.diff(numbers[order])) + 1):
+        many = len(place)
+        kept[place if many <= count else place[(2 * np.arange(count) + 1) * many // (2 * count)]] = True
+    return Slice(part.name, f"{part.rule}; at most {count} per document, evenly spread", kept)
 
 
 def measure_slice(
@@ -173,28 +175,42 @@ def measure_slice(
     longest: int,
     together: int = 1,
 ) -> SliceFigure:
-    """Returns what was read of a slice, beside the baseline; no figure for too few tokens or a single document.
+    """Returns measure_slices of one attack."""
+    return measure_slices(part, [outcome], baseline, seed, confidence, fewest, longest=longest, together=together)[0]
 
-    longest: the most tokens that one document can have, fixed before any is drawn: all of them may be of the slice.
-    together: attacks that are judged together, which the lower limit is corrected for.
+
+def measure_slices(
+    part: Slice,
+    outcomes: Sequence[Outcome],
+    baseline: Outcome,
+    seed: int,
+    confidence: float = 0.95,
+    fewest: int = FEWEST_TOKENS,
+    *,
+    longest: int,
+    together: int = 1,
+) -> list[SliceFigure]:
+    """Returns what each attack read of a slice, beside the baseline; no figure for too few tokens or one document.
+
+    outcomes: of the same prompts. longest: the most tokens that one document can have, fixed before any is drawn: all
+    of them may be of the slice. together: attacks that are judged together, which the lower limit is corrected for.
     Raises UserError for a slice of another number of tokens, for outcomes of different prompts, and for a document
     with more than `longest` tokens of the slice.
     """
-    require_same_prompts([outcome, baseline])
-    if part.chosen.shape != (len(outcome),):
-        raise UserError(f"Expected slice {part.name!r} of {len(outcome)} tokens, got shape {part.chosen.shape}.")
-    clusters, tokens = outcome.clusters[part.chosen], int(part.chosen.sum())
+    require_same_prompts([*outcomes, baseline])
+    if part.chosen.shape != (len(baseline),):
+        raise UserError(f"Expected slice {part.name!r} of {len(baseline)} tokens, got shape {part.chosen.shape}.")
+    clusters, tokens = baseline.clusters[part.chosen], int(part.chosen.sum())
     documents = len(np.unique(clusters))
     about = (part.name, part.rule, tokens, documents)
     if tokens < fewest or documents < 2:
         why = f"too few tokens: {tokens} of {documents} documents, where {fewest} of two documents are needed"
-        return SliceFigure(*about, None, None, why)
-    shared = 1 - (1 - confidence) / together
-    ours, theirs, corrected = (
-        clustered_rate(o.hits[part.chosen], clusters, longest, f"share of {part.name} recovered", "tokens", seed, level)
-        for o, level in ((outcome, confidence), (baseline, confidence), (outcome, shared))
-    )
-    return SliceFigure(*about, ours, theirs, "", corrected.lower)
+        return [SliceFigure(*about, None, None, why) for _ in outcomes]
+    hits = np.stack([outcome.hits[part.chosen] for outcome in (baseline, *outcomes)])
+    asked = (clusters, longest, f"share of {part.name} recovered", "tokens", seed)
+    theirs, *ours = clustered_rates(hits, *asked, confidence)
+    corrected = clustered_rates(hits[1:], *asked, 1 - (1 - confidence) / together)
+    return [SliceFigure(*about, own, theirs, "", limit.lower) for own, limit in zip(ours, corrected, strict=True)]
 
 
 def require_same_prompts(outcomes: Sequence[Outcome]) -> None:

@@ -13,6 +13,7 @@ from del_audit.evidence.intervals import (
     clopper_pearson,
     clustered_mean,
     clustered_rate,
+    clustered_rates,
     rate,
     unseen_ends,
 )
@@ -291,3 +292,23 @@ def test_one_trial_from_each_document_is_not_clopper_pearson_where_longer_ones_m
 def test_a_document_longer_than_was_known_is_refused(longest, said):
     with pytest.raises(UserError, match=said):
         clustered_rate(np.array([True] * 4), ["a", "a", "a", "b"], longest, "u", "tokens", 0)
+
+
+def test_rates_that_share_their_draws_are_each_the_rate_alone():
+    generator = simulation_generator(0, "rates together")
+    hits = generator.random((4, 120)) < np.array([[0.0], [0.1], [0.6], [1.0]])
+    clusters = np.repeat(np.arange(20), 6)
+    for longest, confidence in ((6, 0.95), (9, 0.99)):
+        together = clustered_rates(hits, clusters, longest, "share", "tokens", 3, confidence)
+        alone = [clustered_rate(row, clusters, longest, "share", "tokens", 3, confidence) for row in hits]
+        for one, other in zip(together, alone, strict=True):
+            assert (one.value, one.lower, one.upper) == pytest.approx(
+                (other.value, other.lower, other.upper), rel=1e-12
+            )
+            assert (one.documents, one.sample, one.method) == (other.documents, other.sample, other.method)
+    single = clustered_rates(hits, None, 1, "share", "tokens", 3)
+    assert [figure.method for figure in single] == ["Clopper-Pearson"] * 4
+    with pytest.raises(UserError, match="longest=5"):
+        clustered_rates(hits, clusters, 5, "share", "tokens", 3)
+    with pytest.raises(UserError, match="row per attack"):
+        clustered_rates(hits[0], clusters, 6, "share", "tokens", 3)

@@ -8,10 +8,11 @@ from attacks.outcome import Outcome
 from del_audit.evidence.intervals import clustered_rate
 from del_audit.evidence.slices import (
     Slice,
-    first_of_each,
     frequency_slices,
     measure_slice,
+    measure_slices,
     name_spans,
+    spread_of_each,
     text_slices,
     token_texts,
 )
@@ -116,7 +117,8 @@ def test_a_slice_has_a_figure_beside_the_baseline():
     expected = clustered_rate(
         hits[part.chosen], outcome.clusters[part.chosen], 20, "share of every second recovered", "tokens", 0
     )
-    assert figure.success == expected
+    found, wanted = ((each.value, each.lower, each.upper) for each in (figure.success, expected))
+    assert found == pytest.approx(wanted, rel=1e-12)
     assert (figure.success.value, figure.tokens, figure.documents) == (0.5, 40, 4)
     assert figure.baseline.value == 0
     assert figure.baseline.upper > 0
@@ -130,19 +132,44 @@ def test_a_slice_of_too_few_tokens_says_so(chosen):
     assert f"too few tokens: {chosen.sum()} of " in figure.why
 
 
-def test_the_first_of_each_document_have_a_length_that_is_known():
+def test_a_slice_is_thinned_to_a_length_that_is_known_evenly_over_each_document():
     outcome = outcome_of([[1] * 6, [1] * 6, [1] * 6], np.arange(18) < 6, documents="aab")
     part = Slice("even", "by position", np.arange(18) % 2 == 0)
-    first = first_of_each(part, outcome, 4)
-    assert np.flatnonzero(first.chosen).tolist() == [0, 2, 4, 6, 12, 14, 16]
-    assert first.rule == "by position; the first 4 of each document"
+    first = spread_of_each(part, outcome, 4)
+    assert np.flatnonzero(first.chosen).tolist() == [0, 4, 6, 10, 12, 14, 16]
+    assert first.rule == "by position; at most 4 per document, evenly spread"
+    assert np.flatnonzero(spread_of_each(part, outcome, 1).chosen).tolist() == [6, 14]  # the middle of each
     capped, whole = (
         measure_slice(each, outcome, outcome, 0, fewest=1, longest=n) for each, n in ((first, 4), (part, 12))
     )
     assert capped.success.upper - capped.success.lower < whole.success.upper - whole.success.lower
     for count, slice_ in ((0, part), (1, Slice("s", "r", np.ones(3, bool)))):
         with pytest.raises(UserError, match="Expected"):
-            first_of_each(slice_, outcome, count)
+            spread_of_each(slice_, outcome, count)
+
+
+def test_thinning_is_blind_to_what_was_recovered_and_keeps_the_rate():
+    """An attack that recovers late tokens better must not look weaker: no end of a document is favoured."""
+    tokens, documents = 40, 200
+    late = np.tile(np.arange(tokens) / tokens, documents) > np.random.default_rng(0).random(tokens * documents)
+    outcomes = [outcome_of([[1] * tokens] * documents, hits) for hits in (late, ~late)]
+    part = Slice("all", "every token", np.ones(tokens * documents, bool))
+    thinned = [spread_of_each(part, outcome, 8) for outcome in outcomes]
+    assert np.array_equal(thinned[0].chosen, thinned[1].chosen)
+    assert thinned[0].chosen.sum() == 8 * documents
+    rates = [measure_slice(thinned[0], outcomes[0], outcomes[0], 0, longest=8).success, late.mean()]
+    assert rates[0].lower < rates[1] < rates[0].upper
+    assert rates[0].value == pytest.approx(rates[1], abs=0.04)
+
+
+def test_attacks_measured_together_have_the_figures_that_each_has_alone():
+    hits = np.random.default_rng(1).random((3, 60)) < 0.4
+    outcomes = [outcome_of([[1] * 6] * 10, row) for row in hits]
+    part = Slice("some", "by position", np.arange(60) % 3 != 0)
+    together = measure_slices(part, outcomes, outcomes[0], 0, longest=6, together=3)
+    for outcome, figure in zip(outcomes, together, strict=True):
+        assert figure == measure_slice(part, outcome, outcomes[0], 0, longest=6, together=3)
+        assert figure.above <= figure.success.lower
 
 
 def test_a_slice_of_one_document_says_so():
