@@ -3,7 +3,8 @@
 The tracked files are copied into a temporary folder, where mutmut makes every mutant of MUTATED. A fixed seed draws
 some of all, and each runs against those of TESTS that reach its function. Killed: a test failed, or it took so long
 that it was stopped. Survived: all tests passed, or none reaches it. The interval is Clopper and Pearson's, at 95%, for
-the share of all mutants that mutmut makes of these files.
+the share of all mutants that mutmut makes of these files. A control then runs the tests of some killed mutants again,
+in the same way but on unchanged code: a failure there is a test that fails by chance, so that some kills are none.
 
 mutmut leaves out code outside functions, properties and other decorated functions, such as pydantic's validators and
 the ledger's context manager. Every mutant runs in a fork of a server that has only collected the tests, on one thread:
@@ -15,6 +16,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -101,6 +103,20 @@ def run(drawn: dict[str, str], children: int) -> dict[str, str]:
     return {name: status_by_exit_code[codes[name]] for name in drawn}
 
 
+def control(drawn: dict[str, str], became: dict[str, str], count: int, seed: int, children: int) -> tuple[int, int]:
+    """Returns how many runs of unchanged code failed, and of how many; each has the tests of a killed mutant."""
+    killed = [name for name in drawn if became[name] in KILLED]
+    chosen = simulation_generator(seed, "gate control").choice(killed, min(count, len(killed)), replace=False)
+    for name in map(str, chosen):
+        file, own = Path("mutants", drawn[name]), re.escape(name.rpartition(".")[2])
+        text, changed = re.subn(rf"(\['{own}'\] = .*__mutmut_)\d+ ", r"\1orig ", file.read_text(encoding="utf8"))
+        if changed != 1:
+            raise SystemExit(f"Expected one entry of {name} in {file}, got {changed}: see mutmut's trampolines.")
+        file.write_text(text, encoding="utf8")
+    found = run({str(name): drawn[str(name)] for name in chosen}, children)
+    return sum(status != "survived" for status in found.values()), len(found)
+
+
 def report(drawn: dict[str, str], became: dict[str, str], every: int, seed: int) -> None:
     """Prints every mutant that was not killed by a test, and then the figures."""
     for name, path in drawn.items():
@@ -119,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mutants", type=int, default=300, help="how many are drawn (default: 300)")
     parser.add_argument("--seed", type=int, default=0, help="the seed that draws them (default: 0)")
+    parser.add_argument("--control", type=int, default=30, help="how many run again on unchanged code (default: 30)")
     parser.add_argument("--children", type=int, default=2, help="mutants that run at once (default: 2)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gate-mutants-") as folder:
@@ -126,7 +143,10 @@ def main() -> None:
         os.chdir(folder)  # mutmut knows no other place than the current one
         try:
             drawn, every = draw(options.mutants, options.seed)
-            report(drawn, run(drawn, options.children), every, options.seed)
+            became = run(drawn, options.children)
+            report(drawn, became, every, options.seed)
+            failed, controls = control(drawn, became, options.control, options.seed, options.children)
+            print(f"Control: {failed} of {controls} runs on unchanged code failed.")
         finally:
             os.chdir(ROOT)
 
