@@ -25,7 +25,7 @@ certify: setup ## Certifies examples/smollm2-reviews.yaml; fails unless the verd
 	@$(BIN)/del-audit certify examples/smollm2-reviews.yaml --out $(OUT)
 
 test: setup ## Runs the tests, without the slow ones.
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 test-all: setup ## Runs every test, and every notebook from top to bottom.
 	@$(BIN)/python -m pytest -q

@@ -27,7 +27,9 @@ def terms(certificate: Mapping[str, Any]) -> list[str]:
     rate, attempts = certificate["error_rate"], certificate["attempts"]["count"]
     wrong = f"A false verdict of certified has a chance of at most {rate['false_certified_at_most']:.1%} in one attempt"
     tried = "the number of attempts on this private split is unknown"
-    if attempts is not None:
+    if attempts == 1:
+        tried = "this is the first attempt on this private split"
+    elif attempts is not None:
         tried = f"over all {attempts} attempts on this private split at most {rate['over_all_attempts_at_most']:.1%}"
     return [
         f"Assurance: {level} (requires {', '.join(certificate['requires'])}).",
