@@ -54,7 +54,7 @@ lint: setup ## Checks style, format and types.
 mutants: setup ## Tests the tests of the accounting: mutates it, and lists the mutants that survive (about 40 minutes).
 	@$(BIN)/mutmut run --max-children 2 && $(BIN)/mutmut results
 
-gate-mutants: setup ## Tests the tests of the gate: 300 mutants of the code that decides a verdict (about 15 minutes).
+gate-mutants: setup ## Tests the tests of the gate: 300 mutants of the code that decides a verdict (about 20 minutes).
 	@$(BIN)/python benchmarks/gate_mutants.py
 
 weights: setup ## Trains the shipped soft prompt again, about 5 minutes; the old one stays until the new one is done.

@@ -229,6 +229,14 @@ def test_every_line_of_epsilon_says_how_many_tokens_and_sends(body):
         assert said in check.limit
 
 
+@pytest.mark.parametrize(("tokens", "said"), [(1, "(1 token)"), (2, "(2 tokens)")])
+def test_one_token_is_a_token_and_two_are_tokens(body, tokens, said):
+    unit = {"unit": "phrase", "tokens": tokens, "delta": 1e-5, "at_most": 60.0}
+    body["configuration"]["policy"]["epsilon"] = [unit]
+    body["guarantees"] = guarantees_of(QuantizerSpec(**body["spec"]), body["configuration"])
+    assert f"epsilon of a phrase {said} at delta 1e-05" in statuses(body)
+
+
 def test_guarantees_are_taken_at_the_sends_of_the_policy(body):
     """The example sent 4 times: epsilon 187 per token, where one send has 62."""
     policy, spec = body["configuration"]["policy"], QuantizerSpec.from_mu(4, 18, 0.05, 8.0)
@@ -297,6 +305,7 @@ def test_a_slice_that_one_attack_has_no_figure_of_is_inconclusive(body):
     found = {check.limit: check for check in checks_of(body)}
     assert found["slice: names"].status == found["slice: rare words"].status == "inconclusive"
     assert "3 of 2 documents" in found["slice: names"].reason
+    assert "no such slice was measured" in found["slice: rare words"].reason
     assert verdict_of(list(found.values())) == "inconclusive"
 
 

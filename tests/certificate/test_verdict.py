@@ -23,8 +23,11 @@ from del_audit.evidence.sample_size import samples_needed
     ],
 )
 def test_the_far_end_decides(successes, side, status):
-    check = check_figure("limit", rate(successes, 1_000, "share", "tokens"), 0.15, side)
+    figure = rate(successes, 1_000, "share", "tokens")
+    check = check_figure("limit", figure, 0.15, side)
     assert check.status == status
+    assert (check.limit, check.asked) == ("limit", f"{side} 0.15 (share)")
+    assert check.found == f"{figure.value:.4g} [{figure.lower:.4g}, {figure.upper:.4g}], 1,000 tokens"
     assert ("more tokens would decide" in check.reason) == (status == "inconclusive")
 
 

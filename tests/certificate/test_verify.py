@@ -230,6 +230,8 @@ def test_a_verifiers_own_limits_decide(policy, unmet, tmp_path, capsys):
         assert any(line.startswith("failed") and unmet in line for line in printed.out.splitlines()), printed.out
         with pytest.raises(UserError, match="meets the required policy"):
             Requirement.of(tmp_path / "policy.yaml").require_met(WHOLE)
+    else:
+        Requirement.of(tmp_path / "policy.yaml").require_met(WHOLE)  # raises nothing
 
 
 UNMET = [
@@ -309,6 +311,7 @@ def test_more_attempts_have_a_larger_chance_of_a_false_verdict(body):
     body["error_rate"] = error_rate_of(3)
     assert verified(body, recompute=False).valid
     assert body["error_rate"]["over_all_attempts_at_most"] == pytest.approx(0.075)
+    assert error_rate_of(41)["over_all_attempts_at_most"] == 1.0
 
 
 def test_a_seed_that_somebody_chose_is_refused(body):
@@ -475,6 +478,8 @@ def test_a_signature_over_other_bytes_is_refused(tmp_path, capsys):
     code, printed = run(tmp_path / "changed.json", "--trust", FIXTURES / "certificate-3.pub", "--at", AT, capsys=capsys)
     assert code == 1
     assert "changed since" in printed.out
+    found = verify(data, TRUSTED, NOW)
+    assert ([(step.name, step.status) for step in found.steps], found.certificate) == ([("signature", "failed")], None)
 
 
 def at(document, path):

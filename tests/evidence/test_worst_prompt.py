@@ -45,7 +45,7 @@ def test_the_worst_prompt_is_named_with_limits_for_the_largest():
     assert figure.upper == pytest.approx(clopper_pearson(9, 20)[1], rel=1e-12)
     assert (figure.sample, figure.documents) == (3, 3)
     assert (figure.sample_unit, figure.confidence) == ("prompts", 0.95)
-    assert "Clopper-Pearson" in figure.method
+    assert figure.method.startswith("Clopper-Pearson per prompt, the largest of 3")
     shared = worst_prompt(outcome_of([[1] * n for n in lengths], hits, documents=["a", "a", "b"]), True, 0.8)
     assert (shared.documents, shared.confidence) == (2, 0.8)
     assert shared.lower == pytest.approx(clopper_pearson(9, 20, 1 - 0.2 / 3)[0], rel=1e-12)
@@ -55,6 +55,7 @@ def test_the_worst_prompt_of_an_attack_on_whole_prompts_has_markovs_limits():
     hits = np.concatenate([np.arange(20) < right for right in (10, 18)])
     figure = worst_prompt(outcome_of([[1] * 20] * 2, hits), context_free=False)
     assert figure.value == 0.9
+    assert figure.method.startswith("Markov per prompt, the largest of 2")
     assert figure.lower == pytest.approx(0.9 * 0.025 / 2, rel=1e-12)
     assert figure.upper == pytest.approx(1 - 0.1 * 0.025, rel=1e-12)
 
@@ -186,6 +187,7 @@ def test_one_prompt_read_in_part_has_the_interval_of_a_mean_over_its_releases():
     mean = clustered_rate(hits, release, 10, "share", "tokens", 3, 0.9)
     assert (figure.lower, figure.value, figure.upper) == pytest.approx((mean.lower, mean.value, mean.upper), rel=1e-12)
     assert (figure.confidence, figure.seed) == (0.9, 3)
+    assert figure.method.startswith("unseen-release bootstrap per prompt, the largest of 1")
 
 
 def test_as_many_prompts_as_the_tail_allows_are_attacked():
@@ -219,7 +221,9 @@ def test_releases_that_do_not_fit_are_refused(hits, prompt, release, confidence,
         worst_of_releases(array, np.array(prompt), np.array(release), confidence)
 
 
-@pytest.mark.parametrize(("limit", "confidence"), [(0.0, 0.95), (1.0, 0.95), (0.5, 1.0)])
-def test_fewest_releases_refuses(limit, confidence):
-    with pytest.raises(UserError, match="Expected"):
+@pytest.mark.parametrize(
+    ("limit", "confidence", "said"), [(0.0, 0.95, "limit=0.0"), (1.0, 0.95, "limit=1.0"), (0.5, 1.0, "confidence=1.0")]
+)
+def test_fewest_releases_refuses(limit, confidence, said):
+    with pytest.raises(UserError, match=said):
         fewest_releases(limit, confidence)

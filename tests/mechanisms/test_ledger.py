@@ -180,6 +180,17 @@ class TestTokens:
             with pytest.raises(UserError, match=f"at most 0 tokens, .*got {tokens}.*after {moment} 00:00 UTC"):
                 client.release_tokens(text(500, tokens))
 
+    def test_the_moment_that_is_said_does_not_depend_on_where_the_machine_stands(self, clock, monkeypatch):
+        client = a_client(session_tokens=4, period=30 * DAY)
+        clock(datetime(2026, 1, 1, tzinfo=UTC))
+        client.release_tokens(text(0, 4))
+        with monkeypatch.context() as patch:
+            patch.setenv("TZ", "Asia/Tokyo")
+            time.tzset()
+            with pytest.raises(UserError, match="after 2026-01-31 00:00 UTC"):
+                client.release_tokens(text(500, 4))
+        time.tzset()
+
     def test_another_certificate_or_folder_of_the_deployment_shares_its_allowance(self):
         """The scope is spec, table, tokenizer and model: nothing that certifying again would change."""
         one = Deployment(SPEC, "e", "t", "m")
@@ -518,6 +529,7 @@ def test_whatever_is_wrong_with_the_files_sends_nothing(state, damage, monkeypat
             with pytest.raises(UserError) as refusal:
                 (each if state.stat().st_mode & 0o077 == 0 else a_client(sends=5)).release_tokens(text(800))
             assert "\n" not in str(refusal.value)
+            assert str(state) in str(refusal.value)
     finally:
         state.chmod(0o700)
 
