@@ -27,8 +27,9 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_config_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test makes or reads the keys, or the records, of whoever runs it."""
+    """No test makes or reads the keys, or the records, of whoever runs it, or depends on the terminal's width."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COLUMNS", raising=False)  # the runner on both cores sets it
         patch.setenv("DEL_AUDIT_CONFIG", str(tmp_path_factory.mktemp("config")))
         state = tmp_path_factory.mktemp("state")
         state.chmod(0o700)

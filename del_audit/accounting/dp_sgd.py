@@ -111,6 +111,8 @@ def _figure(name: str, compute: Callable[[], float], run: DpSgd, delta: float) -
     """Returns an accountant's epsilon, which may be negative; raises UserError where it finds none."""
     try:
         return compute()
+    except UserError:  # a missing package, which is a ValueError too
+        raise
     except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
         raise UserError(
             f"Expected {name} to find an epsilon for noise_multiplier={run.noise_multiplier}, "

@@ -153,7 +153,7 @@ def test_a_release_without_noise_proves_the_implementation_broken(configured, tm
         ({"soft_prompt": "shipped:none"}, "shipped:none"),
         ({"soft_prompt": "shipped:smollm2-reviews"}, "another model"),
         ({"attribute": {"column": "colour"}}, "colour"),
-        ({"policy": {"bytes_per_token_at_most": 9.0, "paired_gain_at_least": 0.0}}, "it would certify any leak"),
+        ({"policy": {"bytes_per_token_at_most": 9.0}}, "it would certify any leak"),
         (
             {"evaluation": {"prompts": 500, "generations": 2, "other_prompts": 2, "response_tokens": 8}},
             "evaluation.prompts",

@@ -118,7 +118,7 @@ def test_other_certificates_draw_and_say_whether_they_have_expired(
 def test_pointing_at_a_bar_shows_its_interval(opened: Open, certificate: dict[str, Any]) -> None:
     page = opened(certificate)
     page.locator("[data-plot=attacks]").scroll_into_view_if_needed()
-    bar = page.locator("[data-plot=attacks] .bars .point").nth(3).bounding_box()
+    bar = page.locator("[data-plot=attacks] .bars .point").nth(4).bounding_box()
     page.mouse.move(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2)
     page.locator("[data-plot=attacks] .hovertext").wait_for()
     shown = page.locator("[data-plot=attacks] .hovertext").text_content()
