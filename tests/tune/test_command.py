@@ -181,14 +181,29 @@ def test_a_held_out_part_that_refutes_the_choice_ends_with_code_1(configured, tm
 
 @pytest.mark.slow
 def test_task_accuracy_is_maximised_where_the_policy_asks_for_it(configured, tmp_path):
+    """The rating decides the words here, so that a release can tell it better than its commonest class does."""
+    words, lines = ("doctor tablet pain week sleep", "sister tired time work head"), ["review,split,rating"]
+    for index in range(140):
+        good = index // 2 % 2
+        lines.append(
+            f"{words[good]} {index} {words[good]} {words[good]} {index},{'train' if index < 36 else 'test'},{('good', 'bad')[good]}"
+        )
+    (tmp_path / "told.csv").write_text("\n".join(lines) + "\n")
     policy = {"epsilon": {"at_most": 20.0}, "task_accuracy_at_least": 0.1}
-    path = configured(policy, task={"column": "rating"})
+    data = {"corpus": str(tmp_path / "told.csv"), "text_column": "review"}
+    path = configured(policy, task={"column": "rating"}, data=data)
     assert run(path, tmp_path / "out", "--soft-prompts", "none") == 0
     found = frontier(tmp_path / "out")
     met = [row for row in found["candidates"] if row["status"] in ("chosen", "met")]
     accuracies = [row["others"]["task_accuracy_at_least"]["lower"] for row in met]
     assert found["chosen"]["others"]["task_accuracy_at_least"]["lower"] == max(accuracies)
-    assert found["held_out"]["checks"][0]["limit"] == "utility: task accuracy"
+    assert found["held_out"]["checks"][0]["limit"] == "utility: accuracy of the task"
+
+
+def test_a_task_that_the_release_says_nothing_about_is_not_met(configured, tmp_path):
+    policy = {"epsilon": {"at_most": 20.0}, "task_accuracy_at_least": 0.1}
+    assert run(configured(policy, task={"column": "rating"}), tmp_path / "out", "--soft-prompts", "none") == 1
+    assert {"over its commonest class" in row["why"] for row in frontier(tmp_path / "out")["candidates"]} == {True}
 
 
 def test_limits_on_slices_are_measured_for_finalists(configured, tmp_path):
