@@ -185,9 +185,8 @@ def test_task_accuracy_is_maximised_where_the_policy_asks_for_it(configured, tmp
     words, lines = ("doctor tablet pain week sleep", "sister tired time work head"), ["review,split,rating"]
     for index in range(140):
         good = index // 2 % 2
-        lines.append(
-            f"{words[good]} {index} {words[good]} {words[good]} {index},{'train' if index < 36 else 'test'},{('good', 'bad')[good]}"
-        )
+        text, split = f"{words[good]} {index} {words[good]} {words[good]} {index}", "train" if index < 36 else "test"
+        lines.append(f"{text},{split},{('good', 'bad')[good]}")
     (tmp_path / "told.csv").write_text("\n".join(lines) + "\n")
     policy = {"epsilon": {"at_most": 20.0}, "task_accuracy_at_least": 0.1}
     data = {"corpus": str(tmp_path / "told.csv"), "text_column": "review"}
