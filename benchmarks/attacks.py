@@ -161,8 +161,8 @@ def split(language: LanguageModel, prompts: int = 10) -> tuple[list[list[int]], 
     """Returns public documents and held-out prompts, half reviews and half speeches."""
     reviews, speeches = load_corpus("package:drug-reviews"), load_corpus("package:state-of-the-union")
 
-    def tokens(texts: list[str]) -> list[list[int]]:
-        return [list(row) for row in language.tokenizer(texts, add_special_tokens=False).input_ids]
+    def tokens(texts: Sequence[str]) -> list[list[int]]:
+        return [list(row) for row in language.tokenizer(list(texts), add_special_tokens=False).input_ids]
 
     spoken = tokens(speeches.texts)
     public = tokens(reviews.subset("train").texts) + [text for i, text in enumerate(spoken) if i % 10]
@@ -224,7 +224,7 @@ def attribute(public: Public, language: LanguageModel, label: str, seed: int) ->
     for part in ("train", "test"):
         rows = corpus.subset(part)
         chosen = [i for i, condition in enumerate(rows.column("condition")) if condition in common]
-        texts = [row[:256] for row in language.tokenizer(rows.take(chosen).texts, add_special_tokens=False).input_ids]
+        texts = [row[:256] for row in language.tokenizer(list(rows.take(chosen).texts), add_special_tokens=False).input_ids]
         source = SimulatedWords(seed, "attribute benchmark", part)
         messages = [public.mechanism.release(text, source) for text in texts]
         released = viewer.released(messages, texts if part == "train" else None).rows

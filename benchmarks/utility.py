@@ -250,7 +250,7 @@ def _bench(options: argparse.Namespace) -> Bench:
     splits = split_corpus(corpus, options.public_split, options.private_split, column)
     public, private = splits.public, splits.private
     language = load_causal_lm(options.model)
-    documents = [row for row in language.tokenizer(public.texts, add_special_tokens=False).input_ids if row]
+    documents = [row for row in language.tokenizer(list(public.texts), add_special_tokens=False).input_ids if row]
     ids = splits.private_groups
     firsts = {value: index for index, value in reversed(list(enumerate(ids))) if len(private.texts[index].split()) > 99}
     chosen = private.take(sorted(firsts.values()))

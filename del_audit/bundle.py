@@ -52,7 +52,7 @@ def bundle(
     if not 1 <= longest < room:
         raise UserError(f"Expected max_tokens in 1..{room - 1}, what the model's context holds, got {longest}.")
     data, spec = configuration.data, configuration.mechanism.spec()
-    rows = language.tokenizer(read_splits(data).public.texts, add_special_tokens=False).input_ids
+    rows = language.tokenizer(list(read_splits(data).public.texts), add_special_tokens=False).input_ids
     documents = [list(row[: language.context_tokens]) for row in rows]
     encoding = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: the client has no decoder
     encoder = pipelines_of(encoding, language, documents, [spec])[0].encoder

@@ -142,7 +142,7 @@ def _public_text(configuration: Configuration, documents: int | None) -> tuple[C
     public = read_splits(configuration.data).public
     public = public.take(range(min(documents or len(public), len(public))))
     language = load_causal_lm(configuration.model)
-    return public, language, [list(row) for row in language.tokenizer(public.texts, add_special_tokens=False).input_ids]
+    return public, language, [list(row) for row in language.tokenizer(list(public.texts), add_special_tokens=False).input_ids]
 
 
 def _specs(configuration: Configuration, levels: Sequence[float]) -> list[QuantizerSpec]:
@@ -163,7 +163,7 @@ def _train_privately(
 ) -> History:
     """Trains on the private documents that are long enough; the public ones held out validate."""
     corpus = load_corpus(private.corpus, private.column, private.split)
-    rows = language.tokenizer(corpus.texts, add_special_tokens=False).input_ids
+    rows = language.tokenizer(list(corpus.texts), add_special_tokens=False).input_ids
     shortest = plan.shortest_prompt + plan.shortest_response
     documents = [row[: language.context_tokens] for row in rows if len(row) >= shortest]
     held_out = [row for row in public if len(row) >= shortest][: plan.validation_documents]

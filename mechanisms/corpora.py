@@ -1,24 +1,28 @@
 """Corpora of documents, named by one string: a packaged corpus, a local file, or a hub dataset.
 
-A local file is .parquet, .csv, .tsv, .jsonl or .json, and is read without leaving a copy of it on the disk.
+A local file is .parquet, .csv, .tsv, .jsonl or .json, as mechanisms.tables reads it: every value as it stands there.
 """
 
 import hashlib
 import json
-import tempfile
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mechanisms.assets import AssetRecord, announce, cache_folder, content_sha256, package_asset
+from mechanisms.cell_text import cell_text, chosen_name, listed
 from mechanisms.errors import UserError
 from mechanisms.model_sources import HUB_NAME
 from mechanisms.package_corpora import PACKAGE_CORPORA
-from mechanisms.package_sources import PREFIX, file_sha256
+from mechanisms.package_sources import PREFIX
 from mechanisms.private_folders import private_folder
+from mechanisms.tables import ENDINGS, Column, read_table
+from mechanisms.tables.column import numbered, repeated
 
-BUILDERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json"}
+_KNOWN = ("split", "document_id")
+"""Columns that every corpus has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,51 +30,77 @@ class Corpus:
     """Documents and what is known of them.
 
     texts: the documents. columns: every column under its name, each as long as texts, with `split` and
-    `document_id` always among them. record: where the corpus came from.
+    `document_id` always among them; values are as the file has them. record: where the corpus came from.
     """
 
-    texts: list[str]
-    columns: dict[str, list[Any]]
+    texts: Sequence[str]
+    columns: Mapping[str, Sequence[Any]]
     record: AssetRecord
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def column(self, name: str) -> list[Any]:
+    def column(self, name: str) -> Sequence[Any]:
         """Returns a column; raises UserError, which lists the columns, where there is none of that name."""
         if name not in self.columns:
-            raise UserError(f"Expected a column of {self.record.name!r} among {_listed(self.columns)}, got {name!r}.")
+            raise UserError(f"Expected a column of {self.record.name!r} among {listed(self.columns)}, got {name!r}.")
         return self.columns[name]
+
+    def names(self, name: str) -> list[str | None]:
+        """Returns a column as text, None where a value is missing: null, NaN, or a cell with nothing but spaces.
+
+        Raises UserError for a missing column, for a value that names nothing (a list, an object, bytes), and for two
+        values of different types that would be one text, such as 1 and "1".
+        """
+        kinds: dict[str, tuple[type, int]] = {}
+        found: list[str | None] = []
+        for row, value in enumerate(self.column(name)):
+            text = cell_text(value, f"{name!r} of {self.record.name!r}", row)
+            if text is not None:
+                kind, first = kinds.setdefault(text, (type(value), row))
+                if kind is not type(value):
+                    raise UserError(
+                        f"Expected values of column {name!r} of {self.record.name!r} that can be told apart, got "
+                        f"{text!r} as {kind.__name__} in row {first} and as {type(value).__name__} in row {row} "
+                        "(counted from 0). Write them alike."
+                    )
+            found.append(text)
+        return found
 
     def labels(self, name: str) -> list[str | None]:
         """Returns a column as class labels, None where a document has no label.
 
-        Raises UserError for a missing column and for fewer than two classes.
+        Raises UserError as names does, and for fewer than two classes.
         """
-        labels = [None if value is None else str(value) for value in self.column(name)]
-        classes = sorted({label for label in labels if label is not None})
+        labels = self.names(name)
+        classes = {label for label in labels if label is not None}
         if len(classes) < 2:
             raise UserError(
-                f"Expected column {name!r} of {self.record.name!r} to have two classes or more, got {_listed(classes)}."
+                f"Expected column {name!r} of {self.record.name!r} to have two classes or more, got {listed(classes)}."
             )
         return labels
 
     def take(self, indices: Iterable[int]) -> "Corpus":
         """Returns the documents at the indices, in that order, under the same record."""
         chosen = list(indices)
-        columns = {name: [values[index] for index in chosen] for name, values in self.columns.items()}
-        return Corpus([self.texts[index] for index in chosen], columns, self.record)
+        columns = {name: _taken(values, chosen) for name, values in self.columns.items()}
+        return Corpus(_taken(self.texts, chosen), columns, self.record)
 
     def subset(self, split: str) -> "Corpus":
         """Returns the documents of one split; raises UserError, which lists the splits, where it has none."""
         return self.take(self.rows(split))
 
     def rows(self, split: str) -> list[int]:
-        """Returns the row numbers of one split, counted from 0; raises UserError as subset does."""
-        splits = self.columns["split"]
-        if split not in splits:
-            raise UserError(f"Expected a split of {self.record.name!r} among {_listed(set(splits))}, got {split!r}.")
-        return [index for index, value in enumerate(splits) if value == split]
+        """Returns the row numbers of one split, counted from 0; raises UserError as subset does.
+
+        A split is named by its text: 1 by '1'; true by 'true', however it is capitalized where it has one spelling.
+        """
+        splits = self.names("split")
+        known = {value for value in splits if value is not None}
+        name = chosen_name(split, known)
+        if name is None:
+            raise UserError(f"Expected a split of {self.record.name!r} among {listed(known)}, got {split!r}.")
+        return [index for index, value in enumerate(splits) if value == name]
 
     def groups(self, column: str, rows: Sequence[int] | None = None) -> list[str]:
         """Returns whose each row is (author, patient, document): a column as text, without spaces at its ends.
@@ -81,7 +111,7 @@ class Corpus:
         values, found = self.column(column), []
         for row in range(len(self)) if rows is None else rows:
             value = values[row]
-            name = "" if value is None or value != value else str(value).strip()  # NaN is how tables lack a number
+            name = (cell_text(value, f"{column!r} of {self.record.name!r}", row) or "").strip()
             if not name:
                 raise UserError(
                     f"Expected every row of {self.record.name!r} to have a {column!r}, got {value!r} in row {row} "
@@ -105,14 +135,15 @@ def load_corpus(
     """
     if not isinstance(name, str) or not name:
         raise UserError(f"Expected a corpus name, got {name!r}. {_allowed()}")
+    columns: Mapping[str, Sequence[Any]]
     if name in PACKAGE_CORPORA:
         asset = package_asset(name)
         rows, default = PACKAGE_CORPORA[name]
         columns, record, text_column = rows(asset.folder), asset.record, text_column or default
     elif name.startswith(PREFIX):
         raise UserError(f"Expected a corpus name, got {name!r}. {_allowed()}")
-    elif Path(name).suffix.lower() in BUILDERS or Path(name).expanduser().exists():
-        columns, record = _local_file(name)
+    elif (path := _local_path(name)) is not None:
+        columns, record = _local_file(name, path)
     elif HUB_NAME.fullmatch(name):
         columns, record = _hub_dataset(name, config)
     else:
@@ -122,71 +153,84 @@ def load_corpus(
 
 
 def _allowed() -> str:
-    return f"Allowed are a {', '.join(BUILDERS)} file, a hub name such as 'org/name', and {', '.join(PACKAGE_CORPORA)}."
+    return f"Allowed are a {', '.join(ENDINGS)} file, a hub name such as 'org/name', and {', '.join(PACKAGE_CORPORA)}."
 
 
-def _listed(names: Iterable[Any]) -> str:
-    return ", ".join(sorted(repr(name) for name in names)) or "none"
+def _taken(values: Sequence[Any], chosen: list[int]) -> Sequence[Any]:
+    return values.take(chosen) if isinstance(values, Column) else [values[index] for index in chosen]
 
 
-def _checked(name: str, columns: dict[str, list[Any]], record: AssetRecord, text_column: str | None) -> Corpus:
+def _checked(name: str, columns: Mapping[str, Sequence[Any]], record: AssetRecord, text_column: str | None) -> Corpus:
     column = _text_column(name, columns, text_column)
     texts = columns[column]
-    if not texts:
+    if not len(texts):
         raise UserError(f"Expected documents in {name!r}, got none.")
-    wrong = [index for index, text in enumerate(texts) if not isinstance(text, str)]
+    wrong, empty = [], []
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            wrong.append(index)
+        elif not text.strip():
+            empty.append(index)
     if wrong:
         raise UserError(
             f"Expected column {column!r} of {name!r} to hold strings, got {len(wrong)} other values, "
-            f"the first {texts[wrong[0]]!r} in row {wrong[0]} (counted from 0)."
+            f"the first {repr(texts[wrong[0]])[:80]} in row {wrong[0]} (counted from 0)."
         )
-    empty = [index for index, text in enumerate(texts) if not text.strip()]
     if empty:
         raise UserError(
-            f"Expected every document of {name!r} to have text, got {len(empty)} empty ones, "
-            f"the first in row {empty[0]} (counted from 0)."
+            f"Expected every document of {name!r} to have text in column {column!r}, got {len(empty)} empty ones, "
+            f"the first in row {empty[0]} (counted from 0). Leave those rows out, or give them text."
         )
-    known = {"split": ["train"] * len(texts), "document_id": [str(index) for index in range(len(texts))]}
+    known: dict[str, Sequence[Any]] = {}
+    if "split" not in columns:
+        known["split"] = repeated("train", len(texts))
+    if "document_id" not in columns:
+        known["document_id"] = numbered(len(texts))
     return Corpus(texts, {**known, **columns}, record)
 
 
 def _text_column(name: str, columns: Mapping[str, Sequence[Any]], asked: str | None) -> str:
     if asked is None:
-        strings = [key for key, values in columns.items() if key != "split" and isinstance(next(iter(values), 0), str)]
-        asked = "text" if "text" in columns or len(strings) != 1 else strings[0]
+        strings = [key for key, values in columns.items() if key not in _KNOWN and _is_text(values)]
+        if "text" not in columns and len(strings) != 1:
+            raise UserError(
+                f"Expected text_column of {name!r} among {listed(columns)}, got none: several columns hold text, or "
+                "none does. Say which holds the documents."
+            )
+        asked = "text" if "text" in columns else strings[0]
     if asked not in columns:
-        raise UserError(f"Expected text_column of {name!r} among {_listed(columns)}, got {asked!r}.")
+        raise UserError(f"Expected text_column of {name!r} among {listed(columns)}, got {asked!r}.")
     return asked
 
 
-def _local_file(name: str) -> tuple[dict[str, list[Any]], AssetRecord]:
-    """Returns the columns of a local file. What `datasets` writes on the way is in a folder that is deleted."""
-    from datasets import load_dataset
+def _is_text(values: Sequence[Any]) -> bool:
+    return len(values) > 0 and all(isinstance(value, str) for value in values)
 
-    path = Path(name).expanduser()
-    suffix = path.suffix.lower()
-    if not path.is_file():
+
+def _local_path(name: str) -> Path | None:
+    """Returns the path of a local file's name, None for a name that is none; a file of exactly that name comes first.
+
+    Raises UserError for a home folder that nobody has.
+    """
+    try:
+        if Path(name).exists():
+            return Path(name)
+        path = Path(name).expanduser()
+        return path if Path(name.lower().removesuffix(".gz")).suffix in ENDINGS or path.exists() else None
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, ~nobody
+        said = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise UserError(f"Expected a corpus name, got {name[:200]!r}: {said}. {_allowed()}") from None
+
+
+def _local_file(name: str, path: Path) -> tuple[Mapping[str, Sequence[Any]], AssetRecord]:
+    """Returns the columns of a local file; says on stderr what of it was skipped."""
+    if not path.exists():
         raise UserError(f"Expected the corpus {name!r} to be a file, got no such file. {_allowed()}")
-    if suffix not in BUILDERS:
-        raise UserError(f"Expected the corpus {name!r} to end in {', '.join(BUILDERS)}, got {suffix!r}.")
-    if not path.stat().st_size:
-        raise UserError(f"Expected documents in {name!r}, got an empty file.")
-    options = {"sep": "\t"} if suffix == ".tsv" else {}
-    with tempfile.TemporaryDirectory() as scratch:
-        table = _guarded(
-            name,
-            lambda: load_dataset(
-                BUILDERS[suffix],
-                data_files=str(path.resolve()),
-                split="train",
-                cache_dir=scratch,
-                keep_in_memory=True,
-                **options,
-            ),
-        )
-        columns = table.to_dict()
-    digest = content_sha256({path.name: file_sha256(path)})
-    return columns, AssetRecord(name, "file", "", digest, "", "", str(path.resolve()))
+    table = read_table(path)
+    if table.blank_lines:
+        print(f"del-audit: {name}: {table.blank_lines} blank lines skipped.", file=sys.stderr)
+    digest = content_sha256({path.name: table.sha256})
+    return table.columns, AssetRecord(name, "file", "", digest, "", "", str(path.resolve()))
 
 
 def _hub_dataset(name: str, config: str | None) -> tuple[dict[str, list[Any]], AssetRecord]:

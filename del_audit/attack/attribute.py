@@ -119,8 +119,8 @@ def labelled(scene: Scene, column: str, bins: int | None, classes: int, tokens: 
         labels = [public.labels(column), private.labels(column)]
         common = {name for name, _ in Counter(filter(None, labels[0])).most_common(classes)}
     else:
-        fitted = QuantileClasses.fit(public.column(column), bins)
-        labels = [fitted.labels(corpus.column(column)) for corpus in (public, private)]
+        fitted = QuantileClasses.fit(public.names(column), bins)
+        labels = [fitted.labels(corpus.names(column)) for corpus in (public, private)]
         common = set(fitted.names)
     parts = [
         _part(assets.public, labels[0], assets.public_groups, common, tokens),

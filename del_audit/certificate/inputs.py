@@ -101,7 +101,7 @@ def build(configuration: Configuration, assets: Assets, spec: QuantizerSpec) -> 
 def _tokens(language: LanguageModel, corpus: Corpus) -> list[list[int]]:
     """Returns each document's tokens, cut to what the model's context holds."""
     limit = language.context_tokens
-    rows = language.tokenizer(corpus.texts, add_special_tokens=False).input_ids
+    rows = language.tokenizer(list(corpus.texts), add_special_tokens=False).input_ids
     return [list(row[:limit]) for row in rows]
 
 

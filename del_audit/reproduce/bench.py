@@ -134,9 +134,10 @@ def cut_samples(
     twice sizes.samples over the number of documents are taken from each, so that intervals know it beforehand.
     Raises UserError as cut_words does.
     """
-    texts, ids = [text.strip() for text in corpus.texts], list(range(len(corpus)))
+    texts = [text.strip() for text in corpus.texts]
+    ids: list[Any] = list(range(len(corpus)))
     if column is not None:
-        ids = corpus.column(column)
+        ids = corpus.groups(column)
     else:
         paragraphs, numbers = articles(texts)
         if len(set(numbers)) > 1:

@@ -143,7 +143,7 @@ def _bench(protocol: Protocol, sizes: Sizes, request: Mapping[str, Any], store: 
 
 
 def _tokens(language: LanguageModel, corpus: Corpus) -> list[list[int]]:
-    rows = language.tokenizer(corpus.texts, add_special_tokens=False).input_ids
+    rows = language.tokenizer(list(corpus.texts), add_special_tokens=False).input_ids
     return [list(row) for row in rows if row]
 
 

@@ -1,7 +1,7 @@
 """The private split in two parts that share no text and no author: one to choose on, one to report on."""
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,9 @@ def write_corpus(path: Path, public: Corpus, held_out: Corpus, public_split: str
     import pyarrow
     from pyarrow import parquet
 
-    texts = {"text": [*public.texts, *held_out.texts]}
+    texts = {"text": pyarrow.array([*public.texts, *held_out.texts])}
     others = [name for name in public.columns if name not in {"text", "split"}]
-    columns: Mapping[str, list[Any]] = {name: [*public.columns[name], *held_out.columns[name]] for name in others}
+    columns = {name: _in_arrow([*public.columns[name], *held_out.columns[name]]) for name in others}
     splits = {"split": [public_split] * len(public) + [HELD_OUT] * len(held_out)}
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -96,6 +96,16 @@ def write_corpus(path: Path, public: Corpus, held_out: Corpus, public_split: str
         raise UserError(f"Expected to write {str(path)!r}: {error}.") from None
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _in_arrow(values: list[Any]) -> Any:
+    """Returns values as an Arrow array; those of several types, which JSON can mix and Parquet cannot, as text."""
+    import pyarrow
+
+    try:
+        return pyarrow.array(values)
+    except pyarrow.ArrowException:
+        return pyarrow.array([None if value is None else str(value) for value in values])
 
 
 def _plain(text: str) -> str:

@@ -111,7 +111,7 @@ def label_corpus(
     return label_tokens(
         tokenizer,
         corpus.texts if text_column is None else corpus.column(text_column),
-        corpus.column(label_column),
+        corpus.names(label_column),
         context_tokens=context_tokens,
         virtual_tokens=virtual_tokens,
         pairs=None if pair_column is None else corpus.column(pair_column),
