@@ -224,7 +224,9 @@ def attribute(public: Public, language: LanguageModel, label: str, seed: int) ->
     for part in ("train", "test"):
         rows = corpus.subset(part)
         chosen = [i for i, condition in enumerate(rows.column("condition")) if condition in common]
-        texts = [row[:256] for row in language.tokenizer(list(rows.take(chosen).texts), add_special_tokens=False).input_ids]
+        texts = [
+            row[:256] for row in language.tokenizer(list(rows.take(chosen).texts), add_special_tokens=False).input_ids
+        ]
         source = SimulatedWords(seed, "attribute benchmark", part)
         messages = [public.mechanism.release(text, source) for text in texts]
         released = viewer.released(messages, texts if part == "train" else None).rows

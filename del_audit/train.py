@@ -142,7 +142,8 @@ def _public_text(configuration: Configuration, documents: int | None) -> tuple[C
     public = read_splits(configuration.data).public
     public = public.take(range(min(documents or len(public), len(public))))
     language = load_causal_lm(configuration.model)
-    return public, language, [list(row) for row in language.tokenizer(list(public.texts), add_special_tokens=False).input_ids]
+    rows = language.tokenizer(list(public.texts), add_special_tokens=False).input_ids
+    return public, language, [list(row) for row in rows]
 
 
 def _specs(configuration: Configuration, levels: Sequence[float]) -> list[QuantizerSpec]:

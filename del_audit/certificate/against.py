@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration, load_configuration
-from del_audit.certificate.provenance import sha256_of as texts_sha256
+from del_audit.certificate.provenance import texts_sha256
 from del_audit.certificate.splits import read_splits
 from del_audit.quiet import silence_libraries
 from mechanisms.canonical_json import sha256_of

@@ -19,7 +19,7 @@ from del_audit.certificate.files import write_together
 from del_audit.certificate.inputs import build, load_assets
 from del_audit.certificate.policy import PRIVACY
 from del_audit.certificate.proved import guarantees_of
-from del_audit.certificate.provenance import sha256_of as texts_sha256
+from del_audit.certificate.provenance import texts_sha256
 from del_audit.certificate.report import render
 from del_audit.certificate.table import print_summary
 from del_audit.certificate.verdict import Verdict

@@ -14,7 +14,7 @@ from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.evidence import Evidence
 from del_audit.certificate.inputs import Assets
 from del_audit.certificate.proved import allowed_of, bytes_of, curve_of, epsilon_of, guarantees_of
-from del_audit.certificate.provenance import commit, fingerprint, sha256_of, source_sha256, versions
+from del_audit.certificate.provenance import commit, fingerprint, source_sha256, texts_sha256, versions
 from del_audit.certificate.schema import FORMAT_3
 from del_audit.certificate.verdict import verdict_of
 from del_audit.evidence.inference import Inference
@@ -189,5 +189,5 @@ def hashes(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
         "soft_prompt": assets.soft_prompt.sha256 if assets.soft_prompt else "none",
         "corpus": assets.corpus.record.sha256,
         "source": source_sha256(),
-        **{f"{part}_texts": sha256_of(rows) for part, rows in texts.items()},
+        **{f"{part}_texts": texts_sha256(rows) for part, rows in texts.items()},
     }

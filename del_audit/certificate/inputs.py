@@ -10,7 +10,7 @@ from typing import Any
 from attacks.base import Public
 from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration
-from del_audit.certificate.provenance import sha256_of
+from del_audit.certificate.provenance import texts_sha256
 from del_audit.certificate.seed import seed_of
 from del_audit.certificate.splits import read_splits
 from del_audit.evidence.leakage import Sent
@@ -90,7 +90,7 @@ def load_assets(configuration: Configuration, seed: int | None = None) -> Assets
 
 
 def _seed(configuration: Configuration, private: Corpus) -> int:
-    return seed_of(sha256_of(private.texts), configuration.policy.model_dump(mode="json"))
+    return seed_of(texts_sha256(private.texts), configuration.policy.model_dump(mode="json"))
 
 
 def build(configuration: Configuration, assets: Assets, spec: QuantizerSpec) -> Pipeline:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -53,6 +54,15 @@ def sha256_of(content: Any) -> str:
     """Returns the hash of content as canonical JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def texts_sha256(texts: Iterable[str]) -> str:
+    """Returns sha256_of of a list of texts, read one at a time."""
+    digest = hashlib.sha256(b"[")
+    for place, text in enumerate(texts):
+        digest.update(("," if place else "").encode() + json.dumps(text).encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def source_sha256() -> str:
