@@ -18,6 +18,7 @@ from mechanisms.model_sources import HUB_NAME
 from mechanisms.package_corpora import PACKAGE_CORPORA
 from mechanisms.package_sources import PREFIX
 from mechanisms.private_folders import private_folder
+from mechanisms.state_folder import expanded
 from mechanisms.tables import ENDINGS, Column, read_table
 from mechanisms.tables.column import numbered, repeated
 
@@ -208,18 +209,9 @@ def _is_text(values: Sequence[Any]) -> bool:
 
 
 def _local_path(name: str) -> Path | None:
-    """Returns the path of a local file's name, None for a name that is none; a file of exactly that name comes first.
-
-    Raises UserError for a home folder that nobody has.
-    """
-    try:
-        if Path(name).exists():
-            return Path(name)
-        path = Path(name).expanduser()
-        return path if Path(name.lower().removesuffix(".gz")).suffix in ENDINGS or path.exists() else None
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, ~nobody
-        said = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
-        raise UserError(f"Expected a corpus name, got {name[:200]!r}: {said}. {_allowed()}") from None
+    """Returns the path of a local file's name, None for a name that is none; raises UserError as expanded does."""
+    path = expanded(name)
+    return path if Path(name.lower().removesuffix(".gz")).suffix in ENDINGS or path.exists() else None
 
 
 def _local_file(name: str, path: Path) -> tuple[Mapping[str, Sequence[Any]], AssetRecord]:

@@ -80,7 +80,7 @@ class _Assets:
     def encoder(self) -> str:
         configuration, language = self._configuration, self._loaded_model()
         texts = self._read_splits().public.texts
-        rows = language.tokenizer(texts, add_special_tokens=False).input_ids
+        rows = language.tokenizer(list(texts), add_special_tokens=False).input_ids
         documents = [list(row[: language.context_tokens]) for row in rows]
         plain = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: only the encoder is asked for
         return pipelines_of(plain, language, documents, [configuration.mechanism.spec()])[0].encoder.sha256
