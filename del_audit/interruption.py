@@ -3,12 +3,15 @@
 import os
 import signal
 import sys
+import threading
 import time
 
 from del_audit.exit_codes import INTERRUPTED, TERMINATED
 
 IMPATIENT = 3.0
 """Seconds after the first signal: one that comes later ends the process at once, without cleaning up."""
+AGAIN = 0.02
+"""Seconds after which an interruption that a callback dropped is raised again."""
 _first: list[float] = []
 
 
@@ -68,4 +71,6 @@ def _unraisable(found: "sys.UnraisableHookArgs") -> None:
     if isinstance(found.exc_value, KeyboardInterrupt):
         number = signal.SIGTERM if isinstance(found.exc_value, Terminated) else signal.SIGINT
         _first.clear()
-        signal.raise_signal(number)
+        again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))  # what is raised in here is dropped as well
+        again.daemon = True
+        again.start()
