@@ -1,6 +1,8 @@
 """python -m del_audit: the same as the command `del-audit`."""
 
-from del_audit.entry import run
+import sys
+
+from del_audit.cli import main
 
 if __name__ == "__main__":
-    run()
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -11,8 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from del_audit.attack.options import add_attack
 from del_audit.certificate.options import add_certify, add_export, add_key, add_verify
 from del_audit.client_options import add_bundle, add_send
-from del_audit.exit_codes import INTERRUPTED, TERMINATED, UNEXPECTED, USER_ERROR
-from del_audit.interruption import Terminated, interrupted
 from del_audit.ledger_command import add_ledger
 from del_audit.options import real as _real
 from del_audit.options import whole as _whole
@@ -26,36 +25,26 @@ from mechanisms.errors import UserError
 if TYPE_CHECKING:
     from del_audit.accounting.calibration import Target
 
+USER_ERROR = 2
+INTERRUPTED = 130
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code, the verdict's or one of del_audit.exit_codes.
-
-    Help and version raise SystemExit(0), as argparse does.
-    """
+    """Runs one command and returns its exit code: 2 for what the user can mend, 130 when interrupted."""
     try:
-        return _code(argv)
+        arguments = _parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"del-audit: error: {error}", file=sys.stderr)
         return USER_ERROR
-    except KeyboardInterrupt as error:
+    except KeyboardInterrupt:
         print("del-audit: interrupted", file=sys.stderr)
-        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
-
-
-def _code(argv: Sequence[str] | None) -> int:
-    arguments = _parser().parse_args(argv)
-    try:
-        code: int = arguments.run(arguments)
-        return code
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        if interrupted():  # a library that was being imported made another exception of it
-            raise KeyboardInterrupt from None
-        from del_audit.error_log import describe, write_log
-
-        print(describe(error, write_log(error, list(sys.argv[1:] if argv is None else argv))), file=sys.stderr)
-        return UNEXPECTED
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough; keep the interpreter's last flush quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 class _Parser(argparse.ArgumentParser):

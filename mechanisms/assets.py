@@ -25,7 +25,6 @@ from mechanisms.package_sources import (
     extract_members,
     file_sha256,
 )
-from mechanisms.state_folder import expanded, home_folder
 
 CARD = "asset.json"
 Kind = Literal["folder", "hub", "package", "file"]
@@ -64,9 +63,9 @@ class Asset:
 def cache_folder() -> Path:
     """Returns the cache: DEL_AUDIT_CACHE, else del-audit below XDG_CACHE_HOME, else below ~/.cache."""
     if own := os.environ.get("DEL_AUDIT_CACHE"):
-        return expanded(own)
+        return Path(own).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else home_folder("downloads", "DEL_AUDIT_CACHE") / ".cache") / "del-audit"
+    return (Path(shared) if shared else Path.home() / ".cache") / "del-audit"
 
 
 def content_sha256(files: Mapping[str, str]) -> str:

@@ -29,7 +29,6 @@ from mechanisms.new_file import write_new
 from mechanisms.revocation import Revocation, read_revocations
 from mechanisms.signed_document import decode_base64, fingerprint, raw_public_key
 from mechanisms.small_file import read_small
-from mechanisms.state_folder import home_folder
 
 LARGEST_KEY = 1 << 14
 """Bytes of a key's file."""
@@ -51,7 +50,7 @@ def config_folder() -> Path:
     if own := os.environ.get("DEL_AUDIT_CONFIG"):
         return Path(own)
     base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else home_folder("your keys", "DEL_AUDIT_CONFIG") / ".config") / "del-audit"
+    return (Path(base) if base else Path.home() / ".config") / "del-audit"
 
 
 def new_key(path: Path) -> Ed25519PrivateKey:

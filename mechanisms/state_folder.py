@@ -36,30 +36,9 @@ def _named() -> Path:
         return Path(own).absolute()
     if base := os.environ.get("XDG_STATE_HOME"):
         return Path(base).absolute() / "del-audit"
-    return home_folder("your records", "DEL_AUDIT_STATE") / ".local" / "state" / "del-audit"
-
-
-def expanded(name: str) -> Path:
-    """Returns the path of a name that can begin with ~; a file of exactly that name comes first.
-
-    Raises UserError for a home folder that nobody has, and for what can be no path.
-    """
-    path = Path(name)
     try:
-        return path if path.exists() else path.expanduser()
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, ~nobody
-        said = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
-        raise UserError(f"Expected a path, got {name[:200]!r}: {said}.") from None
-
-
-def home_folder(what: str, variable: str) -> Path:
-    """Returns the user's home folder; raises UserError where there is none.
-
-    what: is kept there. variable: of the environment, which names another folder for it.
-    """
-    try:
-        return Path.home()
+        return Path.home() / ".local" / "state" / "del-audit"
     except RuntimeError:
         raise UserError(
-            f"Expected a home folder for {what}, got none: name a folder in the variable {variable}."
+            "Expected a home folder for your records, got none: name a folder in the variable DEL_AUDIT_STATE."
         ) from None

@@ -14,7 +14,6 @@ from del_audit.evidence.planted import PlantedTokens, plant, tokenized
 from del_audit.quiet import silence_libraries
 from mechanisms.client import Client
 from mechanisms.errors import UserError
-from mechanisms.folder_lock import require_free
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedWords
 
@@ -159,8 +158,9 @@ class Scene:
 
 
 def opened(path: Path, out: Path) -> Configuration:
-    """Returns the configuration in a file; raises UserError as load_configuration and require_free(out) do."""
-    require_free(out)
+    """Returns the configuration in a file; raises UserError as load_configuration does, and for an OUT that exists."""
+    if out.exists():
+        raise UserError(f"Expected --out to be a folder that does not exist yet, got {out}.")
     return load_configuration(path)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from attacks.outcome import Outcome
 from del_audit.reproduce.store import write_json
 from mechanisms.errors import UserError
-from mechanisms.folder_lock import FolderLock, partial_of, require_free
 from mechanisms.private_folders import MARKER, private_folder, rename_private
 
 SETTINGS = "settings.json"
@@ -25,15 +24,15 @@ class Run:
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
-        require_free(out)
-        self.out, self.folder = out, partial_of(out)
+        if out.exists():
+            raise UserError(f"Expected --out to be a folder that does not exist yet, got {out}.")
+        self.out, self.folder = out, out.with_name(f"{out.name}.partial")
         self.settings: dict[str, Any] = json.loads(json.dumps(settings, allow_nan=False))
         try:
             fresh = not self.folder.exists() or {path.name for path in self.folder.iterdir()} <= {MARKER}
             if not fresh:
                 self._require_same()
             private_folder(self.folder, adopt=not fresh, what="--out")
-            self._lock = FolderLock(self.folder)
             for name in ("parts", "outcomes"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -50,10 +49,6 @@ class Run:
         names = sorted({*kept, *self.settings})
         if other := [name for name in names if kept.get(name) != self.settings.get(name)]:
             raise UserError(f"Expected {self.folder} to be of this run, got another {' and '.join(other)}. {hint}")
-
-    def release(self) -> None:
-        """Lets another run have the folder."""
-        self._lock.release()
 
     def part(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Returns a finished part, computed only where it is missing; raises UserError for a damaged file."""
@@ -88,7 +83,6 @@ class Run:
             raise UserError(
                 f"Expected to rename {self.folder} to {self.out}: {error.strerror}. The result is in it."
             ) from None
-        self.release()
         shutil.rmtree(self.out / "parts", ignore_errors=True)
         (self.out / SETTINGS).unlink(missing_ok=True)
         if not any((self.out / "outcomes").iterdir()):

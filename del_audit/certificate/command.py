@@ -28,7 +28,6 @@ from del_audit.signing_key import own_signing_key
 from mechanisms.canonical_json import canonical, parse_canonical
 from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError
-from mechanisms.folder_lock import FolderLock
 from mechanisms.keyring import load_private_key, require_not_revoked
 from mechanisms.signed_document import fingerprint, raw_public_key, sign, signed_bytes
 
@@ -47,11 +46,6 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     _require_privacy(configuration)
     folder = out if out is not None else Path("out") / configuration.name
     _prepare(folder)
-    with FolderLock(folder):
-        return _certified(configuration, folder, key, started)
-
-
-def _certified(configuration: Configuration, folder: Path, key: Path | None, started: float) -> int:
     signer = _signer(key)
     _warn_of_attacks(configuration)
     canonical(configuration.model_dump(mode="json"))  # fails now, not after minutes, where it cannot be signed

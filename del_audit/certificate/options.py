@@ -133,8 +133,7 @@ def _certify(arguments: argparse.Namespace) -> int:
     folder = arguments.out or Path("out") / name
     with contextlib.redirect_stdout(sys.stderr):
         code = certify(arguments.config, folder, arguments.key)
-    sys.stdout.flush()
-    sys.stdout.buffer.write((folder / "certificate.json").read_bytes() + b"\n")  # as it was signed, in any locale
+    print((folder / "certificate.json").read_text(encoding="utf8"))
     return code
 
 

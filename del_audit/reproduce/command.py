@@ -30,7 +30,6 @@ from del_audit.reproduce.store import Store, write_json
 from del_audit.reproduce.table import differences, print_table
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
-from mechanisms.folder_lock import partial_of, require_free
 from mechanisms.models import LanguageModel, load_causal_lm, load_sentence_encoder
 from mechanisms.private_folders import rename_private
 from mechanisms.splits import split_corpus
@@ -46,7 +45,8 @@ def reproduce(table: int, sizes: Mapping[str, int], *, out: Path, **request: Any
     not fit the table or each other, and as the parts do.
     """
     protocol = TABLES[table]
-    require_free(out)
+    if out.exists():
+        raise UserError(f"Expected --out to be a folder that does not exist yet, got {out}.")
     match: MatchKind = request["match"] or protocol.match
     targets = _targets(protocol, match, request["targets"])
     plan = replace((QUICK if request["quick"] else PAPER)[protocol.task], **sizes)
@@ -55,7 +55,7 @@ def reproduce(table: int, sizes: Mapping[str, int], *, out: Path, **request: Any
     if protocol.general and request["general_corpus"] is None:
         raise UserError(f"Expected --general-corpus for table {table}: its soft prompt is of another corpus.")
     silence_libraries()
-    store = Store(partial_of(out))
+    store = Store(out.with_name(f"{out.name}.partial"))
     bench = _bench(protocol, plan, request, store)
     cells = list(grid(bench, match, targets, request["bits"] or protocol.bits, request["dim"] or protocol.dims))
     results = []
@@ -67,7 +67,6 @@ def reproduce(table: int, sizes: Mapping[str, int], *, out: Path, **request: Any
     document = _document(bench, match, request, cells, results)
     write_json(store.folder / RESULT, document)
     _finish(store.folder, out)
-    store.release()
     print_table(document)
     print(f"Written: {out / RESULT}")
     return 0

@@ -9,7 +9,6 @@ from typing import Any
 
 from del_audit.certificate.provenance import sha256_of
 from mechanisms.errors import UserError
-from mechanisms.folder_lock import FolderLock
 from mechanisms.private_folders import private_folder
 
 NAME_DIGITS = 20
@@ -25,7 +24,6 @@ class Store:
         self.folder = folder
         try:
             private_folder(folder, what="--out")
-            self._lock = FolderLock(folder)
             for name in ("cells", "parts"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -50,10 +48,6 @@ class Store:
         result = compute()
         write_json(path, {"settings": settings, "result": result})
         return dict(json.loads(json.dumps(result, allow_nan=False)))
-
-    def release(self) -> None:
-        """Lets another run have the folder."""
-        self._lock.release()
 
     def part(self, settings: Mapping[str, Any]) -> Path:
         """Returns the folder of a trained part; whether it exists says whether it is trained."""

@@ -26,7 +26,6 @@ from del_audit.tune.search import Effort, Row, Search, nearest
 from del_audit.tune.space import Candidate, candidates_of, load_space
 from mechanisms.encoder_file import write_whole
 from mechanisms.errors import UserError
-from mechanisms.folder_lock import require_free
 from mechanisms.package_sources import file_sha256
 from mechanisms.private_folders import MARKER, rename_private
 from mechanisms.soft_prompt import load_soft_prompt
@@ -60,7 +59,6 @@ def tune(
     Raises UserError for what a user can mend.
     """
     started, base = time.monotonic(), grouped_by(load_configuration(config), group)
-    require_free(out)
     group = base.data.group_column
     _require_options(base, minutes, finalists, power)
     seed = 0 if seed is None else seed
