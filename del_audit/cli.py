@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from del_audit.attack.options import add_attack
 from del_audit.certificate.options import add_certify, add_export, add_key, add_verify
 from del_audit.client_options import add_bundle, add_send
+from del_audit.exit_codes import INTERRUPTED, USER_ERROR
 from del_audit.ledger_command import add_ledger
 from del_audit.options import real as _real
 from del_audit.options import whole as _whole
@@ -25,26 +26,49 @@ from mechanisms.errors import UserError
 if TYPE_CHECKING:
     from del_audit.accounting.calibration import Target
 
-USER_ERROR = 2
-INTERRUPTED = 130
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 2 for what the user can mend, 130 when interrupted."""
+    """Runs one command inside another program and returns its exit code, 130 where it is interrupted.
+
+    Raises what nobody expected; the command `del-audit` makes one line and code 70 of it (del_audit.entry).
+    """
     try:
-        arguments = _parser().parse_args(argv)
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
-        return code
-    except UserError as error:
-        print(f"del-audit: error: {error}", file=sys.stderr)
-        return USER_ERROR
+        return run(argv)
     except KeyboardInterrupt:
         print("del-audit: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough; keep the interpreter's last flush quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 2, after one line, for what the user can mend.
+
+    Raises SystemExit for --help and --version alone, and what nobody expected.
+    """
+    try:
+        return _command(_parser().parse_args(argv))
+    except UserError as error:
+        print(f"del-audit: error: {error}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    try:
+        code: int = arguments.run(arguments)
+        return code
+    except SystemExit as error:  # of a library: an end is no verdict
+        raise RuntimeError(f"a library asked Python to end, with {error.code!r}") from error
+    except FileNotFoundError:
+        _require_working_folder()
+        raise
+
+
+def _require_working_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError(
+            "Expected to be run in a folder that exists, got one that was removed: change to another one with cd."
+        ) from None
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,11 +4,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from del_audit.exit_codes import REFUSED
 from mechanisms.errors import UserError
 from mechanisms.private_folders import PrivateFolder, private_folders, remove_private
 from mechanisms.state_folder import state_folder
 
-NOT_REMOVED = 1
+NOT_REMOVED = REFUSED
 
 
 def private(remove: Sequence[Path] | None = None, yes: bool = False) -> int:

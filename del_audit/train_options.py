@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from del_audit.alone import alone
 from del_audit.options import real, reals, whole
 from mechanisms.errors import UserError
 
@@ -55,7 +56,7 @@ def _add_prompt(parts: Any) -> None:
     private.add_argument("--private-epsilon", type=real("private-epsilon"), help="target, nats, for one document")
     private.add_argument("--private-delta", type=real("private-delta"), help="in [1e-10, 1) (default: 1e-5)")
     private.add_argument("--clip-norm", type=real("clip-norm"), help="of a document's gradient (default: 1)")
-    prompt.set_defaults(run=_train_prompt)
+    prompt.set_defaults(run=alone(_train_prompt))
 
 
 def _add_projection(parts: Any) -> None:
@@ -75,7 +76,7 @@ def _add_projection(parts: Any) -> None:
     projection.add_argument(
         "--validation-windows", type=whole("validation-windows"), help="windows of held-out text (default: 16)"
     )
-    projection.set_defaults(run=_train_projection)
+    projection.set_defaults(run=alone(_train_projection))
 
 
 def _add_codes(parts: Any) -> None:
@@ -107,7 +108,7 @@ def _add_codes(parts: Any) -> None:
         type=whole("validation-documents"),
         help="public documents held out (default: one in twenty, at most 32)",
     )
-    codes.set_defaults(run=_train_codes)
+    codes.set_defaults(run=alone(_train_codes))
 
 
 def _add_common(part: argparse.ArgumentParser, steps: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from mechanisms.errors import UserError
+from mechanisms.home_folder import expanded, home_folder
 from mechanisms.package_sources import (
     PACKAGE_SOURCES,
     PackageSource,
@@ -61,11 +62,14 @@ class Asset:
 
 
 def cache_folder() -> Path:
-    """Returns the cache: DEL_AUDIT_CACHE, else del-audit below XDG_CACHE_HOME, else below ~/.cache."""
+    """Returns the cache: DEL_AUDIT_CACHE, else del-audit below XDG_CACHE_HOME, else below ~/.cache.
+
+    Raises UserError where there is no home folder to look in.
+    """
     if own := os.environ.get("DEL_AUDIT_CACHE"):
-        return Path(own).expanduser()
+        return expanded(own)
     shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "del-audit"
+    return (Path(shared) if shared else home_folder("the cache", "DEL_AUDIT_CACHE") / ".cache") / "del-audit"
 
 
 def content_sha256(files: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from mechanisms.curve_point import KEY_BYTES, require_sound
 from mechanisms.errors import UserError
+from mechanisms.home_folder import home_folder
 from mechanisms.new_file import write_new
 from mechanisms.revocation import Revocation, read_revocations
 from mechanisms.signed_document import decode_base64, fingerprint, raw_public_key
@@ -46,11 +47,11 @@ class OwnKey:
 
 
 def config_folder() -> Path:
-    """Returns the folder of the user's keys, which need not exist."""
+    """Returns the folder of the user's keys, which need not exist; raises UserError where there is no home folder."""
     if own := os.environ.get("DEL_AUDIT_CONFIG"):
         return Path(own)
     base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "del-audit"
+    return (Path(base) if base else home_folder("your keys", "DEL_AUDIT_CONFIG") / ".config") / "del-audit"
 
 
 def new_key(path: Path) -> Ed25519PrivateKey:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from mechanisms.errors import UserError
+from mechanisms.home_folder import home_folder
 
 
 def state_folder() -> Path:
@@ -36,9 +37,4 @@ def _named() -> Path:
         return Path(own).absolute()
     if base := os.environ.get("XDG_STATE_HOME"):
         return Path(base).absolute() / "del-audit"
-    try:
-        return Path.home() / ".local" / "state" / "del-audit"
-    except RuntimeError:
-        raise UserError(
-            "Expected a home folder for your records, got none: name a folder in the variable DEL_AUDIT_STATE."
-        ) from None
+    return home_folder("your records", "DEL_AUDIT_STATE") / ".local" / "state" / "del-audit"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from del_audit.alone import alone
 from del_audit.options import real, whole
 from mechanisms.errors import UserError
 
@@ -128,7 +129,7 @@ def _kind(kinds: Any, name: str, text: str, run: Callable[[argparse.Namespace], 
         type=whole("seed"),
         help="of releases, fits and intervals (default: a certificate's own)",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=alone(run))
     return parser
 
 

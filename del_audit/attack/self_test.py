@@ -11,8 +11,9 @@ from del_audit.attack.reading import BASELINE, named_ladder
 from del_audit.attack.scene import Scene
 from del_audit.attack.table import print_self_tests
 from del_audit.certificate.config import Configuration, load_configuration
+from del_audit.exit_codes import REFUSED
 
-UNUSABLE = 1
+UNUSABLE = REFUSED
 PACKAGED = {
     "name": "self-test",
     "model": "package:smollm2-135m-instruct",

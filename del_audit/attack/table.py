@@ -1,7 +1,5 @@
 """What `del-audit attack` prints: the same figures as in the result, rounded outwards, each with its kind."""
 
-import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING
 from typing import Any
@@ -13,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from del_audit.certificate.table import at_most, interval, number, percent, printable, upper_end
+from del_audit.plain_text import table_width
 
 NOTHING = "-"
 Figure = Mapping[str, Any]
@@ -164,7 +163,7 @@ class _Page:
     """Where parts are printed: as wide as the terminal, or 160 columns in a file."""
 
     def __init__(self, document: Mapping[str, Any] | None) -> None:
-        width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+        width = table_width()
         self._console = Console(width=width, highlight=False, markup=False, emoji=False)
         if document is not None:
             spec = document["spec"]

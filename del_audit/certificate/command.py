@@ -23,6 +23,7 @@ from del_audit.certificate.provenance import texts_sha256
 from del_audit.certificate.report import render
 from del_audit.certificate.table import print_summary
 from del_audit.certificate.verdict import Verdict
+from del_audit.exit_codes import DONE, INCONCLUSIVE, REFUSED
 from del_audit.quiet import silence_libraries
 from del_audit.signing_key import own_signing_key
 from mechanisms.canonical_json import canonical, parse_canonical
@@ -31,7 +32,7 @@ from mechanisms.errors import UserError
 from mechanisms.keyring import load_private_key, require_not_revoked
 from mechanisms.signed_document import fingerprint, raw_public_key, sign, signed_bytes
 
-EXIT_CODES: dict[Verdict, int] = {"certified": 0, "refused": 1, "inconclusive": 3}
+EXIT_CODES: dict[Verdict, int] = {"certified": DONE, "refused": REFUSED, "inconclusive": INCONCLUSIVE}
 
 
 def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int:

@@ -8,6 +8,7 @@ from del_audit.certificate.files import write_together
 from del_audit.certificate.junit import junit
 from del_audit.certificate.model_card import model_card
 from del_audit.certificate.verify_command import verify_file
+from del_audit.exit_codes import DONE, REFUSED
 
 
 def export(path: Path, card: Path | None, xml: Path | None, trust: Sequence[str], at: str | None) -> int:
@@ -19,7 +20,7 @@ def export(path: Path, card: Path | None, xml: Path | None, trust: Sequence[str]
     found = verify_file(path, trust, at)
     if not found.valid or found.certificate is None:
         print(f"del-audit: not exported: {'; '.join(found.failures)}", file=sys.stderr)
-        return 1
+        return REFUSED
     body, fingerprint = found.certificate.body, found.certificate.fingerprint
     contents: dict[Path, bytes] = {}
     if card is not None:
@@ -28,4 +29,4 @@ def export(path: Path, card: Path | None, xml: Path | None, trust: Sequence[str]
         contents[xml] = junit(body, fingerprint)
     write_together(contents)
     print(f"Written: {', '.join(map(str, contents))}")
-    return 0
+    return DONE

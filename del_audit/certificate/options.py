@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from del_audit.plain_text import json_text
 from mechanisms.errors import UserError
+from mechanisms.folder_lock import held
 
 if TYPE_CHECKING:
     from del_audit.certificate.requirement import Requirement
@@ -126,15 +128,16 @@ def _certify(arguments: argparse.Namespace) -> int:
     from del_audit.certificate.config import load_configuration
 
     name = load_configuration(arguments.config).name  # a wrong file is said before the seconds that imports take
-    from del_audit.certificate.command import certify
-
-    if not arguments.json:
-        return certify(arguments.config, arguments.out, arguments.key)
     folder = arguments.out or Path("out") / name
-    with contextlib.redirect_stdout(sys.stderr):
-        code = certify(arguments.config, folder, arguments.key)
-    print((folder / "certificate.json").read_text(encoding="utf8"))
-    return code
+    with held(folder, folder):
+        from del_audit.certificate.command import certify
+
+        if not arguments.json:
+            return certify(arguments.config, folder, arguments.key)
+        with contextlib.redirect_stdout(sys.stderr):
+            code = certify(arguments.config, folder, arguments.key)
+        print(json_text((folder / "certificate.json").read_text(encoding="utf8")))
+        return code
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from del_audit.certificate.verify import Verification, verify
+from del_audit.exit_codes import DONE, REFUSED
 from del_audit.plain_text import printable
 from mechanisms.canonical_json import LARGEST
 from mechanisms.client_certificate import WHAT
@@ -53,7 +54,7 @@ def run_verify(found: Verification, accept_quick: bool, as_json: bool) -> int:
     accept_quick: whether quick assurance is enough.
     """
     print(json.dumps(found.to_dict(), indent=2) if as_json else render(found, accept_quick))
-    return 0 if passes(found, accept_quick) else 1
+    return DONE if passes(found, accept_quick) else REFUSED
 
 
 def passes(found: Verification, accept_quick: bool) -> bool:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from del_audit.alone import alone
 from del_audit.options import reals, whole
 from mechanisms.errors import UserError
 
@@ -60,7 +61,7 @@ def add_reproduce(commands: Any) -> None:
     reproduce.add_argument("--seed", type=whole("seed"), default=0, help="of everything that is random (default: 0)")
     reproduce.add_argument("--quick", action="store_true", help="small sizes, minutes on two cores: shows that it runs")
     reproduce.add_argument("--out", type=Path, required=True, help="folder for the result; must not exist yet")
-    reproduce.set_defaults(run=_reproduce)
+    reproduce.set_defaults(run=alone(_reproduce))
 
 
 def wholes(name: str) -> Any:

@@ -1,7 +1,5 @@
 """A reproduced table as text, and the paired differences between its rows."""
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ from rich.table import Table
 from del_audit.certificate.table import at_most, interval, number, percent
 from del_audit.evidence.comparison import compare
 from del_audit.evidence.utility import OTHER, RELEASED
+from del_audit.plain_text import table_width
 from del_audit.reproduce.protocol import Protocol
 
 _UNITS = {"coherence": "cosine", "perplexity": "nats a token", "accuracy": "share of rows right"}
@@ -46,7 +45,7 @@ def differences(rows: Sequence[Mapping[str, Any]], protocol: Protocol, seed: int
 
 def print_table(document: Mapping[str, Any]) -> None:
     """Prints header, lines and differences of a result, as wide as the terminal, or 160 columns in a file."""
-    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+    width = table_width()
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     how = {"asr": "attack success", "mu": "mu", "epsilon": "exact token epsilon"}[document["match"]]
     lacking = "" if document["matched_as_in_the_paper"] else " (not in the paper)"

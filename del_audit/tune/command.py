@@ -15,6 +15,7 @@ from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.inputs import Assets, load_assets, one_of_each_group
 from del_audit.certificate.provenance import commit, versions
 from del_audit.certificate.splits import grouped_by
+from del_audit.exit_codes import INCONCLUSIVE, REFUSED
 from del_audit.quiet import silence_libraries
 from del_audit.reproduce.store import write_json
 from del_audit.tune.bench import MeasuringBench, certified_documents
@@ -35,7 +36,7 @@ FRONTIER = "frontier.json"
 CHEAP_TOKENS = 4_000
 """Tokens that the cheap attack reads, about."""
 FEWEST_PROMPTS = 4
-NONE_MEETS, UNFINISHED = 1, 3
+NONE_MEETS, UNFINISHED = REFUSED, INCONCLUSIVE
 
 
 def tune(

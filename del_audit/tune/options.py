@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from del_audit.alone import alone
 from del_audit.options import real, whole
 
 
@@ -84,7 +85,7 @@ def _add_search(commands: Any) -> None:
         help="whose documents stay together (default: the configuration's group_column, else document_id)",
     )
     tune.add_argument("--seed", type=whole("seed"), help="of the split and the draws (default: the file's)")
-    tune.set_defaults(run=_tune)
+    tune.set_defaults(run=alone(_tune))
 
 
 def _wholes(name: str) -> Callable[[str], tuple[int, ...]]:

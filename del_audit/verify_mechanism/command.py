@@ -11,6 +11,7 @@ from typing import Any
 from del_audit.certificate.provenance import commit, versions
 from del_audit.evidence.verification import Finding, Verification, verify_mechanism
 from del_audit.evidence.verification.battery import TRIALS
+from del_audit.exit_codes import DONE, REFUSED
 from del_audit.verify_mechanism.table import print_report
 from del_audit.verify_mechanism.target import Target
 from mechanisms.encoder_file import write_whole
@@ -18,7 +19,7 @@ from mechanisms.randomness import SystemWords, simulation_generator
 from mechanisms.spec import QuantizerSpec
 
 FORMAT = "del-audit verification 1"
-PASSED, FAULT = 0, 1
+PASSED, FAULT = DONE, REFUSED
 _CONNECTION = (
     "Calls came back without an answer or a refusal: the program ended, hung, or wrote something else. What a user "
     "sees of such a failure may depend on the text, and rows that were lost were not tested."

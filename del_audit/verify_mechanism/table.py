@@ -1,7 +1,5 @@
 """What `del-audit verify-mechanism` prints: every test with its evidence, what was not tested, and the verdict."""
 
-import os
-import sys
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import Any
@@ -13,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from del_audit.certificate.table import at_most, number, percent
-from del_audit.plain_text import printable
+from del_audit.plain_text import printable, table_width
 
 
 def print_report(document: Mapping[str, Any]) -> None:
     """Prints a report: as wide as the terminal, or 160 columns in a file."""
-    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+    width = table_width()
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     spec, client = document["spec"], document["client"]
     _line(console, f"{client['kind']}: {client['name']}", "bold", indent=0)

@@ -8,21 +8,23 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mechanisms.errors import UserError
+from mechanisms.folder_lock import SUFFIX, held
 from mechanisms.package_sources import file_sha256
 
 STATE = "checkpoint.json"
 CARD = "card.json"
-SUFFIX = ".partial"
+OLD_LOCK = "lock"
+"""The file by which earlier versions held a run."""
 
 
 class RunFolder:
@@ -38,19 +40,15 @@ class RunFolder:
         self.partial = out.with_name(out.name + SUFFIX)
         self._identity = json.loads(json.dumps(identity, allow_nan=False))
         self._fresh = fresh
-        self._lock = FileLock(self.partial / "lock", timeout=0)
+        self._held = ExitStack()
 
     def __enter__(self) -> Self:
         if self.out.exists():
             raise UserError(f"Expected a folder that does not exist yet, got {self.out}.")
         known = self.partial.is_dir() and any(self.partial.iterdir())
-        if known and not {STATE, "lock"} & {path.name for path in self.partial.iterdir()}:
+        if known and not {STATE, OLD_LOCK} & {path.name for path in self.partial.iterdir()}:
             raise UserError(f"Expected {self.partial} to be free for checkpoints, got a folder of something else.")
-        self.partial.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise UserError(f"Expected no other process to train into {self.out}, got one at it.") from None
+        self._held.enter_context(held(self.partial, self.out))
         if self._fresh:
             for path in self.partial.glob("checkpoint*"):
                 path.unlink()
@@ -61,7 +59,7 @@ class RunFolder:
     ) -> None:
         if self.out.exists() or not (self.partial / STATE).exists():
             shutil.rmtree(self.partial, ignore_errors=True)
-        self._lock.release()
+        self._held.close()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Returns the tensors and the state of the last checkpoint, None where there is none.

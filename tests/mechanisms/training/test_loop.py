@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from filelock import FileLock
 from safetensors.torch import load_file
 
 from mechanisms.errors import UserError
+from mechanisms.folder_lock import held
 from mechanisms.randomness import simulation_generator
 from mechanisms.training import LoopPlan, checkpoint, run
 from mechanisms.training.loop import PARAMETERS_FILE, perplexity
@@ -273,8 +273,7 @@ def test_folders_that_are_taken_are_refused(tmp_path):
     with pytest.raises(UserError, match="something else"):
         Regression().run(tmp_path / "new", fresh=True)
     assert (tmp_path / "new.partial" / "mine").read_text() == "keep"
-    (tmp_path / "busy.partial").mkdir()
-    with FileLock(tmp_path / "busy.partial" / "lock"), pytest.raises(UserError, match="no other process"):
+    with held(tmp_path / "busy.partial", tmp_path / "busy"), pytest.raises(UserError, match="no other process"):
         Regression().run(tmp_path / "busy")
 
 
