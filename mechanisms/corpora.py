@@ -14,11 +14,11 @@ from typing import Any
 from mechanisms.assets import AssetRecord, announce, cache_folder, content_sha256, package_asset
 from mechanisms.cell_text import cell_text, chosen_name, listed
 from mechanisms.errors import UserError
+from mechanisms.home_folder import expanded
 from mechanisms.model_sources import HUB_NAME
 from mechanisms.package_corpora import PACKAGE_CORPORA
 from mechanisms.package_sources import PREFIX
 from mechanisms.private_folders import private_folder
-from mechanisms.state_folder import expanded
 from mechanisms.tables import ENDINGS, Column, read_table
 from mechanisms.tables.column import numbered, repeated
 
