@@ -49,8 +49,8 @@ class RowCollector:
             if name not in self._parts:
                 if wrong := not_unicode(name):
                     raise UserError(
-                        f"Expected text in UTF-8 in {str(self._path)!r}, got {wrong} in the name of a column, {name!r}. "
-                        "Save the file in UTF-8, or rename that column."
+                        f"Expected text in UTF-8 in {str(self._path)!r}, got {wrong} in the name of a column, "
+                        f"{name!r}. Save the file in UTF-8, or rename that column."
                     )
                 self._parts[name] = [pyarrow.nulls(self._done, pyarrow.string())]
         for name, parts in self._parts.items():
