@@ -21,6 +21,7 @@ from mechanisms.package_sources import PREFIX
 from mechanisms.private_folders import private_folder
 from mechanisms.tables import ENDINGS, Column, read_table
 from mechanisms.tables.column import numbered, repeated
+from mechanisms.tables.rows import not_unicode
 
 _KNOWN = ("split", "document_id")
 """Columns that every corpus has."""
@@ -218,6 +219,11 @@ def _local_file(name: str, path: Path) -> tuple[Mapping[str, Sequence[Any]], Ass
     """Returns the columns of a local file; says on stderr what of it was skipped."""
     if not path.exists():
         raise UserError(f"Expected the corpus {name!r} to be a file, got no such file. {_allowed()}")
+    if wrong := not_unicode(str(path.resolve())):
+        raise UserError(
+            f"Expected a path in UTF-8 for the corpus {name!r}, since certificates name it, got {wrong} in "
+            f"{str(path.resolve())!r}. Rename the file or folder."
+        )
     table = read_table(path)
     if table.blank_lines:
         print(f"del-audit: {name}: {table.blank_lines} blank lines skipped.", file=sys.stderr)

@@ -64,10 +64,13 @@ class Column(Sequence[Any]):
         return f"{type(self).__name__}({self[:5]!r}{', ...' if len(self) > 5 else ''}, {len(self)} values)"
 
     def take(self, indices: Iterable[int]) -> "Column":
-        """Returns the values at the indices, in that order, without copying them."""
+        """Returns the values at the indices, in that order, without copying them; raises IndexError outside."""
         import numpy as np
 
-        chosen = np.fromiter(indices, dtype=np.int64)
+        chosen, count = np.fromiter(indices, dtype=np.int64), len(self)
+        if len(chosen) and not -count <= chosen.min() <= chosen.max() < count:
+            raise IndexError(f"Expected indices of {count} values, got {chosen.min()} to {chosen.max()}.")
+        chosen = np.where(chosen < 0, chosen + count, chosen)
         return Column(self._parts, chosen if self._rows is None else self._rows[chosen])
 
     def _value(self, row: int) -> Any:

@@ -40,7 +40,7 @@ def read_json(stream: IO[bytes], path: Path) -> tuple[RowCollector, int]:
 
     Raises UserError as read_json_lines does, and for what is neither.
     """
-    if stream.peek(1)[:1] == b"{":  # type: ignore[attr-defined]  # text_bytes yields a BufferedReader
+    if stream.peek(1).lstrip(b" \t\r\n")[:1] == b"{":  # type: ignore[attr-defined]  # text_bytes yields a BufferedReader
         return read_json_lines(stream, path)
     text, whole = _decoded(stream.read())
     rows, place = RowCollector(path), _after_space(text, 0)
@@ -53,7 +53,7 @@ def read_json(stream: IO[bytes], path: Path) -> tuple[RowCollector, int]:
         try:
             value, end = _DECODER.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
-            raise _unreadable(error, path, len(rows), line, "") from None
+            raise _unreadable(error, path, len(rows), line, text, place) from None
         rows.add(_row(value, whole, path, len(rows), line), line, end - place)
         place = _after_space(text, end)
         mark = text[place : place + 1]
@@ -111,20 +111,20 @@ def _row(value: Any, whole: bool, path: Path, row: int, line: int) -> Mapping[st
     return value
 
 
-def _unreadable(error: Exception, path: Path, row: int, line: int, text: str) -> UserError:
+def _unreadable(error: Exception, path: Path, row: int, line: int, text: str, place: int = 0) -> UserError:
     if isinstance(error, RecursionError):
         said = "values are nested too deeply"
     elif isinstance(error, _NoJson):
-        said = f"{error}{_column_of(text)}"
+        said = f"{error}{_column_of(text, place)}"
     else:
         said = str(error).split(": line")[0].split(" (char")[0]
     return UserError(f"Cannot read the corpus {str(path)!r}: {said}, in {where(row, line)}.")
 
 
-def _column_of(text: str) -> str:
-    """Returns which key of an object holds what is no JSON, in words, where that can be told."""
+def _column_of(text: str, place: int) -> str:
+    """Returns which key of the object at a place holds what is no JSON, in words, where that can be told."""
     try:
-        found = json.loads(text)
+        found, _ = json.JSONDecoder().raw_decode(text, _after_space(text, place))
     except (ValueError, RecursionError):
         return ""
     for name, value in found.items() if isinstance(found, dict) else ():

@@ -47,6 +47,11 @@ class RowCollector:
             return
         for name in dict.fromkeys(name for row in self._rows for name in row):
             if name not in self._parts:
+                if wrong := not_unicode(name):
+                    raise UserError(
+                        f"Expected text in UTF-8 in {str(self._path)!r}, got {wrong} in the name of a column, "
+                        f"{name!r}. Save the file in UTF-8, or rename that column."
+                    )
                 self._parts[name] = [pyarrow.nulls(self._done, pyarrow.string())]
         for name, parts in self._parts.items():
             parts.append(self._part(name, [row.get(name) for row in self._rows]))
@@ -54,13 +59,15 @@ class RowCollector:
         self._rows, self._lines, self._characters = [], [], 0
 
     def _part(self, name: str, values: list[Any]) -> Part:
-        if not all(value is None or isinstance(value, str) for value in values):
-            return values
+        texts = [value for value in values if isinstance(value, str)]
         try:
-            return pyarrow.array(values, pyarrow.string())
+            if len(texts) + values.count(None) == len(values):
+                return pyarrow.array(values, pyarrow.string())
+            "".join(texts).encode()
+            return values
         except UnicodeEncodeError:
             for place, value in enumerate(values):
-                if value is not None and (wrong := not_unicode(value)):
+                if isinstance(value, str) and (wrong := not_unicode(value)):
                     raise UserError(
                         f"Expected text in UTF-8 in {str(self._path)!r}, got {wrong} in column {name!r}, "
                         f"{where(self._done + place, self._lines[place])}. Save the file in UTF-8, or mend that row."
