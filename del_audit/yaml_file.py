@@ -1,5 +1,6 @@
 """YAML files that a user writes, read into pydantic models: unknown keys, repeated keys and aliases are refused."""
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,19 @@ MOST_NODES = 20_000
 DEEPEST = 64
 LONGEST_NUMBER = 64
 """Characters: more digits than any number here means anything by."""
+_WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
+_NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
+_NOT_FINITE = re.compile(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
+_UNCLEAR = re.compile(
+    r"""[-+]?(?:0[xX][0-9a-fA-F_]+ | 0[oO][0-7_]+ | 0[bB][01_]+ | [0-9][0-9_]*(?::[0-9_]+)+(?:\.[0-9_]*)?
+        | (?:[0-9][0-9_]*(?:\.[0-9_]*)? | \.[0-9][0-9_]*)(?:[eE][-+]?[0-9_]+)?)\Z""",
+    re.VERBOSE,
+)
+"""What readers of YAML disagree about: octal or decimal, base 60 or text. It is asked after the numbers."""
+_TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+_TAG = "tag:yaml.org,2002:"
+_UNCLEAR_TAG = "tag:del-audit,2024:unclear"
+_Resolvers = dict[str, list[tuple[str, re.Pattern[str]]]]
 _NO_YAML = (yaml.YAMLError, RecursionError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
 """How the parser fails: its constructors in all these ways, on a tag that its text does not fit (!!timestamp x)."""
 
@@ -52,8 +66,27 @@ def load_yaml(path: Path, model: type[Model], what: str) -> Model:
         raise UserError(f"{path}: " + "; ".join(_said(each, what) for each in error.errors()) + ".") from None
 
 
+def _resolvers() -> _Resolvers:
+    """Returns, for the first character of a plain scalar, its kinds in the order in which they are tried."""
+    numbers = [("int", _WHOLE), ("float", _NUMBER), ("float", _NOT_FINITE)]
+    kinds = [(_TAG + kind, form) for kind, form in numbers] + [(_UNCLEAR_TAG, _UNCLEAR)]
+    words = [("bool", _TRUE + _FALSE), ("null", ("null", "Null", "NULL", "~", ""))]
+    found: _Resolvers = {first: list(kinds) for first in "-+.0123456789"}
+    for kind, texts in words:
+        form = re.compile(f"(?:{'|'.join(texts)})\\Z")
+        for first in sorted({text[:1] for text in texts}):
+            found[first] = [(_TAG + kind, form)]
+    return found
+
+
 class _Bounded(yaml.SafeLoader):
-    """Refuses a key given twice, aliases, which can make a small file huge, and what takes the parser long."""
+    """Refuses a key given twice, aliases, which can make a small file huge, and what takes the parser long.
+
+    Plain scalars are decimal numbers, true or false, null, or text; dates, yes and no are text. A number that readers
+    of YAML take differently (020, 0x1F, 1_000, 1:30) is refused, since both its readings are plausible.
+    """
+
+    yaml_implicit_resolvers = _resolvers()
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -94,12 +127,53 @@ class _Bounded(yaml.SafeLoader):
         if len(node.value) > LONGEST_NUMBER:
             problem = f"a number of {len(node.value)} characters, at most {LONGEST_NUMBER} are allowed"
             raise yaml.constructor.ConstructorError(problem=problem)
-        whole = node.tag.endswith(":int")
-        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+        whole, text = node.tag.endswith(":int"), node.value
+        if not whole and _NOT_FINITE.match(text):
+            return float(text.replace(".", "", 1))
+        if not (_WHOLE if whole else _NUMBER).match(text):
+            self.refuse_number(node)
+        return int(text) if whole else float(text)
+
+    def construct_truth(self, node: yaml.ScalarNode) -> bool:
+        """Returns the boolean of a scalar; raises ConstructorError for all but true and false."""
+        if node.value not in _TRUE + _FALSE:
+            raise _refused(node, "write true or false")
+        return node.value in _TRUE
+
+    def refuse_number(self, node: yaml.ScalarNode) -> None:
+        """Raises ConstructorError, which says what to write instead."""
+        raise _refused(
+            node,
+            "write a decimal number without leading zeros, underscores, colons or prefixes, or put it in quotes if it "
+            "is text",
+        )
 
 
-for _tag in ("int", "float"):
-    _Bounded.add_constructor(f"tag:yaml.org,2002:{_tag}", _Bounded.construct_number)
+for _kind in ("int", "float"):
+    _Bounded.add_constructor(_TAG + _kind, _Bounded.construct_number)
+_Bounded.add_constructor(_TAG + "bool", _Bounded.construct_truth)
+_Bounded.add_constructor(_UNCLEAR_TAG, _Bounded.refuse_number)
+
+
+def _either(*classes: Any) -> _Resolvers:
+    resolvers = [each.yaml_implicit_resolvers for each in classes]
+    return {first: [kind for each in resolvers for kind in each.get(first, [])] for first in set().union(*resolvers)}
+
+
+class _Plain(yaml.SafeDumper):
+    """Quotes whatever text this reader or PyYAML's own would take for something else: 1e5, yes, 2020-01-01."""
+
+    yaml_implicit_resolvers = _either(_Bounded, yaml.SafeDumper)
+
+
+def dump_yaml(content: Any, width: int) -> str:
+    """Returns content as YAML that load_yaml reads back as it was; width: characters of a line."""
+    return str(yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=width))
+
+
+def _refused(node: yaml.ScalarNode, advice: str) -> yaml.constructor.ConstructorError:
+    line = node.start_mark.line + 1
+    return yaml.constructor.ConstructorError(problem=f"line {line}: got {node.value[:80]!r}, {advice}")
 
 
 def _said(error: Any, what: str) -> str:

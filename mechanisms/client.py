@@ -104,9 +104,11 @@ class Client:
     def release(self, text: str) -> bytes:
         """Returns the message for a prompt.
 
-        Raises UserError for an empty prompt, for one over max_tokens, and for one that the terms do not allow; then
-        nothing is charged, drawn or sent. What was charged stays charged, whatever happens after.
+        Raises UserError for an empty prompt, for one over max_tokens, for one with half a surrogate pair in it, and for
+        one that the terms do not allow; then nothing is charged, drawn or sent. What was charged stays charged,
+        whatever happens after.
         """
+        _require_encodable(text)
         return self.release_tokens(self._tokenizer(text, add_special_tokens=False).input_ids)
 
     def release_tokens(self, tokens: Iterable[int]) -> bytes:
@@ -134,6 +136,17 @@ class Client:
             )
         if prompt is not None and tokens > prompt:
             raise UserError(f"Expected a prompt of at most {prompt} tokens, the certificate's limit, got {tokens}.")
+
+
+def _require_encodable(text: str) -> None:
+    """Raises UserError for half a surrogate pair, which no text file holds and tokenizers take each in another way."""
+    try:
+        text.encode("utf8")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"Expected a prompt that UTF-8 can hold, got {text[error.start]!r} at character {error.start} (counted "
+            "from 0), half a surrogate pair. Decode the prompt with the encoding that it was written in."
+        ) from None
 
 
 def own_account(tokenizer: Any, releaser: Releaser) -> Account:

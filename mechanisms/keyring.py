@@ -6,8 +6,10 @@ own private key; trusted/*.pub, public keys of others; revoked/*.json, lists of 
 
 import base64
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -159,7 +161,7 @@ def trusted_keys(given: Iterable[str] = ()) -> frozenset[bytes]:
     """Returns the public keys that are trusted: those given, or else the user's own and those in its trusted folder.
 
     given: as public_key takes them; where there is one, the folder does not count. A revoked key is never among them,
-    given or not. Raises UserError for a key that cannot be read, and as revocations does.
+    given or not. Raises UserError for a given key that cannot be read, and as known_keys and revocations do.
     """
     chosen = frozenset(public_key(each) for each in given)
     return (chosen or known_keys()) - revocations().keys()
@@ -168,10 +170,18 @@ def trusted_keys(given: Iterable[str] = ()) -> frozenset[bytes]:
 def known_keys() -> frozenset[bytes]:
     """Returns the user's own public key and those in its trusted folder, revoked ones as well.
 
-    Raises UserError for a key that cannot be read.
+    A file of the trusted folder that holds no key is not trusted, and named on stderr. Raises UserError for an own key
+    that cannot be read.
     """
     folder = config_folder()
-    found = {load_public_key(path) for path in sorted((folder / "trusted").glob("*.pub"))}
+    found: set[bytes] = set()
+    for path in sorted((folder / "trusted").glob("*.pub")):
+        try:
+            found.add(load_public_key(path))
+        except UserError as error:
+            _say_once(
+                f"del-audit: {' '.join(str(error).split())} It is not trusted: delete {str(path)!r} or replace it."
+            )
     if (own := folder / "key.pem.pub").exists():
         found.add(load_public_key(own))
     elif (folder / "key.pem").exists():
@@ -199,6 +209,12 @@ def require_not_revoked(key: bytes) -> None:
             f"Expected a key that was not revoked, got {fingerprint(key)}, {found}. Certify again with another key "
             "(`del-audit certify CONFIG --key KEY`), and trust that one."
         )
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Prints a line on stderr, the first time: one command asks for the keys more than once."""
+    print(line, file=sys.stderr)
 
 
 def _encryption() -> KeySerializationEncryption:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from mechanisms.cell_text import chosen_name
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
 
@@ -52,19 +53,21 @@ def split_corpus(corpus: Corpus, public: str, private: str, group_column: str | 
     """Returns the parts of these two splits, without the public rows whose group is in the private one.
 
     Without a group column the private split is not read, and need not be there.
-    Raises UserError for equal names, a split or column that is not there, a row of the two splits without a group, and
-    where fewer than FEWEST_GROUPS groups would be left.
+    Raises UserError for one split given twice, by one name or two spellings, a split or column that is not there, a
+    row of the two splits without a group, and where fewer than FEWEST_GROUPS groups would be left.
     """
-    if public == private:
+    known = {name for name in corpus.names("split") if name is not None}
+    if public == private or (chosen_name(public, known) or public) == (chosen_name(private, known) or private):
+        twice = f"{public!r} twice" if public == private else f"{public!r} and {private!r}, which name one split"
         raise UserError(
-            f"Expected public_split and private_split to differ, got {public!r} twice. Name two splits of the corpus."
+            f"Expected public_split and private_split to differ, got {twice}. Name two splits of the corpus."
         )
     rows = corpus.rows(public)
     groups = _groups(corpus, rows, group_column)
     if group_column is None:
         return Splits(corpus, corpus.take(rows), groups, 0, private, None)
-    known = set(_groups(corpus, corpus.rows(private), group_column))
-    kept = [place for place, group in enumerate(groups) if group not in known]
+    theirs = set(_groups(corpus, corpus.rows(private), group_column))
+    kept = [place for place, group in enumerate(groups) if group not in theirs]
     left = [groups[place] for place in kept]
     if len(set(left)) < FEWEST_GROUPS:
         raise UserError(

@@ -1,9 +1,10 @@
 """The configuration that is certified, and the policy that it is held against: one YAML file, nothing else."""
 
+import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from attacks.names import DEFAULT_ATTACKS, AttackName, checked_names
 from del_audit.certificate.asked import CLEAN_BYTES
@@ -15,6 +16,19 @@ from mechanisms.errors import UserError
 from mechanisms.pipeline import DecoderName
 from mechanisms.projection import EncoderKind, EncoderSettings
 from mechanisms.spec import QuantizerSpec
+
+
+def _as_text(given: Any) -> Any:
+    """Returns a YAML number or boolean as the text that a corpus has in its place; everything else as it is."""
+    if isinstance(given, bool):
+        return "true" if given else "false"
+    if isinstance(given, int) or (isinstance(given, float) and math.isfinite(given)):
+        return repr(given)
+    return given
+
+
+CorpusName = Annotated[str, BeforeValidator(_as_text)]
+"""Name of a column or a split, which is often 0, 1 or true: written so, YAML has no text for it."""
 
 
 class Mechanism(Strict):
@@ -75,23 +89,23 @@ class Data(Strict):
     """
 
     corpus: str
-    text_column: str | None = None
-    group_column: str | None = None
-    public_split: str = "train"
-    private_split: str = "test"
+    text_column: CorpusName | None = None
+    group_column: CorpusName | None = None
+    public_split: CorpusName = "train"
+    private_split: CorpusName = "test"
 
 
 class Attribute(Strict):
     """A column that must not leak; only its commonest classes (counted in the public part) are kept."""
 
-    column: str
+    column: CorpusName
     classes: int = Field(default=5, ge=2)
 
 
 class Task(Strict):
     """A column that the server is meant to predict: utility."""
 
-    column: str
+    column: CorpusName
 
 
 class Evaluation(Strict):

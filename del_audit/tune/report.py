@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from del_audit.tune.parts import HELD_OUT
 from del_audit.tune.proof import proved_epsilons
 from del_audit.tune.search import Row
 from del_audit.tune.space import Candidate
+from del_audit.yaml_file import dump_yaml
 
 CORPUS = "corpus.parquet"
 BEST = "best.yaml"
@@ -92,7 +92,7 @@ def best_yaml(best: Configuration, document: Mapping[str, Any]) -> str:
         f"Seed of the split and the draws: {document['seed']}.",
     ]
     comments = "".join(f"# {line}\n" for line in lines)
-    return comments + yaml.safe_dump(best.model_dump(mode="json", exclude_unset=True), sort_keys=False, width=110)
+    return comments + dump_yaml(best.model_dump(mode="json", exclude_unset=True), width=110)
 
 
 def print_frontier(document: Mapping[str, Any], console: Console) -> None:

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from del_audit.certificate.config import Configuration, load_configuration
+from del_audit.certificate.splits import read_splits
 from mechanisms.errors import UserError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -267,3 +268,49 @@ def test_the_page_names_every_key_and_every_decoder():
     decoders = {name for part in get_args(Configuration.model_fields["decoder"].annotation) for name in get_args(part)}
     assert "trained-linear" in decoders
     assert not (keys | decoders) - page
+
+
+NAMED = """name: a
+model: m
+mechanism: {{bits: 4, dim: 8, clip: 0.05, mu: 5.0}}
+data: {{corpus: {corpus}, text_column: {column}, group_column: {column},
+  public_split: {public}, private_split: {private}}}
+attribute: {{column: {column}}}
+task: {{column: {column}}}
+policy: {{attack_success_at_most: 0.2}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("0", "0"), ("-7", "-7"), ("1.5", "1.5"), ("true", "true"), ("False", "false"), ('"0"', "0"), ("no", "no")],
+)
+def test_names_of_columns_and_splits_may_look_like_numbers_and_booleans(written, given, name):
+    text = NAMED.format(corpus="c.csv", column=given, public=given, private=given)
+    found = load_configuration(written(text=text))
+    assert found.data.text_column == found.data.group_column == name
+    assert found.data.public_split == found.data.private_split == name
+    assert found.attribute.column == found.task.column == name
+
+
+@pytest.mark.parametrize("given", [".inf", ".nan", "[a]", "{a: b}", "007"])
+def test_what_is_no_name_is_refused_in_one_line(written, given):
+    text = NAMED.format(corpus="c.csv", column="x", public="x", private=given)
+    with pytest.raises(UserError) as refused:
+        load_configuration(written(text=text))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("public", "private", "cells"),
+    [("0", "1", ("0", "1")), ("false", "true", ("False", "True")), ("no", "yes", ("no", "yes"))],
+)
+def test_a_split_column_of_numbers_or_booleans_is_read(written, tmp_path, public, private, cells):
+    corpus = tmp_path / "c.csv"
+    rows = [f"public {i},{cells[0]}" for i in range(3)] + [f"private {i},{cells[1]}" for i in range(2)]
+    corpus.write_text("\n".join(["0,split", *rows]) + "\n")
+    text = NAMED.format(corpus=corpus, column="0", public=public, private=private)
+    text = text.replace("group_column: 0,", "")
+    splits = read_splits(load_configuration(written(text=text)).data)
+    assert list(splits.public.texts) == ["public 0", "public 1", "public 2"]
+    assert list(splits.private.texts) == ["private 0", "private 1"]

@@ -1,4 +1,6 @@
 import io
+import os
+import subprocess
 import sys
 from datetime import timedelta
 
@@ -6,7 +8,8 @@ import numpy as np
 import pytest
 
 from del_audit.send import send
-from mechanisms.client_bundle import save_client_bundle
+from mechanisms.client import Client
+from mechanisms.client_bundle import load_client, save_client_bundle
 from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import EncoderCard
@@ -59,6 +62,107 @@ def test_input_that_is_no_text_writes_nothing(bundle, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="text on standard input"):
         send(bundle, None, tmp_path / "message", UNCERTIFIED)
     assert not list(tmp_path.iterdir())
+
+
+def _stdin(monkeypatch, data, encoding="latin-1"):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding=encoding))
+
+
+def _sent(monkeypatch):
+    seen = []
+    release = Client.release
+    monkeypatch.setattr(Client, "release", lambda self, text: seen.append(text) or release(self, text))
+    return seen
+
+
+@pytest.mark.parametrize("locale", ["latin-1", "ascii", "utf8"])
+def test_standard_input_is_utf8_in_every_locale(bundle, tmp_path, monkeypatch, locale):
+    seen = _sent(monkeypatch)
+    _stdin(monkeypatch, "Schmerz\u00e4 \u4e2d\r\n".encode(), locale)
+    send(bundle, None, tmp_path / "message", UNCERTIFIED)
+    assert seen == ["Schmerz\u00e4 \u4e2d\n"]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_byte_order_mark_is_not_sent(bundle, tmp_path, monkeypatch, as_text):
+    seen = _sent(monkeypatch)
+    if as_text:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeff" + PROMPT))
+    else:
+        _stdin(monkeypatch, b"\xef\xbb\xbf" + PROMPT.encode())
+    send(bundle, None, tmp_path / "message", UNCERTIFIED)
+    assert seen == [PROMPT]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"abc\xe4bc", "UTF-8 text on standard input, got the byte 0xe4 at offset 3"),
+        (b"\xef\xbb\xbfabc\xff", "got the byte 0xff at offset 6"),
+        (b"\xed\xa0\x80", "got the byte 0xed at offset 0"),
+        ("hello".encode("utf-16"), "the byte order mark of UTF-16"),
+        (b"\xfe\xff\x00h", "the byte order mark of UTF-16"),
+        (b"", "empty prompt"),
+        (b"\xef\xbb\xbf", "empty prompt"),
+    ],
+)
+@pytest.mark.parametrize("locale", ["latin-1", "utf8"])
+def test_input_that_is_no_utf8_is_refused_and_not_charged(bundle, tmp_path, monkeypatch, data, said, locale):
+    before = Ledger.of_user().summary(timedelta(days=1))
+    _stdin(monkeypatch, data, locale)
+    with pytest.raises(UserError, match=said):
+        send(bundle, None, tmp_path / "message", UNCERTIFIED)
+    assert not list(tmp_path.iterdir())
+    assert Ledger.of_user().summary(timedelta(days=1)) == before
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO("a\ud800")])
+def test_standard_input_that_is_closed_or_no_text_is_refused(bundle, tmp_path, monkeypatch, stream):
+    monkeypatch.setattr(sys, "stdin", stream)
+    with pytest.raises(UserError):
+        send(bundle, None, tmp_path / "message", UNCERTIFIED)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\u00e4\udce4", "--text in UTF-8, got the byte 0xe4 at offset 2"),
+        ("a\ud800", r"--text in UTF-8, got half a surrogate pair '\\ud800' at offset 1"),
+    ],
+)
+def test_an_argument_that_is_no_utf8_is_refused_and_not_charged(bundle, tmp_path, text, said):
+    before = Ledger.of_user().summary(timedelta(days=1))
+    with pytest.raises(UserError, match=said):
+        send(bundle, text, tmp_path / "message", UNCERTIFIED)
+    assert not list(tmp_path.iterdir())
+    assert Ledger.of_user().summary(timedelta(days=1)) == before
+
+
+def test_an_argument_that_the_locale_could_not_read_is_read_as_utf8(bundle, tmp_path, monkeypatch):
+    seen = _sent(monkeypatch)
+    send(bundle, "a\udcc3\udca4", tmp_path / "message", UNCERTIFIED)
+    assert seen == ["a\u00e4"]
+
+
+def test_a_client_refuses_half_a_surrogate_pair_before_it_charges(bundle):
+    client = load_client(bundle, certificate=UNCERTIFIED)
+    before = Ledger.of_user().summary(timedelta(days=1))
+    with pytest.raises(UserError, match=r"UTF-8 can hold, got '\\udce4' at character 1 "):
+        client.release("a\udce4")
+    assert client.charged == 0
+    assert Ledger.of_user().summary(timedelta(days=1)) == before
+
+
+def test_bytes_that_are_no_utf8_end_with_code_2_in_a_process(bundle, tmp_path):
+    command = [sys.executable, "-m", "del_audit", "send", str(bundle), "--uncertified", "--out", str(tmp_path / "m")]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, input=b"ab\xe4", capture_output=True, env=environment)
+    assert done.returncode == 2
+    assert b"byte 0xe4 at offset 2" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    done = subprocess.run([*command, "--text", b"ab\xe4"], capture_output=True, env=environment)
+    assert done.returncode == 2
+    assert b"byte 0xe4 at offset 2" in done.stderr
 
 
 def test_a_broken_quantizer_writes_nothing(bundle, tmp_path, monkeypatch):

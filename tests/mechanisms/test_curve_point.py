@@ -102,8 +102,7 @@ def test_such_a_key_is_refused_wherever_a_key_is_read(key, tmp_path, monkeypatch
     (tmp_path / "trusted" / "a.pub").write_bytes(pem)
     with pytest.raises(UserError, match="Expected an Ed25519 public key"):
         load_public_key(tmp_path / "trusted" / "a.pub")
-    with pytest.raises(UserError, match="Expected an Ed25519 public key"):
-        trusted_keys()
+    assert trusted_keys() == frozenset()
     (tmp_path / "trusted" / "a.pub").rename(tmp_path / "key.pem.pub")
     with pytest.raises(UserError, match="Expected an Ed25519 public key"):
         trusted_keys()

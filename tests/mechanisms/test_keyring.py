@@ -153,7 +153,70 @@ def test_trust_is_the_own_key_and_the_folder_unless_keys_are_given(config, tmp_p
     assert trusted_keys() == {own, raw_public_key(other)}
     third = new_key(tmp_path / "third")
     assert trusted_keys([str(tmp_path / "third.pub")]) == {raw_public_key(third)}
-    (config / "trusted" / "broken.pub").write_text("no key")
+
+
+def _junk(kind, path):
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a dangling link":
+        path.symlink_to(path.with_name("none"))
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "an RSA key":
+        path.write_bytes(
+            rsa.generate_private_key(65537, 2048)
+            .public_key()
+            .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
+    elif kind == "a private key":
+        new_key(path)
+    elif kind == "unreadable":
+        path.write_bytes(public_pem(ed25519.Ed25519PrivateKey.generate()))
+        path.chmod(0)
+    else:
+        path.write_bytes({"empty": b"", "text": b"no key", "too long": b"-" * 20_000, "line ends": b"\n\n"}[kind])
+
+
+KINDS = ["a folder", "a dangling link", "a pipe", "an RSA key", "a private key", "unreadable"]
+KINDS += ["empty", "text", "too long", "line ends"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_key_in_the_trusted_folder_is_skipped_and_named(config, tmp_path, capsys, kind):
+    if kind == "unreadable" and os.geteuid() == 0:
+        pytest.skip("root reads every file")
+    own, other = raw_public_key(own_key().private), new_key(tmp_path / "other")
+    (config / "trusted").mkdir()
+    junk = config / "trusted" / "broken.pub"
+    _junk(kind, junk)
+    (config / "trusted" / "broken.pub.pub").unlink(missing_ok=True)  # the public half of a private key
+    os.rename(tmp_path / "other.pub", config / "trusted" / "other.pub")
+    assert trusted_keys() == trusted_keys() == {own, raw_public_key(other)}
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.endswith(f"It is not trusted: delete {str(junk)!r} or replace it.")
+
+
+def test_a_key_that_cannot_be_read_for_a_reason_of_the_system_is_skipped(config, monkeypatch, capsys):
+    (config / "trusted").mkdir(parents=True)
+    (config / "trusted" / "locked.pub").write_bytes(public_pem(ed25519.Ed25519PrivateKey.generate()))
+
+    def locked(*_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mechanisms.small_file.os.open", locked)
+        assert trusted_keys() == frozenset()
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_what_is_wrong_elsewhere_still_stops(config):
+    own_key()
+    (config / "revoked").mkdir()
+    (config / "revoked" / "broken.json").write_text("no list")
+    with pytest.raises(UserError, match=r"broken\.json"):
+        trusted_keys()
+    (config / "revoked" / "broken.json").unlink()
+    (config / "key.pem.pub").write_text("no key")
     with pytest.raises(UserError, match="public key in PEM"):
         trusted_keys()
 

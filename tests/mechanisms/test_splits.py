@@ -75,3 +75,10 @@ def test_what_is_not_there_is_refused():
 def test_each_groups_first_row():
     assert first_of_each([]) == []
     assert first_of_each("baab") == [0, 1]
+
+
+@pytest.mark.parametrize(("public", "private"), [("true", "True"), ("True", "TRUE"), ("TRUE", "true")])
+def test_two_spellings_of_one_split_are_one_split(public, private):
+    with pytest.raises(UserError, match="which name one split"):
+        split_corpus(corpus(["True", "True", "False"]), public, private)
+    assert len(split_corpus(corpus(["True", "False"]), public, "false").public) == 1

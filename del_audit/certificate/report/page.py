@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
@@ -41,6 +40,7 @@ from del_audit.certificate.table import (
     unit_name,
     upper_end,
 )
+from del_audit.yaml_file import dump_yaml
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("plotly-basic.min.js", "report.js")
@@ -84,8 +84,8 @@ def render(certificate: dict[str, Any]) -> str:
         limited=any(row["limit"] is not None for row in slices),
         readings=[_reading(reading) for reading in c["examples"]["readings"]],
         wire=_grouped(c["examples"]["sent"]),
-        configuration=yaml.safe_dump(c["configuration"], sort_keys=False, allow_unicode=True, width=100),
-        soft_prompt=yaml.safe_dump(c["soft_prompt"], sort_keys=False, allow_unicode=True) if c["soft_prompt"] else None,
+        configuration=dump_yaml(c["configuration"], width=100),
+        soft_prompt=dump_yaml(c["soft_prompt"], width=80) if c["soft_prompt"] else None,
         allowed_kind=kind_of(c["inversion"]["allowed"]),
         style=Markup(_read("report.css")),
         licence=Markup(_read("plotly-basic.LICENSE")),
