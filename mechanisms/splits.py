@@ -39,14 +39,17 @@ class Splits:
         return _groups(self.corpus, self.corpus.rows(self.private_split), self.group_column)
 
     @property
-    def note(self) -> str:
-        """One line that says what was removed; empty where nothing was."""
-        if not self.removed:
-            return ""
-        return (
-            f"{self.removed} of {self.removed + len(self.public)} public rows removed: the private split has rows of "
-            f"the same {self.group_column}."
-        )
+    def notes(self) -> list[str]:
+        """A line for each reason why rows of the corpus are in neither part; empty where all of them are in one."""
+        found = []
+        if self.removed:
+            found.append(
+                f"{self.removed} of {self.removed + len(self.public)} public rows removed: the private split has rows "
+                f"of the same {self.group_column}."
+            )
+        if nowhere := sum(name is None for name in self.corpus.names("split")):
+            found.append(f"{nowhere} of {len(self.corpus)} rows are in no split, and are not used.")
+        return found
 
 
 def split_corpus(corpus: Corpus, public: str, private: str, group_column: str | None = None) -> Splits:

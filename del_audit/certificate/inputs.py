@@ -63,8 +63,7 @@ def load_assets(configuration: Configuration, seed: int | None = None) -> Assets
     public_corpus, private_corpus = splits.public, splits.private
     for choice in (configuration.attribute, configuration.task):
         if choice is not None:
-            public_corpus.labels(choice.column)
-            private_corpus.labels(choice.column)
+            _say_unlabelled(choice.column, public_corpus.labels(choice.column), private_corpus.labels(choice.column))
     language = load_causal_lm(configuration.model, dtype=configuration.dtype)
     width = int(language.model.config.hidden_size)
     name = configuration.soft_prompt
@@ -87,6 +86,17 @@ def load_assets(configuration: Configuration, seed: int | None = None) -> Assets
         splits.removed,
         _seed(configuration, private_corpus) if seed is None else seed,
     )
+
+
+def _say_unlabelled(column: str, public: Sequence[str | None], private: Sequence[str | None]) -> None:
+    """Says on stderr how many rows have no label: no attack on the column sees them."""
+    missing = [sum(label is None for label in labels) for labels in (public, private)]
+    if any(missing):
+        print(
+            f"del-audit: {missing[0]} of {len(public)} public and {missing[1]} of {len(private)} private rows have no "
+            f"{column}, and are left out where it is measured.",
+            file=sys.stderr,
+        )
 
 
 def _seed(configuration: Configuration, private: Corpus) -> int:

@@ -16,8 +16,8 @@ def read_splits(data: Data) -> Splits:
     splits = split_corpus(
         load_corpus(data.corpus, data.text_column), data.public_split, data.private_split, data.group_column
     )
-    if splits.note:
-        print(f"del-audit: {splits.note}", file=sys.stderr)
+    for note in splits.notes:
+        print(f"del-audit: {note}", file=sys.stderr)
     return splits
 
 

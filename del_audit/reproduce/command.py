@@ -95,8 +95,8 @@ def _bench(protocol: Protocol, sizes: Sizes, request: Mapping[str, Any], store: 
         request["private_split"],
         request["document_column"],
     )
-    if splits.note:
-        print(f"del-audit: {splits.note}", file=sys.stderr)
+    for note in splits.notes:
+        print(f"del-audit: {note}", file=sys.stderr)
     private, public = splits.private, first_documents(splits.public, sizes.train if pairs else sizes.documents, seed)
     language = load_causal_lm(request["model"])
     extractor = load_causal_lm(request["extractor"]) if request["extractor"] else language

@@ -14,8 +14,8 @@ INTRODUCTION = f"""# Command line
 <!-- Made from the parsers; do not edit. To make it again: {COMMAND} -->
 
 Every command and option. What is in capitals you fill in; options in square brackets may be left out. Errors that you
-can mend are one line on standard error, with exit code 2; an unexpected error is 70, an interruption 130. `del-audit --version` prints the
-version, `--help` works after every command.
+can mend are one line on standard error, with exit code 2; an unexpected error is 70, an interruption 130.
+`del-audit --version` prints the version, `--help` works after every command.
 """
 
 

@@ -21,7 +21,7 @@ def test_public_rows_of_private_authors_are_removed():
     assert found.private.texts == ["text 5", "text 6", "text 7"]
     assert found.private_groups == ["c", "d", "c"]
     assert found.removed == 1
-    assert found.note == "1 of 5 public rows removed: the private split has rows of the same who."
+    assert found.notes == ["1 of 5 public rows removed: the private split has rows of the same who."]
 
 
 def test_numbers_and_spaces_do_not_hide_an_author():
@@ -34,7 +34,7 @@ def test_numbers_and_spaces_do_not_hide_an_author():
 def test_without_a_column_every_row_is_a_unit_under_a_number_of_its_own():
     found = split_corpus(corpus(["test", "train", "train", "test"]), "train", "test")
     assert (found.public_groups, found.private_groups) == (["1", "2"], ["0", "3"])
-    assert (found.removed, found.note) == (0, "")
+    assert (found.removed, found.notes) == (0, [])
 
 
 def test_the_private_split_is_needed_only_to_tell_whose_it_is():
@@ -82,3 +82,9 @@ def test_two_spellings_of_one_split_are_one_split(public, private):
     with pytest.raises(UserError, match="which name one split"):
         split_corpus(corpus(["True", "True", "False"]), public, private)
     assert len(split_corpus(corpus(["True", "False"]), public, "false").public) == 1
+
+
+def test_rows_of_no_split_are_counted_and_said():
+    found = split_corpus(corpus(["train", None, "test", "", "train", " "]), "train", "test")
+    assert (len(found.public), len(found.private)) == (2, 1)
+    assert found.notes == ["3 of 6 rows are in no split, and are not used."]
