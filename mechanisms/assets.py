@@ -25,6 +25,7 @@ from mechanisms.package_sources import (
     extract_members,
     file_sha256,
 )
+from mechanisms.user_path import user_path
 
 CARD = "asset.json"
 Kind = Literal["folder", "hub", "package", "file"]
@@ -63,7 +64,7 @@ class Asset:
 def cache_folder() -> Path:
     """Returns the cache: DEL_AUDIT_CACHE, else del-audit below XDG_CACHE_HOME, else below ~/.cache."""
     if own := os.environ.get("DEL_AUDIT_CACHE"):
-        return Path(own).expanduser()
+        return user_path(own, "DEL_AUDIT_CACHE", home=True)
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "del-audit"
 

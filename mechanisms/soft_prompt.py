@@ -15,6 +15,7 @@ from mechanisms.assets import AssetRecord
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Description
 from mechanisms.models import LanguageModel
+from mechanisms.user_path import user_path
 
 SHIPPED = Path(__file__).parent / "weights"
 SHIPPED_PREFIX = "shipped:"
@@ -39,6 +40,7 @@ def load_soft_prompt(name: str, width: int, base_model: AssetRecord | None = Non
     where it has one. Raises UserError for a missing or corrupt adapter, for another width and for another base model.
     """
     folder = SHIPPED / name.removeprefix(SHIPPED_PREFIX) if name.startswith(SHIPPED_PREFIX) else Path(name)
+    user_path(str(folder / WEIGHTS_FILE), "soft_prompt")
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         shipped = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) if SHIPPED.is_dir() else []

@@ -19,6 +19,7 @@ from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.spec import QuantizerSpec
+from mechanisms.user_path import user_path
 
 PROJECTION_FILE = "projection.safetensors"
 CARD_FILE = "card.json"
@@ -56,6 +57,7 @@ def load_projection(folder: Path, table: NDArray[np.float32], spec: QuantizerSpe
     for another model or width, and one of another dim.
     """
     path, card_path = folder / PROJECTION_FILE, folder / CARD_FILE
+    user_path(str(path), "a trained projection's folder")
     if not path.is_file() or not card_path.is_file():
         raise UserError(f"Expected {folder} to hold a trained projection: {PROJECTION_FILE} and {CARD_FILE}, got none.")
     try:
