@@ -1,11 +1,10 @@
 """The options of the client's commands: bundle and send. Nothing heavy is imported for them."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from del_audit.certificate.options import add_trust
-from del_audit.options import whole
+from del_audit.options import path, whole
 from mechanisms.errors import UserError
 
 
@@ -18,15 +17,20 @@ def add_bundle(commands: Any) -> None:
         "the client runs under: all that a client needs, all of it public.",
         allow_abbrev=False,
     )
-    bundle.add_argument("config", type=Path, help="YAML file of the configuration")
-    bundle.add_argument("--out", type=Path, required=True, help="folder for the client; must not exist yet")
+    bundle.add_argument("config", type=path("config"), help="YAML file of the configuration")
+    bundle.add_argument(
+        "--out", type=path("--out", new=True), required=True, help="folder for the client; must not exist yet"
+    )
     bundle.add_argument(
         "--max-tokens",
         type=whole("max-tokens"),
         help="longest prompt (default: the model's context less the soft prompt and the evaluation's new tokens)",
     )
     bundle.add_argument(
-        "--certificate", type=Path, metavar="CERT", help="put this certificate into the folder, if it is of this client"
+        "--certificate",
+        type=path("--certificate"),
+        metavar="CERT",
+        help="put this certificate into the folder, if it is of this client",
     )
     add_trust(bundle)
     bundle.set_defaults(run=_bundle)
@@ -41,12 +45,19 @@ def add_send(commands: Any) -> None:
         "is sent is charged to your ledger before anything is drawn (del-audit ledger shows it).",
         allow_abbrev=False,
     )
-    send.add_argument("bundle", type=Path, help="the client's folder, of `del-audit bundle`")
+    send.add_argument("bundle", type=path("bundle"), help="the client's folder, of `del-audit bundle`")
     send.add_argument("--text", help="the prompt (default: standard input, which no process list shows)")
-    send.add_argument("--out", type=Path, required=True, help="file for the message; must not exist yet")
-    send.add_argument("--certificate", type=Path, metavar="CERT", help="(default: certificate.json in the folder)")
     send.add_argument(
-        "--require", type=Path, metavar="POLICY", help="YAML file of a policy that the certificate must meet as well"
+        "--out", type=path("--out", new=True), required=True, help="file for the message; must not exist yet"
+    )
+    send.add_argument(
+        "--certificate", type=path("--certificate"), metavar="CERT", help="(default: certificate.json in the folder)"
+    )
+    send.add_argument(
+        "--require",
+        type=path("--require"),
+        metavar="POLICY",
+        help="YAML file of a policy that the certificate must meet as well",
     )
     send.add_argument(
         "--accept-quick", action="store_true", help="also under a certificate of the assurance quick: fewer attacks ran"

@@ -38,15 +38,16 @@ def load_codes(path: Path, spec: QuantizerSpec) -> NDArray[Any]:
     try:
         if path.suffix == ".npy":
             return np.asarray(np.load(path, allow_pickle=False))
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load
 
-        tensors = load_file(path)
+        data = path.read_bytes()  # once: what is checked below is what was looked at here
+        tensors = load(data)
     except Exception as error:  # numpy and safetensors raise what they like for a broken file
         raise UserError(f"Expected --codes to be a readable {path.suffix} file, got {str(path)!r}: {error}.") from None
     if "levels" in tensors:
-        from mechanisms.encoder_file import load_encoder
+        from mechanisms.encoder_file import read_encoder
 
-        return load_encoder(path, spec)[0].codes
+        return read_encoder(data, str(path), spec)[0].codes
     if len(tensors) != 1 and "codes" not in tensors:
         names = ", ".join(sorted(tensors)) or "none"
         raise UserError(f"Expected one tensor in {str(path)!r}, or one named codes, got {names}.")

@@ -3,6 +3,22 @@
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
+
+from mechanisms.errors import UserError
+from mechanisms.user_path import new_path, user_path
+
+
+def path(name: str, new: bool = False) -> Callable[[str], Path]:
+    """Returns a converter of text to a path that can be used, as user_path checks it; new: as new_path does."""
+
+    def convert(text: str) -> Path:
+        try:
+            return new_path(text, name) if new else user_path(text, name)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
 
 
 def whole(name: str) -> Callable[[str], int]:

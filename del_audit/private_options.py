@@ -1,8 +1,9 @@
 """The options of `del-audit private`."""
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from del_audit.options import path
 
 
 def add_private(commands: Any) -> None:
@@ -17,7 +18,7 @@ def add_private(commands: Any) -> None:
     private.add_argument(
         "--remove",
         nargs="*",
-        type=Path,
+        type=path("--remove"),
         metavar="PATH",
         help="remove these folders after listing them; all of them where no PATH is given, which needs --yes",
     )

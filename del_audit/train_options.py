@@ -1,11 +1,10 @@
 """The options of `del-audit train`. An option that is not given leaves the setting at the library's own value."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from del_audit.alone import alone
-from del_audit.options import real, reals, whole
+from del_audit.options import path, real, reals, whole
 from mechanisms.errors import UserError
 
 _LOOP = ("steps", "batch", "learning_rate", "warm_up", "window", "seed", "validate_every", "patience")
@@ -112,8 +111,10 @@ def _add_codes(parts: Any) -> None:
 
 
 def _add_common(part: argparse.ArgumentParser, steps: str) -> None:
-    part.add_argument("config", type=Path, help="YAML file of the configuration")
-    part.add_argument("--out", type=Path, required=True, help="folder for the result; must not exist yet")
+    part.add_argument("config", type=path("config"), help="YAML file of the configuration")
+    part.add_argument(
+        "--out", type=path("--out", new=True), required=True, help="folder for the result; must not exist yet"
+    )
     part.add_argument("--steps", type=whole("steps"), help=f"training steps (default: {steps})")
     part.add_argument("--batch", type=whole("batch"), help="documents or windows a step (default: 4)")
     part.add_argument("--window", type=whole("window"), help="tokens of each")

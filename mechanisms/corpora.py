@@ -14,7 +14,6 @@ from typing import Any
 from mechanisms.assets import AssetRecord, announce, cache_folder, content_sha256, package_asset
 from mechanisms.cell_text import cell_text, chosen_name, listed
 from mechanisms.errors import UserError
-from mechanisms.home_folder import expanded
 from mechanisms.model_sources import HUB_NAME
 from mechanisms.package_corpora import PACKAGE_CORPORA
 from mechanisms.package_sources import PREFIX
@@ -22,6 +21,7 @@ from mechanisms.private_folders import private_folder
 from mechanisms.tables import ENDINGS, Column, read_table
 from mechanisms.tables.column import numbered, repeated
 from mechanisms.tables.rows import not_unicode
+from mechanisms.user_path import user_path
 
 _KNOWN = ("split", "document_id")
 """Columns that every corpus has."""
@@ -210,8 +210,8 @@ def _is_text(values: Sequence[Any]) -> bool:
 
 
 def _local_path(name: str) -> Path | None:
-    """Returns the path of a local file's name, None for a name that is none; raises UserError as expanded does."""
-    path = expanded(name)
+    """Returns the path of a local file's name, None for a name that is none; raises UserError as user_path does."""
+    path = user_path(name, "a corpus name", home=True)
     return path if Path(name.lower().removesuffix(".gz")).suffix in ENDINGS or path.exists() else None
 
 

@@ -16,15 +16,3 @@ def home_folder(what: str, variable: str) -> Path:
         raise UserError(
             f"Expected a home folder for {what}, got none: name a folder in the variable {variable}."
         ) from None
-
-
-def expanded(path: str | Path) -> Path:
-    """Returns a path with ~ and ~USER replaced; a file of exactly that name comes first.
-
-    Raises UserError where such a user has no home folder, and for what can be no path: a NUL in it, too long a name.
-    """
-    try:
-        return Path(path) if Path(path).exists() else Path(path).expanduser()
-    except (OSError, ValueError, RuntimeError) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
-        raise UserError(f"Expected a path, got {str(path)[:200]!r}: {said}. Write out the whole path.") from None

@@ -32,6 +32,7 @@ from mechanisms.new_file import write_new
 from mechanisms.revocation import Revocation, read_revocations
 from mechanisms.signed_document import decode_base64, fingerprint, raw_public_key
 from mechanisms.small_file import read_small
+from mechanisms.user_path import new_path
 
 LARGEST_KEY = 1 << 14
 """Bytes of a key's file."""
@@ -60,8 +61,9 @@ def new_key(path: Path) -> Ed25519PrivateKey:
     """Returns a new private key, written to path (PKCS8 PEM, mode 0600) with its public key in path.pub beside it.
 
     The file is encrypted where the variable DEL_AUDIT_KEY_PASSPHRASE is set.
-    Raises UserError for a file that exists: no key is ever overwritten.
+    Raises UserError for a file that exists, since no key is ever overwritten, and as new_path does.
     """
+    new_path(str(path), "a key file")
     key, public = Ed25519PrivateKey.generate(), path.with_name(path.name + ".pub")
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, _encryption())
     if public.exists():

@@ -10,8 +10,8 @@ from typing import Literal
 
 from mechanisms.assets import Asset, AssetRecord, announce, content_sha256, hash_files, package_asset
 from mechanisms.errors import UserError
-from mechanisms.home_folder import expanded
 from mechanisms.package_sources import PACKAGE_SOURCES, PREFIX
+from mechanisms.user_path import user_path
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja", "1_Pooling/*.json")
@@ -28,7 +28,7 @@ def model_asset(name: str) -> Asset:
         asset = package_asset(name)
         _require_safetensors(name, asset.folder)
         return asset
-    if (folder := expanded(name)).is_dir():
+    if (folder := user_path(name, "a model's name", home=True)).is_dir():
         return _folder_asset(name, folder, "folder", "", str(folder.resolve()))
     if HUB_NAME.fullmatch(name):
         return _hub_asset(name)

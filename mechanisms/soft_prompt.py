@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from mechanisms.assets import AssetRecord
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Description
 from mechanisms.models import LanguageModel
+from mechanisms.user_path import user_path
 
 SHIPPED = Path(__file__).parent / "weights"
 SHIPPED_PREFIX = "shipped:"
@@ -39,6 +40,7 @@ def load_soft_prompt(name: str, width: int, base_model: AssetRecord | None = Non
     where it has one. Raises UserError for a missing or corrupt adapter, for another width and for another base model.
     """
     folder = SHIPPED / name.removeprefix(SHIPPED_PREFIX) if name.startswith(SHIPPED_PREFIX) else Path(name)
+    user_path(str(folder / WEIGHTS_FILE), "soft_prompt")
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         shipped = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) if SHIPPED.is_dir() else []
@@ -47,8 +49,9 @@ def load_soft_prompt(name: str, width: int, base_model: AssetRecord | None = Non
             f"got {name!r}: it holds no {WEIGHTS_FILE}."
         )
     try:
-        vectors = load_file(weights)["prompt_embeddings"]
-    except (SafetensorError, KeyError) as error:
+        data = weights.read_bytes()  # once: the hash is of what is parsed
+        vectors = load(data)["prompt_embeddings"]
+    except (OSError, SafetensorError, KeyError) as error:
         raise UserError(
             f"Expected {WEIGHTS_FILE} of soft_prompt={name!r} to hold prompt_embeddings: {error}."
         ) from None
@@ -69,7 +72,7 @@ def load_soft_prompt(name: str, width: int, base_model: AssetRecord | None = Non
             f"soft_prompt={name!r}, which was trained for {trained_for.get('name')!r} "
             f"(sha256 {trained_for['sha256'][:12]})."
         )
-    return SoftPrompt(name, vectors.float(), card, hashlib.sha256(weights.read_bytes()).hexdigest())
+    return SoftPrompt(name, vectors.float(), card, hashlib.sha256(data).hexdigest())
 
 
 def mechanism_warning(prompt: SoftPrompt, mechanism: Description) -> str | None:

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
-from mechanisms.package_sources import file_sha256
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.spec import QuantizerSpec
+from mechanisms.user_path import user_path
 
 PROJECTION_FILE = "projection.safetensors"
 CARD_FILE = "card.json"
@@ -57,17 +57,19 @@ def load_projection(folder: Path, table: NDArray[np.float32], spec: QuantizerSpe
     for another model or width, and one of another dim.
     """
     path, card_path = folder / PROJECTION_FILE, folder / CARD_FILE
+    user_path(str(path), "a trained projection's folder")
     if not path.is_file() or not card_path.is_file():
         raise UserError(f"Expected {folder} to hold a trained projection: {PROJECTION_FILE} and {CARD_FILE}, got none.")
     try:
-        matrices = load_file(path)
+        data = path.read_bytes()  # once: the hash is of what is parsed
+        matrices = load(data)
         encoder, decoder = matrices["encoder"], matrices["decoder"]
         card = json.loads(card_path.read_text(encoding="utf8"))
         trained_for, files = card["table_sha256"], card["files"]
         named = card["base_model"]["name"]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"Expected {folder} to hold a whole projection, got a damaged one: {error}.") from None
-    digest = file_sha256(path)
+    digest = hashlib.sha256(data).hexdigest()
     if files.get(PROJECTION_FILE) != digest or not (np.isfinite(encoder).all() and np.isfinite(decoder).all()):
         raise UserError(f"Expected {path} to have the hash in its card and finite values, got another content.")
     width = table.shape[1]

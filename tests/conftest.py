@@ -119,3 +119,29 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Asset]
 def _index_reachable(folder: Path) -> bool:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), "iniconfig"]
     return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.fixture
+def swapped(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, bytes, bytes], list[bytes]]:
+    """A file that is another one for whoever reads it twice: the first reading of its bytes gets one, later ones not.
+
+    Returns what was read, which a second reading makes longer.
+    """
+
+    def swap(path: Path, first: bytes, later: bytes) -> list[bytes]:
+        reads: list[bytes] = []
+        read = Path.read_bytes
+
+        def read_bytes(asked: Path) -> bytes:
+            if asked != path:
+                return read(asked)
+            path.write_bytes(later if reads else first)
+            reads.append(read(path))
+            path.write_bytes(later)
+            return reads[-1]
+
+        path.write_bytes(later)
+        monkeypatch.setattr(Path, "read_bytes", read_bytes)
+        return reads
+
+    return swap

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from del_audit.alone import alone
-from del_audit.options import real, whole
+from del_audit.options import path, real, whole
 from mechanisms.errors import UserError
 
 _RESUME = (
@@ -122,8 +122,10 @@ def _add_distinguish(kinds: Any) -> None:
 
 def _kind(kinds: Any, name: str, text: str, run: Callable[[argparse.Namespace], int], description: str) -> Any:
     parser = kinds.add_parser(name, help=text, description=description, allow_abbrev=False)
-    parser.add_argument("config", type=Path, help="YAML file of the configuration")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the result; must not exist yet")
+    parser.add_argument("config", type=path("config"), help="YAML file of the configuration")
+    parser.add_argument(
+        "--out", type=path("--out", new=True), required=True, help="folder for the result; must not exist yet"
+    )
     parser.add_argument(
         "--seed",
         type=whole("seed"),

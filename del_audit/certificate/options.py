@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from del_audit.options import path
 from del_audit.plain_text import json_text
 from mechanisms.errors import UserError
 from mechanisms.folder_lock import held
@@ -22,10 +23,12 @@ def add_certify(commands: Any) -> None:
         description="Exit codes: 0 certified, 1 refused, 3 inconclusive, 2 user error.",
         allow_abbrev=False,
     )
-    certify.add_argument("config", type=Path, help="YAML file of the configuration and its policy")
-    certify.add_argument("--out", type=Path, help="folder for the results (default: out/NAME)")
+    certify.add_argument("config", type=path("config"), help="YAML file of the configuration and its policy")
+    certify.add_argument("--out", type=path("--out"), help="folder for the results (default: out/NAME)")
     certify.add_argument(
-        "--key", type=Path, help="private key that signs, PEM (default: your own, made at first use; see del-audit key)"
+        "--key",
+        type=path("--key"),
+        help="private key that signs, PEM (default: your own, made at first use; see del-audit key)",
     )
     certify.add_argument("--json", action="store_true", help="print the certificate as JSON; the table goes to stderr")
     certify.set_defaults(run=_certify)
@@ -40,14 +43,19 @@ def add_verify(commands: Any) -> None:
         "2 user error, also for a file that is no certificate.",
         allow_abbrev=False,
     )
-    verify.add_argument("certificate", type=Path, help="certificate.json of `del-audit certify`")
+    verify.add_argument("certificate", type=path("certificate"), help="certificate.json of `del-audit certify`")
     add_trust(verify)
-    verify.add_argument("--against", type=Path, metavar="CONFIG", help="also compare this configuration and its assets")
+    verify.add_argument(
+        "--against", type=path("--against"), metavar="CONFIG", help="also compare this configuration and its assets"
+    )
     verify.add_argument(
         "--no-recompute", action="store_true", help="do not compute the proved figures again: under half a second"
     )
     verify.add_argument(
-        "--require", type=Path, metavar="POLICY", help="YAML file of your own limits, which its figures must meet"
+        "--require",
+        type=path("--require"),
+        metavar="POLICY",
+        help="YAML file of your own limits, which its figures must meet",
     )
     verify.add_argument("--accept-quick", action="store_true", help="accept quick assurance, the short list of attacks")
     verify.add_argument(
@@ -66,9 +74,13 @@ def add_export(commands: Any) -> None:
         description="Only of a certificate that verifies. Exit codes: 0 written, 1 it does not verify, 2 user error.",
         allow_abbrev=False,
     )
-    export.add_argument("certificate", type=Path, help="certificate.json of `del-audit certify`")
-    export.add_argument("--model-card", type=Path, metavar="FILE.md", help="Markdown to write")
-    export.add_argument("--junit", type=Path, metavar="FILE.xml", help="JUnit XML to write, a test case a check")
+    export.add_argument("certificate", type=path("certificate"), help="certificate.json of `del-audit certify`")
+    export.add_argument(
+        "--model-card", type=path("--model-card", new=True), metavar="FILE.md", help="Markdown to write"
+    )
+    export.add_argument(
+        "--junit", type=path("--junit", new=True), metavar="FILE.xml", help="JUnit XML to write, a test case a check"
+    )
     add_trust(export)
     export.add_argument("--at", metavar="DATE", help="valid at this ISO date instead of now")
     export.set_defaults(run=_export)
@@ -86,10 +98,17 @@ def add_key(commands: Any) -> None:
     )
     kinds = key.add_subparsers(title="what to do", required=True, metavar="new|show|revoke|revoked")
     new = kinds.add_parser("new", help="make a key", allow_abbrev=False)
-    new.add_argument("--out", type=Path, required=True, help="file for the private key; the public one goes to OUT.pub")
+    new.add_argument(
+        "--out",
+        type=path("--out", new=True),
+        required=True,
+        help="file for the private key; the public one goes to OUT.pub",
+    )
     new.set_defaults(run=_key_new)
     show = kinds.add_parser("show", help="print the public key of a private one", allow_abbrev=False)
-    show.add_argument("key", type=Path, nargs="?", help="private key, PEM (default: your own, made at first use)")
+    show.add_argument(
+        "key", type=path("key"), nargs="?", help="private key, PEM (default: your own, made at first use)"
+    )
     show.set_defaults(run=_key_show)
     _add_revocation(kinds)
 
@@ -105,7 +124,11 @@ def _add_revocation(kinds: Any) -> None:
     revoke.add_argument("key", metavar="KEY", help="public key: a PEM file, or text in base64 or hex")
     revoke.add_argument("--reason", default="", metavar="TEXT", help="why, one line, for whoever is refused")
     revoke.add_argument(
-        "--key", dest="signer", type=Path, metavar="PRIVATE", help="private key that signs the list (default: your own)"
+        "--key",
+        dest="signer",
+        type=path("--key"),
+        metavar="PRIVATE",
+        help="private key that signs the list (default: your own)",
     )
     revoke.set_defaults(run=_key_revoke)
     revoked = kinds.add_parser("revoked", help="list the keys that are revoked", allow_abbrev=False)

@@ -1,11 +1,10 @@
 """The options of `del-audit reproduce`."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from del_audit.alone import alone
-from del_audit.options import reals, whole
+from del_audit.options import path, reals, whole
 from mechanisms.errors import UserError
 
 TABLE_NUMBERS = ("1", "3", "4", "6", "7", "8")
@@ -60,7 +59,9 @@ def add_reproduce(commands: Any) -> None:
         reproduce.add_argument(f"--{name}", type=whole(name), help=text)
     reproduce.add_argument("--seed", type=whole("seed"), default=0, help="of everything that is random (default: 0)")
     reproduce.add_argument("--quick", action="store_true", help="small sizes, minutes on two cores: shows that it runs")
-    reproduce.add_argument("--out", type=Path, required=True, help="folder for the result; must not exist yet")
+    reproduce.add_argument(
+        "--out", type=path("--out", new=True), required=True, help="folder for the result; must not exist yet"
+    )
     reproduce.set_defaults(run=alone(_reproduce))
 
 

@@ -30,6 +30,7 @@ from mechanisms.errors import UserError
 from mechanisms.package_sources import file_sha256
 from mechanisms.private_folders import MARKER, rename_private
 from mechanisms.soft_prompt import load_soft_prompt
+from mechanisms.user_path import user_path
 
 FORMAT = "del-audit frontier 1"
 FRONTIER = "frontier.json"
@@ -148,7 +149,7 @@ def _identity(base: Configuration, assets: Assets, wanted: list[Candidate]) -> d
         "configuration": base.model_dump(mode="json"),
         "candidates": [each.to_dict() for each in wanted],
         "soft_prompts": {name: load_soft_prompt(name, width, language.record).sha256 for name in prompts},
-        "encoders": {name: _content(Path(name)) for name in trained},
+        "encoders": {name: _content(user_path(name, "an encoder")) for name in trained},
         "model": language.record.sha256,
         "corpus": assets.corpus.record.sha256,
         "versions": versions(),

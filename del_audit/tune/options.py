@@ -2,11 +2,10 @@
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from del_audit.alone import alone
-from del_audit.options import real, whole
+from del_audit.options import path, real, whole
 
 
 def add_tune(commands: Any) -> None:
@@ -36,7 +35,7 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument(
         "--from",
         dest="source",
-        type=Path,
+        type=path("--from"),
         metavar="CERTIFICATE",
         help="take limit, share, tokens and correlation from a certificate's strongest attack; options above win",
     )
@@ -56,10 +55,12 @@ def _add_search(commands: Any) -> None:
         "meets the policy or the held-out part refutes the chosen one, 3 out of time, 2 user error.",
         allow_abbrev=False,
     )
-    tune.add_argument("config", type=Path, help="YAML file of a configuration and its policy")
-    tune.add_argument("--out", type=Path, required=True, help="folder for the results; must not exist yet")
+    tune.add_argument("config", type=path("config"), help="YAML file of a configuration and its policy")
     tune.add_argument(
-        "--space", type=Path, metavar="FILE", help="YAML file of what is searched, instead of the next four"
+        "--out", type=path("--out", new=True), required=True, help="folder for the results; must not exist yet"
+    )
+    tune.add_argument(
+        "--space", type=path("--space"), metavar="FILE", help="YAML file of what is searched, instead of the next four"
     )
     tune.add_argument("--bits", type=_wholes("bits"), metavar="N,...", help="bits a coordinate (default: the file's)")
     tune.add_argument("--dim", type=_wholes("dim"), metavar="N,...", help="coordinates a token (default: the file's)")

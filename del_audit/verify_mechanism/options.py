@@ -1,10 +1,9 @@
 """The options of `del-audit verify-mechanism`. Nothing heavy is imported for them."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from del_audit.options import real, whole
+from del_audit.options import path, real, whole
 from mechanisms.errors import UserError
 
 TARGETS = ("python", "command", "http", "bundle")
@@ -28,7 +27,9 @@ def add_verify_mechanism(commands: Any) -> None:
     parser.add_argument(
         "--time-out", type=real("time-out"), default=TIME_OUT, help="seconds for an answer (default: 30)"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the report; must not exist yet")
+    parser.add_argument(
+        "--out", type=path("--out", new=True), metavar="FILE.json", help="write the report; must not exist yet"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of the table")
     parser.set_defaults(run=_verify_mechanism)
 
@@ -38,7 +39,9 @@ def _add_targets(parser: argparse.ArgumentParser) -> None:
     targets.add_argument("--python", metavar="FILE.py:NAME", help="function values -> counts, also MODULE:NAME")
     targets.add_argument("--command", metavar="COMMAND", help="program that answers JSON lines")
     targets.add_argument("--http", metavar="URL", help="server that answers a POST of JSON")
-    targets.add_argument("--bundle", type=Path, metavar="FOLDER", help="a client's folder, of `del-audit bundle`")
+    targets.add_argument(
+        "--bundle", type=path("--bundle"), metavar="FOLDER", help="a client's folder, of `del-audit bundle`"
+    )
     more = parser.add_argument_group("with --python, further functions of the same client")
     more.add_argument("--message", metavar="NAME", help="values -> the wire message, bytes")
     more.add_argument("--charged", metavar="NAME", help="() -> tokens charged so far")
@@ -52,7 +55,9 @@ def _add_claim(parser: argparse.ArgumentParser) -> None:
     claim.add_argument("--clip", type=real("clip"), help="largest magnitude of a coordinate")
     claim.add_argument("--scale", type=real("scale"), help="the quantizer's range, above clip (or give --mu)")
     claim.add_argument("--mu", type=real("mu"), help="the paper's mu, from which the scale follows")
-    claim.add_argument("--config", type=Path, metavar="CONFIG", help="YAML file of `del-audit certify`, instead")
+    claim.add_argument(
+        "--config", type=path("--config"), metavar="CONFIG", help="YAML file of `del-audit certify`, instead"
+    )
 
 
 def _verify_mechanism(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from del_audit.verify_mechanism.target import NoAnswer, Target
 from mechanisms.errors import UserError
+from mechanisms.user_path import user_path
 
 _NAME = "client_under_test"
 """Under which a client's file is imported: its own name may be another module's."""
@@ -55,7 +56,7 @@ def _module(name: str) -> ModuleType:
     if not name.endswith(".py"):
         sys.path.insert(0, str(Path.cwd()))
         return _imported(name, lambda: importlib.import_module(name))
-    file = Path(name).resolve()
+    file = user_path(name, "--python").resolve()
     if not file.is_file():
         raise UserError(f"Expected --python to name a file that exists, got {name!r}.")
     known = sys.modules.get(_NAME)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from mechanisms.errors import UserError
@@ -48,8 +48,9 @@ def read_folder(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, A
     weights = folder / WEIGHTS_FILE
     try:
         card = json.loads((folder / CARD_FILE).read_text(encoding="utf8"))
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        tensors = load_file(weights)
+        data = weights.read_bytes()  # once: the hash is of what is parsed
+        digest = hashlib.sha256(data).hexdigest()
+        tensors = load(data)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"Cannot read {folder} as a {kind}: {error}.") from None
     if not isinstance(card, dict) or card.get("kind") != kind:
@@ -77,9 +78,10 @@ def read_progress(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
     if not path.exists():
         return None
     try:
-        tensors = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            state: dict[str, Any] = json.loads(file.metadata()["state"])
+        data = path.read_bytes()  # once: state and tensors are of one file, whatever is renamed over it
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        state: dict[str, Any] = json.loads(header["__metadata__"]["state"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(f"Cannot go on from {path}: {error}. Delete it to start again.") from None
     return tensors, state

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from del_audit.accounting import Accountant
 from del_audit.accounting.vocabulary import Vocabulary
 from del_audit.cli import main
+from del_audit.codes_file import load_codes
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import EncoderCard, save_encoder
 from mechanisms.spec import QuantizerSpec
@@ -106,3 +107,14 @@ def test_proved_figures_are_labelled_so_and_agree(capsys):
     assert printed["epsilon"] == proved.to_dict()
     assert main([*OPTIONS, "--proved"]) == 0
     assert "proved" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("kind"))
+
+
+def test_an_encoder_is_read_once(codes, tmp_path, swapped):
+    files = []
+    for factor in (1.0, 0.5):
+        path = tmp_path / "encoder.safetensors"
+        save_encoder(path, Encoder.of(factor * codes, 1.0), EncoderCard("m", "", SPEC))
+        files.append(path.read_bytes())
+    reads = swapped(path, *files)
+    assert np.array_equal(load_codes(path, SPEC), Encoder.of(codes, 1.0).codes)
+    assert len(reads) == 1

@@ -1,10 +1,11 @@
 import copy
+import hashlib
 import json
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from mechanisms import soft_prompt as soft_prompt_module
 from mechanisms.continuation import embed
@@ -161,3 +162,12 @@ def test_saved_vectors_load_here_and_in_plain_peft(language, tmp_path):
     assert torch.equal(load_soft_prompt(str(tmp_path), WIDTH).vectors, vectors)
     peft = PeftModel.from_pretrained(copy.deepcopy(language.model), tmp_path)
     assert torch.equal(peft.get_prompt(1)[0], vectors)
+
+
+def test_the_hash_is_of_the_vectors_that_were_read(adapter, swapped):
+    first, later = (save({"prompt_embeddings": torch.full((2, WIDTH), value)}) for value in (1.0, 2.0))
+    reads = swapped(adapter / WEIGHTS_FILE, first, later)
+    prompt = load_soft_prompt(str(adapter), WIDTH)
+    assert prompt.vectors.unique().tolist() == [1.0]
+    assert prompt.sha256 == hashlib.sha256(first).hexdigest()
+    assert reads == [first]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,7 +24,6 @@ from attacks.inversion.contextual.network import ContextNetwork
 from attacks.inversion.contextual.reading import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
 from mechanisms.errors import UserError
-from mechanisms.package_sources import file_sha256
 from mechanisms.randomness import Generator, SimulatedWords, simulation_generator
 from mechanisms.training.checkpoint import CARD
 from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
@@ -127,9 +126,10 @@ class Fitting:
         try:
             card = json.loads((folder / CARD).read_text(encoding="utf8"))
             same = all(card[key] == value for key, value in self.card.items())
-            if not same or card["files"][PARAMETERS_FILE] != file_sha256(path):
+            data = path.read_bytes()  # once: the hash is of what is parsed
+            if not same or card["files"][PARAMETERS_FILE] != hashlib.sha256(data).hexdigest():
                 raise ValueError("its content is not what its card says")
-            self.reader.network.load_state_dict(load_file(path))
+            self.reader.network.load_state_dict(load(data))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"Expected {folder} to hold a fit of this inverter: {error}. Delete it.") from None
 

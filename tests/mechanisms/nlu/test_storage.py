@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from mechanisms.errors import UserError
 from mechanisms.nlu import storage
@@ -96,3 +97,23 @@ def test_the_digest_is_of_names_values_and_shapes():
     }
     assert len(digests) == 4
     assert digest_of_tensors(TENSORS) == digest_of_tensors({name: tensor.clone() for name, tensor in TENSORS.items()})
+
+
+def test_the_hash_is_of_the_weights_that_were_read(folder, swapped):
+    path = folder / storage.WEIGHTS_FILE
+    first, later = path.read_bytes(), save({**TENSORS, "b": torch.tensor([2])})
+    reads = swapped(path, first, later)
+    assert read_folder(folder, "thing")[0]["b"].tolist() == [1]
+    assert reads == [first]
+
+
+def test_tensors_and_state_are_of_one_file(tmp_path, swapped):
+    files = []
+    for step in (1, 2):
+        write_progress(tmp_path / "progress", {"b": torch.tensor([step])}, {"step": step})
+        files.append((tmp_path / "progress").read_bytes())
+    reads = swapped(tmp_path / "progress", *files)
+    tensors, state = read_progress(tmp_path / "progress")
+    assert tensors["b"].tolist() == [1]
+    assert state == {"step": 1}
+    assert len(reads) == 1

@@ -255,6 +255,19 @@ def test_a_projection_for_another_model_width_or_dim_is_refused(trained, table):
         load_projection(folder, table, QuantizerSpec.from_mu(4, 7, 0.05, 30))
 
 
+def test_the_hash_is_of_the_matrices_that_were_read(trained, table, tmp_path, swapped):
+    folder, _, _ = trained
+    (tmp_path / CARD_FILE).write_bytes((folder / CARD_FILE).read_bytes())
+    matrices = load_file(folder / PROJECTION_FILE)
+    save_file({name: 2 * matrix for name, matrix in matrices.items()}, tmp_path / "doubled")
+    first, later = (folder / PROJECTION_FILE).read_bytes(), (tmp_path / "doubled").read_bytes()
+    reads = swapped(tmp_path / PROJECTION_FILE, first, later)
+    found = load_projection(tmp_path, table, SPEC)
+    assert np.array_equal(found.decoder.matrix, matrices["decoder"])
+    assert found.sha256 == file_sha256(folder / PROJECTION_FILE)
+    assert reads == [first]
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other values", "card", "NaN"])
 def test_a_damaged_projection_is_refused(trained, table, tmp_path, damage):
     folder, _, _ = trained
