@@ -41,6 +41,8 @@ def load_codes(path: Path, spec: QuantizerSpec) -> NDArray[Any]:
         from safetensors.numpy import load_file
 
         tensors = load_file(path)
+    except MemoryError:
+        raise
     except Exception as error:  # numpy and safetensors raise what they like for a broken file
         raise UserError(f"Expected --codes to be a readable {path.suffix} file, got {str(path)!r}: {error}.") from None
     if "levels" in tensors:

@@ -33,7 +33,9 @@ def _next_step(error: BaseException, path: Path | None) -> str:
     if isinstance(error, MemoryError):
         return "Free some memory, or ask for smaller sizes, and run the command again."
     again = "Run the command again; if it fails again, report it"
-    return f"{again} with that file, once you have read it: it may quote your text." if path is not None else f"{again}."
+    return (
+        f"{again} with that file, once you have read it: it may quote your text." if path is not None else f"{again}."
+    )
 
 
 def _kept(error: BaseException) -> Path:
