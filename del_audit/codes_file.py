@@ -42,6 +42,8 @@ def load_codes(path: Path, spec: QuantizerSpec) -> NDArray[Any]:
 
         data = path.read_bytes()  # once: what is checked below is what was looked at here
         tensors = load(data)
+    except MemoryError:
+        raise
     except Exception as error:  # numpy and safetensors raise what they like for a broken file
         raise UserError(f"Expected --codes to be a readable {path.suffix} file, got {str(path)!r}: {error}.") from None
     if "levels" in tensors:

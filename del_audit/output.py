@@ -78,8 +78,8 @@ def guard() -> tuple[Output, Output]:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open as long as the process
     out, err = _below(sys.stdout, 1), _below(sys.stderr, 2)
     _replaced.extend((sys.stdout, sys.stderr))
-    sys.stdout = sys.__stdout__ = _text(out, sys.stdout, out.isatty())  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = _text(err, sys.stderr, True)  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = _text(out, sys.stdout, out.isatty())  # type: ignore[assignment, misc]
+    sys.stderr = sys.__stderr__ = _text(err, sys.stderr, True)  # type: ignore[assignment, misc]
     return out, err
 
 

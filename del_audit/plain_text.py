@@ -15,13 +15,13 @@ def printable(text: object) -> str:
 
 
 def json_text(text: str) -> str:
-    """Returns JSON as it is for standard output in UTF-8, else with escapes, which any encoding holds.
+    r"""Returns JSON as it is for standard output in UTF-8, else with escapes, which any encoding holds.
 
     >>> import contextlib, io
     >>> with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), "latin-1")):
     ...     escaped = json_text('["é", "😀"]')
     >>> escaped
-    '["\\\\u00e9", "\\\\ud83d\\\\ude00"]'
+    '["\\u00e9", "\\ud83d\\ude00"]'
     """
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("_", "-")
     if encoding in ("utf-8", "utf8"):

@@ -38,7 +38,8 @@ def run(
     """Prints what the battery finds of a client and returns the exit code: 0 nothing against the claim, 1 a fault.
 
     trials: rows of the main design; None for the battery's own number. seed: of the inputs; None draws one. out: file
-    for the report. Raises UserError for values out of range, an out that cannot be written, and as the opening does.
+    for the report. Raises UserError for values out of range, an out that cannot be written, and as the opening does;
+    an error of the connection's own code, and a lack of memory, as they came: they are no finding.
     """
     seed = int(SystemWords().words(1)[0]) if seed is None else seed
     trials = TRIALS if trials is None else trials
@@ -55,6 +56,8 @@ def run(
             replay=target.replay,
             processes=target.processes,
         )
+        if (broken := target.broken()) is not None:
+            raise broken
         if target.faults is not None:
             found = with_connection(found, target.faults(), target.answered())
         document = report(found, target, seed)

@@ -39,6 +39,7 @@ def command_client(command: str, spec: QuantizerSpec, seconds: float) -> Iterato
             untested={} if client.messages else {"message": "the program answers with counts, no messages"},
             answered=lambda: client.answered,
             faults=lambda: client.faults,
+            broken=lambda: client.broken,
             notes=lambda: programs.said,
         )
     finally:

@@ -37,6 +37,7 @@ def http_client(url: str, spec: QuantizerSpec, seconds: float) -> Iterator[Targe
         untested=untested,
         answered=lambda: client.answered,
         faults=lambda: client.faults,
+        broken=lambda: client.broken,
     )
 
 

@@ -69,7 +69,8 @@ def said(data: bytes) -> str:
 class JsonClient:
     """A client behind an exchange. messages: whether it answers with messages; counts are then read from them.
 
-    answered: calls that were answered or refused. faults: what else came back, in words.
+    answered: calls that were answered or refused. faults: what else came back, in words. broken: the first error that
+    was no word of the client's: this side's own, which must not become a finding against it.
     """
 
     spec: QuantizerSpec
@@ -77,6 +78,7 @@ class JsonClient:
     messages: bool = False
     answered: int = 0
     faults: list[str] = field(default_factory=list)
+    broken: Exception | None = None
 
     def greet(self, exchange: Exchange | None = None) -> None:
         """Asks for a release of one row of zeros, to learn whether the client answers, and with messages.
@@ -116,6 +118,9 @@ class JsonClient:
             raise
         except NoAnswer as error:
             self.faults.append(f"{error} (for {_described(values)})")
+            raise
+        except Exception as error:
+            self.broken = self.broken or error
             raise
         self.answered += 1
         return answer

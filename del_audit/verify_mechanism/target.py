@@ -27,7 +27,8 @@ class Target:
     release, message, charged, replay, processes: as del_audit.evidence.verification.verify_mechanism takes them.
     untested: what this connection leaves untested, by the words with which the battery's own reason starts, and why.
     answered: how many calls were answered or refused. faults: what else came back, in words; None where a connection
-    cannot fail. notes: what else the reader should see. All three are asked after the battery.
+    cannot fail. notes: what else the reader should see. broken: an error of the connection's own code, after which
+    nothing can be said of the client. All four are asked after the battery.
     """
 
     kind: str
@@ -41,3 +42,4 @@ class Target:
     answered: Callable[[], int] = lambda: 1
     faults: Callable[[], list[str]] | None = None
     notes: Callable[[], list[str]] = list
+    broken: Callable[[], Exception | None] = lambda: None

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from del_audit.certificate.inputs import attacked_rounds, attacked_text
+from del_audit.certificate.inputs import _say_unlabelled, attacked_rounds, attacked_text
 from mechanisms.errors import UserError
 
 
@@ -41,3 +41,12 @@ def test_tokens_are_as_many_as_were_asked_for_where_documents_are_long():
     assert sum(map(len, prompts)) == 95
     assert documents == [0, 1, 2, 3, 0]
     assert attacked_text(held([]), 95, 20) == ([], [])
+
+
+def test_rows_without_a_label_are_counted_and_said(capsys):
+    _say_unlabelled("condition", ["a", None, "b"], ["a", "b"])
+    assert capsys.readouterr().err == (
+        "del-audit: 1 of 3 public and 0 of 2 private rows have no condition, and are left out where it is measured.\n"
+    )
+    _say_unlabelled("condition", ["a"], ["b"])
+    assert capsys.readouterr().err == ""

@@ -1,270 +1,295 @@
-"""Ways to end badly: whatever becomes of the process's output, folders and signals, its exit code is what it says."""
+"""Ways to end badly, each as a process: the code is what it says, one line says why, and nothing is half-written."""
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-from del_audit.cli import main
-from mechanisms.folder_lock import held
+from del_audit.exit_codes import DONE, REFUSED, TERMINATED, UNEXPECTED, USER_ERROR
 
-FIXTURES = Path(__file__).parents[1] / "certificate" / "fixtures"
 ROOT = Path(__file__).parents[2]
-ACCOUNT = ["account", "--bits", "4", "--dim", "18", "--clip", "1", "--mu", "2"]
-USER_ERROR, UNEXPECTED, INTERRUPTED, TERMINATED = 2, 70, 130, 143
+FIXTURES = ROOT / "tests" / "certificate" / "fixtures"
+TRUST = ("--trust", FIXTURES / "certificate-3.pub", "--at", "2026-12-01", "--no-recompute")
+ACCOUNT = ("account", "--bits", "4", "--dim", "18", "--clip", "0.05", "--mu", "8")
+LONG = "import del_audit.cli as c\nc._account = lambda a: print(('x' * 79 + chr(10)) * 4000, end='') or {code}\n"
+"""A command that prints 320 kB, more than a pipe holds, and ends with a code."""
+
+CLIENT = """import json, sys
+for line in sys.stdin:
+    values = json.loads(line)["values"]
+    print(json.dumps({"counts": [[1 for value in row] for row in values]}), flush=True)
+"""
 
 
-@pytest.fixture
-def tampered(tmp_path):
-    """Returns the arguments that verify a certificate that was changed after it was signed."""
-    whole = (FIXTURES / "certificate-3.json").read_bytes()
-    changed = whole.replace(b'"verdict":"certified"', b'"verdict":"refused"')
-    assert len(changed) != len(whole)
+def failing(what):
+    """Returns code that makes `account` fail."""
+    return f"import del_audit.cli as c\ndef fail(arguments):\n    {what}\nc._account = fail\n"
+
+
+@pytest.fixture(params=["valid", "tampered"])
+def certificate(request, tmp_path):
+    """Returns a certificate's file and the code that `verify` has for it."""
+    if request.param == "valid":
+        return FIXTURES / "certificate-3.json", DONE
+    text = (FIXTURES / "certificate-3.json").read_text(encoding="utf8")
     path = tmp_path / "tampered.json"
-    path.write_bytes(changed)
-    return ["verify", str(path), "--trust", str(FIXTURES / "certificate-3.pub")]
+    path.write_text(text.replace('"certified"', '"refused"', 1), encoding="utf8")
+    assert path.read_text(encoding="utf8") != text
+    return path, REFUSED
 
 
-def ended(arguments, shell="", prelude="", **environment):
-    """Returns (exit code, stdout, stderr) of the command in a process of its own; shell: what follows it in bash."""
-    start = [sys.executable, "-m", "del_audit"]
-    if prelude:
-        start = [sys.executable, "-c", f"{prelude}\nfrom del_audit.entry import main\nmain()"]
-    command = [*start, *arguments]
-    if shell:
-        command = ["bash", "-c", f'set -o pipefail; "$@" {shell}', "bash", *command]
-    kept = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run(
-        command, capture_output=True, env={k: v for k, v in kept.items() if v is not None}, stdin=subprocess.DEVNULL
-    )
-    said = done.stderr.decode(errors="replace")
-    assert "Traceback" not in said, said
-    assert "Exception ignored" not in said, said
-    return done.returncode, done.stdout, said
-
-
-@pytest.mark.parametrize("shell", ["| true", "| head -n 1", "| head -c 1", ">&-", "2>&-", ">&- 2>&-", "2>/dev/full"])
-@pytest.mark.parametrize("asked", ["tampered", "account"])
-def test_a_reader_that_goes_and_a_closed_output_leave_the_verdict(asked, shell, tampered):
-    code, _, _ = ended(tampered if asked == "tampered" else ACCOUNT, shell)
-    assert code == (1 if asked == "tampered" else 0)
-
-
-def test_help_into_a_closed_pipe():
-    assert ended(["--help"], "| true")[0] == 0
-
-
-def test_a_full_disk_is_never_success(tampered):
-    code, _, said = ended(ACCOUNT, ">/dev/full")
-    assert code == USER_ERROR
-    assert "standard output could not be written (No space left on device)" in said
-    assert ended(tampered, ">/dev/full")[0] == 1
-    assert ended([*ACCOUNT, "--json"], ">/dev/full 2>/dev/full")[0] == USER_ERROR
-
-
-def test_an_output_that_is_slow_and_does_not_block_gets_everything():
+def reader_gone(start, *arguments, lines=0, streams=("stdout",), **options):
+    """Returns the process of a command whose reader ends after some lines; nobody reads at all at 0."""
     read, write = os.pipe()
-    os.set_blocking(write, False)
-    process = subprocess.Popen(
-        [sys.executable, "-c", "import sys\nfrom del_audit import cli\ncli.run = lambda: print('x' * 300_000) or 3\n"
-         "from del_audit.entry import main\nmain()"],
-        stdout=write, stderr=subprocess.PIPE, cwd=ROOT,
-    )  # fmt: skip
+    if not lines:
+        os.close(read)
+    process = start(*arguments, **dict.fromkeys(streams, write), **options)
     os.close(write)
-    time.sleep(1)  # the pipe holds 64 KiB
-    with os.fdopen(read, "rb") as stream:
-        assert len(stream.read()) == 300_001
-    assert process.wait() == 3
-    assert process.stderr.read() == b""
-    process.stderr.close()
+    if lines:
+        with os.fdopen(read) as reader:
+            for _ in range(lines):
+                reader.readline()
+    return process
 
 
-@pytest.mark.parametrize(
-    "error",
-    ["AttributeError('x')", "MemoryError()", "RecursionError()", "OSError(5, 'bad')", "SystemExit(0)", "SystemExit(1)"],
-)
-def test_an_unexpected_error_is_no_verdict(error, tmp_path):
-    planted = f"import del_audit.accounting.accountant as a\ndef _fail(*_, **__): raise {error}\n"
-    planted += "import del_audit.cli as c\nc._account_quantizer = _fail"
-    state = tmp_path / "state"
-    state.mkdir(mode=0o700)
-    code, out, said = ended(ACCOUNT, prelude=planted, DEL_AUDIT_STATE=str(state))
-    assert (code, out, len(said.splitlines())) == (UNEXPECTED, b"", 1)
-    (log,) = (state / "errors").iterdir()
-    assert str(log) in said
-    assert log.stat().st_mode & 0o777 == 0o600
-    assert "Traceback" in log.read_text()
-    assert "--mu" in log.read_text()
+class TestOutputThatNobodyGets:
+    @pytest.mark.parametrize("redirect", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+    def test_a_verdict_stands_whatever_is_closed(self, ended, certificate, redirect):
+        path, code = certificate
+        found = ended("verify", path, *TRUST, redirect=redirect).cleanly(code)
+        assert found.err == ""
+
+    def test_a_verdict_stands_where_its_reader_has_gone(self, start, certificate, wait_for):
+        path, code = certificate
+        assert wait_for(reader_gone(start, "verify", path, *TRUST)).cleanly(code).err == ""
+
+    @pytest.mark.parametrize("code", [0, 1, 3])
+    def test_the_reader_of_a_line_changes_no_verdict(self, start, wait_for, code):
+        process = reader_gone(start, *ACCOUNT, lines=1, plant=LONG.format(code=code))
+        assert wait_for(process).cleanly(code).err == ""
+
+    def test_both_readers_may_go(self, start, wait_for):
+        process = reader_gone(start, *ACCOUNT, streams=("stdout", "stderr"), plant=LONG.format(code=3))
+        wait_for(process).cleanly(3)
+
+    def test_a_full_disk_keeps_a_refusal_and_turns_success_into_an_error(self, ended, certificate):
+        path, code = certificate
+        found = ended("verify", path, *TRUST, redirect=">/dev/full").cleanly(code or USER_ERROR)
+        if code == DONE:
+            assert found.err.count("\n") == 1
+            assert "standard output could not be written (No space left on device)" in found.err
+        else:
+            assert found.err == ""
+
+    @pytest.mark.parametrize("redirect", [">/dev/full", ">/dev/full 2>&1", ">/dev/full 2>&-"])
+    def test_output_that_is_lost_is_no_success(self, ended, redirect):
+        ended(*ACCOUNT, redirect=redirect).cleanly(USER_ERROR)
+        ended(*ACCOUNT, redirect=redirect, plant=LONG.format(code=3)).cleanly(3)
+
+    def test_no_file_of_a_command_becomes_standard_output(self, ended, tmp_path):
+        plant = failing("f = open('data', 'wb'); print('oops'); import os; os.write(2, b'oops'); return f.fileno() < 3")
+        ended(*ACCOUNT, redirect="<&- >&- 2>&-", plant=plant).cleanly(DONE)
+        assert (tmp_path / "data").read_bytes() == b""
+
+    @pytest.mark.parametrize("stream", ["stdout", "stderr"])
+    def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_everything(self, start, stream):
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        plant = LONG.format(code=3)
+        if stream == "stderr":
+            plant = plant.replace("end=''", "end='', file=__import__('sys').stderr")
+        process = start(*ACCOUNT, plant=plant, **{stream: write})
+        os.close(write)
+        got = 0
+        while data := os.read(read, 20_000):
+            got += len(data)
+            time.sleep(0.002)
+        os.close(read)
+        process.communicate(timeout=60)
+        assert (process.returncode, got) == (3, 320_000)
+
+    def test_help_and_version_without_a_reader(self, start, ended, wait_for):
+        wait_for(reader_gone(start, "certify", "--help")).cleanly(DONE)
+        ended("--version", redirect=">&-").cleanly(DONE)
+        ended("--version", redirect=">/dev/full").cleanly(USER_ERROR)
+
+    def test_a_usage_error_is_one_line(self, ended):
+        assert ended("account").cleanly(USER_ERROR).err.count("\n") == 1
+        ended("account", redirect="2>&-").cleanly(USER_ERROR)
+        ended("account", redirect="2>/dev/full").cleanly(USER_ERROR)
 
 
-def test_an_unexpected_error_without_a_place_for_its_log(tmp_path):
-    planted = "import del_audit.cli as c\ndef _fail(_): raise AttributeError('x')\nc._account_quantizer = _fail\n"
-    planted += "import tempfile; tempfile.mkstemp = lambda *_, **__: (_ for _ in ()).throw(OSError(28, 'full'))"
-    code, _, said = ended(ACCOUNT, prelude=planted, DEL_AUDIT_STATE="/proc/nowhere")
-    assert code == UNEXPECTED
-    assert "No log file could be written" in said
-
-
-def test_a_failing_exit_handler_changes_nothing():
-    assert ended(ACCOUNT, prelude="import atexit\natexit.register(lambda: 1 / 0)")[0] == 0
-
-
-def test_an_import_that_fails_is_no_verdict(tmp_path):
-    prelude = "import sys\nsys.modules['del_audit.cli'] = None"
-    code, _, said = ended(ACCOUNT, prelude=prelude)
-    assert code == UNEXPECTED
-    assert len(said.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"HOME": None},
-        {"HOME": "/proc/nowhere", "DEL_AUDIT_STATE": None, "DEL_AUDIT_CONFIG": None},
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"PYTHONIOENCODING": "latin-1"},
-        {"PYTHONIOENCODING": "ascii"},
-        {"COLUMNS": "40"},
-        {"COLUMNS": "0"},
-        {"TERM": "dumb"},
-        {"PYTHONWARNINGS": "error"},
-    ],
-    ids=str,
-)
-def test_odd_environments(environment, tampered):
-    code, out, _ = ended([*ACCOUNT, "--json"], **environment)
-    assert code == 0
-    assert json.loads(out)
-    assert ended(ACCOUNT, **environment)[0] == 0
-    assert ended(tampered, **environment)[0] == 1
-
-
-def test_no_home_at_all_is_one_line():
-    planted = "import pathlib\ndef _none(*_): raise RuntimeError('Could not determine home directory.')\n"
-    planted += "pathlib.Path.home = _none"
-    names = dict.fromkeys(("DEL_AUDIT_STATE", "DEL_AUDIT_CONFIG", "XDG_CONFIG_HOME", "XDG_STATE_HOME"))
-    for arguments in (["key", "show"], ["ledger"], ["private"]):
-        code, _, said = ended(arguments, prelude=planted, **names)
-        assert code == USER_ERROR
-        assert "DEL_AUDIT_" in said
-
-
-def test_a_current_folder_that_is_gone(tmp_path):
-    planted = f"import os\nos.makedirs({str(tmp_path / 'gone')!r})\nos.chdir({str(tmp_path / 'gone')!r})\n"
-    planted += f"os.rmdir({str(tmp_path / 'gone')!r})"
-    assert ended(ACCOUNT, prelude=planted)[0] in (0, USER_ERROR)
-    assert ended(["certify", "none.yaml"], prelude=planted)[0] == USER_ERROR
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("seed", range(4))
-def test_interrupted_while_it_starts(seed, number):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "del_audit", "account", "--session", "/dev/stdin"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
-    )  # fmt: skip
-    time.sleep(0.08 + random.Random(seed).random() * 0.3)  # the interpreter itself has begun
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert "Traceback" not in said.decode()
-    assert process.returncode in ((INTERRUPTED,) if number == signal.SIGINT else (TERMINATED,)) + (USER_ERROR,)
-
-
-def test_an_interruption_in_a_callback_is_not_lost():
-    planted = (
-        "import del_audit.cli as c, signal, time\n"
-        "class Slow:\n    def __del__(self):\n        signal.raise_signal(signal.SIGINT)\n"
-        "def _wait(_):\n    Slow()\n    time.sleep(30)\n    return 0\n"
-        "c._account_quantizer = _wait"
+class TestErrorsThatNobodyExpected:
+    @pytest.mark.parametrize(
+        ("what", "kind"),
+        [
+            ("return arguments.nothing", "AttributeError"),
+            ("raise MemoryError", "MemoryError"),
+            ("fail(arguments)", "RecursionError"),
+            ("raise OSError(28, 'No space left on device')", "OSError: No space left on device"),
+            ("raise BrokenPipeError(32, 'Broken pipe')", "BrokenPipeError: Broken pipe"),
+            ("raise SystemExit(0)", "RuntimeError"),
+            ("raise SystemExit(1)", "RuntimeError"),
+            ("raise GeneratorExit", "GeneratorExit"),
+            ("assert False", "AssertionError"),
+        ],
     )
-    begun = time.monotonic()
-    code, _, said = ended(ACCOUNT, prelude=planted)
-    assert (code, said) == (INTERRUPTED, "del-audit: interrupted\n")
-    assert time.monotonic() - begun < 20
+    def test_a_fault_of_the_program_is_no_verdict(self, ended, tmp_path, what, kind):
+        found = ended(*ACCOUNT, plant=failing(what)).cleanly(UNEXPECTED)
+        assert found.err.count("\n") == 1
+        assert f"internal error ({kind})" in found.err
+        assert "says nothing about the configuration" in found.err
+        (log,) = (tmp_path / "state" / "errors").iterdir()
+        assert str(log) in found.err
+        assert log.stat().st_mode & 0o777 == 0o600
+        text = log.read_text()
+        assert "Traceback" in text
+        assert kind.partition(":")[0] in text
+        assert "'--mu', '8'" in text
+        assert "torch " in text
+
+    def test_the_log_is_kept_elsewhere_where_there_is_no_state_folder(self, ended, tmp_path):
+        (tmp_path / "file").write_text("")
+        elsewhere = {"DEL_AUDIT_STATE": str(tmp_path / "file" / "state"), "TMPDIR": str(tmp_path)}
+        found = ended(*ACCOUNT, plant=failing("raise AttributeError"), env=elsewhere).cleanly(UNEXPECTED)
+        (log,) = tmp_path.glob("del-audit-error-*.txt")
+        assert str(log) in found.err
+        assert log.stat().st_mode & 0o777 == 0o600
+
+    def test_the_line_alone_must_do_where_nothing_can_be_written(self, ended):
+        plant = "import tempfile\ntempfile.tempdir = '/proc/nowhere'\n" + failing("raise AttributeError")
+        found = ended(*ACCOUNT, plant=plant, env={"DEL_AUDIT_STATE": "/proc/nowhere"}).cleanly(UNEXPECTED)
+        assert "No log file could be written" in found.err
+
+    def test_an_error_while_importing(self, ended):
+        plant = "import sys\nsys.modules['del_audit.tune.options'] = None\n"
+        assert "ModuleNotFoundError" in ended(*ACCOUNT, plant=plant).cleanly(UNEXPECTED).err
+
+    def test_errors_at_the_end_leave_the_verdict(self, ended, certificate):
+        path, code = certificate
+        plant = "import atexit\natexit.register(lambda: 1 / 0)\n"
+        found = ended("verify", path, *TRUST, plant=plant).cleanly(code)
+        assert "warning: ZeroDivisionError" in found.line
+
+    def test_errors_that_python_ignores_are_one_line(self, ended):
+        plant = failing("type('Bad', (), {'__del__': lambda self: 1 / 0})(); return 3")
+        assert "warning: ZeroDivisionError" in ended(*ACCOUNT, plant=plant).cleanly(3).line
+
+    def test_errors_of_threads_are_one_line(self, ended):
+        plant = failing("from threading import Thread as T; t = T(target=lambda: 1 / 0); t.start(); t.join(); return 3")
+        assert "warning: ZeroDivisionError" in ended(*ACCOUNT, plant=plant).cleanly(3).line
+
+    def test_a_fault_of_the_connection_is_no_finding_against_a_client(self, ended, tmp_path):
+        (tmp_path / "client.py").write_text(CLIENT)
+        plant = (
+            "import del_audit.verify_mechanism.json_client as j\n"
+            "real, calls = j.request, []\n"
+            "def request(values):\n    calls.append(1)\n    return real(values) if len(calls) < 5 else None.none\n"
+            "j.request = request\n"
+        )
+        spec = ("--bits", "4", "--dim", "2", "--clip", "0.05", "--mu", "8", "--trials", "2000")
+        command = f"{sys.executable} {tmp_path / 'client.py'}"
+        found = ended("verify-mechanism", *spec, "--command", command, plant=plant).cleanly(UNEXPECTED)
+        assert "AttributeError" in found.err
+        assert found.out == ""
 
 
-def test_an_interruption_that_a_library_turned_into_another_error():
-    planted = (
-        "import del_audit.cli as c, signal\n"
-        "def _import(_):\n    try:\n        signal.raise_signal(signal.SIGINT)\n"
-        "    except KeyboardInterrupt:\n        raise ImportError('numpy failed to import')\n"
-        "c._account_quantizer = _import"
+class TestPlacesWithoutWhatIsUsual:
+    @pytest.mark.parametrize(
+        ("arguments", "variable"),
+        [
+            (("key", "revoked"), "DEL_AUDIT_CONFIG"),
+            (("private",), "DEL_AUDIT_STATE"),
+            (("verify", FIXTURES / "certificate-3.json"), "DEL_AUDIT_CONFIG"),
+        ],
     )
-    assert ended(ACCOUNT, prelude=planted)[::2] == (INTERRUPTED, "del-audit: interrupted\n")
+    def test_no_home_names_the_variable_to_set(self, ended, arguments, variable):
+        plant = (
+            "import os, pwd\ndef nobody(*_):\n    raise KeyError('nobody')\npwd.getpwuid = nobody\n"
+            "for name in ('HOME', 'DEL_AUDIT_CONFIG', 'DEL_AUDIT_STATE', 'XDG_CONFIG_HOME', 'XDG_STATE_HOME'):\n"
+            "    os.environ.pop(name, None)\n"
+        )
+        found = ended(*arguments, plant=plant).cleanly(USER_ERROR)
+        assert f"name a folder in the variable {variable}" in found.err
+
+    @pytest.mark.parametrize("variable", ["DEL_AUDIT_STATE", "DEL_AUDIT_CONFIG"])
+    @pytest.mark.parametrize("place", ["/proc/del-audit", "file/below"])
+    def test_a_place_for_keys_and_records_that_cannot_be_made(self, ended, tmp_path, variable, place):
+        (tmp_path / "file").write_text("")
+        found = ended("key", "show", env={variable: str(tmp_path / place)}).cleanly(USER_ERROR)
+        assert found.err.count("\n") == 1
+        assert not [*tmp_path.rglob(".*")]
+
+    @pytest.mark.parametrize("place", ["/proc/out.svg", "file/out.svg"])
+    def test_an_out_that_cannot_be_written(self, ended, tmp_path, place):
+        (tmp_path / "file").write_text("")
+        ended("curve", "--spec", "bits=4,dim=18,clip=1,mu=2", "--out", tmp_path / place).cleanly(USER_ERROR)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "state"]
+
+    def test_a_working_folder_that_was_removed(self, ended, tmp_path):
+        gone = f"import os\nf = {str(tmp_path / 'gone')!r}\nos.mkdir(f)\nos.chdir(f)\nos.rmdir(f)\n"
+        ended("verify", FIXTURES / "certificate-3.json", *TRUST, plant=gone).cleanly(DONE)
+        found = ended(*ACCOUNT, plant=gone + failing("import os; os.getcwd()")).cleanly(USER_ERROR)
+        assert "folder that exists" in found.err
+
+    @pytest.mark.parametrize(
+        "places",
+        [
+            {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+            {"PYTHONIOENCODING": "latin-1"},
+            {"PYTHONIOENCODING": "ascii:strict", "COLUMNS": "40"},
+            {"COLUMNS": "nonsense"},
+            {"TERM": "", "COLUMNS": "0"},
+            {"PYTHONWARNINGS": "error"},
+        ],
+    )
+    def test_a_verdict_is_the_same_everywhere(self, ended, certificate, places):
+        path, code = certificate
+        assert ended("verify", path, *TRUST, env=places).cleanly(code).out
+        ended(*ACCOUNT, env=places).cleanly(DONE)
+        assert json.loads(ended("verify", path, *TRUST, "--json", env=places).cleanly(code).out)
 
 
-@pytest.fixture
-def tiny(tmp_path, tiny_lm_folder, tiny_bert_folder):
-    """Returns a configuration of the tiny models on made-up notes."""
-    rows = ["text,split"]
-    words = ["doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head"]
-    draw = random.Random(0)
-    rows += [f"{' '.join(draw.choices(words, k=30))},{'train' if i < 40 else 'test'}" for i in range(80)]
-    (tmp_path / "notes.csv").write_text("\n".join(rows) + "\n")
-    content = {
-        "name": "tiny",
-        "model": str(tiny_lm_folder),
-        "sentence_encoder": str(tiny_bert_folder),
-        "mechanism": {"bits": 4, "dim": 12, "clip": 0.05, "mu": 5.0},
-        "data": {"corpus": str(tmp_path / "notes.csv"), "text_column": "text"},
-        "evaluation": {"attacks": ["baseline", "cosine", "map", "beam"], "context_prompts": 20, "prompts": 20,
-                       "generations": 4, "attacked_tokens": 200, "response_tokens": 4, "generated_tokens": 4},
-        "policy": {"attack_success_at_most": 0.9, "prompt_tokens": 16, "assurance": "quick"},
-    }  # fmt: skip
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+def test_python_m_is_the_same_command(home, tmp_path):
+    command = [sys.executable, "-m", "del_audit", "account"]
+    found = subprocess.run(command, env=home, cwd=tmp_path, capture_output=True, text=True)
+    assert (found.returncode, found.stderr.count("\n")) == (USER_ERROR, 1)
 
 
-def test_two_runs_in_one_folder(tiny, tmp_path, capsys):
-    for arguments, folder in (
-        (["certify", str(tiny), "--out", str(tmp_path / "out")], tmp_path / "out"),
-        (["attack", "inversion", str(tiny), "--out", str(tmp_path / "other")], tmp_path / "other.partial"),
-        (["tune", str(tiny), "--out", str(tmp_path / "tuned")], tmp_path / "tuned.partial"),
-    ):
-        folder.mkdir()
-        with held(folder, folder):
-            begun = time.monotonic()
-            assert main(arguments) == USER_ERROR
-        assert "no other process to write to" in capsys.readouterr().err
-        assert list(folder.iterdir()) == []
-        assert time.monotonic() - begun < 20  # nothing was loaded
+def test_termination_is_one_line(start, wait_for):
+    process = start(*ACCOUNT, plant=failing("print('in', flush=True); import time; time.sleep(60)"))
+    assert process.stdout.readline() == b"in\n"
+    process.terminate()
+    assert wait_for(process).cleanly(TERMINATED).err == "del-audit: terminated\n"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20))
-def test_interrupted_at_any_moment_nothing_is_half_written(seed, tiny, tmp_path):
-    out = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "del_audit", "certify", str(tiny), "--out", str(out)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    time.sleep(0.1 + random.Random(seed).random() * 12)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert "Traceback" not in said.decode()
-    assert "Exception ignored" not in said.decode()
-    left = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    if process.returncode == INTERRUPTED:
-        assert left in ([], ["certificate.json", "report.html"])
-    else:
-        assert process.returncode in (0, 1, 3)
-        assert left == ["certificate.json", "report.html"]
+class TestCertify:
+    """A whole run of the tiny model, whose output goes wrong."""
 
+    def test_the_certificate_is_written_and_its_json_is_json(self, ended, tiny_config, tmp_path):
+        narrow = {"PYTHONIOENCODING": "latin-1", "COLUMNS": "40", "LC_ALL": "C"}
+        found = ended("certify", tiny_config, "--out", tmp_path / "out", "--json", env=narrow).cleanly(DONE)
+        assert json.loads(found.out) == json.loads((tmp_path / "out" / "certificate.json").read_text(encoding="utf8"))
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["certificate.json", "report.html"]
 
-@pytest.mark.slow
-def test_certify_for_a_reader_that_goes_writes_all_of_it(tiny, tmp_path):
-    for place, shell in enumerate(("| true", ">&-", ">/dev/full")):
-        out = tmp_path / f"out-{place}"
-        code, _, _ = ended(["certify", str(tiny), "--out", str(out)], shell, OMP_NUM_THREADS="1")
-        verdict = json.loads((out / "certificate.json").read_text())["verdict"]
-        named = {"certified": 0, "refused": 1, "inconclusive": 3}[verdict]
-        assert code == (named if named or shell != ">/dev/full" else USER_ERROR)
-        assert (out / "report.html").exists()
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("redirect", "code"), [(">&- 2>&-", DONE), (">/dev/full 2>/dev/full", USER_ERROR), ("| true", DONE)]
+    )
+    def test_the_run_goes_to_its_end_without_a_reader(self, start, tiny_config, tmp_path, wait_for, redirect, code):
+        arguments = ("certify", tiny_config, "--out", tmp_path / "out")
+        if redirect == "| true":
+            process = reader_gone(start, *arguments, streams=("stdout", "stderr"))
+        else:
+            process = start(*arguments, redirect=redirect)
+        wait_for(process).cleanly(code)
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["certificate.json", "report.html"]
+
+    @pytest.mark.slow
+    def test_warnings_as_errors_are_no_verdict_of_their_own(self, ended, tiny_config, tmp_path):
+        arguments = ("certify", tiny_config, "--out", tmp_path / "out")
+        ended(*arguments, env={"PYTHONWARNINGS": "error"}).cleanly(DONE, USER_ERROR, UNEXPECTED)

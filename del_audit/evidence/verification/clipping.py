@@ -54,6 +54,8 @@ def _refused(driver: Driver, values: Floats) -> bool:
     driver.calls += 1
     try:
         driver.release(values)
+    except MemoryError:  # no refusal
+        raise
     except Exception:
         return True
     return False

@@ -67,6 +67,8 @@ class Driver:
         start = time.perf_counter()
         try:
             answer = self.release(given)
+        except MemoryError:  # of the machine: no finding
+            raise
         except Exception as error:
             self._problem(f"{type(error).__name__} on {_shape(values)}: {str(error)[:120]}")
             return None

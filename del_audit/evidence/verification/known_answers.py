@@ -66,6 +66,8 @@ def _differences(replay: Replay, values: Floats, source: Callable[[], WordSource
     expected = StochasticQuantizer(spec).quantize(values, source())
     try:
         answer = usable(replay(values.copy(), source()), values.shape, spec.trials)
+    except MemoryError:
+        raise
     except Exception as error:
         return [f"{type(error).__name__}: {str(error)[:100]}"]
     if isinstance(answer, str):

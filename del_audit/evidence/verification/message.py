@@ -61,6 +61,8 @@ def send(message: Message, spec: QuantizerSpec, trials: int, rng: Generator) -> 
         start = time.perf_counter()
         try:
             sent = message(values)
+        except MemoryError:
+            raise
         except Exception as error:
             _note(found.wrong["answer"], f"{type(error).__name__} for {len(values)} rows: {str(error)[:100]}")
             continue

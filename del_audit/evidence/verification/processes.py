@@ -1,6 +1,7 @@
 """Releases in processes that were forked from this one: a copied generator gives both the same noise."""
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -69,6 +70,8 @@ def _in_child(release: Callable[[Floats], Any], values: Floats, spec: QuantizerS
 
 
 def _answer(there: Connection, release: Callable[[Floats], Any], values: Floats, spec: QuantizerSpec) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told of it too, and ends this process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         counts = usable(release(values.copy()), values.shape, spec.trials)
     except Exception:
