@@ -47,7 +47,7 @@ def reader_gone(start, *arguments, lines=0, streams=("stdout",), **options):
     read, write = os.pipe()
     if not lines:
         os.close(read)
-    process = start(*arguments, **{stream: write for stream in streams}, **options)
+    process = start(*arguments, **dict.fromkeys(streams, write), **options)
     os.close(write)
     if lines:
         with os.fdopen(read) as reader:

@@ -82,7 +82,7 @@ def run(start, wait_for, arguments, seconds, folder):
     [
         "begun(); time.sleep(60)",
         # lost in a callback that cannot raise
-        "class A:\n    def __del__(self):\n        begun(); time.sleep(0.5)\nfor i in range(100):\n    A(); time.sleep(0.1)",
+        "class A:\n    def __del__(self):\n        begun(); time.sleep(0.5)\nwhile True:\n    A(); time.sleep(0.1)",
         # caught by a library that catches everything
         "try:\n    begun(); time.sleep(60)\nexcept BaseException:\n    pass\ntime.sleep(60)",
         # made another error of
