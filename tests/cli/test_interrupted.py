@@ -116,6 +116,19 @@ def test_cleaning_up_runs_to_its_end_however_often_the_keys_are_pressed(start, w
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cleaned", "state"]
 
 
+def test_steps_that_belong_together_are_not_parted(start, wait_for, tmp_path):
+    what = (
+        "from del_audit.interruption import shielded\nwith shielded():\n    begun(); time.sleep(1.5)\n"
+        "    open('second', 'w').close()\ntime.sleep(60)\nopen('third', 'w').close()"
+    )
+    process = start(*ACCOUNT, plant=doing(what))
+    assert process.stdout.readline() == b"in\n"
+    process.send_signal(signal.SIGINT)
+    assert wait_for(process, 20).cleanly(INTERRUPTED).err == SAID[INTERRUPTED]
+    assert (tmp_path / "second").exists()
+    assert not (tmp_path / "third").exists()
+
+
 def test_at_the_end_the_outcome_stands(start, wait_for):
     plant = "import atexit, time\natexit.register(lambda: (print('end', flush=True), time.sleep(0.3)))\n"
     process = start(*ACCOUNT, plant=plant + doing("return 3"))
