@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from del_audit.attack.options import add_attack
@@ -14,6 +13,7 @@ from del_audit.certificate.options import add_certify, add_export, add_key, add_
 from del_audit.client_options import add_bundle, add_send
 from del_audit.exit_codes import INTERRUPTED, USER_ERROR
 from del_audit.ledger_command import add_ledger
+from del_audit.options import path as _path
 from del_audit.options import real as _real
 from del_audit.options import whole as _whole
 from del_audit.private_options import add_private
@@ -118,12 +118,16 @@ def _add_account(commands: "argparse._SubParsersAction[_Parser]") -> None:
     account.add_argument("--unit", help="token, phrase, prompt or session (default: token)")
     account.add_argument("--tokens", type=_whole("tokens"), help="tokens in the unit; needed for all but a token")
     account.add_argument("--sends", type=_whole("sends"), help="times each token is sent with fresh noise (default: 1)")
-    account.add_argument("--session", type=Path, metavar="FILE", help="YAML file of a session, instead of all above")
+    account.add_argument(
+        "--session", type=_path("--session"), metavar="FILE", help="YAML file of a session, instead of all above"
+    )
     account.add_argument("--dp-sgd", action="store_true", help="a training run's guarantee instead, by the next three")
     account.add_argument("--noise-multiplier", type=_real("noise-multiplier"), help="noise over the clipping norm")
     account.add_argument("--sample-rate", type=_real("sample-rate"), help="chance of an example to be in a batch")
     account.add_argument("--steps", type=_whole("steps"), help="training steps")
-    account.add_argument("--codes", type=Path, metavar="FILE", help="a vocabulary's codes, .npy or .safetensors")
+    account.add_argument(
+        "--codes", type=_path("--codes"), metavar="FILE", help="a vocabulary's codes, .npy or .safetensors"
+    )
     account.add_argument("--proved", action="store_true", help="enclose each figure of a quantizer by ball arithmetic")
     account.add_argument("--delta", type=_real("delta"), default=1e-5, help="in (0, 1) (default: 1e-5)")
     account.add_argument("--json", action="store_true", help="print JSON with stable keys")
@@ -190,7 +194,7 @@ def _add_curve(commands: "argparse._SubParsersAction[_Parser]") -> None:
         '--spec "bits=4,dim=18,clip=1,mu=2,unit=prompt,tokens=64,name=a prompt"',
     )
     curve.add_argument("--delta", type=_real("delta"), default=1e-5, help="where epsilon is marked (default: 1e-5)")
-    curve.add_argument("--out", type=Path, required=True, help="file to write: .html, .svg or .png")
+    curve.add_argument("--out", type=_path("--out", new=True), required=True, help="file to write: .html, .svg or .png")
     curve.set_defaults(run=_curve)
 
 

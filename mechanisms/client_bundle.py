@@ -52,6 +52,8 @@ class PlainTokenizer:
         """Returns the tokenizer that a tokenizer.json describes; raises UserError where it describes none."""
         try:
             tokenizer = Tokenizer.from_str(text)
+        except MemoryError:
+            raise
         except Exception as error:  # the package raises bare exceptions
             raise UserError(f"Expected {TOKENIZER} to describe a tokenizer: {error}.") from None
         tokenizer.no_truncation()

@@ -48,36 +48,43 @@ def held(folder: Path, out: Path) -> Iterator[None]:
     out: what the user calls it. Raises UserError where another process holds it and where it cannot be made. A file
     system that knows no locks is told of, and nothing is held there.
     """
-    made = _made(folder, out)
+    missing, handle, ours = _missing(folder, out), -1, False
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise _unusable(out, error) from None
-    try:
+        handle = _opened(folder, out)
         if _place(folder) in _lent:
             _lent.discard(_place(folder))
         else:
             _lock(handle, folder, out)
+            ours = True
         yield
     finally:
-        for path in made:
+        for path in missing if ours else ():  # while it is held: nobody else can have begun in it
             with suppress(OSError):  # not empty: it is the run's now
                 path.rmdir()
-        os.close(handle)
+        if handle >= 0:
+            os.close(handle)
 
 
-def _made(folder: Path, out: Path) -> list[Path]:
-    """Makes a folder; returns those that were not there, the innermost first."""
+def _missing(folder: Path, out: Path) -> list[Path]:
+    """Returns the folders that must be made for a folder, the innermost first."""
     missing = []
     try:
         for path in (folder, *folder.parents):
             if path.exists():
                 break
             missing.append(path)
-        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unusable(out, error) from None
     return missing
+
+
+def _opened(folder: Path, out: Path) -> int:
+    """Returns a descriptor of a folder, which is made where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unusable(out, error) from None
 
 
 def _lock(handle: int, folder: Path, out: Path) -> None:

@@ -24,6 +24,7 @@ from del_audit.certificate.report import render
 from del_audit.certificate.table import print_summary
 from del_audit.certificate.verdict import Verdict
 from del_audit.exit_codes import DONE, INCONCLUSIVE, REFUSED
+from del_audit.interruption import shielded
 from del_audit.quiet import silence_libraries
 from del_audit.signing_key import own_signing_key
 from mechanisms.canonical_json import canonical, parse_canonical
@@ -59,8 +60,9 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     seconds = time.monotonic() - started
     signed = signed_bytes(sign(body_of(configuration, assets, pipeline, evidence, attempt, seconds), signer))
     certificate = parse_canonical(signed, WHAT)  # what is shown is what the file says
-    write_results(certificate, folder)
-    finish(attempt, hashlib.sha256(signed).hexdigest())
+    with shielded():  # a certificate that is there is in the log
+        write_results(certificate, folder)
+        finish(attempt, hashlib.sha256(signed).hexdigest())
     console = Console(force_jupyter=False)  # what is printed can be redirected, in a notebook too
     print_summary(certificate, console)
     console.print(f"\nWritten: {folder / 'certificate.json'}, {folder / 'report.html'} ({seconds:.0f} s)")

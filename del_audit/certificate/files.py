@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from del_audit.interruption import shielded
 from mechanisms.errors import UserError
 
 
@@ -19,8 +20,9 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-        for path, beside in besides.items():
-            os.replace(beside, path)
+        with shielded():
+            for path, beside in besides.items():
+                os.replace(beside, path)
     except OSError as error:
         raise UserError(f"Expected to write {', '.join(map(str, contents))}: {error}.") from None
     finally:

@@ -148,11 +148,9 @@ def add_trust(command: argparse.ArgumentParser) -> None:
 
 
 def _certify(arguments: argparse.Namespace) -> int:
-    from del_audit.certificate.config import load_configuration
-
-    name = load_configuration(arguments.config).name  # a wrong file is said before the seconds that imports take
-    folder = arguments.out or Path("out") / name
+    folder = arguments.out or Path("out") / _name(arguments.config)
     with held(folder, folder):
+        _name(arguments.config)  # a wrong file is said before the seconds that imports take
         from del_audit.certificate.command import certify
 
         if not arguments.json:
@@ -161,6 +159,12 @@ def _certify(arguments: argparse.Namespace) -> int:
             code = certify(arguments.config, folder, arguments.key)
         print(json_text((folder / "certificate.json").read_text(encoding="utf8")))
         return code
+
+
+def _name(config: Path) -> str:
+    from del_audit.certificate.config import load_configuration
+
+    return load_configuration(config).name
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -1,133 +1,154 @@
-"""Ctrl-C and SIGTERM at any moment, and two runs in one folder: one line, no verdict's code, nothing half-written."""
+"""Interruptions at any moment: one line, code 130, no trace, nothing half-written."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-import yaml
 
-from del_audit.cli import main
-from mechanisms.folder_lock import held
+from del_audit.exit_codes import DONE, HUNG_UP, INTERRUPTED, TERMINATED
 
-ROOT = Path(__file__).parents[2]
-ACCOUNT = ["account", "--bits", "4", "--dim", "18", "--clip", "1", "--mu", "2"]
-USER_ERROR, UNEXPECTED, INTERRUPTED, TERMINATED = 2, 70, 130, 143
-
-
-def ended(arguments, shell="", prelude="", **environment):
-    """Returns (exit code, stdout, stderr) of the command in a process of its own; shell: what follows it in bash."""
-    start = [sys.executable, "-m", "del_audit"]
-    if prelude:
-        start = [sys.executable, "-c", f"{prelude}\nfrom del_audit.entry import main\nmain()"]
-    command = [*start, *arguments]
-    if shell:
-        command = ["bash", "-c", f'set -o pipefail; "$@" {shell}', "bash", *command]
-    kept = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run(
-        command, capture_output=True, env={k: v for k, v in kept.items() if v is not None}, stdin=subprocess.DEVNULL
-    )
-    said = done.stderr.decode(errors="replace")
-    assert "Traceback" not in said, said
-    assert "Exception ignored" not in said, said
-    return done.returncode, done.stdout, said
+ACCOUNT = ("account", "--bits", "4", "--dim", "18", "--clip", "0.05", "--mu", "8")
+READY = "import os, sys; from del_audit.entry import main; os.write(1, b'.')\n"
+"""Says that this program's code is running: what comes before is Python's own start."""
+SAID = {INTERRUPTED: "del-audit: interrupted\n", TERMINATED: "del-audit: terminated\n", HUNG_UP: "del-audit: hung up\n"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("seed", range(4))
-def test_interrupted_while_it_starts(seed, number):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "del_audit", "account", "--session", "/dev/stdin"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
-    )  # fmt: skip
-    time.sleep(0.08 + random.Random(seed).random() * 0.3)  # the interpreter itself has begun
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert "Traceback" not in said.decode()
-    assert process.returncode in ((INTERRUPTED,) if number == signal.SIGINT else (TERMINATED,)) + (USER_ERROR,)
+def interrupted(start, wait_for, arguments, seconds, twice=False, **options):
+    """Returns how a command ends that is interrupted so long after its code began to run."""
+    process = start(*arguments, plant=options.pop("plant", "") + READY, **options)
+    assert process.stdout.read(1) == b"."
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    if twice:
+        time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+    return wait_for(process)
 
 
-def test_an_interruption_in_a_callback_is_not_lost():
-    planted = (
-        "import del_audit.cli as c, signal, time\n"
-        "class Slow:\n    def __del__(self):\n        signal.raise_signal(signal.SIGINT)\n"
-        "def _wait(_):\n    Slow()\n    time.sleep(30)\n    return 0\n"
-        "c._account_quantizer = _wait"
-    )
-    begun = time.monotonic()
-    code, _, said = ended(ACCOUNT, prelude=planted)
-    assert (code, said) == (INTERRUPTED, "del-audit: interrupted\n")
-    assert time.monotonic() - begun < 20
+def moments(count, longest, seed):
+    drawn = random.Random(seed)
+    return [round(drawn.uniform(0, longest), 3) for _ in range(count)]
 
 
-def test_an_interruption_that_a_library_turned_into_another_error():
-    planted = (
-        "import del_audit.cli as c, signal\n"
-        "def _import(_):\n    try:\n        signal.raise_signal(signal.SIGINT)\n"
-        "    except KeyboardInterrupt:\n        raise ImportError('numpy failed to import')\n"
-        "c._account_quantizer = _import"
-    )
-    assert ended(ACCOUNT, prelude=planted)[::2] == (INTERRUPTED, "del-audit: interrupted\n")
+def doing(what):
+    """Returns code that replaces `account`; it says when it has begun."""
+    body = "\n    ".join(["import gc, sys, time", "def begun(): print('in', flush=True)", *what.splitlines()])
+    return f"import del_audit.cli as c\ndef run(arguments):\n    {body}\nc._account = run\n"
 
 
-@pytest.fixture
-def tiny(tmp_path, tiny_lm_folder, tiny_bert_folder):
-    """Returns a configuration of the tiny models on made-up notes."""
-    rows = ["text,split"]
-    words = ["doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head"]
-    draw = random.Random(0)
-    rows += [f"{' '.join(draw.choices(words, k=30))},{'train' if i < 40 else 'test'}" for i in range(80)]
-    (tmp_path / "notes.csv").write_text("\n".join(rows) + "\n")
-    content = {
-        "name": "tiny",
-        "model": str(tiny_lm_folder),
-        "sentence_encoder": str(tiny_bert_folder),
-        "mechanism": {"bits": 4, "dim": 12, "clip": 0.05, "mu": 5.0},
-        "data": {"corpus": str(tmp_path / "notes.csv"), "text_column": "text"},
-        "evaluation": {"attacks": ["baseline", "cosine", "map", "beam"], "context_prompts": 20, "prompts": 20,
-                       "generations": 4, "attacked_tokens": 200, "response_tokens": 4, "generated_tokens": 4},
-        "policy": {"attack_success_at_most": 0.9, "prompt_tokens": 16, "assurance": "quick"},
-    }  # fmt: skip
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
-def test_two_runs_in_one_folder(tiny, tmp_path, capsys):
-    for arguments, folder in (
-        (["certify", str(tiny), "--out", str(tmp_path / "out")], tmp_path / "out"),
-        (["attack", "inversion", str(tiny), "--out", str(tmp_path / "other")], tmp_path / "other.partial"),
-        (["tune", str(tiny), "--out", str(tmp_path / "tuned")], tmp_path / "tuned.partial"),
-    ):
-        folder.mkdir()
-        with held(folder, folder):
-            begun = time.monotonic()
-            assert main(arguments) == USER_ERROR
-        assert "no other process to write to" in capsys.readouterr().err
-        assert list(folder.iterdir()) == []
-        assert time.monotonic() - begun < 20  # nothing was loaded
+@pytest.mark.parametrize("seconds", moments(10, 0.5, seed=1))
+def test_at_any_moment_of_a_short_command(start, wait_for, seconds):
+    found = interrupted(start, wait_for, ACCOUNT, seconds, twice=True).cleanly(INTERRUPTED, DONE)
+    assert found.err == (SAID[INTERRUPTED] if found.code else "")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20))
-def test_interrupted_at_any_moment_nothing_is_half_written(seed, tiny, tmp_path):
-    out = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "del_audit", "certify", str(tiny), "--out", str(out)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    time.sleep(0.1 + random.Random(seed).random() * 12)
+@pytest.mark.parametrize("seconds", moments(20, 6.0, seed=2))
+def test_at_any_moment_of_certify(start, wait_for, tiny_config, tmp_path, seconds):
+    run(start, wait_for, ("certify", tiny_config, "--out", tmp_path / "out"), seconds, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", moments(20, 6.0, seed=3))
+def test_at_any_moment_of_an_attack(start, wait_for, tiny_config, tmp_path, seconds):
+    arguments = ("attack", "inversion", tiny_config, "--out", tmp_path / "out", "--attacks", "map", "--no-self-tests")
+    run(start, wait_for, arguments, seconds, tmp_path)
+
+
+@pytest.mark.parametrize("seconds", moments(3, 3.0, seed=4))
+def test_at_some_moments_of_certify(start, wait_for, tiny_config, tmp_path, seconds):
+    run(start, wait_for, ("certify", tiny_config, "--out", tmp_path / "out"), seconds, tmp_path)
+
+
+def run(start, wait_for, arguments, seconds, folder):
+    found = interrupted(start, wait_for, arguments, seconds, twice=True).cleanly(INTERRUPTED, DONE)
+    if found.code == INTERRUPTED:
+        assert found.err.endswith(SAID[INTERRUPTED])
+        assert found.err.count("del-audit: interrupted") == 1
+    out = folder / "out"
+    if out.exists():  # finished just before: whole
+        assert {"certificate.json", "report.html"} <= {path.name for path in out.iterdir()} or (
+            out / "result.json"
+        ).exists()
+    assert not [path for path in folder.rglob(".*") if path.name != ".del-audit-private"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED), (signal.SIGHUP, HUNG_UP)]
+)
+@pytest.mark.parametrize(
+    "what",
+    [
+        "begun(); time.sleep(60)",
+        # lost in a callback that cannot raise
+        "class A:\n    def __del__(self):\n        begun(); time.sleep(0.5)\nwhile True:\n    A(); time.sleep(0.1)",
+        # caught by a library that catches everything
+        "try:\n    begun(); time.sleep(60)\nexcept BaseException:\n    pass\ntime.sleep(60)",
+        # made another error of
+        "try:\n    begun(); time.sleep(60)\nexcept BaseException as e:\n    raise ImportError('broken') from None",
+        # swallowed, and then the command succeeds
+        "try:\n    begun(); time.sleep(60)\nexcept BaseException:\n    return 0",
+        # ended by a library
+        "try:\n    begun(); time.sleep(60)\nexcept BaseException:\n    sys.exit(0)",
+    ],
+)
+def test_an_interruption_is_never_lost(start, wait_for, number, code, what):
+    process = start(*ACCOUNT, plant=doing(what))
+    assert process.stdout.readline() == b"in\n"
+    process.send_signal(number)
+    assert wait_for(process, 20).cleanly(code).err == SAID[code]
+
+
+def test_cleaning_up_runs_to_its_end_however_often_the_keys_are_pressed(start, wait_for, tmp_path):
+    what = (
+        "import tempfile\nwith tempfile.TemporaryDirectory(dir='.'):\n    try:\n        begun(); time.sleep(60)\n"
+        "    finally:\n        begun(); time.sleep(1.5); open('cleaned', 'w').close()"
+    )
+    process = start(*ACCOUNT, plant=doing(what))
+    assert process.stdout.readline() == b"in\n"
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert "Traceback" not in said.decode()
-    assert "Exception ignored" not in said.decode()
-    left = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    if process.returncode == INTERRUPTED:
-        assert left in ([], ["certificate.json", "report.html"])
-    else:
-        assert process.returncode in (0, 1, 3)
-        assert left == ["certificate.json", "report.html"]
+    assert process.stdout.readline() == b"in\n"
+    for _ in range(5):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert wait_for(process).cleanly(INTERRUPTED).err == SAID[INTERRUPTED]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cleaned", "state"]
+
+
+def test_steps_that_belong_together_are_not_parted(start, wait_for, tmp_path):
+    what = (
+        "from del_audit.interruption import shielded\nwith shielded():\n    begun(); time.sleep(1.5)\n"
+        "    open('second', 'w').close()\ntime.sleep(60)\nopen('third', 'w').close()"
+    )
+    process = start(*ACCOUNT, plant=doing(what))
+    assert process.stdout.readline() == b"in\n"
+    process.send_signal(signal.SIGINT)
+    assert wait_for(process, 20).cleanly(INTERRUPTED).err == SAID[INTERRUPTED]
+    assert (tmp_path / "second").exists()
+    assert not (tmp_path / "third").exists()
+
+
+def test_at_the_end_the_outcome_stands(start, wait_for):
+    plant = "import atexit, time\natexit.register(lambda: (print('end', flush=True), time.sleep(0.3)))\n"
+    process = start(*ACCOUNT, plant=plant + doing("return 3"))
+    assert process.stdout.readline() == b"end\n"
+    process.send_signal(signal.SIGINT)
+    assert wait_for(process).cleanly(3).err == ""
+
+
+def test_a_reader_that_does_not_read_can_be_left(start, wait_for):
+    process = start(*ACCOUNT, plant=doing("begun(); print('x' * 300_000); return 0"))
+    assert process.stdout.read(3) == b"in\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.wait(10)
+    assert wait_for(process).cleanly(INTERRUPTED).err == SAID[INTERRUPTED]
+
+
+def test_what_whoever_started_it_ignores_is_ignored(start, wait_for):
+    plant = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    process = start(*ACCOUNT, plant=plant + doing("begun(); time.sleep(0.5); return 3"))
+    assert process.stdout.readline() == b"in\n"
+    process.send_signal(signal.SIGHUP)
+    wait_for(process).cleanly(3)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -61,26 +60,26 @@ def test_a_second_run_is_refused_before_anything_is_imported(ended, holder, tmp_
 def test_a_second_reproduction_is_refused(ended, holder, tmp_path):
     holder("held_run", tmp_path / "out")
     options = ("--corpus", "x", "--model", "x", "--out", tmp_path / "out")
-    assert "no other process" in ended("reproduce", "--table", "1", *options).cleanly(USER_ERROR).err
+    assert "no other process" in ended("reproduce", "1", *options).cleanly(USER_ERROR).err
 
 
-def test_a_second_certification_is_refused(ended, holder, tiny_config, tmp_path):
+def test_a_second_certification_is_refused(ended, holder, tmp_path):
     other = holder("held", tmp_path / "out", tmp_path / "out")
-    arguments = ("certify", tiny_config, "--out", tmp_path / "out")
+    arguments = ("certify", "no-such.yaml", "--out", tmp_path / "out")
     light = "import sys\nsys.modules['torch'] = None\n"
     assert "no other process" in ended(*arguments, plant=light).cleanly(USER_ERROR).err
     other.send_signal(signal.SIGKILL)
     other.wait()
     assert "no other process" not in ended(*arguments, plant=light).err
+    assert (tmp_path / "out").is_dir()  # the killed run made it
 
 
 @pytest.mark.slow
 def test_of_two_attacks_at_once_one_is_done(start, wait_for, tiny_config, tmp_path):
     arguments = ("attack", "inversion", tiny_config, "--out", tmp_path / "out", "--attacks", "map", "--no-self-tests")
     both = [start(*arguments) for _ in range(2)]
-    began = time.monotonic()
     codes = sorted(wait_for(process).cleanly(DONE, USER_ERROR).code for process in both)
-    assert codes == [DONE, USER_ERROR], time.monotonic() - began
+    assert codes == [DONE, USER_ERROR]
     kept = {path.name for path in (tmp_path / "out").iterdir()}
     assert kept == {"result.json", "outcomes", ".del-audit-private"}
 
@@ -101,23 +100,23 @@ def test_nothing_is_left_of_a_run_that_made_nothing(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
-def test_the_lock_follows_a_folder_that_gets_its_name(holder, tmp_path):
+def test_the_lock_follows_a_folder_that_gets_its_name(tmp_path):
     with held_run(tmp_path / "out"):
         (tmp_path / "out.partial" / "result").write_text("x")
         os.rename(tmp_path / "out.partial", tmp_path / "out")
-    assert [path.name for path in tmp_path.rglob("*")] == ["out", "result"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["result"]
+    assert not (tmp_path / "out.partial").exists()
     with pytest.raises(UserError, match="does not exist yet"), held_run(tmp_path / "out"):
         pass
 
 
 def test_what_a_run_holds_is_lent_once(tmp_path):
     partial = tmp_path / "out.partial"
-    again = held(partial, tmp_path / "out")
     with (
         held_run(tmp_path / "out"),
         held(partial, tmp_path / "out"),
         pytest.raises(UserError, match="no other process"),
-        again,
+        held(partial, tmp_path / "out"),
     ):
         pass
 

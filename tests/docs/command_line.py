@@ -14,8 +14,29 @@ INTRODUCTION = f"""# Command line
 <!-- Made from the parsers; do not edit. To make it again: {COMMAND} -->
 
 Every command and option. What is in capitals you fill in; options in square brackets may be left out. Errors that you
-can mend are one line on standard error, with exit code 2; an unexpected error is 70, an interruption 130.
-`del-audit --version` prints the version, `--help` works after every command.
+can mend are one line on standard error, with exit code 2. `del-audit --version` prints the version, `--help` works
+after every command.
+
+Whatever the command, these codes mean the same:
+
+| code | means |
+| --- | --- |
+| 2 | you can mend it: the line says what was expected and what to type |
+| 70 | del-audit itself, or the machine, failed. This says nothing about the configuration. The line names a log file |
+| 130 | interrupted (Ctrl-C) |
+| 143, 129 | terminated (SIGTERM), hung up (SIGHUP) |
+
+A verdict keeps its code whatever becomes of its output. Where the reader of standard output has gone (`| head`), or
+standard output is closed, the command runs to its end, writes its files and returns its own code. Where output was
+lost on its way to a reader, on a full disk for one, a code of 0 becomes 2 with one line on standard error; any other
+code stands.
+
+The log of an error with code 70 is in the folder `errors` of `$DEL_AUDIT_STATE` (else `~/.local/state/del-audit`), for
+its owner alone. It holds the command's arguments, versions and the trace, and may quote your text: read it before you
+send it to anybody.
+
+`certify`, `attack`, `tune`, `train` and `reproduce` hold their `--out`: a second run into the same folder is refused at
+once, with code 2. The lock ends with the process, however that ends, and leaves no file.
 """
 
 
