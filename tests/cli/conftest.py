@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -47,6 +48,12 @@ def home(tmp_path):
     return {**kept, **own, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "TERM": "dumb"}
 
 
+def heed_signals():
+    """Undoes what the runner was started with: what a script starts in the background ignores Ctrl-C, as its own do."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(home, tmp_path):
     """Returns a caller that starts the command. plant: code that runs before it. redirect: a shell's words."""
@@ -57,7 +64,8 @@ def start(home, tmp_path):
             command = ["sh", "-c", f'exec "$@" {redirect}', "sh", *command]
         piped = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         environment = {**home, **options.pop("env", {})}
-        return subprocess.Popen(command, **{**piped, "cwd": tmp_path, **options}, env=environment)
+        options = {**piped, "cwd": tmp_path, "preexec_fn": heed_signals, **options}
+        return subprocess.Popen(command, **options, env=environment)
 
     return call
 
