@@ -1,14 +1,28 @@
 """What starts the command: signals and streams first, then the imports, then one place where outcomes become codes."""
 
-import atexit
 import os
 import sys
-import threading
-from collections.abc import Callable
-from typing import Any, NoReturn
 
-from del_audit import interruption
-from del_audit.exit_codes import UNEXPECTED, USER_ERROR
+
+def _early(kind: type[BaseException], error: BaseException, _trace: object) -> None:
+    """Ends the process in one line where an import below is interrupted, or fails: nothing else has hold of it yet."""
+    interrupted = issubclass(kind, KeyboardInterrupt)
+    said = "interrupted" if interrupted else f"internal error ({kind.__name__}): it says nothing about what was asked."
+    try:
+        os.write(2, f"del-audit: {said}\n".encode())
+    finally:
+        os._exit(130 if interrupted else 70)
+
+
+sys.excepthook = _early
+
+import atexit  # noqa: E402
+import threading  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from typing import Any, NoReturn  # noqa: E402
+
+from del_audit import interruption  # noqa: E402
+from del_audit.exit_codes import UNEXPECTED, USER_ERROR  # noqa: E402
 
 _PATIENCE = 1.0
 """Seconds that an interrupted process waits for a reader that does not read."""

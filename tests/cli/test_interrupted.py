@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from del_audit.exit_codes import DONE, HUNG_UP, INTERRUPTED, TERMINATED
+from del_audit.exit_codes import DONE, HUNG_UP, INTERRUPTED, TERMINATED, UNEXPECTED
 
 ACCOUNT = ("account", "--bits", "4", "--dim", "18", "--clip", "0.05", "--mu", "8")
 READY = "import os, sys; from del_audit.entry import main; os.write(1, b'.')\n"
@@ -152,3 +152,14 @@ def test_what_whoever_started_it_ignores_is_ignored(start, wait_for):
     assert process.stdout.readline() == b"in\n"
     process.send_signal(signal.SIGHUP)
     wait_for(process).cleanly(3)
+
+
+@pytest.mark.parametrize(("raised", "code"), [("KeyboardInterrupt", INTERRUPTED), ("ImportError", UNEXPECTED)])
+def test_before_anything_is_handled_it_is_one_line(ended, raised, code):
+    plant = (
+        "import sys\nclass Finder:\n    @staticmethod\n    def find_spec(name, *_):\n"
+        f"        if name == 'del_audit.exit_codes': raise {raised}\nsys.meta_path.insert(0, Finder)"
+    )
+    found = ended(*ACCOUNT, plant=plant).cleanly(code)
+    assert found.err.count("\n") == 1
+    assert found.err.startswith("del-audit: ")
