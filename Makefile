@@ -16,7 +16,7 @@ help: ## Lists the targets.
 setup: $(STAMP) ## Builds .venv once; again when pyproject.toml or constraints.txt changes.
 
 $(STAMP): pyproject.toml constraints.txt
-	@echo "setup: installing the tested versions into $(VENV) (the first time about one minute and 0.4 GB)"
+	@echo "setup: installing the tested versions into $(VENV) (the first time one to five minutes, and 2.3 GB on the disk)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,proved,dp,notebooks,docs]'
 	@touch $@
