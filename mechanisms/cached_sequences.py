@@ -1,6 +1,7 @@
 """Sequences in a language model's own cache: read on, kept, copied, branched. `Reading` says where that is exact."""
 
 import copy
+import functools
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +14,19 @@ from mechanisms.model_facts import input_weight
 
 def accepted(model: Any, **arguments: Any) -> dict[str, Any]:
     """Returns those of the arguments that the model's forward takes."""
-    parameters = inspect.signature(model.forward).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        optional = {name for name in ("position_ids", "logits_to_keep") if name not in parameters}
-        return {name: value for name, value in arguments.items() if name not in optional}
-    return {name: value for name, value in arguments.items() if name in parameters}
+    names, takes_any = _parameters(type(model))
+    optional = ("position_ids", "logits_to_keep")  # which a model that takes anything may ignore
+    return {
+        name: value for name, value in arguments.items() if name in names or (takes_any and name not in optional)
+    }
+
+
+@functools.cache
+def _parameters(kind: type) -> tuple[frozenset[str], bool]:
+    """Returns the names that a kind of model takes, and whether it takes others as well."""
+    parameters = inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    return frozenset(parameters), takes_any
 
 
 class CachedSequences:
