@@ -5,6 +5,7 @@ the embeddings of words as from the words themselves, and goes on smoothly betwe
 hidden places change anything is tried too: where they do, `logits_within` and `Reading` take a slower, exact route.
 """
 
+import functools
 import math
 import weakref
 from collections.abc import Callable, Iterator
@@ -26,7 +27,16 @@ CLOSE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
 SMOOTH = 0.05
 """The same for embeddings that differ by 16 roundings."""
 MASKABLE = frozenset({"DynamicLayer", "DynamicSlidingWindowLayer"})
-"""Kinds of cache in which a place that is masked leaves no trace, as long as no window is passed."""
+"""Kinds of cache layers in which a place that is masked leaves no trace, as long as no window is passed."""
+STATEFUL = frozenset(
+    {
+        "LinearAttentionLayer",
+        "LinearAttentionAndFullAttentionLayer",
+        "LinearAttentionAndSlidingWindowAttentionLayer",
+        "DummyLayer",
+    }
+)
+"""Kinds that a short trial tells the truth about. Others choose among places, and differ at some lengths only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +104,18 @@ class _Trial:
         chooses = bool(_tried(lambda: self._chooses(said)))
         pads = bool(_tried(lambda: self._pads(said, said_short, short)))
         able = Abilities(factor, words, chooses, pads)
+        kinds = _tried(self._layers) or frozenset()
+        if not kinds <= MASKABLE | STATEFUL:
+            return Abilities(factor, words, chooses)
         if len(self.ids) < 6 + short:
             return able
         for at_once in (True, False):
-            layers = _tried(lambda at_once=at_once: self._cached(said, chooses, at_once))  # type: ignore[misc]
-            if layers is not None:
+            if _tried(functools.partial(self._cached, said, chooses, at_once)):
                 break
         else:
             return able
         front = bool(_tried(lambda: self._pads_front(said, said_short, short, chooses, at_once)))
-        branches = layers <= MASKABLE and bool(_tried(lambda: self._branches(said, factor, chooses, at_once)))
+        branches = kinds <= MASKABLE and bool(_tried(lambda: self._branches(said, factor, chooses, at_once)))
         limit = min([*windows_of(self.model), *_cache_windows(self.model)], default=None)
         return Abilities(factor, words, chooses, pads, True, at_once, front, branches, limit)
 
@@ -132,7 +144,7 @@ class _Trial:
     def _after(self, rows: Tensor, **more: Any) -> Tensor:
         """Returns the logits for a batch of embeddings, shape (rows, tokens, words)."""
         arguments = accepted(self.model, use_cache=False, return_dict=True, **more)
-        logits: Tensor = self.model(inputs_embeds=rows, **arguments).logits.float()
+        logits: Tensor = self.model(inputs_embeds=rows.clone(), **arguments).logits.float()
         return logits
 
     def _embedded(self, ids: Tensor, factor: float) -> Tensor:
@@ -192,16 +204,21 @@ class _Trial:
         found = self._after(padded, attention_mask=_mask(padded, behind=start))
         return _near(found[0], said, self.close) and _near(found[1, : len(short)], short, self.close)
 
-    def _cached(self, said: Tensor, chooses: bool, at_once: bool) -> frozenset[str] | None:
-        """Returns the kinds of the cache's layers where reading on from it is exact."""
+    def _layers(self) -> frozenset[str]:
+        """Returns the kinds of the layers of the model's cache; none where it keeps none."""
+        reading = CachedSequences(self.model, chooses=False)
+        reading.read(self.rows[:2][None], None, 1)
+        return frozenset(reading.layers)
+
+    def _cached(self, said: Tensor, chooses: bool, at_once: bool) -> bool:
+        """Returns whether reading on from the cache is exact."""
         reading = CachedSequences(self.model, chooses=chooses, at_once=at_once)
         first = reading.read(self.rows[:-3].expand(2, -1, -1), None, 1)[0]
         reading.keep([1, 0, 1])
         then = reading.copied([2, 1]).read(self.rows[-3:-2].expand(2, -1, -1), None, 0)[1]
         reading.keep([0])
         rest = reading.read(self.rows[-3:][None], None, 0)[0]
-        exact = _near(torch.cat([first, rest]), said[-4:], self.close) and _near(then, said[-3:-2], self.close)
-        return frozenset(reading.layers) if exact else None
+        return _near(torch.cat([first, rest]), said[-4:], self.close) and _near(then, said[-3:-2], self.close)
 
     def _pads_front(self, said: Tensor, short: Tensor, start: int, chooses: bool, at_once: bool) -> bool:
         reading = CachedSequences(self.model, chooses=chooses, at_once=at_once)

@@ -73,7 +73,7 @@ class CachedSequences:
             # a place, not a count: the rows of a slice are not contiguous, and the head would copy itself for each
             extra["logits_to_keep"] = torch.arange(length - (last or length), length, device=self._like.device)
         output = self._model(
-            inputs_embeds=inputs.to(self._like),
+            inputs_embeds=inputs.to(self._like).clone(),  # some models scale what they are given in place
             **accepted(self._model, past_key_values=self._cache, use_cache=True, return_dict=True, **extra),
         )
         self._cache = getattr(output, "past_key_values", None)
