@@ -88,35 +88,34 @@ class _Trial:
         window = min(windows_of(model), default=0)
         count = max(TRIED, window + 6) if window + 6 <= LONGEST_TRIED else TRIED
         self.ids = _ordinary(model, min(count, context_of(model)))
+        self.kinds: frozenset[str] = frozenset()
         self.close = CLOSE.get(input_weight(model).dtype, CLOSE[torch.float32])
 
     def run(self) -> Abilities:
-        """Returns the abilities; raises UserError as `abilities` does."""
+        """Returns the abilities; raises UserError as `abilities` does.
+
+        All sequences tried are beginnings of one, so that its logits, said once, are what every trial is held against.
+        """
         self._refuse_per_layer_inputs()
-        said = self._said_after(self.ids)
-        factor = self._factor(said)
-        self.rows = self._embedded(self.ids, factor)
-        self._refuse_lookups(said)
-        self._refuse_sight()
-        short = len(self.ids) // 3  # a second sequence, which starts later
-        said_short = self._said_after(self.ids[short:])
-        words = said.shape[1]
-        chooses = bool(_tried(lambda: self._chooses(said)))
-        pads = bool(_tried(lambda: self._pads(said, said_short, short)))
-        able = Abilities(factor, words, chooses, pads)
-        kinds = _tried(self._layers) or frozenset()
-        if not kinds <= MASKABLE | STATEFUL:
-            return Abilities(factor, words, chooses)
-        if len(self.ids) < 6 + short:
-            return able
+        self.said = self._said()
+        factor = self._factor()
+        self._refuse_lookups_and_sight()
+        words, count = self.said.shape[1], len(self.ids)
+        chooses = pads = bool(_tried(functools.partial(self._pads, True, count // 3)))
+        if not chooses:
+            chooses = bool(_tried(functools.partial(self._pads, True, 0)))
+            pads = bool(_tried(functools.partial(self._pads, chooses, count // 3)))
         for at_once in (True, False):
-            if _tried(functools.partial(self._cached, said, chooses, at_once)):
+            if count >= 10 and _tried(functools.partial(self._cached, chooses, at_once)):
                 break
         else:
-            return able
-        front = bool(_tried(lambda: self._pads_front(said, said_short, short, chooses, at_once)))
-        branches = kinds <= MASKABLE and bool(_tried(lambda: self._branches(said, factor, chooses, at_once)))
+            self.kinds = _tried(functools.partial(self._layers, chooses)) or self.kinds
+            return Abilities(factor, words, chooses, pads and self.kinds <= MASKABLE | STATEFUL)
+        if not self.kinds <= MASKABLE | STATEFUL:
+            return Abilities(factor, words, chooses)
+        front = bool(_tried(functools.partial(self._pads_front, chooses, at_once)))
         limit = min([*windows_of(self.model), *_cache_windows(self.model)], default=None)
+        branches = self.kinds <= MASKABLE and bool(_tried(functools.partial(self._branches, chooses, at_once, limit)))
         return Abilities(factor, words, chooses, pads, True, at_once, front, branches, limit)
 
     def _refuse_per_layer_inputs(self) -> None:
@@ -130,13 +129,15 @@ class _Trial:
             f"{reason}. A server is sent embeddings, never tokens. Choose a model of another family."
         )
 
-    def _said_after(self, ids: Tensor) -> Tensor:
-        """Returns the model's own logits for tokens, shape (tokens, words); raises UserError where it makes none."""
+    def _said(self) -> Tensor:
+        """Returns the model's own logits for the tokens, shape (tokens, words); raises UserError where it has none."""
         try:
-            output = self.model(input_ids=ids[None], **accepted(self.model, use_cache=False, return_dict=True))
+            output = self.model(input_ids=self.ids[None], **accepted(self.model, use_cache=False, return_dict=True))
             logits: Tensor = output.logits[0].float()
         except Exception as error:
-            raise UserError(f"Expected a causal language model, got {self.name}, which fails: {_line(error)}") from error
+            raise UserError(
+                f"Expected a causal language model, got {self.name}, which fails: {_line(error)}"
+            ) from error
         if not bool(torch.isfinite(logits).all()):
             raise UserError(f"Expected finite logits, got NaN or infinite ones from {self.name}: check its weights.")
         return logits
@@ -147,102 +148,103 @@ class _Trial:
         logits: Tensor = self.model(inputs_embeds=rows.clone(), **arguments).logits.float()
         return logits
 
-    def _embedded(self, ids: Tensor, factor: float) -> Tensor:
-        rows: Tensor = self.model.get_input_embeddings()(ids)
-        return rows if factor == 1 else rows * factor
-
-    def _factor(self, said: Tensor) -> float:
+    def _factor(self) -> float:
         """Returns what rows of the table are multiplied by on the way in; raises UserError where nothing fits."""
-        failed = ""
+        failed, stored = "", self.model.get_input_embeddings()(self.ids)
         for factor in _factors(self.model):
+            self.rows = stored if factor == 1 else stored * factor
             try:
-                found = self._after(self._embedded(self.ids, factor)[None])[0]
+                found = self._after(self.rows[None])[0]
             except Exception as error:
                 failed = f"inputs_embeds fails ({_line(error)})"
                 break
-            if _near(found, said, self.close):
+            if _near(found, self.said, self.close):
                 return factor
-            failed = failed or f"logits differ by {float((found - said).abs().max()):.2g}"
+            failed = failed or f"logits differ by {float((found - self.said).abs().max()):.2g}"
         raise self._refusal(failed)
 
-    def _refuse_lookups(self, said: Tensor) -> None:
-        """Refuses a model that finds the words back from their embeddings: it fails, or jumps, beside them."""
+    def _refuse_lookups_and_sight(self) -> None:
+        """Refuses a model that finds the words back from their embeddings: it fails, or jumps, beside them.
+
+        Refuses as well one whose logits depend on what comes after, however little: their gradient is not zero.
+        """
         shift = 16 * torch.finfo(self.rows.dtype).eps
         signs = torch.ones_like(self.rows)
         signs[:, ::2] = -1
-        try:
-            beside = self._after((self.rows * (1 + shift * signs))[None])[0]
-            between = self._after(((self.rows + self.rows.flip(0)) / 2)[None])[0]
-        except Exception as error:
-            raise self._refusal(f"embeddings that belong to no word fail ({_line(error)})") from error
-        exact = self.rows.dtype == torch.float32
-        if not bool(torch.isfinite(between).all()) or (exact and not _near(beside, said, SMOOTH)):
-            raise self._refusal("it looks the words up that the embeddings belong to")
-
-    def _refuse_sight(self) -> None:
-        """Refuses a model whose logits depend on what comes after, however little: their gradient is not zero."""
         half = len(self.rows) // 2
         with torch.enable_grad():
-            rows = self.rows.detach().clone().requires_grad_()
-            said = self._after(rows[None])[0, :half]
-            weights = torch.linspace(-1, 1, said.shape[1], device=said.device).sin()
-            (slope,) = torch.autograd.grad((said * weights).sum(), rows)
+            beside = (self.rows * (1 + shift * signs)).detach().requires_grad_()
+            between = (self.rows + self.rows.flip(0)) / 2
+            try:
+                found = self._after(torch.stack([beside, between]))
+            except Exception as error:
+                raise self._refusal(f"embeddings that belong to no word fail ({_line(error)})") from error
+            weights = torch.linspace(-1, 1, found.shape[2], device=found.device).sin()
+            (slope,) = torch.autograd.grad((found[0, :half] * weights).sum(), beside)
+        exact = self.rows.dtype == torch.float32
+        if not bool(torch.isfinite(found).all()) or (exact and not _near(found[0], self.said, SMOOTH)):
+            raise self._refusal("it looks the words up that the embeddings belong to")
         if bool(slope[half:].abs().max() > 1e-6 * slope[:half].abs().max()):
             raise UserError(
                 f"Expected a causal language model, got {self.name}, whose tokens see those that follow: it fills gaps "
                 "and cannot continue a text. Choose a causal model."
             )
 
-    def _chooses(self, said: Tensor) -> bool:
-        if "logits_to_keep" not in accepted(self.model, logits_to_keep=None):
-            return False
-        places = torch.arange(1, len(said) - 1, device=said.device)
-        return _near(self._after(self.rows[None], logits_to_keep=places)[0], said[1:-1], self.close)
+    def _pads(self, chooses: bool, padding: int) -> bool:
+        """Returns whether the logits, of chosen places where asked, are right in a batch with padding behind."""
+        kept = len(self.said) - padding
+        padded = torch.stack([self.rows, torch.cat([self.rows[:kept], torch.zeros_like(self.rows[kept:])])])
+        more: dict[str, Any] = {"attention_mask": _mask(padded, behind=padding)} if padding else {}
+        if chooses:
+            more["logits_to_keep"] = torch.arange(1, len(self.said), device=self.said.device)
+            if "logits_to_keep" not in accepted(self.model, **more):
+                return False
+        found = self._after(padded, **more)
+        wanted = self.said[1:] if chooses else self.said
+        short = len(wanted) - padding
+        return _near(found[0], wanted, self.close) and _near(found[1, :short], wanted[:short], self.close)
 
-    def _pads(self, said: Tensor, short: Tensor, start: int) -> bool:
-        padded = torch.stack([self.rows, torch.cat([self.rows[start:], torch.zeros_like(self.rows[:start])])])
-        found = self._after(padded, attention_mask=_mask(padded, behind=start))
-        return _near(found[0], said, self.close) and _near(found[1, : len(short)], short, self.close)
-
-    def _layers(self) -> frozenset[str]:
+    def _layers(self, chooses: bool) -> frozenset[str]:
         """Returns the kinds of the layers of the model's cache; none where it keeps none."""
-        reading = CachedSequences(self.model, chooses=False)
+        reading = CachedSequences(self.model, chooses=chooses)
         reading.read(self.rows[:2][None], None, 1)
         return frozenset(reading.layers)
 
-    def _cached(self, said: Tensor, chooses: bool, at_once: bool) -> bool:
-        """Returns whether reading on from the cache is exact."""
+    def _cached(self, chooses: bool, at_once: bool) -> bool:
+        """Returns whether reading on from the cache is exact, one input and several at a time."""
         reading = CachedSequences(self.model, chooses=chooses, at_once=at_once)
-        first = reading.read(self.rows[:-3].expand(2, -1, -1), None, 1)[0]
-        reading.keep([1, 0, 1])
-        then = reading.copied([2, 1]).read(self.rows[-3:-2].expand(2, -1, -1), None, 0)[1]
-        reading.keep([0])
-        rest = reading.read(self.rows[-3:][None], None, 0)[0]
-        return _near(torch.cat([first, rest]), said[-4:], self.close) and _near(then, said[-3:-2], self.close)
+        parts = [reading.read(torch.stack([self.rows[:-3], self.rows[1:-2]]), None, 1)[:1]]
+        reading.keep([1, 0, 0])
+        reading = reading.copied([2])
+        self.kinds = frozenset(reading.layers)
+        parts += [reading.read(self.rows[-3:-2][None], None, 0), reading.read(self.rows[-2:][None], None, 0)]
+        return _near(torch.cat(parts, 1)[0], self.said[-4:], self.close)
 
-    def _pads_front(self, said: Tensor, short: Tensor, start: int, chooses: bool, at_once: bool) -> bool:
+    def _pads_front(self, chooses: bool, at_once: bool) -> bool:
+        """Returns the same with padding in front of one of two rows: it is that much behind in the sequence."""
+        padding, begun = len(self.rows) // 3, len(self.rows) - 3
+        late = torch.cat([torch.zeros_like(self.rows[:padding]), self.rows])[: len(self.rows)]
+        both = torch.stack([late, self.rows])
         reading = CachedSequences(self.model, chooses=chooses, at_once=at_once)
-        begun = torch.stack([self.rows, torch.cat([torch.zeros_like(self.rows[:start]), self.rows[start:]])])[:, :-3]
-        first = reading.read(begun, _mask(begun, front=start), 1)
+        mask = _mask(both[:, :begun].flip(0), front=padding).flip(0)
+        parts = [reading.read(both[:, :begun], mask, 1).flip(0)]
         reading.keep([1, 0])
-        steps = reading.read(self.rows[-3:-2].expand(2, -1, -1), None, 1)
-        rest = reading.read(self.rows[-2:].expand(2, -1, -1), None, 0)
-        after = torch.cat([first.flip(0), steps, rest], 1)
-        return _near(after[0], short[-4:], self.close) and _near(after[1], said[-4:], self.close)
+        for start, stop in ((begun, begun + 1), (begun + 1, begun + 3)):
+            parts.append(reading.read(both.flip(0)[:, start:stop], None, 0))
+        found = torch.cat(parts, 1)
+        behind = self.said[len(self.said) - padding - 4 : len(self.said) - padding]
+        return _near(found[0], self.said[-4:], self.close) and _near(found[1], behind, self.close)
 
-    def _branches(self, said: Tensor, factor: float, chooses: bool, at_once: bool) -> bool:
-        reading = CachedSequences(self.model, chooses=chooses, at_once=at_once)
-        limit = min([*windows_of(self.model), *_cache_windows(self.model)], default=len(self.ids))
-        count = min(len(self.ids), limit)
-        if count < 6:
+    def _branches(self, chooses: bool, at_once: bool, limit: int | None) -> bool:
+        """Returns whether places of the cache can be hidden, in a sequence that is within all windows."""
+        count = len(self.ids) if limit is None else min(len(self.ids), limit)
+        if count < 5:
             return False
+        reading = CachedSequences(self.model, chooses=chooses, at_once=at_once)
         reading.read(self.rows[: count - 2][None], None, 1)
-        cut = self.ids[[*range(2), count - 2, count - 1]]
-        rows = self.rows[count - 2 : count].expand(2, -1, -1)
-        found = reading.branch([count - 2, 2]).read(rows, None, 0)
-        return _near(found[0], said[count - 2 : count], self.close) and _near(
-            found[1], self._said_after(cut)[2:], self.close
-        )
+        inputs = torch.stack([self.rows[count - 2 : count], self.rows[2:4]])
+        found = reading.branch([count - 2, 2]).read(inputs, None, 0)
+        return _near(found[0], self.said[count - 2 : count], self.close) and _near(found[1], self.said[2:4], self.close)
 
 
 def _mask(padded: Tensor, front: int = 0, behind: int = 0) -> Tensor:
@@ -270,7 +272,12 @@ def _factors(model: Any) -> Iterator[float]:
     """Yields what stored rows may be multiplied by: nothing, what the configuration names, the width's root."""
     yield 1.0
     for name, value in text_config(model).to_dict().items():
-        if "emb" in name and ("mult" in name or "scal" in name) and isinstance(value, int | float) and value not in (0, 1):
+        if (
+            "emb" in name
+            and ("mult" in name or "scal" in name)
+            and isinstance(value, int | float)
+            and value not in (0, 1)
+        ):
             yield float(value)
     yield math.sqrt(width_of(model))
 

@@ -14,17 +14,15 @@ from mechanisms.model_facts import input_weight
 
 def accepted(model: Any, **arguments: Any) -> dict[str, Any]:
     """Returns those of the arguments that the model's forward takes."""
-    names, takes_any = _parameters(type(model))
+    names, takes_any = _parameters(type(model))  # type: ignore[arg-type]
     optional = ("position_ids", "logits_to_keep")  # which a model that takes anything may ignore
-    return {
-        name: value for name, value in arguments.items() if name in names or (takes_any and name not in optional)
-    }
+    return {name: value for name, value in arguments.items() if name in names or (takes_any and name not in optional)}
 
 
 @functools.cache
-def _parameters(kind: type) -> tuple[frozenset[str], bool]:
+def _parameters(kind: Any) -> tuple[frozenset[str], bool]:
     """Returns the names that a kind of model takes, and whether it takes others as well."""
-    parameters = inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
+    parameters = inspect.signature(kind.forward).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     return frozenset(parameters), takes_any
 

@@ -51,7 +51,7 @@ def score(
 ) -> NDArray[np.float64]:
     """Returns the mean loss of each response after its prefix, nats a token, float64, shape (pairs,).
 
-    A prefix that is given several times, as the same object, is read once where reading on from the model's cache is exact.
+    A prefix that is given several times, as the same object, is read once where the model's cache is exact.
     progress: an object with update(n), told of every pair that is done. Raises UserError as response_losses does.
     """
     if len(prefixes) != len(responses) or any(not len(response) for response in responses):

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mechanisms.errors import UserError
-from mechanisms.randomness import simulation_generator
 from mechanisms.model_facts import end_tokens, input_weight
 from mechanisms.own_forward import embed
+from mechanisms.randomness import simulation_generator
 from mechanisms.stepping import Reading, require_context
 
 GENERATION_BATCH = 32

@@ -56,8 +56,8 @@ def require_usable(name: str, model: Any, tokenizer: Any) -> None:
         token, text = beyond[0]
         raise UserError(
             f"Expected the tokenizer of {name!r} to have tokens below {words}, the rows of the model's embedding "
-            f"table, got {len(beyond)} beyond it, the first {text!r} with number {token}. Use the tokenizer that belongs to "
-            "the model, or enlarge the model's table (resize_token_embeddings) and save it."
+            f"table, got {len(beyond)} beyond it, the first {text!r} with number {token}. Use the model's own "
+            "tokenizer, or enlarge the model's table (resize_token_embeddings) and save it."
         )
     opening = opening_token(model)
     if opening is None:
@@ -76,14 +76,15 @@ def require_usable(name: str, model: Any, tokenizer: Any) -> None:
         raise UserError(f"Cannot use {name!r}. {error}") from error
     if able.words < words:
         raise UserError(
-            f"Expected {name!r} to have a logit for each of its {words} embeddings, got {able.words}: some tokens could "
-            "be read but not predicted. Choose another model."
+            f"Expected {name!r} to have a logit for each of its {words} embeddings, got {able.words}: some tokens "
+            "could be read but not predicted. Choose another model."
         )
 
 
 def _require_finite(name: str, model: Any) -> None:
-    for part, weights in model.state_dict().items():
-        if weights.is_floating_point() and not bool(torch.isfinite(weights).all()):
+    for part, weights in model.named_parameters():
+        # the sum is NaN or infinite where a weight is, and is faster than a look at each
+        if not bool(torch.isfinite(weights.sum())) and not bool(torch.isfinite(weights).all()):
             raise UserError(
                 f"Expected finite weights in {name!r}, got NaN or infinite ones in {part!r}: the files are damaged. "
                 "Fetch them again."

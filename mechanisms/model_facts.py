@@ -1,6 +1,6 @@
 """What a causal language model is, asked of the model itself: embeddings, width, context, opening and end tokens.
 
-Configurations name these differently, nest them or leave them out, so none of them is read where the model can be asked.
+Configurations name these differently, nest them or leave them out, so the model is asked where it can answer.
 """
 
 import re
@@ -57,11 +57,8 @@ def context_of(model: Any, tokenizer: Any = None) -> int:
     tokenizer's model_max_length where that is a length, else NO_STATED_CONTEXT.
     """
     config = text_config(model)
-    stated = [value for name in CONTEXT_NAMES if _is_length(value := getattr(config, name, None))][:1]
-    limits = [*stated, *_position_rows(model)]
-    said = getattr(tokenizer, "model_max_length", None)
-    if not limits and _is_length(said):
-        limits = [int(said)]
+    stated = [length for name in CONTEXT_NAMES for length in _length(getattr(config, name, None))][:1]
+    limits = [*stated, *_position_rows(model)] or _length(getattr(tokenizer, "model_max_length", None))
     return min([*limits, NO_STATED_CONTEXT])
 
 
@@ -75,7 +72,7 @@ def require_context(model: Any, tokens: int) -> None:
 def windows_of(model: Any) -> list[int]:
     """Returns the lengths of attention windows and chunks that the configuration names, in tokens."""
     named = text_config(model).to_dict()
-    return [value for name, value in named.items() if WINDOW_NAME.search(name) and _is_length(value)]
+    return [length for name, value in named.items() if WINDOW_NAME.search(name) for length in _length(value)]
 
 
 def end_tokens(model: Any) -> frozenset[int]:
@@ -105,8 +102,10 @@ def _named(model: Any, name: str) -> Iterator[int]:
         yield from value if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
-def _is_length(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < NO_STATED_CONTEXT
+def _length(value: Any) -> list[int]:
+    """Returns the value alone where it is a length that something could have, else nothing."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return [value] if whole and 0 < value < NO_STATED_CONTEXT else []
 
 
 def _position_rows(model: Any) -> list[int]:

@@ -78,11 +78,20 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "bloom": ("bloom", {**TOKENS, "vocab_size": WORDS, "hidden_size": 32, "n_layer": 2, "n_head": 4}),
     "mpt": ("mpt", {**TOKENS, "vocab_size": WORDS, "d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 256}),
     "opt": ("opt", {**PLAIN, "ffn_dim": 64, "word_embed_proj_dim": 32}),
-    "opt, projected embeddings": ("opt", {**PLAIN, "ffn_dim": 64, "word_embed_proj_dim": 16, "do_layer_norm_before": False}),
+    "opt, projected embeddings": (
+        "opt",
+        {**PLAIN, "ffn_dim": 64, "word_embed_proj_dim": 16, "do_layer_norm_before": False},
+    ),
     "gemma": ("gemma", GEMMA),
     "gemma2": (
         "gemma2",
-        {**GEMMA, **MIXED_LAYERS, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 8},
+        {
+            **GEMMA,
+            **MIXED_LAYERS,
+            "final_logit_softcapping": 2.0,
+            "attn_logit_softcapping": 2.0,
+            "query_pre_attn_scalar": 8,
+        },
     ),
     "gemma3": ("gemma3_text", {**GEMMA, **MIXED_LAYERS, "eos_token_id": [1, 106], "final_logit_softcapping": 2.0}),
     "gemma3, images": (
@@ -112,7 +121,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gemma4": (
         "gemma4_text",
-        {**GEMMA, **PER_LAYER, **MIXED_LAYERS, "global_head_dim": 8, "num_kv_shared_layers": 0, "final_logit_softcapping": 2.0},
+        {
+            **GEMMA,
+            **PER_LAYER,
+            **MIXED_LAYERS,
+            "global_head_dim": 8,
+            "num_kv_shared_layers": 0,
+            "final_logit_softcapping": 2.0,
+        },
     ),
     "gemma4, no per-layer inputs": (
         "gemma4_text",
@@ -127,7 +143,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "granite": (
         "granite",
-        {**PLAIN, "logits_scaling": 7.0, "embedding_multiplier": 3.0, "residual_multiplier": 0.5, "attention_multiplier": 0.2},
+        {
+            **PLAIN,
+            "logits_scaling": 7.0,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.5,
+            "attention_multiplier": 0.2,
+        },
     ),
     "cohere": ("cohere", {**PLAIN, "logit_scale": 1 / 7}),
     "cohere2": ("cohere2", {**PLAIN, **MIXED_LAYERS, "logit_scale": 7.0}),
@@ -236,7 +258,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "recurrent-gemma": (
         "recurrent_gemma",
-        {**PLAIN, "lru_width": 32, "attention_window_size": WINDOW, "block_types": ["recurrent", "attention"], "logits_soft_cap": 2.0},
+        {
+            **PLAIN,
+            "lru_width": 32,
+            "attention_window_size": WINDOW,
+            "block_types": ["recurrent", "attention"],
+            "logits_soft_cap": 2.0,
+        },
     ),
     "lfm2": ("lfm2", {**PLAIN, "layer_types": ["conv", "full_attention"], "block_multiple_of": 8}),
     "qwen3-next": (
@@ -256,7 +284,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "bert, decoder": ("bert", {**PLAIN, "is_decoder": True}),
     "bert": ("bert", PLAIN),
-    "t5": ("t5", {**TOKENS, "vocab_size": WORDS, "d_model": 32, "d_ff": 64, "d_kv": 8, "num_layers": 2, "num_heads": 4}),
+    "t5": (
+        "t5",
+        {**TOKENS, "vocab_size": WORDS, "d_model": 32, "d_ff": 64, "d_kv": 8, "num_layers": 2, "num_heads": 4},
+    ),
     "bart": (
         "bart",
         {

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from attacks.inversion.language_prior import Reader
+from mechanisms.abilities import abilities
 from mechanisms.cached_sequences import accepted
 from mechanisms.continuation import embed, response_losses, score
 from mechanisms.errors import UserError
@@ -23,7 +24,7 @@ from mechanisms.stepping import Reading
 from mechanisms.training.projection import next_token_loss
 
 sys.path.insert(0, str(Path(__file__).parent))
-import other_models  # noqa: E402
+import other_models
 
 REFUSED = {
     "gemma3n": "every layer looks tokens up again",
@@ -253,7 +254,7 @@ def test_weights_that_are_not_finite_are_refused(tiny_lm_folder, tmp_path, value
 
 def test_a_tokenizer_larger_than_the_table_is_refused_and_a_smaller_one_is_not(tiny_lm_folder, tmp_path):
     folder = other_models.write("llama", tiny_lm_folder, tmp_path / "small", vocab_size=300)
-    with pytest.raises(UserError, match="tokens below 300, the rows of the model's embedding table, got [0-9]+ beyond it"):
+    with pytest.raises(UserError, match=r"tokens below 300, the rows of the model's embedding table, got \d+ beyond"):
         load_causal_lm(str(folder))
     folder = other_models.write("llama", tiny_lm_folder, tmp_path / "large", vocab_size=400)
     assert load_causal_lm(str(folder)).width == 32
@@ -263,3 +264,27 @@ def test_an_opening_token_beyond_the_table_is_refused(tiny_lm_folder, tmp_path):
     folder = other_models.write("gpt2", tiny_lm_folder, tmp_path, bos_token_id=50256)
     with pytest.raises(UserError, match=r"in 0\.\.383, the embeddings of .*, got 50256"):
         load_causal_lm(str(folder))
+
+
+def route_of(able):
+    """Returns how a model is read, in the words that begin the page's row."""
+    if not able.cache:
+        return "without its cache"
+    if not able.branches:
+        return "from its cache; the two-sided attack reads all prompts again"
+    return (
+        "from its cache, at any length"
+        if able.branch_limit is None
+        else "from its cache; the two-sided attack reads pro"
+    )
+
+
+def test_the_page_says_how_each_family_is_read(loaded):
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "own-model.md"
+    section = page.read_text(encoding="utf8").split("## Model families")[1]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")][2:]
+    said = {family: how for how, families in rows for family in families.split("; ")}
+    assert set(said) == set(other_models.FAMILIES)
+    for family, how in said.items():
+        expected = "refused" if family in REFUSED else route_of(abilities(loaded(family).model))
+        assert how.startswith(expected), family
