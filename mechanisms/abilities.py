@@ -85,8 +85,8 @@ class _Trial:
         if getattr(model.config, "is_encoder_decoder", False):
             raise UserError(f"Expected a causal language model, got the encoder-decoder {type(model).__name__}.")
         self.model, self.name = model, type(model).__name__
-        window = min(windows_of(model), default=0)
-        count = max(TRIED, window + 6) if window + 6 <= LONGEST_TRIED else TRIED
+        windows = [*windows_of(model), *_cache_windows(model)]
+        count = max([TRIED, *(window + 6 for window in windows if window + 6 <= LONGEST_TRIED)])
         self.ids = _ordinary(model, min(count, context_of(model)))
         self.kinds: frozenset[str] = frozenset()
         self.close = CLOSE.get(input_weight(model).dtype, CLOSE[torch.float32])
@@ -177,10 +177,10 @@ class _Trial:
             between = (self.rows + self.rows.flip(0)) / 2
             try:
                 found = self._after(torch.stack([beside, between]))
+                weights = torch.linspace(-1, 1, found.shape[2], device=found.device).sin()
+                (slope,) = torch.autograd.grad((found[0, :half] * weights).sum(), beside)
             except Exception as error:
                 raise self._refusal(f"embeddings that belong to no word fail ({_line(error)})") from error
-            weights = torch.linspace(-1, 1, found.shape[2], device=found.device).sin()
-            (slope,) = torch.autograd.grad((found[0, :half] * weights).sum(), beside)
         exact = self.rows.dtype == torch.float32
         if not bool(torch.isfinite(found).all()) or (exact and not _near(found[0], self.said, SMOOTH)):
             raise self._refusal("it looks the words up that the embeddings belong to")
