@@ -27,6 +27,7 @@ from mechanisms.corners import corner_signs
 from mechanisms.corpora import load_corpus
 from mechanisms.encoder_file import load_encoder
 from mechanisms.mechanism import Mechanism
+from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel, load_causal_lm
 from mechanisms.pipeline import assemble
 from mechanisms.prior import unigram_prior
@@ -179,7 +180,7 @@ def train_prompts(bench: Bench) -> None:
 def controls(bench: Bench) -> None:
     """Prints what the clean prompt and no prompt give."""
     model, cuts = bench.language.model, bench.cuts
-    opening = embed(model, [model.config.bos_token_id])
+    opening = embed(model, opening_tokens(model))
     clean = [torch.cat([opening, embed(model, tokens)]) for tokens in cuts.clean]
     others = strangers(cuts.documents)
     values = {

@@ -45,7 +45,7 @@ def bundle(
     silence_libraries()
     language = load_causal_lm(configuration.model)
     prompt = configuration.soft_prompt
-    width = int(language.model.config.hidden_size)
+    width = language.width
     virtual = len(load_soft_prompt(prompt, width, language.record).vectors) if prompt else 1  # an opening token
     room, plan = language.context_tokens - virtual, configuration.evaluation
     longest = room - max(plan.response_tokens, plan.generated_tokens) if max_tokens is None else max_tokens

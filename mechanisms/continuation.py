@@ -10,8 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from mechanisms.abilities import abilities
 from mechanisms.errors import UserError
 from mechanisms.generation import GenerationSettings, write
+from mechanisms.model_facts import input_weight
+from mechanisms.own_forward import embed, logits_within
 from mechanisms.stepping import Reading, require_context
 
 __all__ = ["BATCH", "embed", "generate", "require_context", "response_losses", "score"]
@@ -20,34 +23,24 @@ BATCH = 16
 """Texts scored at once."""
 
 
-def embed(model: Any, tokens: Sequence[int]) -> Tensor:
-    """Returns the model's own embeddings of tokens, shape (tokens, width), in its number format and on its device."""
-    table = model.get_input_embeddings()
-    embedded: Tensor = table(torch.as_tensor(list(tokens), dtype=torch.long, device=table.weight.device))
-    return embedded
-
-
 def response_losses(model: Any, prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]]) -> list[Tensor]:
     """Returns for each pair the next-token losses of the response after the prefix, nats, shape (tokens of response,).
 
-    prefixes: embeddings, each shape (>= 1, width), of any number format. One forward pass over the padded batch;
-    differentiable in prefixes. Losses are float32 and on the model's device.
+    prefixes: embeddings, each shape (>= 1, width), of any number format. The losses are those of the model's own
+    forward pass, caps and scales of its logits included; differentiable in prefixes, float32, on the model's device.
     Raises UserError for an empty response, and for a sequence over the model's context.
     """
     if any(not len(response) for response in responses):
         raise UserError("Expected responses of at least one token, got an empty one.")
-    like = model.get_input_embeddings().weight
+    like = input_weight(model)
     rows = [
         torch.cat([prefix.to(like), embed(model, response[:-1])])
         for prefix, response in zip(prefixes, responses, strict=True)
     ]
     require_context(model, max(map(len, rows)))
-    mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], batch_first=True)
-    inputs = pad_sequence(rows, batch_first=True)
-    hidden = model.base_model(inputs_embeds=inputs, attention_mask=mask.to(inputs.device)).last_hidden_state
+    spans = [(len(prefix) - 1, len(row)) for prefix, row in zip(prefixes, rows, strict=True)]
     losses = []
-    for states, prefix, response in zip(hidden, prefixes, responses, strict=True):
-        logits = model.get_output_embeddings()(states[len(prefix) - 1 : len(prefix) - 1 + len(response)])
+    for logits, response in zip(logits_within(model, rows, spans), responses, strict=True):
         target = torch.as_tensor(list(response), device=logits.device)
         losses.append(functional.cross_entropy(logits.float(), target, reduction="none"))
     return losses
@@ -58,7 +51,7 @@ def score(
 ) -> NDArray[np.float64]:
     """Returns the mean loss of each response after its prefix, nats a token, float64, shape (pairs,).
 
-    A prefix that is given several times, as the same object, is read once where the model keeps a key-value cache.
+    A prefix that is given several times, as the same object, is read once where the model's cache is exact.
     progress: an object with update(n), told of every pair that is done. Raises UserError as response_losses does.
     """
     if len(prefixes) != len(responses) or any(not len(response) for response in responses):
@@ -67,7 +60,7 @@ def score(
     pairs: dict[int, list[int]] = {}
     for pair, prefix in enumerate(prefixes):
         pairs.setdefault(id(prefix), []).append(pair)
-    several = len(pairs) < len(prefixes) and bool(getattr(model.config, "use_cache", False))
+    several = len(pairs) < len(prefixes) and abilities(model).cache
     groups = list(pairs.values()) if several else [[pair] for pair in range(len(prefixes))]
     means = np.empty(len(prefixes))
     with torch.no_grad():

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mechanisms.errors import UserError
+from mechanisms.model_facts import end_tokens, input_weight
+from mechanisms.own_forward import embed
 from mechanisms.randomness import simulation_generator
 from mechanisms.stepping import Reading, require_context
 
@@ -83,8 +85,8 @@ def _write_batch(
     model: Any, prefixes: dict[int, Tensor], settings: GenerationSettings
 ) -> Iterator[list[tuple[int, int]]]:
     """Yields the steps of one batch; a text that has ended leaves it."""
-    table, ends = model.get_input_embeddings(), end_tokens(model)
-    rows = [prefix.detach().to(table.weight) for prefix in prefixes.values()]
+    ends, like = end_tokens(model), input_weight(model)
+    rows = [prefix.detach().to(like) for prefix in prefixes.values()]
     mask = None
     if len({len(row) for row in rows}) > 1:
         mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True, 0, "left")
@@ -101,9 +103,7 @@ def _write_batch(
             return
         if len(stays) < len(logits):
             reading.keep(stays)
-        with torch.no_grad():
-            inputs = table(torch.tensor(tokens, device=table.weight.device)[:, None])
-        logits = reading.read(inputs)
+        logits = reading.read(embed(model, tokens)[:, None])
 
 
 @torch.no_grad()
@@ -129,15 +129,6 @@ def choose(logits: Tensor, settings: GenerationSettings, uniforms: NDArray[np.fl
     drawn = torch.from_numpy(uniforms).to(mass)[:, None] * mass.gather(1, nucleus - 1)
     place = torch.minimum(torch.searchsorted(mass, drawn, right=True), nucleus - 1)
     return best.indices.gather(1, place)[:, 0]
-
-
-def end_tokens(model: Any) -> frozenset[int]:
-    """Returns the tokens that end a text, as the model's configurations name them: none, one or several."""
-    ends: set[int] = set()
-    for config in (model.config, getattr(model, "generation_config", None)):
-        named = getattr(config, "eos_token_id", None)
-        ends.update(named if isinstance(named, list) else [] if named is None else [named])
-    return frozenset(ends)
 
 
 def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from mechanisms.assets import Asset, AssetRecord
 from mechanisms.errors import UserError
+from mechanisms.load_checks import require_causal_config, require_usable
+from mechanisms.model_facts import context_of, width_of, words_of
 from mechanisms.model_sources import model_asset
+from mechanisms.own_forward import embed
 
 EMBEDDING_KEYS = ("model.embed_tokens.weight", "transformer.wte.weight", "wte.weight", "gpt_neox.embed_in.weight")
 PLAIN_EMBEDDINGS = frozenset({"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "smollm3"})
@@ -33,8 +36,13 @@ class LanguageModel:
 
     @property
     def context_tokens(self) -> int:
-        """The longest input that the model was made for, in tokens."""
-        return int(self.model.config.max_position_embeddings)
+        """The longest input that the model was made for, in tokens, as `context_of` finds it."""
+        return context_of(self.model, self.tokenizer)
+
+    @property
+    def width(self) -> int:
+        """The width of the embeddings that the model reads."""
+        return width_of(self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class SentenceEncoder:
         wrong = [texts] if isinstance(texts, str) else [text for text in texts if not isinstance(text, str)]
         if wrong:
             raise UserError(f"Expected texts to be a list of strings, got {wrong[0]!r}.")
-        vectors = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
+        vectors = np.zeros((len(texts), width_of(self.model)), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # alike lengths: little padding
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
@@ -82,8 +90,8 @@ def load_causal_lm(name: str, device: str = "cpu", dtype: str = "float32") -> La
     """Returns the causal language model in eval mode, without gradients.
 
     device: "cpu", "cuda" or another of torch's. dtype: of weights and states, one of NUMBER_FORMATS. Raises UserError
-    for a device that is not there, another dtype, a name that cannot be resolved, pickled or incomplete weights, and
-    remote code.
+    for a device that is not there, another dtype, a name that cannot be resolved, pickled or incomplete weights,
+    remote code, another architecture, and a model that cannot be used on embeddings (see load_checks).
     """
     from transformers import AutoModelForCausalLM
 
@@ -91,9 +99,12 @@ def load_causal_lm(name: str, device: str = "cpu", dtype: str = "float32") -> La
         raise UserError(f"Expected dtype to be one of {', '.join(NUMBER_FORMATS)}, got dtype={dtype!r}.")
     _require_device(device)
     asset = model_asset(name)
+    require_causal_config(asset)
+    tokenizer = read_tokenizer(asset)
     model = load_weights(AutoModelForCausalLM, asset, allowed_missing=())
+    require_usable(name, model, tokenizer)
     model = model.to(device=device, dtype=NUMBER_FORMATS[dtype])
-    return LanguageModel(model, read_tokenizer(asset), asset.record)
+    return LanguageModel(model, tokenizer, asset.record)
 
 
 def load_sentence_encoder(name: str) -> SentenceEncoder:
@@ -128,9 +139,9 @@ def load_embedding_table(name: str) -> NDArray[np.float32]:
         for key in EMBEDDING_KEYS:
             if (path := _file_of_tensor(asset, key)) is not None:
                 return _read_tensor(path, key)
-    table = load_causal_lm(name).model.get_input_embeddings()
+    model = load_causal_lm(name).model
     with torch.no_grad():
-        looked_up: NDArray[np.float32] = table(torch.arange(table.num_embeddings)).float().numpy()
+        looked_up: NDArray[np.float32] = embed(model, range(words_of(model))).float().numpy()
     return looked_up
 
 
@@ -180,7 +191,7 @@ def _guarded(asset: Asset, load: Callable[[], Any]) -> Any:
     """Returns load(); what a broken folder raises becomes a UserError that names it."""
     try:
         return load()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a broken folder makes the libraries raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"Cannot load {asset.record.name!r} from {asset.folder}: {reason}") from error
 

@@ -12,6 +12,7 @@ from mechanisms.continuation import embed, score
 from mechanisms.errors import UserError
 from mechanisms.generation import GenerationSettings, stream_texts, text_of, write
 from mechanisms.mechanism import Receiver, embeddings_of
+from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.soft_prompt import SoftPrompt
 
@@ -27,13 +28,8 @@ class Server:
         self._tokenizer = language.tokenizer
         self._receiver = receiver
         self._context = language.context_tokens
-        opening = embed(self._model, self._opening())
+        opening = embed(self._model, opening_tokens(self._model))
         self._virtual = soft_prompt.vectors.to(opening) if soft_prompt else opening
-
-    def _opening(self) -> list[int]:
-        """Returns the tokens that stand in front where there is no soft prompt."""
-        begin = self._model.config.bos_token_id
-        return [] if begin is None else [begin]
 
     def prefix(self, message: bytes | None) -> Tensor:
         """Returns what the model reads before it answers, shape (virtual tokens + tokens, width), as the model has it.

@@ -14,6 +14,7 @@ from torch import Tensor
 from mechanisms.assets import AssetRecord
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Description
+from mechanisms.model_facts import text_config
 from mechanisms.models import LanguageModel
 from mechanisms.user_path import user_path
 
@@ -97,7 +98,7 @@ def save_soft_prompt(vectors: Tensor, language: LanguageModel, folder: Path) -> 
     """Writes virtual tokens, shape (tokens, width), into a folder as the adapter that PEFT itself loads."""
     from peft import PromptTuningConfig, PromptTuningInit, TaskType
 
-    config = language.model.config
+    config = text_config(language.model)
     PromptTuningConfig(
         task_type=TaskType.CAUSAL_LM,
         num_virtual_tokens=len(vectors),
@@ -106,7 +107,7 @@ def save_soft_prompt(vectors: Tensor, language: LanguageModel, folder: Path) -> 
         inference_mode=True,
         token_dim=vectors.shape[1],
         num_transformer_submodules=1,
-        num_attention_heads=config.num_attention_heads,
-        num_layers=config.num_hidden_layers,
+        num_attention_heads=getattr(config, "num_attention_heads", 1),  # a model may have none
+        num_layers=getattr(config, "num_hidden_layers", 1),
     ).save_pretrained(folder)
     save_file({"prompt_embeddings": vectors.detach().float().cpu().contiguous()}, folder / WEIGHTS_FILE)

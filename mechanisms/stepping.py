@@ -1,31 +1,36 @@
-"""Reading embeddings step by step through a frozen language model and its key-value cache."""
+"""Reading embeddings step by step through a frozen language model: from its cache where that is exact."""
 
-import copy
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mechanisms.abilities import abilities
+from mechanisms.cached_sequences import CachedSequences
 from mechanisms.errors import UserError
+from mechanisms.model_facts import input_weight, require_context
+from mechanisms.own_forward import logits_within
+
+__all__ = ["Reading", "require_context"]
 
 
 class Reading:
-    """A batch of sequences that a causal language model is reading: what it has read stays in its key-value cache.
+    """A batch of sequences that a causal language model is reading.
 
     Everything goes in through inputs_embeds, on the model's device and in its number format; logits come out as
-    float32. Raises UserError for an encoder-decoder, and on reading for a model that keeps no cache.
+    float32, and are those that the model's own forward gives for the whole sequence. What was read stays in the model's
+    cache. Where the cache is not exact (no cache, padding that leaves traces, places hidden beyond a window; see
+    Abilities), the inputs are kept instead and read again at each step, which is slower. Raises UserError as
+    `abilities` does.
     """
 
     def __init__(self, model: Any) -> None:
-        if getattr(model.config, "is_encoder_decoder", False):
-            raise UserError(f"Expected a causal language model, got the encoder-decoder {type(model).__name__}.")
-        self._model = model
-        self._like: Tensor = model.get_input_embeddings().weight
-        self._takes = set(inspect.signature(model.forward).parameters)
-        self._cache: Any = None
-        self._mask: Tensor | None = None
+        self._model, self._able = model, abilities(model)
+        self._like = input_weight(model)
+        self._cached: CachedSequences | None = None
+        self._rows: list[Tensor] | None = None  # what each sequence has read; None where the cache alone is needed
+        self._places: int | None = None  # of the cache, the hidden ones among them; None where none is hidden
 
     def read(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns the next-token logits after inputs, float32, shape (rows, vocabulary).
@@ -42,61 +47,58 @@ class Reading:
     @torch.no_grad()
     def _read(self, inputs: Tensor, mask: Tensor | None, last: int) -> Tensor:
         """Returns the logits after the last inputs, all of them where last is 0."""
-        extra: dict[str, Any] = {}
-        if mask is not None or self._mask is not None:
-            fresh = torch.ones(inputs.shape[:2], dtype=torch.long) if mask is None else mask
-            fresh = fresh.to(self._like.device)
-            self._mask = fresh if self._mask is None else torch.cat([self._mask, fresh], dim=1)
-            extra["attention_mask"] = self._mask
-            if "position_ids" in self._takes:  # a token's position is counted without the padding
-                extra["position_ids"] = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
-        if "logits_to_keep" in self._takes:
-            # a place, not a count: the rows of a slice are not contiguous, and the head would copy itself for each
-            length = inputs.shape[1]
-            extra["logits_to_keep"] = torch.arange(length - (last or length), length, device=self._like.device)
-        output = self._model(
-            inputs_embeds=inputs.to(self._like), past_key_values=self._cache, use_cache=True, return_dict=True, **extra
-        )
-        self._cache = getattr(output, "past_key_values", None)
-        if self._cache is None:
-            name = type(self._model).__name__
-            raise UserError(f"Expected a causal language model with a key-value cache, got {name}, which keeps none.")
-        logits: Tensor = output.logits.float()
-        return logits
+        inputs = inputs.to(self._like)
+        if self._cached is None and self._rows is None:
+            self._begin(len(inputs), padded=mask is not None)
+        if self._rows is not None:
+            new = inputs if mask is None else [row[kept.bool()] for row, kept in zip(inputs, mask, strict=True)]
+            self._rows = [torch.cat([row, rest]) for row, rest in zip(self._rows, new, strict=True)]
+        if self._places is not None:
+            self._places += inputs.shape[1]
+            self._cached = self._cached if self._may_hide(self._places) else None
+        if self._cached is not None:
+            return self._cached.read(inputs, mask, last)
+        rows, wanted = self._rows or [], last or inputs.shape[1]
+        return torch.stack(logits_within(self._model, rows, [(len(row) - wanted, len(row)) for row in rows])).float()
+
+    def _begin(self, rows: int, padded: bool) -> None:
+        """Decides where what is read is kept: in the cache, here, or, of one sequence that may branch, in both."""
+        if self._able.cache and (self._able.pads_front or not padded):
+            self._cached = CachedSequences(self._model, chooses=self._able.chooses, at_once=self._able.at_once)
+        if self._cached is None or rows == 1:
+            self._rows = [self._like.new_empty(0, self._like.shape[1])] * rows
+
+    def _may_hide(self, places: int) -> bool:
+        """Returns whether places of a cache of this length can be hidden without a trace."""
+        limit = self._able.branch_limit
+        return self._able.branches and (limit is None or places <= limit)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Forgets all sequences but these."""
-        chosen = torch.tensor(rows, dtype=torch.long, device=self._like.device)
-        self._cache.batch_select_indices(chosen)
-        if self._mask is not None:
-            self._mask = self._mask[chosen]
+        """Forgets all sequences but these; one may be named several times."""
+        if self._cached is not None:
+            self._cached.keep(rows)
+        if self._rows is not None:
+            single = self._cached is not None and self._places is None and len(rows) != 1
+            self._rows = None if single else [self._rows[row] for row in rows]
 
     def copied(self, rows: Sequence[int]) -> "Reading":
         """Returns a batch that goes on from these sequences, each as often as it is named; this reading stays."""
         copied = Reading(self._model)
-        copied._cache, copied._mask = copy.deepcopy(self._cache), self._mask
-        copied.keep(rows)
+        copied._places = self._places
+        copied._rows = None if self._rows is None else [self._rows[row] for row in rows]
+        copied._cached = None if self._cached is None else self._cached.copied(rows)
         return copied
 
     def branch(self, read: Sequence[int]) -> "Reading":
         """Returns a batch that goes on from within the one sequence read so far: row r has its first read[r] inputs.
 
-        This reading stays as it is. Raises UserError for a model that does not take position_ids, whose positions
-        would count what is hidden.
+        This reading stays as it is. Raises UserError where more than one sequence was read.
         """
-        if "position_ids" not in self._takes:
-            raise UserError(f"Expected a model that takes position_ids, got {type(self._model).__name__}.")
-        branched = Reading(self._model)
-        branched._cache = copy.deepcopy(self._cache)
-        branched._cache.batch_repeat_interleave(len(read))
-        places = torch.arange(self._cache.get_seq_length(), device=self._like.device)
-        limits = torch.as_tensor(list(read), device=self._like.device)
-        branched._mask = (places[None] < limits[:, None]).long()
+        if self._rows is None or len(self._rows) != 1:
+            raise UserError("Expected one sequence to branch from, got several.")
+        branched, (row,) = Reading(self._model), self._rows
+        if self._cached is not None and self._places is None and self._may_hide(len(row) + 1):
+            branched._cached, branched._places = self._cached.branch(read), len(row)
+        if branched._cached is None or self._able.branch_limit is not None:
+            branched._rows = [row[:count] for count in read]
         return branched
-
-
-def require_context(model: Any, tokens: int) -> None:
-    """Raises UserError for a sequence over the model's context."""
-    limit = int(model.config.max_position_embeddings)
-    if tokens > limit:
-        raise UserError(f"Expected a sequence of at most {limit} tokens, the model's context, got {tokens}.")

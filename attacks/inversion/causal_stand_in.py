@@ -1,6 +1,5 @@
 """Where no masked language model is at hand: a causal one, read forwards, with what follows as a second opinion."""
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,10 @@ from torch import Tensor
 
 from attacks.ranking import Guesses
 from mechanisms.errors import UserError
+from mechanisms.model_facts import input_weight, opening_token
 from mechanisms.models import LanguageModel
+from mechanisms.own_forward import embed
+from mechanisms.stepping import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,10 @@ class CausalStandIn:
     def opening(self) -> int | None:
         """The token that is read before everything."""
         tokenizer = self.language.tokenizer
-        return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id  # type: ignore[no-any-return]
+        for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        return opening_token(self.language.model)
 
     def fill(self, tokens: NDArray[np.int64]) -> Guesses:
         """Returns the candidates of each token, best first; none depends on the token itself."""
@@ -56,27 +61,25 @@ class CausalStandIn:
     ) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
         """Returns words and scores of places first, first + 1, ..., count of them, all tokens before them read."""
         model = self.language.model
-        device = model.get_input_embeddings().weight.device
-        whole = torch.from_numpy(tokens).to(device)
-        reading = torch.cat([torch.tensor([self.opening], device=device), whole])
-        step = model(input_ids=reading[None, : first + 1], use_cache=True)
+        whole = torch.from_numpy(tokens).to(input_weight(model).device)
+        reading = Reading(model)
+        said = reading.read(embed(model, [int(self.opening or 0), *tokens[:first].tolist()])[None])
         guesses = []
         for place in range(first, first + count):
-            logs, words = torch.log_softmax(step.logits[0, -1].float(), 0).topk(self.candidates)
+            logs, words = torch.log_softmax(said[0], 0).topk(self.candidates)
             right = whole[place + 1 : place + 1 + self.right]
-            scores = logs + self._likelihood(step.past_key_values, words, right) if len(right) else logs
+            scores = logs + self._likelihood(reading, words, right) if len(right) else logs
             order = scores.argsort(descending=True, stable=True)
             guesses.append((words[order].int().cpu().numpy(), scores[order].cpu().numpy()))
             if place + 1 < first + count:
-                step = model(input_ids=whole[None, place : place + 1], past_key_values=step.past_key_values)
+                said = reading.read(embed(model, tokens[place : place + 1].tolist())[None])
         return guesses
 
-    def _likelihood(self, cache: object, words: Tensor, right: Tensor) -> Tensor:
-        """Returns log P(right | what the cache has read, word) of each word, float32, shape (words,)."""
-        branches = copy.deepcopy(cache)
-        branches.batch_repeat_interleave(len(words))  # type: ignore[attr-defined]
+    def _likelihood(self, reading: Reading, words: Tensor, right: Tensor) -> Tensor:
+        """Returns log P(right | what was read, word) of each word, float32, shape (words,)."""
         inputs = torch.cat([words[:, None], right[:-1].expand(len(words), -1)], 1)
-        logits = self.language.model(input_ids=inputs, past_key_values=branches).logits.float()
+        rows = embed(self.language.model, inputs.flatten().tolist()).view(*inputs.shape, -1)
+        logits = reading.copied([0] * len(words)).read_through(rows)
         targets = right.expand(len(words), -1)
         chosen = torch.log_softmax(logits, 2).gather(2, targets[:, :, None])[:, :, 0]
         return chosen.sum(1)

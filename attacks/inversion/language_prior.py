@@ -18,9 +18,12 @@ from tqdm import tqdm
 from attacks.base import Public, observe
 from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, rank
+from mechanisms.abilities import abilities
 from mechanisms.continuation import embed
 from mechanisms.decoding.language import language_log_prior, mixed
 from mechanisms.errors import UserError
+from mechanisms.model_facts import opening_tokens
+from mechanisms.own_forward import logits_within
 from mechanisms.randomness import SimulatedWords
 from mechanisms.stepping import Reading
 
@@ -95,11 +98,10 @@ class Reader:
         if public.language is None:
             raise UserError("Expected a language model to attack with, got none.")
         model = public.language.model
-        words = int(model.get_output_embeddings().weight.shape[0])
+        words = abilities(model).words
         if words < public.words:
             raise UserError(f"Expected a language model of {public.words} words, the mechanism's, got {words} logits.")
-        begin = model.config.bos_token_id
-        opening = embed(model, [] if begin is None else [begin])
+        opening = embed(model, opening_tokens(model))
         unigrams = torch.from_numpy(public.log_prior.astype(np.float32)).to(opening.device)
         return cls(model, opening, unigrams, temper, share, public.language.context_tokens)
 
@@ -133,7 +135,7 @@ class Reader:
         inputs = torch.cat([self.opening, embed(self.model, list(tokens)[:-1])])
         if not len(inputs):
             return self.unigrams[None].clone()
-        priors = self.log_prior(self.model(inputs_embeds=inputs[None], use_cache=False).logits[0].float())
+        priors = self.log_prior(logits_within(self.model, [inputs], [(0, len(inputs))])[0].float())
         return priors if len(self.opening) else torch.cat([self.unigrams[None], priors])
 
     def require_room(self, tokens: int) -> None:

@@ -66,7 +66,7 @@ class _Assets:
         name, language = self._configuration.soft_prompt, self._loaded_model()
         if name is None:
             return "none"
-        return load_soft_prompt(name, int(language.model.config.hidden_size), language.record).sha256
+        return load_soft_prompt(name, language.width, language.record).sha256
 
     def corpus(self) -> str:
         return self._read_splits().corpus.record.sha256

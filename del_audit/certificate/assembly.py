@@ -13,6 +13,7 @@ from mechanisms.continuation import embed
 from mechanisms.decoding.language import LanguagePosteriorDecoder
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import load_encoder
+from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel, load_embedding_table
 from mechanisms.pipeline import Pipeline, assemble
 from mechanisms.projection import EncoderSettings
@@ -77,8 +78,7 @@ def _with_language_prior(
     seed: int,
 ) -> Pipeline:
     """Returns the pipeline with the decoder of the model's own prior, its gain set on a simulated public release."""
-    begin = language.model.config.bos_token_id
-    opening = embed(language.model, [] if begin is None else [begin])
+    opening = embed(language.model, opening_tokens(language.model))
     if soft_prompt is not None:
         opening = soft_prompt.vectors.to(opening)
     prompts = [np.asarray(document[:GAIN_PROMPTS], dtype=np.int64) for document in documents if len(document)]

@@ -65,7 +65,7 @@ def load_assets(configuration: Configuration, seed: int | None = None) -> Assets
         if choice is not None:
             _say_unlabelled(choice.column, public_corpus.labels(choice.column), private_corpus.labels(choice.column))
     language = load_causal_lm(configuration.model, dtype=configuration.dtype)
-    width = int(language.model.config.hidden_size)
+    width = language.width
     name = configuration.soft_prompt
     soft = load_soft_prompt(name, width, language.record) if name else None
     if soft is not None and (warning := mechanism_warning(soft, configuration.mechanism.spec())):

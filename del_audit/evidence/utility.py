@@ -15,6 +15,7 @@ from del_audit.evidence.gain_interval import NATS, gain_mean, share_of_gain
 from del_audit.evidence.intervals import clustered_mean
 from del_audit.evidence.prompts import Prompts, strangers
 from mechanisms.continuation import embed, generate, score
+from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel, SentenceEncoder
 
 __all__ = [
@@ -200,8 +201,7 @@ def mean_cosine(values: NDArray[np.float64], clusters: Clusters, seed: int, per_
 
 def _clean_prefixes(model: Any, prompts: Prompts) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Returns the opening token's embedding, and each clean prompt's behind it."""
-    begin = model.config.bos_token_id
-    opening = embed(model, [int(begin if begin is not None else model.config.eos_token_id)])
+    opening = embed(model, opening_tokens(model))
     return opening, [torch.cat([opening, embed(model, tokens)]) for tokens in prompts.clean]
 
 

@@ -176,7 +176,7 @@ class MeasuringBench:
     def _with_prompt(self, candidate: Candidate) -> Assets:
         """Returns the assets with the candidate's soft prompt."""
         name, language = candidate.soft_prompt, self.assets.language
-        width = int(language.model.config.hidden_size)
+        width = language.width
         soft = None if name is None else load_soft_prompt(name, width, language.record)
         return replace(self.assets, soft_prompt=soft)
 

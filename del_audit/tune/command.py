@@ -142,7 +142,7 @@ def _effort(base: Configuration, tuning: Assets, finalists: int) -> Effort:
 def _identity(base: Configuration, assets: Assets, wanted: list[Candidate]) -> dict[str, Any]:
     """Returns all that decides a figure, for Run to compare."""
     language = assets.language
-    width = int(language.model.config.hidden_size)
+    width = language.width
     prompts = sorted({each.soft_prompt for each in wanted if each.soft_prompt is not None})
     trained = sorted({name for each in wanted for name in (each.encoder.codes, each.encoder.projection) if name})
     return {

@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mechanisms.abilities import abilities
 from mechanisms.channel import MEMORY_LIMIT, Channel
 from mechanisms.errors import UserError
+from mechanisms.model_facts import input_weight
 from mechanisms.models import LanguageModel
 from mechanisms.stepping import Reading
 
@@ -69,7 +71,7 @@ class LanguagePosteriorDecoder:
     memory_limit: int = MEMORY_LIMIT
 
     def __post_init__(self) -> None:
-        words = int(self.language.model.get_output_embeddings().weight.shape[0])
+        words = abilities(self.language.model).words
         if words < self.channel.words or len(self.table) != self.channel.words:
             raise UserError(
                 f"Expected a model and a table of {self.channel.words} words, the channel's, got {words} logits and "
@@ -167,7 +169,7 @@ class _Posterior:
 
     @classmethod
     def of(cls, decoder: LanguagePosteriorDecoder) -> "_Posterior":
-        device = decoder.language.model.get_input_embeddings().weight.device
+        device = input_weight(decoder.language.model).device
         channel = decoder.channel
         prior_mean = np.exp(decoder.log_prior) @ decoder.table
         parts = (channel.weights, channel.offsets, decoder.log_prior, decoder.table, prior_mean)

@@ -47,7 +47,7 @@ def read_states(model: Any, soft: Tensor, rows: Sequence[Tensor], bfloat16: bool
     require_context(model, len(soft) + max(map(len, rows)))
     inputs, mask = padded([torch.cat([soft, row.to(soft.device)]) for row in rows])
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16) if bfloat16 else nullcontext():
-        hidden = model.base_model(inputs_embeds=inputs, attention_mask=mask.long()).last_hidden_state
+        hidden = model.base_model(inputs_embeds=inputs, attention_mask=mask.long())[0]
     return [states[len(soft) : len(soft) + len(row)].float() for states, row in zip(hidden, rows, strict=True)]
 
 

@@ -268,14 +268,16 @@ def test_what_the_attack_needs_is_asked_for_by_name(world):
         LanguageBeam().fit(public).guess([released(public, [1] * 32)])
 
 
-def test_a_model_without_a_cache_is_refused(world):
+def test_a_model_without_a_cache_reads_again_what_it_has_read(world):
     config = RwkvConfig(
         vocab_size=WORDS, hidden_size=8, num_hidden_layers=2, attention_hidden_size=8, context_length=32
     )
     config.max_position_embeddings = 32
     public = replace(world(), language=LanguageModel(RwkvForCausalLM(config).eval(), None, RECORD))
-    with pytest.raises(UserError, match="key-value cache, got RwkvForCausalLM, which keeps none"):
-        LanguageBeam(width=2).fit(public).guess([released(public, [1, 2, 3])])
+    (alone,) = LanguageBeam(width=2).fit(public).guess([released(public, [1, 2, 3])])
+    together = LanguageBeam(width=2).fit(public).guess([released(public, [1, 2, 3]), released(public, [4])])
+    assert np.array_equal(together[0].words, alone.words)
+    assert np.allclose(together[0].scores, alone.scores, atol=1e-5)
 
 
 def test_another_architecture_works_as_well(world):

@@ -258,7 +258,9 @@ class TestServer:
         assert torch.equal(plain.prefix(None), prefix[:1])
 
     def test_a_model_without_opening_token_needs_a_prompt(self, language, tiny_pipeline, make_client, monkeypatch):
-        monkeypatch.setattr(language.model.config, "bos_token_id", None)
+        for name in ("bos_token_id", "eos_token_id"):
+            monkeypatch.setattr(language.model.config, name, None)
+            monkeypatch.setattr(language.model.generation_config, name, None)
         plain = Server(language, tiny_pipeline, None)
         message = make_client().release(PROMPT)
         assert len(plain.prefix(message)) == len(unpack(message, tiny_pipeline.spec))

@@ -236,12 +236,12 @@ def test_what_cannot_be_read_is_refused(lively):
     assert write(lively.model, [], GREEDY) == []
 
 
-def test_models_without_a_cache_are_refused(lively):
+def test_models_that_do_not_go_from_left_to_right_are_refused(lively):
     from transformers import BertConfig, BertLMHeadModel, T5Config, T5ForConditionalGeneration
 
     small = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     encoder = BertLMHeadModel(BertConfig(**small, intermediate_size=8, is_decoder=False))
-    with pytest.raises(UserError, match="key-value cache, got BertLMHeadModel, which keeps none"):
+    with pytest.raises(UserError, match="got BertLMHeadModel, whose tokens see those that follow"):
         write(encoder, [torch.zeros(3, 8)], GREEDY)
     both = T5ForConditionalGeneration(T5Config(vocab_size=20, d_model=8, d_ff=8, num_layers=1, num_heads=1, d_kv=8))
     with pytest.raises(UserError, match="got the encoder-decoder T5"):

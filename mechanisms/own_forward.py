@@ -1,0 +1,60 @@
+"""A model's own forward pass over embeddings: whatever it does to its logits, caps and scales among them, is done."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mechanisms.abilities import abilities
+from mechanisms.cached_sequences import accepted
+
+LOGITS_BYTES = 1 << 30
+"""Logits of rows that are read together, at most, where no gradient is asked for: float32, and one row at least."""
+
+
+def embed(model: Any, tokens: Sequence[int]) -> Tensor:
+    """Returns the model's own embeddings of tokens, shape (tokens, width), in its number format and on its device."""
+    table = model.get_input_embeddings()
+    embedded: Tensor = table(torch.as_tensor(list(tokens), dtype=torch.long, device=table.weight.device))
+    factor = abilities(model).factor
+    return embedded if factor == 1 else embedded * factor
+
+
+def logits_within(model: Any, rows: Sequence[Tensor], spans: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Returns the logits after some places of each row, shape (stop - start, words) each, differentiable in rows.
+
+    rows: embeddings, shape (tokens, width) each. spans: (start, stop) of the places. Rows are read side by side, padded
+    behind where that changes nothing for this model, else with rows of their own length only.
+    """
+    found: list[Tensor] = [torch.empty(0)] * len(rows)
+    for chosen in _together(model, rows, spans):
+        lengths = {len(rows[index]) for index in chosen}
+        inputs = pad_sequence([rows[index] for index in chosen], batch_first=True)
+        extra: dict[str, Any] = {"use_cache": False, "return_dict": True}
+        if len(lengths) > 1:
+            mask = [torch.ones(len(rows[index]), dtype=torch.long, device=inputs.device) for index in chosen]
+            extra["attention_mask"] = pad_sequence(mask, batch_first=True)
+        first, last = min(spans[index][0] for index in chosen), max(spans[index][1] for index in chosen)
+        if abilities(model).chooses:
+            extra["logits_to_keep"] = torch.arange(first, last, device=inputs.device)
+        logits = model(inputs_embeds=inputs, **accepted(model, **extra)).logits
+        offset = first if abilities(model).chooses else 0
+        for said, index in zip(logits, chosen, strict=True):
+            start, stop = spans[index]
+            found[index] = said[start - offset : stop - offset]
+    return found
+
+
+def _together(model: Any, rows: Sequence[Tensor], spans: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
+    """Yields the indices of rows that are read together."""
+    able = abilities(model)
+    groups: dict[int, list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(0 if able.pads else len(row), []).append(index)
+    for group in groups.values():
+        places = max(spans[index][1] for index in group) - (min(spans[i][0] for i in group) if able.chooses else 0)
+        room = max(1, LOGITS_BYTES // (4 * able.words * max(1, places)))
+        at_once = len(group) if torch.is_grad_enabled() else room
+        yield from (group[start : start + at_once] for start in range(0, len(group), at_once))
