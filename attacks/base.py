@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,18 @@ class InversionAttack(Protocol):
 
     def fit(self, public: Public) -> Attacker:
         """Returns the attacker; raises UserError where something that the attack needs is missing."""
+        ...
+
+
+@runtime_checkable
+class Demanding(Protocol):
+    """An attack that not every model and text allows, and that can say so before anything is fitted."""
+
+    def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
+        """Raises UserError where the attack cannot be made.
+
+        documents: tokenized public ones, which it is fitted on. longest: tokens of the longest prompt to attack.
+        """
         ...
 
 

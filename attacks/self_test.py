@@ -23,6 +23,8 @@ from mechanisms.projection import EncoderSettings
 from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec
 
+PROMPTS, TOKENS = 8, 24
+"""Public prompts that are read in the self-test, and the tokens of each."""
 REQUIRED = 0.99
 """Share of readable tokens that an attack must read without noise, unless it states a ceiling of its own."""
 LEAST_READABLE = 0.5
@@ -93,21 +95,16 @@ class References:
     prompts: list[list[int]]
 
     @classmethod
-    def of(cls, public: Public, prompts: int = 8, tokens: int = 24) -> "References":
+    def of(cls, public: Public, prompts: int = PROMPTS, tokens: int = TOKENS) -> "References":
         """Returns the references over a public world; the prompts are the first tokens of its last documents.
 
         Documents whose first tokens are mostly not readable are passed over where enough others are there.
         Raises UserError for too few documents that are long enough, one more than prompts.
         """
-        long_enough = [i for i, document in enumerate(public.documents) if len(document) >= tokens]
+        long_enough = require_documents(public.documents, prompts, tokens)
         alone = readable(public.table)
         suited = [i for i in long_enough if alone[list(public.documents[i][:tokens])].mean() >= LEAST_READABLE]
         kept = set((suited if len(suited) >= prompts else long_enough)[-prompts:])
-        if len(long_enough) <= prompts:
-            raise UserError(
-                f"Expected more than {prompts} public documents of {tokens} tokens or more, {prompts} of them for the "
-                f"self-test, got {len(long_enough)}."
-            )
         documents = [list(document) for i, document in enumerate(public.documents) if i not in kept]
         shown = [list(public.documents[i][:tokens]) for i in sorted(kept)]
         rank = _rank(public)
@@ -118,6 +115,17 @@ class References:
             for mechanism in (loud, silent)
         ]
         return cls(worlds[0], worlds[1], shown)
+
+
+def require_documents(documents: Sequence[Sequence[int]], prompts: int = PROMPTS, tokens: int = TOKENS) -> list[int]:
+    """Returns which public documents are long enough for the self-test; raises UserError for no more than prompts."""
+    long_enough = [index for index, document in enumerate(documents) if len(document) >= tokens]
+    if len(long_enough) <= prompts:
+        raise UserError(
+            f"Expected more than {prompts} public documents of {tokens} tokens or more, {prompts} of them for the "
+            f"self-test of the attacks, got {len(long_enough)}. Add public text."
+        )
+    return long_enough
 
 
 def self_test(attack: InversionAttack, references: References, seed: int = 0) -> SelfTest:

@@ -78,7 +78,8 @@ class Corpus:
         classes = {label for label in labels if label is not None}
         if len(classes) < 2:
             raise UserError(
-                f"Expected column {name!r} of {self.record.name!r} to have two classes or more, got {listed(classes)}."
+                f"Expected column {name!r} of {self.record.name!r} to have two classes or more in each split that is "
+                f"used, got {listed(classes)} in the {len(self)} rows of one."
             )
         return labels
 

@@ -43,15 +43,21 @@ def require_causal_config(asset: Asset) -> None:
         )
 
 
-def require_usable(name: str, model: Any, tokenizer: Any) -> None:
-    """Raises UserError for weights that are not finite, tokens without an embedding or a logit, and no opening token.
+def require_finite(name: str, model: Any) -> None:
+    """Raises UserError for weights that are NaN or infinite."""
+    for part, weights in model.named_parameters():
+        # the sum is NaN or infinite where a weight is, and is faster than a look at each
+        if not bool(torch.isfinite(weights.sum())) and not bool(torch.isfinite(weights).all()):
+            raise UserError(
+                f"Expected finite weights in {name!r}, got NaN or infinite ones in {part!r}: the files are damaged. "
+                "Fetch them again."
+            )
 
-    Raises it as well for a model that cannot be run on embeddings, as `abilities` does. model: float32.
-    """
-    _require_finite(name, model)
+
+def require_tokens_within(name: str, model: Any, tokenizer: Any) -> None:
+    """Raises UserError for a tokenizer with tokens that have no row in the model's embedding table."""
     words = words_of(model)
-    known = tokenizer.get_vocab()
-    beyond = sorted((token, text) for text, token in known.items() if token >= words)
+    beyond = sorted((token, text) for text, token in tokenizer.get_vocab().items() if token >= words)
     if beyond:
         token, text = beyond[0]
         raise UserError(
@@ -59,6 +65,15 @@ def require_usable(name: str, model: Any, tokenizer: Any) -> None:
             f"table, got {len(beyond)} beyond it, the first {text!r} with number {token}. Use the model's own "
             "tokenizer, or enlarge the model's table (resize_token_embeddings) and save it."
         )
+
+
+def require_usable(name: str, model: Any, tokenizer: Any) -> None:
+    """Raises UserError for tokens without an embedding or a logit, and for no opening token.
+
+    Raises it as well for a model that cannot be run on embeddings, as `abilities` does. model: float32.
+    """
+    words = words_of(model)
+    require_tokens_within(name, model, tokenizer)
     opening = opening_token(model)
     if opening is None:
         raise UserError(
@@ -79,13 +94,3 @@ def require_usable(name: str, model: Any, tokenizer: Any) -> None:
             f"Expected {name!r} to have a logit for each of its {words} embeddings, got {able.words}: some tokens "
             "could be read but not predicted. Choose another model."
         )
-
-
-def _require_finite(name: str, model: Any) -> None:
-    for part, weights in model.named_parameters():
-        # the sum is NaN or infinite where a weight is, and is faster than a look at each
-        if not bool(torch.isfinite(weights.sum())) and not bool(torch.isfinite(weights).all()):
-            raise UserError(
-                f"Expected finite weights in {name!r}, got NaN or infinite ones in {part!r}: the files are damaged. "
-                "Fetch them again."
-            )

@@ -5,6 +5,7 @@ from typing import Any
 
 from mechanisms.assets import AssetRecord
 from mechanisms.errors import UserError
+from mechanisms.load_checks import require_tokens_within
 from mechanisms.model_sources import model_asset
 from mechanisms.models import load_weights, read_tokenizer
 
@@ -44,4 +45,5 @@ def load_masked_lm(name: str) -> MaskedLanguageModel:
     model = load_weights(AutoModelForMaskedLM, asset, allowed_missing=())
     if getattr(model.config, "is_encoder_decoder", False):
         raise UserError(f"Expected {name!r} to be a masked language model, got an encoder-decoder.")
+    require_tokens_within(name, model, tokenizer)
     return MaskedLanguageModel(model, tokenizer, asset.record)

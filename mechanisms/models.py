@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from mechanisms.assets import Asset, AssetRecord
 from mechanisms.errors import UserError
-from mechanisms.load_checks import require_causal_config, require_usable
+from mechanisms.load_checks import require_causal_config, require_finite, require_tokens_within, require_usable
 from mechanisms.model_facts import context_of, width_of, words_of
 from mechanisms.model_sources import model_asset
 from mechanisms.own_forward import embed
@@ -118,6 +118,7 @@ def load_sentence_encoder(name: str) -> SentenceEncoder:
     _require_mean_pooling(asset)
     model = load_weights(AutoModel, asset, allowed_missing=("pooler.",))
     tokenizer = read_tokenizer(asset)
+    require_tokens_within(name, model, tokenizer)
     stated = _read_json(asset, "sentence_bert_config.json").get("max_seq_length")
     limits = [stated, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
     return SentenceEncoder(model, tokenizer, asset.record, min(int(limit) for limit in limits if limit))
@@ -155,7 +156,7 @@ def _require_device(device: str) -> None:
 
 
 def load_weights(auto_class: Any, asset: Asset, allowed_missing: tuple[str, ...]) -> Any:
-    """Returns the model, and refuses one with weights that were made up because the files lack them."""
+    """Returns the model, and refuses weights that were made up because the files lack them, or that are not finite."""
     model, info = _guarded(
         asset,
         lambda: auto_class.from_pretrained(
@@ -174,6 +175,7 @@ def load_weights(auto_class: Any, asset: Asset, allowed_missing: tuple[str, ...]
             f"Expected the files of {asset.record.name!r} to hold every weight of a {type(model).__name__}, got "
             f"{len(missing)} missing or of another shape, the first {missing[0]!r}."
         )
+    require_finite(asset.record.name, model)
     return model.eval().requires_grad_(False)
 
 

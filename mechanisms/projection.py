@@ -67,8 +67,7 @@ def fit_codes(
         raise UserError(f"Expected a prior over {len(table)} words, got shape {prior.shape}.")
     if settings.kind == "corners":
         return spec.clip * corner_signs(prior, spec.dim, settings.seed)
-    if spec.dim > table.shape[1]:
-        raise UserError(f"Expected dim <= {table.shape[1]}, the embedding's width, got dim={spec.dim}.")
+    require_width(settings, spec.dim, table.shape[1])
     weight = prior**settings.prior_power
     weight = weight / weight.sum()
     centred = table - (weight @ table)
@@ -84,6 +83,12 @@ def fit_codes(
     filled = codes * (settings.fill * spec.clip / root_mean_square)
     clipped: NDArray[np.float64] = np.clip(filled, -spec.clip, spec.clip)
     return clipped
+
+
+def require_width(settings: EncoderSettings, dim: int, width: int) -> None:
+    """Raises UserError for more coordinates than the embedding has, unless corners are asked for."""
+    if settings.kind != "corners" and dim > width:
+        raise UserError(f"Expected dim <= {width}, the embedding's width, got dim={dim}.")
 
 
 def _towards_corners(codes: NDArray[np.float64], weight: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

@@ -189,11 +189,21 @@ def _checked(
     classes = tuple(sorted(set(labels)))
     if len(classes) < 2:
         raise UserError(f"Expected an attribute of two classes or more, got {list(classes)}.")
-    for name in classes:
-        size = len(set(groups[truth == name].tolist()))
-        if size < FOLDS:
-            raise UserError(f"Expected {FOLDS} training documents or more of every class, got {size} of {name!r}.")
+    require_groups(labels, groups.tolist(), "the training part")
     return truth, classes
+
+
+def require_groups(labels: Sequence[str], groups: Sequence[Hashable], where: str) -> None:
+    """Raises UserError for a class with fewer documents or groups than folds; labels, groups: of each row."""
+    of_each: dict[str, set[Hashable]] = {}
+    for label, owner in zip(labels, groups, strict=True):
+        of_each.setdefault(label, set()).add(owner)
+    for name, owners in sorted(of_each.items()):
+        if len(owners) < FOLDS:
+            raise UserError(
+                f"Expected {FOLDS} public documents or groups at least of each class in {where}, got {len(owners)} of "
+                f"{name!r}. Ask for fewer classes, or add public rows."
+            )
 
 
 def _tried(

@@ -35,7 +35,7 @@ class CausalStandIn:
         if 1 + 2 * self.reach + self.right > self.language.context_tokens:
             raise UserError(
                 f"Expected 1 + 2 reach + right <= {self.language.context_tokens}, the model's context, got "
-                f"reach={self.reach} and right={self.right}."
+                f"reach={self.reach} and right={self.right}. Give input inference a masked model, or leave it out."
             )
 
     @property

@@ -5,6 +5,7 @@ language but only what it has read so far. A beam search adds what both say of a
 Both look to the left, so the model's say counts by a weight below 1, which was chosen on public text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from attacks.base import Public
 from attacks.inversion.contextual import ContextualInverter
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, Reader
 from attacks.names import VERSIONS
+from mechanisms.models import LanguageModel
 
 HALF = 0.5
 """The model's weight unless the beam has one: the inverter has heard the left side already."""
@@ -37,6 +39,11 @@ class InformedBeam:
     def brief(self) -> "InformedBeam":
         """Returns the same attack with a briefly trained inverter, for self-tests."""
         return replace(self, inverter=self.inverter.brief())
+
+    def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
+        """Raises UserError as the beam's and the inverter's do."""
+        self.beam.require(language, documents, longest)
+        self.inverter.require(language, documents, longest)
 
     def fit(self, public: Public) -> BeamAttacker:
         """Returns the attacker; raises UserError without a language model that fits, and as the inverter's fit does."""

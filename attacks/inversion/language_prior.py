@@ -23,6 +23,7 @@ from mechanisms.continuation import embed
 from mechanisms.decoding.language import language_log_prior, mixed
 from mechanisms.errors import UserError
 from mechanisms.model_facts import opening_tokens
+from mechanisms.models import LanguageModel
 from mechanisms.own_forward import logits_within
 from mechanisms.randomness import SimulatedWords
 from mechanisms.stepping import Reading
@@ -68,6 +69,12 @@ class LanguageBeam:
             raise UserError(f"Expected unigram_share in [0, 1], got unigram_share={self.unigram_share!r}.")
         if self.weight is not None and not 0 < self.weight <= 1:
             raise UserError(f"Expected weight in (0, 1], got weight={self.weight!r}.")
+
+    def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
+        """Raises UserError without a language model, and for prompts that its context does not hold."""
+        if language is None:
+            raise UserError("Expected a language model to attack with, got none.")
+        require_room(language.context_tokens, len(opening_tokens(language.model)), longest)
 
     def fit(self, public: Public) -> "BeamAttacker":
         """Returns the attacker; raises UserError without a language model, a known law, or one vocabulary for both."""
@@ -140,8 +147,16 @@ class Reader:
 
     def require_room(self, tokens: int) -> None:
         """Raises UserError for a prompt that does not fit the model's context."""
-        if len(self.opening) + tokens > self.context:
-            raise UserError(f"Expected prompts of at most {self.context - len(self.opening)} tokens, got {tokens}.")
+        require_room(self.context, len(self.opening), tokens)
+
+
+def require_room(context: int, opening: int, tokens: int) -> None:
+    """Raises UserError for a prompt of so many tokens that does not fit a context behind so many opening ones."""
+    if opening + tokens > context:
+        raise UserError(
+            f"Expected prompts of at most {context - opening} tokens, which the model's context holds, got {tokens}. "
+            "Shorten the prompts."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 It is an attack on what the context gives away: of the masked token itself nothing that was released is used.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -19,6 +20,7 @@ from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, best_words
 from mechanisms.errors import UserError
 from mechanisms.masked_models import MaskedLanguageModel, load_masked_lm
+from mechanisms.models import LanguageModel
 
 
 class Filler(Protocol):
@@ -79,6 +81,15 @@ class InputInference:
         found = [filler.fill(np.asarray(prompt, dtype=np.int64)).best == np.asarray(prompt) for prompt in prompts]
         return float(np.concatenate(found).mean())
 
+    def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
+        """Raises UserError as fit does."""
+        if language is None:
+            raise UserError("Expected a public language model, whose tokenizer tells words from tokens, got none.")
+        if self.masked_lm is None:
+            CausalStandIn(language, self.candidates, self.right, self.reach)
+        else:
+            _loaded(self.masked_lm)
+
     def fit(self, public: Public) -> "InferringAttacker":
         """Returns the attacker; raises UserError without a public language model, and as load_masked_lm does."""
         if public.language is None:
@@ -87,10 +98,16 @@ class InputInference:
         if self.masked_lm is None:
             filler = CausalStandIn(public.language, min(self.candidates, public.words), self.right, self.reach)
         else:
-            model = load_masked_lm(self.masked_lm)
+            model = _loaded(self.masked_lm)
             pieces = WordPieces.of(model.tokenizer, public.language.tokenizer, public.prior)
             filler = MaskedFiller(model, public.language.tokenizer, pieces, self.depth, self.reach, self.batch)
         return InferringAttacker(self.reading.fit(public), filler)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(name: str) -> MaskedLanguageModel:
+    """Returns load_masked_lm of the name; of one run's self-tests and attacks the first alone loads it."""
+    return load_masked_lm(name)
 
 
 @dataclass(frozen=True, slots=True)

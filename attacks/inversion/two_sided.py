@@ -22,6 +22,7 @@ from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, rank
 from mechanisms.continuation import embed
 from mechanisms.errors import UserError
+from mechanisms.models import LanguageModel
 from mechanisms.stepping import Reading
 
 LIKELY = 128
@@ -55,6 +56,10 @@ class TwoSided:
                 raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
         if not self.within > 0:
             raise UserError(f"Expected within > 0 nats, got within={self.within}.")
+
+    def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
+        """Raises UserError as LanguageBeam.require does."""
+        self.beam.require(language, documents, longest)
 
     def fit(self, public: Public) -> "TwoSidedAttacker":
         """Returns the attacker; raises UserError as LanguageBeam.fit does."""

@@ -10,12 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from attacks.attribute import QuantileClasses, Viewer
-from attacks.attribute.probes import FOLDS
 from attacks.side_channel import SideChannels, side_channels
 from del_audit.attack.scene import Scene, at_least, opened
 from del_audit.attack.store import Run
 from del_audit.attack.table import print_attribute
 from del_audit.certificate.config import Attribute, Configuration
+from del_audit.certificate.readiness import require_classes
 from del_audit.certificate.splits import grouped_by
 from del_audit.evidence.inference import Inference, ProbeFigures, Sample, infer
 from del_audit.evidence.side_channel import mutual_information
@@ -79,7 +79,7 @@ def attack_attribute(
     scene = Scene.of(configuration, seed)
     public, private = labelled(scene, asked, bins, count, tokens)
     kept, private = public.first("documents", documents), private.one_of_each().first("prompts", prompts)
-    require_enough(kept, private)
+    require_classes(asked, kept.labels, kept.groups, private.labels)
     settings = {
         "command": "attribute",
         "column": asked,
@@ -144,21 +144,6 @@ def _part(
         part.labels.append(str(label))
         part.groups.append(author)
     return part
-
-
-def require_enough(public: Part, private: Part) -> None:
-    """Raises UserError, before minutes of work, for one class, fewer authors of one than folds, or a missing one."""
-    classes = sorted(set(public.labels))
-    if len(classes) < 2:
-        raise UserError(f"Expected public rows of two classes or more, got {classes}.")
-    for name in classes:
-        authors = {g for g, label in zip(public.groups, public.labels, strict=True) if label == name}
-        if len(authors) < FOLDS:
-            raise UserError(
-                f"Expected {FOLDS} public documents or authors of every class, got {len(authors)} of {name!r}."
-            )
-    if missing := sorted(set(classes) ^ set(private.labels)):
-        raise UserError(f"Expected the same classes in both splits, got {missing[0]!r} in one only.")
 
 
 def _column(configuration: Configuration, asked: str | None) -> str:

@@ -14,6 +14,7 @@ from del_audit.attack.reading import BASELINE, Ladder, asked_ladder, described, 
 from del_audit.attack.scene import Private, Scene, opened
 from del_audit.attack.store import Run
 from del_audit.attack.table import print_inversion
+from del_audit.certificate.readiness import require_attacks
 from del_audit.evidence.contradiction import FALSE_ALARMS
 from del_audit.evidence.inversion_metrics import KS, Metric, text_metrics, token_metrics
 from del_audit.evidence.leakage import AttackFigures, Leakage, measure_leakage
@@ -48,6 +49,7 @@ def attack_inversion(
     ladder = asked_ladder(plan, attacks, masked_lm)
     scene = Scene.of(configuration, seed)
     sent = scene.prompts(prompts, prompt_tokens, plant)
+    require_attacks(ladder, scene.assets, sent.prompt_tokens)
     settings = {
         "command": "inversion",
         "attacks": described(ladder),

@@ -12,6 +12,7 @@ from del_audit.attack.reading import Ladder, asked_ladder, described, tested, us
 from del_audit.attack.scene import Private, Scene, at_least, opened
 from del_audit.attack.store import Run
 from del_audit.attack.table import print_repeated
+from del_audit.certificate.readiness import require_attacks
 from del_audit.evidence.contradiction import FALSE_ALARMS, contradicts, lower_limit
 from del_audit.evidence.repeated import RepeatedLeakage, measure_histories, measure_repeated
 from mechanisms.errors import UserError
@@ -44,6 +45,7 @@ def attack_repeated(
     ladder = asked_ladder(plan, attacks, masked_lm)
     scene = Scene.of(configuration, seed)
     sent = scene.prompts(prompts, prompt_tokens)
+    require_attacks(ladder, scene.assets, sent.prompt_tokens)
     chats = [] if turns is None else [cut_turns(prompt, turns) for prompt in first_of_each(sent)]
     settings = {
         "command": "repeated",

@@ -10,6 +10,7 @@ from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import hashes
 from del_audit.certificate.inputs import Assets, attacked_rounds, build, by_turns, load_assets, public_of
 from del_audit.certificate.provenance import commit, versions
+from del_audit.certificate.readiness import require_texts
 from del_audit.evidence.planted import PlantedTokens, plant, tokenized
 from del_audit.quiet import silence_libraries
 from mechanisms.client import Client
@@ -61,10 +62,11 @@ class Scene:
     def of(cls, configuration: Configuration, seed: int | None = None) -> "Scene":
         """Returns the scene; seed: left out, the one that a certificate would have (seed_of).
 
-        Raises UserError as load_assets and build do.
+        Raises UserError as load_assets, require_texts and build do.
         """
         silence_libraries()
         assets = load_assets(configuration, seed)
+        require_texts(assets)
         pipeline = build(configuration, assets, configuration.mechanism.spec())
         return cls(configuration, assets, pipeline, public_of(assets, pipeline, assets.seed), assets.seed)
 

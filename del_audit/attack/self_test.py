@@ -11,6 +11,7 @@ from del_audit.attack.reading import BASELINE, named_ladder
 from del_audit.attack.scene import Scene
 from del_audit.attack.table import print_self_tests
 from del_audit.certificate.config import Configuration, load_configuration
+from del_audit.certificate.readiness import require_attacks
 from del_audit.exit_codes import REFUSED
 
 UNUSABLE = REFUSED
@@ -32,6 +33,7 @@ def run_self_tests(config: Path | None, names: tuple[str, ...] | None, masked_lm
     ladder = named_ladder(get_args(AttackName) if names is None else names, masked_lm)
     configuration = Configuration.model_validate(PACKAGED) if config is None else load_configuration(config)
     scene = Scene.of(configuration)
+    require_attacks(ladder, scene.assets, configuration.policy.prompt_tokens)
     references = References.of(scene.public)
     chosen = {key: attack for key, attack in ladder.items() if key != BASELINE}
     tests = {}

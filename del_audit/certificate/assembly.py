@@ -43,7 +43,7 @@ def pipelines_of(
     table = load_embedding_table(configuration.model)
     seed, pipelines = configuration.encoder.seed, list[Pipeline]()
     for spec in specs:
-        encoder = _encoder(configuration.encoder, language, table, spec)
+        encoder = encoder_of(configuration.encoder, language, table, spec)
         if pipelines and isinstance(encoder, EncoderSettings) and _same_codes(pipelines[0].spec, spec):
             encoder = pipelines[0].encoder
         if configuration.decoder == "language-prior":
@@ -59,10 +59,13 @@ def _same_codes(one: QuantizerSpec, other: QuantizerSpec) -> bool:
     return (one.dim, one.clip) == (other.dim, other.clip)
 
 
-def _encoder(
+def encoder_of(
     choice: EncoderChoice, language: LanguageModel, table: NDArray[np.float32], spec: QuantizerSpec
 ) -> EncoderSettings | Encoder | TrainedProjection:
-    """Returns what the choice names: settings of a closed form, codes, or a pair of encoder and decoder."""
+    """Returns what the choice names: settings of a closed form, codes, or a pair of encoder and decoder.
+
+    Raises UserError for what is missing, damaged, or trained for another model, dim or clip.
+    """
     if choice.projection is not None:
         return load_projection(Path(choice.projection), table, spec)
     if choice.codes is not None:

@@ -20,6 +20,7 @@ from del_audit.certificate.inputs import build, load_assets
 from del_audit.certificate.policy import PRIVACY
 from del_audit.certificate.proved import guarantees_of
 from del_audit.certificate.provenance import texts_sha256
+from del_audit.certificate.readiness import require_ready
 from del_audit.certificate.report import render
 from del_audit.certificate.table import print_summary
 from del_audit.certificate.verdict import Verdict
@@ -54,6 +55,7 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     guarantees_of(configuration.mechanism.spec(), configuration.model_dump(mode="json"))  # the same, if none is proved
     silence_libraries()
     assets = load_assets(configuration)
+    require_ready(configuration, assets)
     pipeline = build(configuration, assets, configuration.mechanism.spec())
     attempt = begin(texts_sha256(assets.private_corpus.texts), fingerprint(raw_public_key(signer)))
     evidence = gather(configuration, assets, pipeline)

@@ -209,6 +209,16 @@ class Configuration(Strict):
         return self
 
     @model_validator(mode="after")
+    def _other_bits_are_there(self) -> Self:
+        here = self.mechanism.spec()
+        for bits in self.evaluation.other_bits:
+            try:
+                QuantizerSpec.from_mu(bits, here.dim, here.clip, here.mu)
+            except UserError as error:
+                raise ValueError(f"evaluation.other_bits: {error}") from None
+        return self
+
+    @model_validator(mode="after")
     def _decoder_is_there(self) -> Self:
         if self.decoder == "trained-linear" and self.encoder.projection is None:
             raise ValueError("decoder: trained-linear needs encoder.projection, whose decoder it is")

@@ -1,6 +1,5 @@
 """Gathers the evidence for one configuration: the release, the attacks on it, and what it is still good for."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +15,11 @@ from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import (
     Assets,
+    answered_documents,
     attacked_rounds,
+    classes_of,
     client_of,
-    one_of_each_group,
+    labelled_rows,
     public_of,
     send_all,
 )
@@ -27,7 +28,6 @@ from del_audit.certificate.reading import (
     examples_of,
     prompt_to_show,
     readings_of,
-    require_slices,
     slices_of,
 )
 from del_audit.evidence.figure import Figure
@@ -35,11 +35,9 @@ from del_audit.evidence.inference import Inference, Sample, infer
 from del_audit.evidence.leakage import measure_leakage, run_ladder
 from del_audit.evidence.slices import SliceFigure
 from del_audit.evidence.utility import Prediction, Prompts, measure_coherence, measure_prediction, paired_gain
-from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.spec import QuantizerSpec
-from mechanisms.splits import first_of_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,6 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     show = prompt_to_show(assets, attacked)
     readings = readings_of(configuration, assets, attacked, sent, show, longest)
     slices = slices_of(assets, readings.leakage, attacked, longest, policy.prompt_tokens, readings.stopped)
-    require_slices(configuration, slices)
     attribute, task = inferences_of(configuration, assets, pipeline)
     prompts = _prompts(configuration, assets, pipeline, "prompts")
     with tqdm(total=6 * len(prompts), desc="perplexity", unit="text") as bar:
@@ -109,18 +106,10 @@ def at_sends(pipeline: Pipeline, sends: int) -> Pipeline:
 
 def _prompts(configuration: Configuration, assets: Assets, pipeline: Pipeline, purpose: str) -> Prompts:
     """Returns each group's first private document that is long enough, cut into released prompt and true response."""
-    plan, cut = configuration.evaluation, configuration.policy.prompt_tokens
-    end = cut + plan.response_tokens
-    long_enough = [document[:end] for document in one_of_each_group(assets, end)][: plan.prompts]
-    if len(long_enough) < plan.prompts:
-        units = configuration.data.group_column or "row"
-        raise UserError(
-            f"Expected evaluation.prompts <= {len(long_enough)}, private documents of {end} tokens or more, one per "
-            f"{units}, got evaluation.prompts={plan.prompts}. Lower evaluation.prompts or evaluation.response_tokens."
-        )
+    cut, documents = configuration.policy.prompt_tokens, answered_documents(configuration, assets)
     client = client_of(assets, pipeline, assets.seed, purpose)
-    clean = [document[:cut] for document in long_enough]
-    return Prompts([client.release_tokens(tokens) for tokens in clean], clean, [d[cut:] for d in long_enough])
+    clean = [document[:cut] for document in documents]
+    return Prompts([client.release_tokens(tokens) for tokens in clean], clean, [d[cut:] for d in documents])
 
 
 def inferences_of(
@@ -130,10 +119,8 @@ def inferences_of(
     attribute, task = configuration.attribute, configuration.task
     found: list[Inference | None] = [None, None]
     if attribute is not None:
-        labels = [label for label in assets.public_corpus.labels(attribute.column) if label is not None]
-        common = [label for label, _ in Counter(labels).most_common(attribute.classes)]
-        attacked = at_sends(pipeline, configuration.policy.sends)
-        found[0] = _inference(configuration, assets, attacked, attribute.column, common, strongest=True)
+        attacked, classes = at_sends(pipeline, configuration.policy.sends), classes_of(attribute, assets)
+        found[0] = _inference(configuration, assets, attacked, attribute.column, classes, strongest=True)
     if task is not None:
         found[1] = _inference(configuration, assets, pipeline, task.column, None, strongest=False)
     return found[0], found[1]
@@ -155,16 +142,12 @@ def _inference(
     plan = configuration.evaluation
     viewer = Viewer(public_of(assets, pipeline, assets.seed), tokenizer=assets.language.tokenizer)
     samples = []
-    for part, documents, corpus, groups, releases in (
-        ("public", assets.public, assets.public_corpus, assets.public_groups, plan.probe_releases),
-        ("private", assets.private, assets.private_corpus, assets.private_groups, 1),
+    of_public, of_private = labelled_rows(assets, column, classes)
+    for part, documents, labelled, groups, releases in (
+        ("public", assets.public, of_public, assets.public_groups, plan.probe_releases),
+        ("private", assets.private, of_private, assets.private_groups, 1),
     ):
-        labels = corpus.labels(column)
-        kept = [label is not None and (classes is None or label in classes) for label in labels]
-        rows = [i for i, text in enumerate(documents) if text and kept[i]]
-        if part == "private":
-            rows = [rows[place] for place in first_of_each(groups[i] for i in rows)]
-        chosen = rows * releases
+        chosen = labelled.rows * releases
         texts = [documents[i][: plan.probe_tokens] for i in chosen]
         client = client_of(assets, pipeline, assets.seed, f"{part} probes of {column}")
         with tqdm(texts, desc=f"{part} releases for {column}", unit="prompt") as bar:
@@ -178,7 +161,7 @@ def _inference(
             Sample(
                 released,
                 clean,
-                tuple(str(labels[i]) for i in chosen),
+                tuple(labelled.labels[i] for i in chosen),
                 tuple(groups[i] for i in chosen),
                 {"sizes": side_channels(pipeline, messages).features},
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 from attacks.base import Public
 from del_audit.certificate.assembly import pipelines_of
-from del_audit.certificate.config import Configuration
+from del_audit.certificate.config import Attribute, Configuration
 from del_audit.certificate.provenance import texts_sha256
 from del_audit.certificate.seed import seed_of
 from del_audit.certificate.splits import read_splits
@@ -192,6 +192,53 @@ def one_of_each_group(assets: Assets, least: int) -> list[list[int]]:
     long_enough = [i for i, document in enumerate(assets.private) if len(document) >= least]
     first = first_of_each(assets.private_groups[i] for i in long_enough)
     return [assets.private[long_enough[place]] for place in first]
+
+
+def answered_documents(configuration: Configuration, assets: Assets) -> list[list[int]]:
+    """Returns each unit's first private document that is long enough, cut to a prompt and its true response.
+
+    Raises UserError for fewer than evaluation.prompts.
+    """
+    plan = configuration.evaluation
+    end = configuration.policy.prompt_tokens + plan.response_tokens
+    long_enough = [document[:end] for document in one_of_each_group(assets, end)][: plan.prompts]
+    if len(long_enough) < plan.prompts:
+        units = configuration.data.group_column or "row"
+        raise UserError(
+            f"Expected evaluation.prompts <= {len(long_enough)}, private documents of {end} tokens or more, one per "
+            f"{units}, got evaluation.prompts={plan.prompts}. Lower evaluation.prompts or evaluation.response_tokens."
+        )
+    return long_enough
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """Rows of one part whose label is measured, and the labels of all its rows."""
+
+    rows: list[int]
+    labels: list[str]
+
+
+def classes_of(attribute: Attribute, assets: Assets) -> list[str]:
+    """Returns the attribute's commonest classes in the public part, the commonest first."""
+    labels = [label for label in assets.public_corpus.labels(attribute.column) if label is not None]
+    return [label for label, _ in Counter(labels).most_common(attribute.classes)]
+
+
+def labelled_rows(assets: Assets, column: str, classes: Sequence[str] | None) -> tuple[LabelledRows, LabelledRows]:
+    """Returns the public and the private rows that have text and a label, one of the classes where they are given.
+
+    Of the private ones the first of each group alone, so that intervals are exact.
+    """
+    found = []
+    for documents, corpus in ((assets.public, assets.public_corpus), (assets.private, assets.private_corpus)):
+        labels = corpus.labels(column)
+        kept = [label is not None and (classes is None or label in classes) for label in labels]
+        rows = [row for row, tokens in enumerate(documents) if tokens and kept[row]]
+        found.append(LabelledRows(rows, [str(label) for label in labels]))
+    public, private = found
+    first = first_of_each(assets.private_groups[row] for row in private.rows)
+    return public, LabelledRows([private.rows[place] for place in first], private.labels)
 
 
 def send_all(assets: Assets, pipeline: Pipeline, tokens: int, prompt_tokens: int, purpose: str) -> Sent:

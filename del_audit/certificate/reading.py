@@ -1,6 +1,6 @@
 """What the attack ladder reads of private prompts, by slices, and of one public prompt that may be shown."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,6 @@ from del_audit.evidence.slices import (
 )
 from del_audit.evidence.stopping import read_until_decided
 from del_audit.trained_attackers import trained_attackers
-from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 
 SLICE_TOKENS = 8
@@ -163,14 +162,6 @@ def _slices(outcome: Outcome, assets: Assets, pipeline: Pipeline, most: int) -> 
     named = text_slices(outcome, assets.language.tokenizer, assets.public_corpus.texts)
     every = [*frequency_slices(outcome.truth, pipeline.prior), *named]
     return [spread_of_each(part, outcome, most) for part in every]
-
-
-def require_slices(configuration: Configuration, slices: Mapping[AttackName, Sequence[SliceFigure]]) -> None:
-    """Raises UserError for a limit on a slice that this vocabulary does not have."""
-    there = list(dict.fromkeys(part.name for parts in slices.values() for part in parts))
-    for name in configuration.policy.slice_success_at_most:
-        if name not in there:
-            raise UserError(f"Expected policy.slice_success_at_most among {', '.join(there)}, got {name!r}.")
 
 
 def prompt_to_show(assets: Assets, attacked: Pipeline) -> Sent:

@@ -70,12 +70,32 @@ def frequency_slices(truth: NDArray[np.int32], prior: NDArray[np.float64]) -> li
         raise UserError(f"Expected true tokens in 0..{len(prior) - 1}, got {int(truth.min())}..{int(truth.max())}.")
     ranks = np.empty(len(prior), dtype=np.int64)
     ranks[np.argsort(-prior, kind="stable")] = np.arange(1, len(prior) + 1)
-    of, edges = ranks[truth], [0, *(edge for edge in BANDS if edge < len(prior)), len(prior)]
+    of = ranks[truth]
     bands = [
-        Slice(band_name(low + 1, high), "by rank in the public prior", (of > low) & (of <= high))
-        for low, high in itertools.pairwise(edges)
+        Slice(band_name(low, high), "by rank in the public prior", (of >= low) & (of <= high))
+        for low, high in _bands(len(prior))
     ]
     return [*bands, Slice(RARE_WORDS, f"of public prior below {RARE:g}", prior[truth] < RARE)]
+
+
+def slice_names(words: int) -> list[str]:
+    """Returns the names of all slices of a vocabulary of so many words.
+
+    >>> slice_names(500)
+    ['words 1 to 100', 'words 101 to 500', 'rare words', 'names', 'numbers']
+    """
+    return [*(band_name(low, high) for low, high in _bands(words)), RARE_WORDS, NAMES, NUMBERS]
+
+
+def _bands(words: int) -> list[tuple[int, int]]:
+    """Returns the first and last rank of each band of a vocabulary."""
+    edges = [0, *(edge for edge in BANDS if edge < words), words]
+    return [(low + 1, high) for low, high in itertools.pairwise(edges)]
+
+
+def has_words(texts: Iterable[str]) -> bool:
+    """Returns whether a text has a word, as text_slices needs of public text."""
+    return any(_WORD.search(text) for text in texts)
 
 
 def text_slices(outcome: Outcome, tokenizer: Any, public: Iterable[str]) -> list[Slice]:

@@ -2,24 +2,33 @@
 
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from attacks.ladder import ladder
 from del_audit.accounting import guarantee
 from del_audit.attack.store import SETTINGS, Run
+from del_audit.certificate.assembly import encoder_of
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.inputs import Assets, load_assets, one_of_each_group
 from del_audit.certificate.provenance import commit, versions
+from del_audit.certificate.readiness import (
+    require_attacks,
+    require_columns,
+    require_room,
+    require_slices,
+    require_texts,
+)
 from del_audit.certificate.splits import grouped_by
 from del_audit.exit_codes import INCONCLUSIVE, REFUSED
 from del_audit.quiet import silence_libraries
 from del_audit.reproduce.store import write_json
 from del_audit.tune.bench import MeasuringBench, certified_documents
-from del_audit.tune.judge import Judge
+from del_audit.tune.judge import ATTRIBUTE, TASK, Judge
 from del_audit.tune.parts import HELD_OUT, Parts, authors_of, part_of, split_private, write_corpus
 from del_audit.tune.proof import Least, least_scale
 from del_audit.tune.report import BEST, CORPUS, best_configuration, best_yaml, held_out_report, print_frontier, row_dict
@@ -27,8 +36,10 @@ from del_audit.tune.search import Effort, Row, Search, nearest
 from del_audit.tune.space import Candidate, candidates_of, load_space
 from mechanisms.encoder_file import write_whole
 from mechanisms.errors import UserError
+from mechanisms.models import load_embedding_table
 from mechanisms.package_sources import file_sha256
 from mechanisms.private_folders import MARKER, rename_private
+from mechanisms.projection import EncoderSettings, require_width
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.user_path import user_path
 
@@ -75,6 +86,7 @@ def tune(
     parts = _parts(assets, tuning_share, group, seed)
     tuning, held_out = part_of(assets, parts.tuning), part_of(assets, parts.held_out)
     effort = _effort(base, tuning, finalists)
+    _require_ready(base, wanted, tuning, held_out)
     judge = Judge(base.policy, certified_documents(base, held_out), power)
     asked = {"budget": budget, "power": power, "tuning_share": tuning_share, "group": group, "seed": seed}
     run = Run(out, {**_identity(base, assets, wanted), **asked, "effort": asdict(effort), "parts": parts.to_dict()})
@@ -117,6 +129,33 @@ def _require_options(base: Configuration, minutes: float | None, finalists: int,
         raise UserError(f"Expected finalists >= 1, got finalists={finalists}.")
     if not 0 < power < 1:
         raise UserError(f"Expected power in (0, 1), got power={power}.")
+
+
+def _require_ready(base: Configuration, wanted: Sequence[Candidate], *parts: Assets) -> None:
+    """Raises UserError for what a measurement would lack after minutes: text, classes, room, an encoder that fits."""
+    policy, plan, language = base.policy, base.evaluation, parts[0].language
+    measured = base.model_copy(
+        update={
+            "attribute": base.attribute if policy.asks(ATTRIBUTE) else None,
+            "task": base.task if policy.asks(TASK) else None,
+        }
+    )
+    for part in parts:
+        require_texts(part)
+        require_columns(measured, part)
+    require_slices(policy, parts[0])
+    require_attacks(ladder(plan.attacks, plan.masked_lm, depth=1), parts[0], policy.prompt_tokens)
+    table = load_embedding_table(base.model)
+    spec = base.mechanism.spec()
+    for each in wanted:
+        each.at(spec.scale).configuration(base)
+    for encoder, dim in {(each.encoder, each.dim): None for each in wanted}:
+        found = encoder_of(encoder, language, table, replace(spec, dim=dim))
+        if isinstance(found, EncoderSettings):
+            require_width(found, dim, language.width)
+    for name in dict.fromkeys(each.soft_prompt for each in wanted):
+        soft = None if name is None else load_soft_prompt(name, language.width, language.record)
+        require_room(base, replace(parts[0], soft_prompt=soft))
 
 
 def _parts(assets: Assets, share: float, group: str | None, seed: int) -> Parts:

@@ -105,12 +105,15 @@ def test_figures_and_table(attack, configured, rewritten, tmp_path, capsys):
         (("--column", "condition", "--bins", "2"), "finite numbers"),
         (
             ("--column", "condition", "--documents", "6", "--releases", "1"),
-            "4 public documents or authors of every class",
+            "4 public documents or groups at least of each class in the column 'condition', got 3 of 'pain'",
         ),
         (("--column", "condition", "--releases", "0"), "releases >= 1"),
         (("--column", "condition", "--documents", "0"), "documents >= 1"),
         (("--column", "condition", "--prompts", "0"), "prompts >= 1"),
-        (("--column", "condition", "--prompts", "1"), "the same classes in both splits, got 'pain'"),
+        (
+            ("--column", "condition", "--prompts", "1"),
+            "the same classes of the column 'condition' in both splits, got 'pain'",
+        ),
         (("--column", "condition", "--classes", "0"), "classes >= 2"),
     ],
 )

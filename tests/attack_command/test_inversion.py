@@ -178,16 +178,16 @@ def test_a_release_without_noise_is_called_broken(attack, configured, tmp_path, 
     assert "BROKEN" in capsys.readouterr().out
 
 
-def test_a_model_without_a_cache_is_refused(attack, configured, tiny_lm_folder, tmp_path, capsys):
+def test_a_model_that_sees_what_follows_is_refused(attack, configured, tiny_lm_folder, tmp_path, capsys):
     from transformers import BertConfig, BertLMHeadModel
 
-    folder = tmp_path / "no-cache"
+    folder = tmp_path / "bert"
     AutoTokenizer.from_pretrained(tiny_lm_folder).save_pretrained(folder)
     small = {"vocab_size": 384, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = BertConfig(**small, intermediate_size=64, bos_token_id=0, max_position_embeddings=256)
     BertLMHeadModel(config).save_pretrained(folder)
     assert attack("inversion", "--attacks", "beam", config=configured(model=str(folder))) == 2
-    assert "key-value cache, got BertLMHeadModel, which keeps none" in capsys.readouterr().err
+    assert "BertLMHeadModel, whose tokens see those that follow" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

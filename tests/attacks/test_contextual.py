@@ -350,7 +350,11 @@ def test_windows_of_text_stay_within_a_document_and_start_where_it_does_often():
 
 @pytest.mark.parametrize(
     ("documents", "said"),
-    [([], "two public documents or more"), ([[1, 2, 3]], "two public documents or more"), ([[1, 2], [3]], "window=16")],
+    [
+        ([], "two public documents or more"),
+        ([[1, 2, 3]], "two public documents or more"),
+        ([[1] * 30, [3] * 15], "of 16 tokens or more together beside the longest, .* got 15"),
+    ],
 )
 def test_too_little_public_text_is_refused(documents, said):
     known = replace(public(3.0), documents=documents)

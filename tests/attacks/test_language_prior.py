@@ -264,7 +264,7 @@ def test_what_the_attack_needs_is_asked_for_by_name(world):
     small = LanguageModel(llama(words=WORDS - 1), None, RECORD)
     with pytest.raises(UserError, match=f"language model of {WORDS} words, the mechanism's, got {WORDS - 1} logits"):
         LanguageBeam().fit(replace(public, language=small))
-    with pytest.raises(UserError, match="prompts of at most 31 tokens, got 32"):
+    with pytest.raises(UserError, match="prompts of at most 31 tokens, which the model's context holds, got 32"):
         LanguageBeam().fit(public).guess([released(public, [1] * 32)])
 
 

@@ -112,7 +112,7 @@ class TestProbes:
         features, labels, _ = a_study(signal=1.0, rows=40)
         labels[:8] = ["flu"] * 8
         few = [0, 0, 1, 1, 2, 2, 2, 2, *range(3, 35)]
-        with pytest.raises(UserError, match=f"{FOLDS} training documents.*got 3 of 'flu'"):
+        with pytest.raises(UserError, match=f"{FOLDS} public documents or groups at least.*got 3 of 'flu'"):
             fit_probe({"codes": features}, labels, few)
         enough = [0, 0, 1, 1, 2, 2, 3, 3, *range(4, 36)]
         assert fit_probe({"codes": features}, labels, enough).classes == ("acne", "flu", "pain")

@@ -139,10 +139,10 @@ def test_labels_need_a_column_with_two_classes(write):
     assert corpus.labels("stars") == ["2", "1", "5"]
     with pytest.raises(UserError, match="among 'condition', 'document_id', 'split', 'stars', 'text', got 'Condition'"):
         corpus.labels("Condition")
-    with pytest.raises(UserError, match="two classes or more, got 'Pain'"):
+    with pytest.raises(UserError, match="two classes or more in each split that is used, got 'Pain' in the"):
         corpus.take([1, 2]).labels("condition")
     unlabelled = Corpus(["a", "b"], {"condition": [None, "Pain"], "split": ["train"] * 2}, corpus.record)
-    with pytest.raises(UserError, match="two classes or more, got 'Pain'"):
+    with pytest.raises(UserError, match="two classes or more in each split that is used, got 'Pain' in the"):
         unlabelled.labels("condition")
 
 

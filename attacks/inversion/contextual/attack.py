@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from attacks.base import Public, observe
 from attacks.inversion.contextual.reading import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
-from attacks.inversion.contextual.training import Fitting
+from attacks.inversion.contextual.training import Fitting, require_text
 from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, best_words
+from mechanisms.models import LanguageModel
 
 BRIEF = 60
 
@@ -35,6 +36,10 @@ class ContextualInverter:
     training: ContextualTraining = field(default_factory=ContextualTraining)
     depth: int = DEPTH
     folder: Path | None = field(default=None, compare=False)
+
+    def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
+        """Raises UserError for too little public text to train on."""
+        require_text(documents, self.training.window)
 
     def fit(self, public: Public) -> "ContextualAttacker":
         """Returns the attacker, of the step with the lowest loss on public documents that are kept out of training.

@@ -58,6 +58,25 @@ class Text:
         return [self.tokens[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
+def require_text(documents: Sequence[Sequence[int]], window: int) -> None:
+    """Raises UserError for fewer public documents than two, for an empty one, and for too few tokens to train on.
+
+    The longest may be the one that validates: beside it there must be a window's tokens.
+    """
+    if len(documents) < 2:
+        raise UserError(
+            f"Expected two public documents or more, one of them to validate on, got {len(documents)}: a contextual "
+            "inverter is trained on public text."
+        )
+    require_tokens(documents)
+    lengths = [len(document) for document in documents]
+    if sum(lengths) - max(lengths) < window:
+        raise UserError(
+            f"Expected public documents of {window} tokens or more together beside the longest, for the contextual "
+            f"inverter to train on, got {sum(lengths) - max(lengths)}. Add public text."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Fitting:
     """One fit: the evidence, the network that learns to correct it, and the public text of both parts."""
@@ -77,12 +96,7 @@ class Fitting:
 
         Raises UserError for too little public text.
         """
-        if len(public.documents) < 2:
-            raise UserError(
-                f"Expected two public documents or more, one of them to validate on, got {len(public.documents)}: "
-                "a contextual inverter is trained on public text."
-            )
-        require_tokens(public.documents)
+        require_text(public.documents, settings.window)
         aside = max(1, round(settings.validation_share * len(public.documents)))
         training, validation = (Text.of(part) for part in hold_out(public.documents, aside, public.seed))
         if len(training.tokens) < settings.window:
