@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
+from mechanisms.abilities import abilities
+from mechanisms.cached_sequences import accepted
 from mechanisms.continuation import embed, require_context
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
@@ -45,9 +47,12 @@ def read_states(model: Any, soft: Tensor, rows: Sequence[Tensor], bfloat16: bool
     if wrong:
         raise UserError(f"Expected embeddings of width {width}, got width {wrong[0].shape[1]}: another model's?")
     require_context(model, len(soft) + max(map(len, rows)))
+    if len({len(row) for row in rows}) > 1 and not abilities(model).pads:
+        return [read_states(model, soft, [row], bfloat16)[0] for row in rows]
     inputs, mask = padded([torch.cat([soft, row.to(soft.device)]) for row in rows])
+    asked = accepted(model.base_model, use_cache=False, attention_mask=mask.long())
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16) if bfloat16 else nullcontext():
-        hidden = model.base_model(inputs_embeds=inputs, attention_mask=mask.long())[0]
+        hidden = model.base_model(inputs_embeds=inputs, **asked)[0]
     return [states[len(soft) : len(soft) + len(row)].float() for states, row in zip(hidden, rows, strict=True)]
 
 

@@ -20,6 +20,7 @@ from mechanisms.errors import UserError
 from mechanisms.generation import GenerationSettings, write
 from mechanisms.model_facts import end_tokens, opening_token
 from mechanisms.models import load_causal_lm
+from mechanisms.nlu.states import read_states
 from mechanisms.stepping import Reading
 from mechanisms.training.projection import next_token_loss
 
@@ -135,6 +136,18 @@ class TestPaths:
         reader = Reader(model, embed(model, [begin]), unigrams, 1.0, 0.0, 256)
         wanted = torch.log_softmax(own_logits(model, [begin, *tokens[:-1]])[:, : other_models.WORDS], 1)
         assert_near(reader.along(tokens), wanted)
+
+    def test_the_states_that_a_classifier_reads(self, loaded, family):
+        """Of rows of several lengths side by side, against the states of each alone, from its words."""
+        model = loaded(family).model
+        rows = [some_tokens(length, length) for length in LENGTHS]
+        with torch.no_grad():
+            found = read_states(model, embed(model, [5]), [embed(model, row) for row in rows])
+            for states, row in zip(found, rows, strict=True):
+                asked = accepted(model.base_model, use_cache=False)
+                wanted = model.base_model(input_ids=torch.tensor([[5, *row]]), **asked)[0][0, 1:].float()
+                assert states.shape == (len(row), wanted.shape[1])
+                assert_near(states, wanted)
 
     def test_what_trains_the_projection(self, loaded, family):
         model = loaded(family).model

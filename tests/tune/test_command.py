@@ -20,6 +20,9 @@ EPSILON = 12.0
 POLICY = {"epsilon": {"at_most": EPSILON}, "attack_success_at_most": 0.6, "bytes_per_token_at_most": 7}
 
 
+SHORT = {"prompts": 16, "response_tokens": 8, "generations": 2, "generated_tokens": 3, "other_prompts": 4}
+
+
 def run(path, out, *options):
     return main(["tune", str(path), "--out", str(out), *options])
 
@@ -242,10 +245,21 @@ def test_out_of_time_before_anything_is_seen_to_hold_ends_with_code_3_and_goes_o
         ),
         ([], {"evaluation": {"response_tokens": 236}}, "256 tokens or more to choose on"),
         ([], {"model": "no-such-model"}, "no-such-model"),
+        (["--dim", "12,33"], {}, "dim <= 32, the embedding's width, got dim=33"),
+        (["--decoders", "linear,trained-linear"], {}, "needs encoder.projection"),
+        ([], {"policy": {**POLICY, "prompt_tokens": 240}, "evaluation": SHORT}, "to choose on"),
+        ([], {"policy": {**POLICY, "slice_success_at_most": {"words 1 to 99": 0.5}}}, "slice_success_at_most among"),
+        ([], {"evaluation": {**SHORT, "generated_tokens": 240}}, "got 1 + 20 + 240 = 261"),
+        (
+            [],
+            {"evaluation": {**SHORT, "attacks": ["baseline", "map", "inference"], "masked_lm": "no-such-mask"}},
+            "no-such-mask",
+        ),
     ],
 )
-def test_what_does_not_fit_ends_with_code_2_and_one_line(configured, tmp_path, capsys, options, changes, said):
+def test_what_does_not_fit_ends_with_code_2_and_one_line(configured, tmp_path, capsys, counted, options, changes, said):
     assert run(configured(**{"policy": POLICY, **changes}), tmp_path / "out", *options) == 2
+    assert counted == []
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
