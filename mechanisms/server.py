@@ -10,11 +10,12 @@ from torch import Tensor
 
 from mechanisms.continuation import embed, score
 from mechanisms.errors import UserError
-from mechanisms.generation import GenerationSettings, stream_texts, text_of, write
+from mechanisms.generation import GenerationSettings, stream_texts, write
 from mechanisms.mechanism import Receiver, embeddings_of
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.soft_prompt import SoftPrompt
+from mechanisms.text_pieces import text_of
 
 
 class Server:
