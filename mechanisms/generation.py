@@ -18,13 +18,12 @@ from mechanisms.model_facts import end_tokens, input_weight
 from mechanisms.own_forward import embed
 from mechanisms.randomness import simulation_generator
 from mechanisms.stepping import Reading, require_context
+from mechanisms.text_pieces import TextPieces
 
 GENERATION_BATCH = 32
 """Texts written at once: a step reads all weights, whatever the batch."""
 SHORTLIST = 1024
 """Words that are sorted first; all of them only where these hold less than the nucleus."""
-UNFINISHED = "\ufffd"
-"""What a tokenizer shows for the bytes of a character that is not whole yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,35 +128,6 @@ def choose(logits: Tensor, settings: GenerationSettings, uniforms: NDArray[np.fl
     drawn = torch.from_numpy(uniforms).to(mass)[:, None] * mass.gather(1, nucleus - 1)
     place = torch.minimum(torch.searchsorted(mass, drawn, right=True), nucleus - 1)
     return best.indices.gather(1, place)[:, 0]
-
-
-def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """Returns the text of tokens without special ones, spaces as they were written."""
-    return str(tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-
-class TextPieces:
-    """Turns the tokens of one text, as they come, into pieces that add up to the text; no piece cuts a character."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._tokens: list[int] = []
-        self._shown = ""
-
-    def add(self, token: int) -> str:
-        """Returns what the token adds to the text; nothing yet where a character is not whole."""
-        self._tokens.append(token)
-        return self._show(text_of(self._tokenizer, self._tokens).rstrip(UNFINISHED))
-
-    def finish(self) -> str:
-        """Returns what is left of the text: a character that was never completed, as the tokenizer shows it."""
-        return self._show(text_of(self._tokenizer, self._tokens))
-
-    def _show(self, text: str) -> str:
-        if not text.startswith(self._shown):
-            return ""
-        piece, self._shown = text[len(self._shown) :], text
-        return piece
 
 
 def stream_texts(

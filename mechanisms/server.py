@@ -10,11 +10,12 @@ from torch import Tensor
 
 from mechanisms.continuation import embed, score
 from mechanisms.errors import UserError
-from mechanisms.generation import GenerationSettings, stream_texts, text_of, write
+from mechanisms.generation import GenerationSettings, stream_texts, write
 from mechanisms.mechanism import Receiver, embeddings_of
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.soft_prompt import SoftPrompt
+from mechanisms.text_pieces import text_of
 
 
 class Server:
@@ -78,6 +79,8 @@ class Server:
     def stream(self, message: bytes | None, settings: GenerationSettings) -> Iterator[str]:
         """Yields the text after a message piece by piece as it is written; the pieces add up to what `write` returns.
 
+        A piece comes as soon as no later token can change it. A tokenizer that is written in Python, or whose decoder
+        rewrites text across tokens, may change all of it: then the text is one piece, at the end.
         Raises UserError as `write` does, at once.
         """
         return (piece for _, piece in self.stream_all([message], settings))

@@ -11,6 +11,8 @@ from threadpoolctl import threadpool_limits
 from mechanisms.assets import Asset, package_asset
 from mechanisms.package_sources import AssetUnavailableError
 
+sys.path.append(str(Path(__file__).parent))  # helpers that several folders of tests import
+
 SENTENCES = [
     "The doctor told me to take one tablet a day, and the pain was gone within a week.",
     "I had no side effects at all, but my sister could not sleep while she was on it.",

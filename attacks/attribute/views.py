@@ -23,6 +23,7 @@ from mechanisms.mechanism import KnownChannel
 from mechanisms.models import SentenceEncoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.text_pieces import text_of
 
 CODES, SPREAD = "released codes, mean", "released codes, mean and deviation"
 EMBEDDING, BAG = "posterior-mean embedding", "posterior over words"
@@ -185,7 +186,7 @@ class Viewer:
             rows[BAG] = _sparse(bags)
         rows[WORDS] = _numbers([table[reading].mean(axis=0) for reading in readings])
         if self.tokenizer is not None:
-            written = [self.tokenizer.decode(reading.tolist(), skip_special_tokens=True) for reading in readings]
+            written = [text_of(self.tokenizer, reading.tolist()) for reading in readings]
             rows[TEXT] = objects(written)
             if self.sentences is not None:
                 rows[SENTENCE] = self.sentences.embed(written).astype(np.float64)

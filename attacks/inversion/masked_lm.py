@@ -21,6 +21,7 @@ from attacks.ranking import DEPTH, Guesses, best_words
 from mechanisms.errors import UserError
 from mechanisms.masked_models import MaskedLanguageModel, load_masked_lm
 from mechanisms.models import LanguageModel
+from mechanisms.text_pieces import texts_inside
 
 
 class Filler(Protocol):
@@ -150,10 +151,9 @@ class MaskedFiller:
 
     def _ask(self, tokens: NDArray[np.int64], place: int) -> tuple[list[int], int, bool]:
         """Returns the model's input with a mask at one place, where the mask stands, and whether a word opens there."""
-        left, right = (
-            self.tokenizer.decode(part.tolist())
-            for part in (tokens[max(0, place - self.reach) : place], tokens[place + 1 : place + 1 + self.reach])
-        )
+        parts = (tokens[max(0, place - self.reach) : place], tokens[place + 1 : place + 1 + self.reach])
+        left = self.tokenizer.decode(parts[0].tolist(), clean_up_tokenization_spaces=False)
+        right = texts_inside(self.tokenizer, [parts[1].tolist()])[0]
         tokenizer, mask = self.model.tokenizer, self.model.mask
         frame = tokenizer(tokenizer.mask_token).input_ids
         before, after = frame[: frame.index(mask)], frame[frame.index(mask) + 1 :]

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mechanisms.text_pieces import texts_inside
+
 
 @dataclass(frozen=True, slots=True)
 class WordPieces:
@@ -26,7 +28,7 @@ class WordPieces:
     def of(cls, masked: Any, words: Any, prior: NDArray[np.float64]) -> "WordPieces":
         """Returns the map from a masked model's tokenizer to another model's; prior: of its words, shape (words,)."""
         known = min(len(prior), len(words))
-        texts = [words.decode([word]) for word in range(known)] + [""] * (len(prior) - known)
+        texts = texts_inside(words, ([word] for word in range(known))) + [""] * (len(prior) - known)
         for special in words.all_special_ids:
             texts[special] = ""
         cut = masked(texts, add_special_tokens=False, split_special_tokens=True).input_ids

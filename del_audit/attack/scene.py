@@ -17,6 +17,7 @@ from mechanisms.client import Client
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedWords
+from mechanisms.text_pieces import text_of
 
 FORMAT = "del-audit attack 1"
 PLANTED_TOKENS = 64
@@ -136,7 +137,7 @@ class Scene:
 
     def _planted(self, sent: Private) -> Private:
         tokenizer = self.assets.language.tokenizer
-        texts = plant([tokenizer.decode(prompt, skip_special_tokens=True) for prompt in sent.prompts], self.seed)
+        texts = plant([text_of(tokenizer, prompt) for prompt in sent.prompts], self.seed)
         length = min(self.longest, sent.prompt_tokens + PLANTED_TOKENS)
         planted = [tokenized(text, tokenizer, length) for text in texts]
         return Private([list(prompt.ids) for prompt in planted], sent.documents, length, sent.prompts_each, planted)

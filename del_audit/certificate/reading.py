@@ -25,11 +25,11 @@ from del_audit.evidence.slices import (
     measure_slices,
     spread_of_each,
     text_slices,
-    token_texts,
 )
 from del_audit.evidence.stopping import read_until_decided
 from del_audit.trained_attackers import trained_attackers
 from mechanisms.pipeline import Pipeline
+from mechanisms.text_pieces import token_texts
 
 SLICE_TOKENS = 8
 """Tokens of a slice that count in one document, at most: so that an interval knows it beforehand."""

@@ -14,6 +14,7 @@ from del_audit.evidence.intervals import UNSEEN, clustered_mean, require_longest
 from del_audit.evidence.slices import require_same_prompts, whole_prompts
 from mechanisms.errors import UserError
 from mechanisms.models import SentenceEncoder
+from mechanisms.text_pieces import text_of
 
 KS = (1, 5, 10)
 ORDERS = 4
@@ -142,7 +143,7 @@ def median_rank(outcome: Outcome, seed: int, confidence: float = 0.95, *, longes
 
 def decoded(outcome: Outcome, tokenizer: Any, column: NDArray[np.int32]) -> list[str]:
     """Returns each prompt's text of a column of words; raises UserError for an outcome that lacks tokens of them."""
-    return [tokenizer.decode(words.tolist(), skip_special_tokens=True) for _, words in whole_prompts(outcome, column)]
+    return [text_of(tokenizer, words.tolist()) for _, words in whole_prompts(outcome, column)]
 
 
 def rouge_l(guessed: Sequence[str], true: Sequence[str]) -> Floats:

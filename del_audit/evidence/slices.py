@@ -19,14 +19,13 @@ from del_audit.evidence.figure import Figure
 from del_audit.evidence.intervals import clustered_rates
 from del_audit.evidence.slice_names import NAMES, NUMBERS, RARE_WORDS, band_name
 from mechanisms.errors import UserError
+from mechanisms.text_pieces import token_texts
 
 FEWEST_TOKENS = 30
 """A slice of fewer has no figure."""
 BANDS = (100, 1_000, 10_000)
 RARE = 1e-5
 PUBLIC_WORDS = 1_000
-WINDOW = 8
-"""Tokens decoded together to see what the last of them adds: more than one character's bytes ever take."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _OPENS = re.compile(r"(?:^|[.!?:;\n…])[\s\"'“”‘’(\[*-]*$")
 
@@ -136,22 +135,6 @@ def name_spans(text: str, common: frozenset[str]) -> list[tuple[int, int]]:
         and match[0][:2] not in ("I'", "I’")
         and not _OPENS.search(text[max(0, match.start() - 20) : match.start()])
     ]
-
-
-def token_texts(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
-    """Returns what each token adds to the decoded text, so that together they are the text, for any tokenizer.
-
-    A character whose bytes are spread over several tokens counts with the last of them.
-    """
-    pieces = []
-    for index in range(len(tokens)):
-        window = list(tokens[max(0, index - WINDOW) : index + 1])
-        before, after = (
-            tokenizer.decode(part, clean_up_tokenization_spaces=False).rstrip("\ufffd")
-            for part in (window[:-1], window)
-        )
-        pieces.append(after[len(before) :])
-    return pieces
 
 
 def whole_prompts(outcome: Outcome, column: NDArray[np.int32]) -> list[tuple[int, NDArray[np.int32]]]:

@@ -17,6 +17,7 @@ from del_audit.evidence.prompts import Prompts, strangers
 from mechanisms.continuation import embed, generate, score
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel, SentenceEncoder
+from mechanisms.text_pieces import text_of
 
 __all__ = [
     "Answering",
@@ -210,4 +211,4 @@ def _picked(rows: Sequence[T], order: Sequence[int]) -> list[T]:
 
 
 def _texts(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
-    return [tokenizer.decode(list(row), skip_special_tokens=True) for row in rows]
+    return [text_of(tokenizer, row) for row in rows]

@@ -20,6 +20,7 @@ from mechanisms.randomness import SimulatedWords
 from mechanisms.rivals.inferdpt import InferDPT
 from mechanisms.server import Server
 from mechanisms.soft_prompt import load_soft_prompt
+from mechanisms.text_pieces import text_of
 
 
 def measure_generation(bench: Bench, row: Row, contender: Contender) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def measure_generation(bench: Bench, row: Row, contender: Contender) -> dict[str
     server: Any = Server(bench.language, mechanism, soft)
     metrics: tuple[Metric, ...] = ("prediction", "coherence")
     if row.local:
-        texts = [bench.language.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in prompts.clean]
+        texts = [text_of(bench.language.tokenizer, tokens) for tokens in prompts.clean]
         local = InferDPT(bench.language.tokenizer, mechanism, bench.extractor, bench.language.context_tokens)
         server, metrics = WithExtraction(server, local, dict(zip(prompts.messages, texts, strict=True))), ("coherence",)
     updates = (0 if row.local else LOSSES) + ANSWERS

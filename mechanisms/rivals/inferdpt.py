@@ -9,6 +9,7 @@ from mechanisms.errors import UserError
 from mechanisms.mechanism import Description, Releaser
 from mechanisms.models import LanguageModel
 from mechanisms.randomness import SystemWords, WordSource
+from mechanisms.text_pieces import text_of
 
 INSTRUCTION = (
     "Continue the prefix text. A draft of the continuation follows; it was written for a garbled copy of the prefix. "
@@ -64,7 +65,7 @@ class InferDPT:
             for prompt, draft in zip(prompts, drafts, strict=True)
         ]
         written = generate(model, inputs, new_tokens, seed)
-        return [str(tokenizer.decode(tokens, skip_special_tokens=True)).strip() for tokens in written]
+        return [text_of(tokenizer, tokens).strip() for tokens in written]
 
 
 def _as_request(tokenizer: Any, text: str) -> list[int]:

@@ -20,7 +20,7 @@ from mechanisms.wire import pack
 class Words:
     """A tokenizer that writes each token as its own word."""
 
-    def decode(self, tokens, skip_special_tokens):
+    def decode(self, tokens, skip_special_tokens, clean_up_tokenization_spaces):
         return " ".join(f"w{token}" for token in tokens)
 
 

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from every_tokenizer import llama
 from scipy.special import logsumexp
 
 from attacks.base import Public
@@ -171,6 +172,16 @@ def test_a_word_without_a_space_continues_unless_a_word_opens(world, masked_fold
     shares = np.exp(pieces.log_share[0, pieces.first[0] == pieces.first[0, letter]].astype(np.float64))
     assert len(shares) >= 2
     assert shares.sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_word_keeps_its_space_where_the_tokenizer_drops_the_first_of_a_text(masked_folder):
+    """Decoded alone, `▁the` would be a word without a space in front, which continues: `##the`."""
+    masked, tokenizer = load_masked_lm(str(masked_folder)).tokenizer, llama()
+    pieces = WordPieces.of(masked, tokenizer, np.full(len(tokenizer), 1 / len(tokenizer)))
+    spaced, letter = tokenizer.convert_tokens_to_ids(["▁a", "a"])
+    names = masked.convert_ids_to_tokens
+    assert names(pieces.first[:, spaced].tolist()) == ["a", "a"]
+    assert names(pieces.first[:, letter].tolist()) == ["a", "##a"]
 
 
 def test_a_mask_in_the_reconstructed_text_is_text(world, masked_folder):

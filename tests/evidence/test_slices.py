@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from every_tokenizer import llama
 from transformers import AutoTokenizer
 
 from attacks.outcome import Outcome
@@ -14,9 +15,9 @@ from del_audit.evidence.slices import (
     name_spans,
     spread_of_each,
     text_slices,
-    token_texts,
 )
 from mechanisms.errors import UserError
+from mechanisms.text_pieces import token_texts
 
 PUBLIC = ["Doctors say that one tablet a day is enough, and that the pain on Mondays will go."]
 
@@ -74,17 +75,12 @@ def test_names_and_numbers_take_all_of_their_tokens(tokenizer):
     assert names.chosen.sum() > 2  # a tiny vocabulary splits them
 
 
-@pytest.mark.parametrize("text", ["Zoë’s café: 5 €, naïve 🙂 ok", "", "plain words", "🙂🙂 two"])
-def test_token_texts_are_the_text(tokenizer, text):
-    ids = tokenizer(text, add_special_tokens=False).input_ids
-    pieces = token_texts(tokenizer, ids)
-    assert "".join(pieces) == text
-    assert len(pieces) == len(ids)
-
-
-def test_token_texts_keep_the_spaces_of_word_pieces(tiny_bert_folder):
-    tokenizer = AutoTokenizer.from_pretrained(tiny_bert_folder)
-    assert token_texts(tokenizer, tokenizer("a cat sat", add_special_tokens=False).input_ids) == ["a", " cat", " sat"]
+def test_a_digit_in_byte_tokens_counts_once():
+    """Decoded eight tokens at a time, the bytes before it were shown as other characters, and a digit came twice."""
+    tokenizer = llama()
+    names = ["▁a", "<0xC3>", "<0xA9>", "<0x32>", "<0xE2>", "<0x82>", "<0xAC>", "b", "▁", "1", "a", "<0x35>", "b", "▁a"]
+    numbers = text_slices(outcome_of([tokenizer.convert_tokens_to_ids(names)]), tokenizer, PUBLIC)[1]
+    assert np.flatnonzero(numbers.chosen).tolist() == [3, 9, 11]
 
 
 def test_frequency_bands_follow_the_prior():

@@ -1,9 +1,12 @@
 """Theorem 12: a figure of utility stands beside its controls, and the paired gain cannot be flattered."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from every_tokenizer import gemma
 
-from del_audit.evidence.utility import Prompts, measure_prediction, paired_gain
+from del_audit.evidence.utility import Prompts, measure_prediction, paired_gain, references
 from mechanisms.models import load_causal_lm
 from mechanisms.randomness import simulation_generator
 
@@ -75,3 +78,12 @@ def test_clean_controls_are_the_models_own_losses(language, prompts):
 def test_a_clean_gain_that_is_not_above_zero_has_no_share(language, prompts):
     prediction = measure_prediction(language, ServerOf(lambda m, r: 1.0), prompts, seed=0, progress=Bar())
     assert (prediction.share is None) == (prediction.clean_gain.lower <= 0)
+
+
+def test_true_responses_are_texts_as_the_server_writes_them():
+    """A tokenizer that tidies spaces up wrote ` .` as `.` here, but not in a server's answer."""
+    tokenizer = gemma()
+    tokenizer.clean_up_tokenization_spaces = True
+    tokens = tokenizer.convert_tokens_to_ids(["a", "▁", ".", "</s>"])
+    assert tokenizer.decode(tokens, skip_special_tokens=True) == "a."
+    assert references(SimpleNamespace(tokenizer=tokenizer), Prompts([b""], [[1]], [tokens])) == ["a ."]

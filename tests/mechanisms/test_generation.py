@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from every_tokenizer import GROWING, KINDS
 from scipy.stats import chi2
 
 from mechanisms.client import Client
@@ -14,11 +15,9 @@ from mechanisms.generation import (
     GENERATION_BATCH,
     SHORTLIST,
     GenerationSettings,
-    TextPieces,
     choose,
     end_tokens,
     stream_texts,
-    text_of,
     write,
     write_stepwise,
 )
@@ -26,6 +25,7 @@ from mechanisms.randomness import simulation_generator
 from mechanisms.server import Server
 from mechanisms.soft_prompt import SoftPrompt
 from mechanisms.stepping import Reading
+from mechanisms.text_pieces import TextPieces, text_of
 
 GREEDY = GenerationSettings(12, greedy=True)
 FALSE_ALARM = 1e-6
@@ -295,6 +295,20 @@ class TestIdentity:
         assert server.write(list(prompts), GREEDY) == [text_of(lively.tokenizer, tokens) for tokens in expected]
         for message, tokens in zip(prompts, expected, strict=True):
             assert "".join(server.stream(message, GREEDY)) == text_of(lively.tokenizer, tokens)
+
+    @pytest.mark.parametrize("kind", sorted(KINDS))
+    def test_a_stream_is_what_is_written_with_every_tokenizer(self, lively, kind):
+        """The tiny model writes tokens at random: bytes, parts of characters, special and unknown tokens."""
+        table = lively.model.get_input_embeddings().weight.detach().numpy()
+        prompts = {bytes([seed]): some_tokens(5, seed) for seed in range(24)}
+        lm = replace(lively, tokenizer=KINDS[kind]())
+        server = Server(lm, CleanReceiver(table, prompts), None)
+        written = server.write(list(prompts), GREEDY)
+        streams = [list(server.stream(message, GREEDY)) for message in prompts]
+        assert ["".join(stream) for stream in streams] == written
+        assert (max(map(len, streams)) > 1) == (kind in GROWING)
+        if kind in ("byte-level", "Llama 2", "Gemma"):
+            assert any(text.endswith("\ufffd") for text in written)
 
     @pytest.mark.assets
     @pytest.mark.slow
