@@ -19,6 +19,7 @@ CONFIG_FILE = "adapter_config.json"
 PLAIN = ("PROMPT_TUNING", "P_TUNING", "CPT")
 """The peft_types of which PEFT stores the finished vectors and, once loaded, puts them in front as they are."""
 TASK = "CAUSAL_LM"
+CARD_PARTS: dict[str, type] = {"base_model": dict, "files": dict, "mechanisms": list}
 TRAIN = "Train a soft prompt with `del-audit train prompt` or with PEFT's PromptTuningConfig."
 
 
@@ -54,6 +55,21 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
             "again, or train it again."
         )
     return found
+
+
+def read_card(path: Path, name: str) -> dict[str, Any]:
+    """Returns the card of an adapter; raises UserError as read_json does, and for a card of something else."""
+    card = read_json(path, name)
+    model, files, made_for = (card.get(key) or kind() for key, kind in CARD_PARTS.items())
+    sound = isinstance(model, dict) and isinstance(model.get("sha256", ""), str) and isinstance(files, dict)
+    known = isinstance(made_for, list) and all(isinstance(one, dict) for one in made_for)
+    if not (sound and known and all({"spec", "fingerprint"} <= one.keys() for one in made_for)):
+        raise UserError(
+            f"Expected {path.name} of soft_prompt={name!r} to have {', '.join(CARD_PARTS)} as `del-audit train` "
+            f"writes them, got {shown({key: card.get(key) for key in CARD_PARTS})}. Remove the file, or train the "
+            "soft prompt again."
+        )
+    return card
 
 
 def adapter_config(folder: Path, name: str) -> AdapterConfig:

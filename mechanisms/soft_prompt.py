@@ -16,7 +16,7 @@ from mechanisms.adapter_config import (
     TRAIN,
     AdapterConfig,
     adapter_config,
-    read_json,
+    read_card,
     require_base_model,
     shown,
 )
@@ -133,16 +133,8 @@ def _vectors(tensors: Mapping[str, Tensor], config: AdapterConfig, width: int, n
 def _card(folder: Path, digest: str, name: str) -> dict[str, Any]:
     """Returns card.json, {} where there is none; raises UserError for a damaged one, and for one of other vectors."""
     path = folder / CARD_FILE
-    if not path.is_file():
-        return {}
-    card = read_json(path, name)
-    model, files = card.get("base_model") or {}, card.get("files") or {}
-    if not isinstance(model, dict) or not isinstance(model.get("sha256", ""), str) or not isinstance(files, dict):
-        raise UserError(
-            f"Expected {CARD_FILE} of soft_prompt={name!r} to be as `del-audit train` writes it, with base_model and "
-            f"files as objects, got {shown(model)} and {shown(files)}. Remove it, or train the soft prompt again."
-        )
-    if files.get(WEIGHTS_FILE, digest) != digest:
+    card = read_card(path, name) if path.is_file() else {}
+    if (card.get("files") or {}).get(WEIGHTS_FILE, digest) != digest:
         raise UserError(
             f"Expected {WEIGHTS_FILE} of soft_prompt={name!r} to have the hash in its {CARD_FILE}, got another "
             f"content. Copy the adapter again; if you replaced the vectors, remove {CARD_FILE}, which describes the "

@@ -225,10 +225,19 @@ def test_a_corrupt_card_is_refused(adapter, text):
         load_soft_prompt(str(adapter), WIDTH)
 
 
-@pytest.mark.parametrize("card", [{"base_model": "org/name"}, {"base_model": {"sha256": 3}}, {"files": ["a"]}])
+@pytest.mark.parametrize(
+    "card",
+    [
+        {"base_model": "org/name"},
+        {"base_model": {"sha256": 3}},
+        {"files": ["a"]},
+        {"mechanisms": "DEL"},
+        {"mechanisms": [{"spec": {}}]},
+    ],
+)
 def test_a_card_of_something_else_is_refused(adapter, card):
     (adapter / CARD_FILE).write_text(json.dumps(card))
-    with pytest.raises(UserError, match=f"{CARD_FILE} of soft_prompt=.*as `del-audit train` writes it"):
+    with pytest.raises(UserError, match=f"{CARD_FILE} of soft_prompt=.*as `del-audit train` writes them"):
         load_soft_prompt(str(adapter), WIDTH)
 
 
