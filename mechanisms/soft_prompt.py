@@ -1,7 +1,7 @@
 """The soft prompt: virtual tokens in front of a released prompt, kept as a PEFT prompt-tuning adapter."""
 
 import hashlib
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from mechanisms.adapter_config import (
+    CONFIG_FILE,
+    TRAIN,
+    AdapterConfig,
+    adapter_config,
+    read_card,
+    require_base_model,
+    shown,
+)
 from mechanisms.assets import AssetRecord
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Description
@@ -21,24 +30,32 @@ from mechanisms.user_path import user_path
 SHIPPED = Path(__file__).parent / "weights"
 SHIPPED_PREFIX = "shipped:"
 WEIGHTS_FILE = "adapter_model.safetensors"
+PICKLED_FILE = "adapter_model.bin"
 CARD_FILE = "card.json"
+KEY = "prompt_embeddings"
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True, slots=True)
 class SoftPrompt:
-    """vectors: float32, shape (virtual tokens, width). card: how they were made. sha256: of the weights' file."""
+    """vectors: float32, shape (virtual tokens, width). card: how they were made. sha256: of the weights' file.
+
+    base_model: the model that adapter_config.json names, "" where it names none.
+    """
 
     name: str
     vectors: Tensor
     card: dict[str, Any]
     sha256: str
+    base_model: str = ""
 
 
 def load_soft_prompt(name: str, width: int, base_model: AssetRecord | None = None) -> SoftPrompt:
     """Returns the soft prompt of a PEFT adapter folder, or of one that ships with the package: `shipped:NAME`.
 
     width: of the model's embeddings. base_model: the model that it is to stand in front of, held against the card
-    where it has one. Raises UserError for a missing or corrupt adapter, for another width and for another base model.
+    and against adapter_config.json. Raises UserError for a missing or corrupt adapter, for one with which PEFT would
+    compute something else than these vectors in front of a prompt, for another width and for another base model.
     """
     folder = SHIPPED / name.removeprefix(SHIPPED_PREFIX) if name.startswith(SHIPPED_PREFIX) else Path(name)
     user_path(str(folder / WEIGHTS_FILE), "soft_prompt")
@@ -47,33 +64,93 @@ def load_soft_prompt(name: str, width: int, base_model: AssetRecord | None = Non
         shipped = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) if SHIPPED.is_dir() else []
         raise UserError(
             f"Expected soft_prompt to be a PEFT adapter folder or one of {[SHIPPED_PREFIX + s for s in shipped]}, "
-            f"got {name!r}: it holds no {WEIGHTS_FILE}."
+            f"got {name!r}: {_found_instead(folder)}"
         )
+    config = adapter_config(folder, name)
     try:
         data = weights.read_bytes()  # once: the hash is of what is parsed
-        vectors = load(data)["prompt_embeddings"]
-    except (OSError, SafetensorError, KeyError) as error:
+        tensors = load(data)
+    except (OSError, SafetensorError) as error:
         raise UserError(
-            f"Expected {WEIGHTS_FILE} of soft_prompt={name!r} to hold prompt_embeddings: {error}."
+            f"Expected {WEIGHTS_FILE} of soft_prompt={name!r} to hold prompt_embeddings: {error}. Copy the adapter "
+            "again, or train it again."
         ) from None
-    if vectors.ndim != 2 or vectors.shape[1] != width or not torch.isfinite(vectors).all():
-        raise UserError(
-            f"Expected a soft prompt of finite vectors of width {width}, got shape {tuple(vectors.shape)} "
-            f"in soft_prompt={name!r}: it was trained for another model."
+    vectors = _vectors(tensors, config, width, name)
+    digest = hashlib.sha256(data).hexdigest()
+    card = _card(folder, digest, name)
+    if base_model is not None:
+        require_base_model(config, card, base_model, name)
+    return SoftPrompt(name, vectors, card, digest, config.base_model)
+
+
+def _found_instead(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"there is no such folder with {WEIGHTS_FILE}."
+    if (folder / PICKLED_FILE).is_file():
+        return (
+            f"it holds no {WEIGHTS_FILE}, only {PICKLED_FILE}, which is pickled and can run code when it is read. Save "
+            "the adapter again with a current PEFT (save_pretrained), which writes safetensors."
         )
-    card_path = folder / CARD_FILE
-    try:
-        card = json.loads(card_path.read_text(encoding="utf8")) if card_path.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"Expected {CARD_FILE} of soft_prompt={name!r} to hold JSON: {error}.") from None
-    trained_for = card.get("base_model") or {}
-    if base_model is not None and trained_for.get("sha256", base_model.sha256) != base_model.sha256:
+    return f"it holds no {WEIGHTS_FILE}."
+
+
+def _vectors(tensors: Mapping[str, Tensor], config: AdapterConfig, width: int, name: str) -> Tensor:
+    """Returns the vectors, float32; raises UserError unless they are all that the file holds, whole and finite."""
+    if tensors.keys() != {KEY}:
         raise UserError(
-            f"Expected a soft prompt for {base_model.name!r} (sha256 {base_model.sha256[:12]}), got "
-            f"soft_prompt={name!r}, which was trained for {trained_for.get('name')!r} "
-            f"(sha256 {trained_for['sha256'][:12]})."
+            f"Expected {WEIGHTS_FILE} of soft_prompt={name!r} to hold {KEY} and nothing else, got "
+            f"{shown(sorted(tensors))}: PEFT reads that one, and would use others as well. {TRAIN}"
         )
-    return SoftPrompt(name, vectors.float(), card, hashlib.sha256(data).hexdigest())
+    vectors = tensors[KEY]
+    if vectors.dtype not in FLOATS:
+        raise UserError(
+            f"Expected floating-point vectors (16, 32 or 64 bits) in soft_prompt={name!r}, got {vectors.dtype}. Save "
+            "them as float32."
+        )
+    shape = tuple(vectors.shape)
+    if len(shape) == 2 and shape[1] != width:
+        raise UserError(
+            f"Expected a soft prompt of vectors of width {width}, got shape {shape} in soft_prompt={name!r}: it was "
+            f"trained for another model. {TRAIN}"
+        )
+    stated = (config.tokens, config.width or width)
+    if shape != stated:
+        raise UserError(
+            f"Expected vectors of shape {stated} (num_virtual_tokens, token_dim) in soft_prompt={name!r}, as its "
+            f"{CONFIG_FILE} says, got shape {shape}: PEFT could not load them. Copy the adapter again, or train it "
+            "again."
+        )
+    vectors = vectors.float()
+    wrong = int((~torch.isfinite(vectors)).sum())
+    if wrong:
+        raise UserError(
+            f"Expected finite vectors in soft_prompt={name!r}, got NaN or infinity in {wrong} of {vectors.numel()} "
+            "values: the file is damaged. Copy it again, or train it again, with a lower learning rate if it is new."
+        )
+    return vectors
+
+
+def _card(folder: Path, digest: str, name: str) -> dict[str, Any]:
+    """Returns card.json, {} where there is none; raises UserError for a damaged one, and for one of other vectors."""
+    path = folder / CARD_FILE
+    card = read_card(path, name) if path.is_file() else {}
+    if (card.get("files") or {}).get(WEIGHTS_FILE, digest) != digest:
+        raise UserError(
+            f"Expected {WEIGHTS_FILE} of soft_prompt={name!r} to have the hash in its {CARD_FILE}, got another "
+            f"content. Copy the adapter again; if you replaced the vectors, remove {CARD_FILE}, which describes the "
+            "former ones."
+        )
+    return card
+
+
+def model_warning(prompt: SoftPrompt) -> str | None:
+    """Returns a sentence where nothing says which model the soft prompt was trained for, None otherwise."""
+    if prompt.base_model or prompt.card.get("base_model"):
+        return None
+    return (
+        f"soft_prompt={prompt.name!r} does not say which model it was trained for, so only its width was compared. "
+        f"Write the model's name as base_model_name_or_path into its {CONFIG_FILE}."
+    )
 
 
 def mechanism_warning(prompt: SoftPrompt, mechanism: Description) -> str | None:
@@ -110,4 +187,4 @@ def save_soft_prompt(vectors: Tensor, language: LanguageModel, folder: Path) -> 
         num_attention_heads=getattr(config, "num_attention_heads", 1),  # a model may have none
         num_layers=getattr(config, "num_hidden_layers", 1),
     ).save_pretrained(folder)
-    save_file({"prompt_embeddings": vectors.detach().float().cpu().contiguous()}, folder / WEIGHTS_FILE)
+    save_file({KEY: vectors.detach().float().cpu().contiguous()}, folder / WEIGHTS_FILE)

@@ -17,6 +17,7 @@ from safetensors.numpy import load
 
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
+from mechanisms.finite import shape_and_values
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.spec import QuantizerSpec
 from mechanisms.user_path import user_path
@@ -66,12 +67,21 @@ def load_projection(folder: Path, table: NDArray[np.float32], spec: QuantizerSpe
         encoder, decoder = matrices["encoder"], matrices["decoder"]
         card = json.loads(card_path.read_text(encoding="utf8"))
         trained_for, files = card["table_sha256"], card["files"]
-        named = card["base_model"]["name"]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        named, stated = card["base_model"]["name"], files.get(PROJECTION_FILE)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"Expected {folder} to hold a whole projection, got a damaged one: {error}.") from None
     digest = hashlib.sha256(data).hexdigest()
-    if files.get(PROJECTION_FILE) != digest or not (np.isfinite(encoder).all() and np.isfinite(decoder).all()):
-        raise UserError(f"Expected {path} to have the hash in its card and finite values, got another content.")
+    if stated != digest:
+        raise UserError(
+            f"Expected {path} to have the hash in its card, got another content. Copy the projection again, or train "
+            "it again."
+        )
+    for part, matrix in (("encoder", encoder), ("decoder", decoder)):
+        if not np.isfinite(matrix).all():
+            raise UserError(
+                f"Expected finite values in {path}, got {part} of {shape_and_values(matrix)}: the training went wrong. "
+                "Train the projection again, with a lower learning rate."
+            )
     width = table.shape[1]
     if encoder.ndim != 2 or encoder.shape[1] != width or decoder.shape != encoder.shape[::-1]:
         raise UserError(

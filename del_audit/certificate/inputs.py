@@ -20,7 +20,7 @@ from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm, load_sentence_encoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedWords
-from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt, mechanism_warning
+from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt, mechanism_warning, model_warning
 from mechanisms.spec import QuantizerSpec
 from mechanisms.splits import first_of_each
 
@@ -68,8 +68,10 @@ def load_assets(configuration: Configuration, seed: int | None = None) -> Assets
     width = language.width
     name = configuration.soft_prompt
     soft = load_soft_prompt(name, width, language.record) if name else None
-    if soft is not None and (warning := mechanism_warning(soft, configuration.mechanism.spec())):
-        print(f"del-audit: warning: {warning}", file=sys.stderr)
+    if soft is not None:
+        for warning in (model_warning(soft), mechanism_warning(soft, configuration.mechanism.spec())):
+            if warning:
+                print(f"del-audit: warning: {warning}", file=sys.stderr)
     sentences = load_sentence_encoder(configuration.sentence_encoder)
     public, private = _tokens(language, public_corpus), _tokens(language, private_corpus)
     return Assets(

@@ -14,6 +14,7 @@ from scipy.special import stdtrit
 
 from del_audit.evidence.figure import Figure
 from mechanisms.errors import UserError
+from mechanisms.finite import shape_and_values
 from mechanisms.randomness import simulation_generator
 
 RESAMPLES = 10_000
@@ -100,7 +101,7 @@ def bootstrap_ratio(
 def _checked(values: ArrayLike, clusters: Clusters) -> tuple[NDArray[np.float64], Grouped]:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or len(array) < 2 or not np.isfinite(array).all():
-        raise UserError(f"Expected two finite values or more, one a prompt, got shape {array.shape}.")
+        raise UserError(f"Expected two finite values or more, one a prompt, got {shape_and_values(array)}.")
     grouped = group(clusters, len(array))
     if grouped.documents < 2:
         raise UserError(f"Expected values from two documents or more, got {len(array)} values from one.")

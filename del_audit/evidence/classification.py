@@ -11,6 +11,7 @@ from del_audit.evidence.class_intervals import clustered_area
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.intervals import clustered_rate, rate
 from mechanisms.errors import UserError
+from mechanisms.finite import shape_and_values
 
 Floats = NDArray[np.float64]
 
@@ -75,7 +76,7 @@ def _columns(scores: Floats, rows: int, names: Sequence[Hashable]) -> Floats:
     if scores.ndim == 1 and len(names) == 2:
         scores = np.stack([1 - scores, scores], axis=1)
     if scores.shape != (rows, len(names)) or not np.isfinite(scores).all():
-        raise UserError(f"Expected finite scores of shape ({rows}, {len(names)}), got shape {scores.shape}.")
+        raise UserError(f"Expected finite scores of shape ({rows}, {len(names)}), got {shape_and_values(scores)}.")
     return scores
 
 

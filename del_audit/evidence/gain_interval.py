@@ -12,6 +12,7 @@ from del_audit.evidence.bootstrap import Clusters, Grouped, group
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.intervals import UNSEEN, require_longest, unseen_ends
 from mechanisms.errors import UserError
+from mechanisms.finite import shape_and_values
 
 LOWEST, HIGHEST = -1.0, 3.0
 """Gains of one prompt that are allowed for unseen, nats per token."""
@@ -107,7 +108,7 @@ def _bounds(array: Floats, within: tuple[float, float]) -> tuple[float, float]:
 def _checked(values: ArrayLike, clusters: Clusters, longest: int) -> tuple[Floats, Grouped, Floats]:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not np.isfinite(array).all():
-        raise UserError(f"Expected one finite gain for each prompt, got shape {array.shape}.")
+        raise UserError(f"Expected one finite gain for each prompt, got {shape_and_values(array)}.")
     grouped = group(clusters, len(array))
     if grouped.documents < 2:
         raise UserError(f"Expected gains of two documents or more, got {len(array)} of {grouped.documents}.")

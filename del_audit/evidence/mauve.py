@@ -13,6 +13,7 @@ from del_audit.evidence.bootstrap import Clusters, Grouped, group
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.jackknife import jackknife
 from mechanisms.errors import UserError
+from mechanisms.finite import shape_and_values
 from mechanisms.randomness import simulation_generator
 
 SCALE = 5.0
@@ -91,7 +92,10 @@ def measure_mauve(
     """
     p, q = np.asarray(generated, dtype=np.float64), np.asarray(references, dtype=np.float64)
     if p.ndim != 2 or p.shape != q.shape or len(p) < 2 or not np.isfinite([p, q]).all():
-        raise UserError(f"Expected finite embeddings of as many texts as references, got {p.shape} and {q.shape}.")
+        raise UserError(
+            "Expected finite embeddings of as many texts as references, got "
+            f"{shape_and_values(p)} and {shape_and_values(q)}."
+        )
     count = max(2, round(len(p) / TEXTS_A_BUCKET)) if buckets is None else buckets
     if not 2 <= count <= len(p):
         raise UserError(f"Expected buckets in 2..{len(p)}, the number of texts, got buckets={count}.")

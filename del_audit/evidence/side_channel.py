@@ -12,6 +12,7 @@ from scipy.stats import norm
 from del_audit.evidence.bootstrap import Clusters, group
 from del_audit.evidence.figure import Figure
 from mechanisms.errors import UserError
+from mechanisms.finite import shape_and_values
 from mechanisms.randomness import simulation_generator
 
 BINS = 8
@@ -135,7 +136,7 @@ def binned(values: ArrayLike) -> Ints:
 def _checked(values: ArrayLike, labels: Sequence[Hashable]) -> tuple[Ints, Ints]:
     array = np.asarray(values, dtype=np.float64)
     if array.shape != (len(labels),) or not np.isfinite(array).all():
-        raise UserError(f"Expected a finite size for each of {len(labels)} labels, got shape {array.shape}.")
+        raise UserError(f"Expected a finite size for each of {len(labels)} labels, got {shape_and_values(array)}.")
     names = {name: index for index, name in enumerate(sorted(set(labels), key=repr))}
     if len(names) < 2:
         raise UserError(f"Expected an attribute of two classes or more, got {list(names)}.")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save, save_file
 from torch import Tensor
@@ -43,7 +44,8 @@ def write_folder(folder: Path, tensors: Mapping[str, Tensor], card: dict[str, An
 def read_folder(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Returns the weights and the card of a folder that write_folder wrote with this kind in its card.
 
-    Raises UserError for a missing or unreadable file, another kind, and weights that are not the card's.
+    Raises UserError for a missing or unreadable file, another kind, weights that are not the card's, and weights with
+    NaN or infinity.
     """
     weights = folder / WEIGHTS_FILE
     try:
@@ -57,6 +59,12 @@ def read_folder(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, A
         raise UserError(f"Expected {folder} to hold a {kind}, got another kind of card.")
     if card.get("weights_sha256") != digest:
         raise UserError(f"Expected {weights} to be what its card describes, got another sha256: {digest}.")
+    for part, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise UserError(
+                f"Expected finite weights in {weights}, got NaN or infinity in {part!r}: the training went wrong. "
+                f"Train the {kind} again, with a lower learning rate."
+            )
     return tensors, card
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.finite import shape_and_values
 
 BLOCK_BYTES = 1 << 25
 """Memory of one block of rows over the vocabulary, in float64."""
@@ -30,7 +31,7 @@ class Points:
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2 or len(self.vectors) < 2 or not np.isfinite(self.vectors).all():
-            raise UserError(f"Expected finite points of shape (words >= 2, dim), got shape {self.vectors.shape}.")
+            raise UserError(f"Expected finite points of shape (words >= 2, dim), got {shape_and_values(self.vectors)}.")
 
     @classmethod
     def of(cls, vectors: "Points | ArrayLike") -> "Points":

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr, ndtr
 
 from mechanisms.errors import UserError
+from mechanisms.finite import shape_and_values
 from mechanisms.randomness import WordSource, wide_words
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec, positive, whole
@@ -119,7 +120,9 @@ class Gaussian:
     ) -> None:
         self.codes = np.asarray(codes, dtype=np.float64)
         if self.codes.ndim != 2 or self.codes.shape[1] != spec.dim or not np.isfinite(self.codes).all():
-            raise UserError(f"Expected finite codes of shape (words, dim={spec.dim}), got shape {self.codes.shape}.")
+            raise UserError(
+                f"Expected finite codes of shape (words, dim={spec.dim}), got {shape_and_values(self.codes)}."
+            )
         checked_decoding(decoding)
         self.spec, self.table, self.decoding, self.name = spec, table, decoding, name
         self._kept: dict[int, NDArray[np.float32]] = {}
@@ -148,7 +151,7 @@ class Gaussian:
         """
         array = np.asarray(values, dtype=np.float64)
         if array.ndim != 2 or array.shape[1] != self.spec.dim or not np.isfinite(array).all():
-            raise UserError(f"Expected finite values of shape (n, dim={self.spec.dim}), got shape {array.shape}.")
+            raise UserError(f"Expected finite values of shape (n, dim={self.spec.dim}), got {shape_and_values(array)}.")
         cells = np.empty(array.shape, dtype=np.uint8)
         rows = max(1, _CELLS_AT_ONCE // (self.spec.dim << self.spec.bits))
         for start in range(0, len(array), rows):

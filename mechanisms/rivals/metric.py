@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from mechanisms.errors import UserError
+from mechanisms.finite import shape_and_values
 from mechanisms.randomness import WordSource, uniforms
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec, positive, whole
@@ -79,7 +80,7 @@ class Metric:
     ) -> None:
         array = np.asarray(points, dtype=np.float64)
         if array.ndim != 2 or array.shape[1] != spec.dim or not np.isfinite(array).all():
-            raise UserError(f"Expected finite points of shape (words, dim={spec.dim}), got shape {array.shape}.")
+            raise UserError(f"Expected finite points of shape (words, dim={spec.dim}), got {shape_and_values(array)}.")
         checked_decoding(decoding)
         self.spec, self.table, self.decoding, self.name = spec, table, decoding, name
         self.points = clipped(array, spec.radius)
@@ -108,7 +109,7 @@ class Metric:
         """
         array = np.asarray(values, dtype=np.float64)
         if array.ndim != 2 or array.shape[1] != self.spec.dim or not np.isfinite(array).all():
-            raise UserError(f"Expected finite values of shape (n, dim={self.spec.dim}), got shape {array.shape}.")
+            raise UserError(f"Expected finite values of shape (n, dim={self.spec.dim}), got {shape_and_values(array)}.")
         array = clipped(array, self.spec.radius)
         half = 1 << (self.spec.bits - 1)
         cells = np.empty(array.shape, dtype=np.uint16)

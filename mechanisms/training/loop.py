@@ -115,7 +115,7 @@ def run(
     unpublished: what a checkpoint must agree with besides, and the card must not show, such as a hash of private text.
 
     A run that stopped is gone on with where the same call finds its FOLDER.partial; fresh discards that.
-    Raises UserError for a folder that exists, a checkpoint of another run, and a loss that is not finite.
+    Raises UserError for a folder that exists, a checkpoint of another run, and a loss or result that is not finite.
     """
     settings = {key: value for key, value in asdict(plan).items() if key not in ("checkpoint_every", "title")}
     shapes = {name: list(tensor.shape) for name, tensor in parameters.items()}
@@ -124,6 +124,7 @@ def run(
         trainer = _Trainer(step, parameters, plan, kept, validate, keep_losses)
         trainer.advance()
         trainer.restore_best()
+        trainer.require_finite()
         versions = {name: version(name) for name in ("torch", "transformers")}
         kept.publish(
             write or (lambda beside: save_file(_copies(parameters), beside / PARAMETERS_FILE)),
@@ -181,6 +182,15 @@ class _Trainer:
         """Gives the parameters the values with the lowest validation loss."""
         if self._validate is not None:
             _copy_into(self._parameters, self._best)
+
+    def require_finite(self) -> None:
+        """Raises UserError for parameters that the last step left without a finite value: no result is written."""
+        for name, tensor in self._parameters.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise UserError(
+                    f"Expected finite {name} after {self.history.step} steps, got NaN or infinity: "
+                    f"try a learning_rate below {self._plan.learning_rate:g}."
+                )
 
     def _update(self, bar: Any) -> None:
         self._optimiser.zero_grad(set_to_none=True)

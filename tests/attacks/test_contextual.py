@@ -1,3 +1,4 @@
+import json
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from attacks.base import Public
 from attacks.inversion import CommonestWord, MaximumAPosteriori
@@ -16,6 +18,7 @@ from mechanisms.channel import Channel
 from mechanisms.decoding import LinearDecoder
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
+from mechanisms.package_sources import file_sha256
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedWords, simulation_generator
@@ -323,6 +326,21 @@ def test_a_damaged_fit_is_refused(tmp_path):
     path = next(tmp_path.glob("contextual-*/*.safetensors"))
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     with pytest.raises(UserError, match="its content is not what its card says"):
+        attack.fit(public(3.0))
+
+
+def test_a_fit_that_is_not_finite_is_refused(tmp_path):
+    attack = ContextualInverter(shape=SHAPE, training=SHORT, folder=tmp_path)
+    attack.fit(public(3.0))
+    path = next(tmp_path.glob("contextual-*/*.safetensors"))
+    parameters = load_file(path)
+    name = min(parameters)
+    save_file({**parameters, name: torch.full_like(parameters[name], float("nan"))}, path)
+    card_path = path.with_name("card.json")
+    card = json.loads(card_path.read_text())
+    card["files"][path.name] = file_sha256(path)
+    card_path.write_text(json.dumps(card))
+    with pytest.raises(UserError, match=f"NaN or infinity in {name}. Delete it."):
         attack.fit(public(3.0))
 
 

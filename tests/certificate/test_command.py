@@ -253,10 +253,23 @@ def test_one_column_may_be_attribute_and_task(configured, tmp_path):
     assert certificate["attribute"]["column"] == certificate["utility"]["task"]["column"] == "condition"
 
 
-def test_a_soft_prompt_of_another_mechanism_is_warned_of(configured, tmp_path, capsys):
-    folder = tmp_path / "prompt"
-    folder.mkdir()
-    save_file({"prompt_embeddings": np.zeros((2, 32), np.float32)}, folder / "adapter_model.safetensors")
+@pytest.fixture
+def adapter(tmp_path):
+    """A soft prompt of two vectors without a card, as PEFT writes it, with changes of its configuration."""
+
+    def make(**changes):
+        folder = tmp_path / "prompt"
+        folder.mkdir(exist_ok=True)
+        save_file({"prompt_embeddings": np.zeros((2, 32), np.float32)}, folder / "adapter_model.safetensors")
+        config = {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": 2, "token_dim": 32}
+        (folder / "adapter_config.json").write_text(json.dumps({**config, **changes}))
+        return folder
+
+    return make
+
+
+def test_a_soft_prompt_of_another_mechanism_is_warned_of(configured, adapter, tiny_lm_folder, capsys):
+    folder = adapter(base_model_name_or_path=str(tiny_lm_folder))
     spec = load_configuration(configured(mu=5.0)).mechanism.spec()
     (folder / "card.json").write_text(json.dumps({"spec": spec.to_dict()}))
     load_assets(load_configuration(configured(mu=5.0, soft_prompt=str(folder))))
@@ -265,6 +278,30 @@ def test_a_soft_prompt_of_another_mechanism_is_warned_of(configured, tmp_path, c
     printed = capsys.readouterr()
     assert f"del-audit: warning: soft_prompt={str(folder)!r} was trained for" in printed.err
     assert printed.out == ""
+
+
+def test_a_soft_prompt_that_names_no_model_is_warned_of(configured, adapter, capsys):
+    folder = adapter()
+    load_assets(load_configuration(configured(soft_prompt=str(folder))))
+    assert f"del-audit: warning: soft_prompt={str(folder)!r} does not say which model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"peft_type": "MULTITASK_PROMPT_TUNING"}, "got 'MULTITASK_PROMPT_TUNING'"),
+        ({"base_model_name_or_path": "org/another"}, "got base_model_name_or_path='org/another'"),
+    ],
+)
+def test_an_adapter_that_is_not_its_vectors_or_of_this_model_ends_with_code_2(
+    configured, adapter, tmp_path, capsys, changes, reason
+):
+    path = configured(soft_prompt=str(adapter(**changes)))
+    assert main(["certify", str(path), "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert reason in told
+    assert "soft_prompt=" in told
+    assert not (tmp_path / "out").exists()
 
 
 def certified(path, out, code=0):

@@ -143,7 +143,11 @@ class Fitting:
             data = path.read_bytes()  # once: the hash is of what is parsed
             if not same or card["files"][PARAMETERS_FILE] != hashlib.sha256(data).hexdigest():
                 raise ValueError("its content is not what its card says")
-            self.reader.network.load_state_dict(load(data))
+            parameters = load(data)
+            wrong = [name for name, values in parameters.items() if not bool(torch.isfinite(values).all())]
+            if wrong:
+                raise ValueError(f"NaN or infinity in {wrong[0]}")
+            self.reader.network.load_state_dict(parameters)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"Expected {folder} to hold a fit of this inverter: {error}. Delete it.") from None
 

@@ -42,6 +42,12 @@ def _changed_weights(folder):
     save_file({**TENSORS, "b": torch.tensor([2])}, folder / storage.WEIGHTS_FILE)
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    write_folder(tmp_path / "thing", {**TENSORS, "c": torch.tensor([1.0, float("nan")])}, {"kind": "thing"})
+    with pytest.raises(UserError, match=r"finite weights in .*got NaN or infinity in 'c'.*Train the thing again"):
+        read_folder(tmp_path / "thing", "thing")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -156,7 +156,10 @@ def test_rantext_draws_its_list_around_the_word_itself():
         (lambda: RandomizedResponseSpec.from_epsilon(40, 0.0), "epsilon"),
         (lambda: rarest(PRIOR, 0.0), "share"),
         (lambda: nearest_groups(POINTS, PRIOR, 1), "size"),
-        (lambda: Points.of(np.array([[np.nan], [0.0]])), "finite points"),
+        (
+            lambda: Points.of(np.array([[np.nan], [0.0]])),
+            r"shape \(2, 1\) with NaN .* in 1 of 2 values",
+        ),
         (lambda: RandomizedResponse(RandomizedResponseSpec(4, 5)).embeddings(b""), "16 bytes"),
     ],
 )

@@ -309,6 +309,18 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_the_update(tmp_path, valu
         run(lambda _: weight.sum(), {"w": weight}, plan, tmp_path / "new", CARD, validate=lambda: value)
 
 
+def test_a_last_step_that_leaves_no_finite_result_writes_none(tmp_path):
+    weight = torch.ones(2, requires_grad=True)
+
+    def step(number):
+        weight.grad = torch.tensor([math.nan if number == 2 else 1.0, 1.0])
+        return torch.zeros(())
+
+    with pytest.raises(UserError, match=r"finite w after 3 steps, got NaN or infinity: try a learning_rate below 0\.1"):
+        run(step, {"w": weight}, LoopPlan(3, 0.1), tmp_path / "out", CARD)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_loss_without_the_parameters_is_a_fault(tmp_path):
     weight = torch.ones(2, requires_grad=True)
     with pytest.raises(RuntimeError, match="does not depend"):

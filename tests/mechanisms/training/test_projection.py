@@ -268,7 +268,7 @@ def test_the_hash_is_of_the_matrices_that_were_read(trained, table, tmp_path, sw
     assert reads == [first]
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "other values", "card", "NaN"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "other values", "card", "files", "NaN"])
 def test_a_damaged_projection_is_refused(trained, table, tmp_path, damage):
     folder, _, _ = trained
     for name in (PROJECTION_FILE, CARD_FILE):
@@ -282,9 +282,25 @@ def test_a_damaged_projection_is_refused(trained, table, tmp_path, damage):
         case "other values" | "NaN":
             added = np.float32(1.0 if damage == "other values" else np.nan)
             save_file({name: matrix + added for name, matrix in load_file(path).items()}, path)
+        case "files":
+            card = json.loads((folder / CARD_FILE).read_text())
+            (tmp_path / CARD_FILE).write_text(json.dumps({**card, "files": []}))
         case _:
             (tmp_path / CARD_FILE).write_text("{}")
     with pytest.raises(UserError, match="projection"):
+        load_projection(tmp_path, table, SPEC)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_values_that_are_not_finite_are_not_blamed_on_the_hash(trained, table, tmp_path, part):
+    folder, _, _ = trained
+    matrices = load_file(folder / PROJECTION_FILE)
+    matrices[part][0, 0] = np.nan
+    save_file(matrices, tmp_path / PROJECTION_FILE)
+    card = json.loads((folder / CARD_FILE).read_text())
+    card["files"][PROJECTION_FILE] = file_sha256(tmp_path / PROJECTION_FILE)
+    (tmp_path / CARD_FILE).write_text(json.dumps(card))
+    with pytest.raises(UserError, match=f"finite values.*got {part} .*in 1 of {6 * 32} values.*lower learning rate"):
         load_projection(tmp_path, table, SPEC)
 
 
