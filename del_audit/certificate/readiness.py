@@ -10,6 +10,7 @@ from attacks.base import Demanding, InversionAttack
 from attacks.ladder import ladder
 from attacks.names import AttackName
 from attacks.self_test import PROMPTS, require_documents
+from del_audit.certificate.assembly import encoder_of
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import Assets, answered_documents, classes_of, labelled_rows
 from del_audit.certificate.policy import Policy
@@ -17,17 +18,29 @@ from del_audit.certificate.reading import SHOWN_TOKENS
 from del_audit.evidence.slices import has_words, slice_names
 from mechanisms.errors import UserError
 from mechanisms.model_facts import opening_tokens, words_of
+from mechanisms.models import load_embedding_table
+from mechanisms.projection import require_width
 
 
 def require_ready(configuration: Configuration, assets: Assets) -> None:
     """Raises UserError unless everything that certify will measure can be measured with these assets."""
     plan, policy = configuration.evaluation, configuration.policy
+    require_encoder(configuration, assets)
     require_texts(assets)
     require_slices(policy, assets)
     require_room(configuration, assets)
     answered_documents(configuration, assets)
     require_columns(configuration, assets)
     require_attacks(ladder(plan.attacks, plan.masked_lm, depth=1), assets, policy.prompt_tokens)
+
+
+def require_encoder(configuration: Configuration, assets: Assets) -> None:
+    """Raises UserError for an encoder that is missing, damaged, or of another model or quantizer."""
+    choice, spec, language = configuration.encoder, configuration.mechanism.spec(), assets.language
+    if choice.projection is None and choice.codes is None:
+        require_width(choice.settings(), spec.dim, language.width)
+    else:
+        encoder_of(choice, language, load_embedding_table(configuration.model), spec)
 
 
 def require_texts(assets: Assets) -> None:

@@ -12,13 +12,13 @@ from rich.console import Console
 from attacks.ladder import ladder
 from del_audit.accounting import guarantee
 from del_audit.attack.store import SETTINGS, Run
-from del_audit.certificate.assembly import encoder_of
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.inputs import Assets, load_assets, one_of_each_group
 from del_audit.certificate.provenance import commit, versions
 from del_audit.certificate.readiness import (
     require_attacks,
     require_columns,
+    require_encoder,
     require_room,
     require_slices,
     require_texts,
@@ -36,10 +36,8 @@ from del_audit.tune.search import Effort, Row, Search, nearest
 from del_audit.tune.space import Candidate, candidates_of, load_space
 from mechanisms.encoder_file import write_whole
 from mechanisms.errors import UserError
-from mechanisms.models import load_embedding_table
 from mechanisms.package_sources import file_sha256
 from mechanisms.private_folders import MARKER, rename_private
-from mechanisms.projection import EncoderSettings, require_width
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.user_path import user_path
 
@@ -145,14 +143,9 @@ def _require_ready(base: Configuration, wanted: Sequence[Candidate], *parts: Ass
         require_columns(measured, part)
     require_slices(policy, parts[0])
     require_attacks(ladder(plan.attacks, plan.masked_lm, depth=1), parts[0], policy.prompt_tokens)
-    table = load_embedding_table(base.model)
-    spec = base.mechanism.spec()
-    for each in wanted:
-        each.at(spec.scale).configuration(base)
-    for encoder, dim in {(each.encoder, each.dim): None for each in wanted}:
-        found = encoder_of(encoder, language, table, replace(spec, dim=dim))
-        if isinstance(found, EncoderSettings):
-            require_width(found, dim, language.width)
+    named = [each.at(base.mechanism.spec().scale).configuration(base) for each in wanted]
+    for one in {(each.encoder, each.mechanism.dim): each for each in named}.values():
+        require_encoder(one, parts[0])
     for name in dict.fromkeys(each.soft_prompt for each in wanted):
         soft = None if name is None else load_soft_prompt(name, language.width, language.record)
         require_room(base, replace(parts[0], soft_prompt=soft))
