@@ -10,12 +10,15 @@ from tqdm import tqdm
 from attacks.names import AttackName
 from attacks.outcome import Outcome
 from attacks.self_test import SelfTest
-from del_audit.attack.reading import BASELINE, Ladder, asked_ladder, described, read, tested, usable
-from del_audit.attack.scene import Private, Scene, opened
+from del_audit.attack.reading import asked_ladder, described, require_usable
+from del_audit.attack.scene import Scene, opened
 from del_audit.attack.store import Run
 from del_audit.attack.table import print_inversion
 from del_audit.certificate.readiness import require_attacks
 from del_audit.evidence.contradiction import FALSE_ALARMS
+from del_audit.evidence.inversion.readers import BASELINE, AttackReader, Ladder
+from del_audit.evidence.inversion.readers import self_tests as test_each
+from del_audit.evidence.inversion.releases import PrivatePrompts
 from del_audit.evidence.inversion_metrics import KS, Metric, text_metrics, token_metrics
 from del_audit.evidence.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.planted import identifier_figures, planted_slice
@@ -53,18 +56,20 @@ def attack_inversion(
     settings = {
         "command": "inversion",
         "attacks": described(ladder),
-        "prompts": len(sent.prompts),
+        "prompts": len(sent),
         "prompt_tokens": prompt_tokens or plan.context_tokens,
         "planted": plant,
         "self_tests": self_tests,
     }
     run = Run(out, {**settings, **scene.identity})
-    tests = tested(run, ladder, scene.public, scene.seed) if self_tests else {}
-    kept = usable(ladder, tests)
-    client = scene.client("attack inversion")
-    messages = [client.release_tokens(prompt) for prompt in sent.prompts]
-    with tqdm(total=len(kept) * len(messages), desc="attacks", unit="prompt") as bar:
-        outcomes = {key: read(run, key, attack, scene.public, messages, sent, bar) for key, attack in kept.items()}
+    tests = test_each(ladder, scene.public, scene.seed, run) if self_tests else {}
+    kept = require_usable(ladder, tests)
+    released = sent.released(scene.client("attack inversion").release_tokens)
+    with tqdm(total=len(kept) * len(released), desc="attacks", unit="prompt") as bar:
+        outcomes = {
+            key: AttackReader(attack, scene.public).read_in_parts(released, run, key, bar)
+            for key, attack in kept.items()
+        }
     for key, outcome in outcomes.items():
         run.keep(key, outcome)
     document = inversion_document(scene, settings, kept, outcomes, sent, tests, text_metrics)
@@ -79,7 +84,7 @@ def inversion_document(
     settings: dict[str, Any],
     ladder: Ladder,
     outcomes: Mapping[AttackName, Outcome],
-    sent: Private,
+    sent: PrivatePrompts,
     tests: Mapping[AttackName, SelfTest],
     texts: bool,
 ) -> dict[str, Any]:
@@ -96,8 +101,8 @@ def inversion_document(
     return {
         **scene.document("inversion", settings),
         "unit": "token",
-        "prompts": len(sent.prompts),
-        "documents": len(set(sent.documents)),
+        "prompts": len(sent),
+        "documents": len(set(sent.units)),
         "tokens": sent.tokens,
         "attacks": rows,
         "strongest": _strongest(outcomes, scene.seed, sent.longest),
@@ -108,7 +113,7 @@ def inversion_document(
     }
 
 
-def _slices(scene: Scene, outcome: Outcome, sent: Private) -> list[Slice]:
+def _slices(scene: Scene, outcome: Outcome, sent: PrivatePrompts) -> list[Slice]:
     """Returns the slices of the attacked tokens, which are the same for every attack."""
     slices = frequency_slices(outcome.truth, scene.public.prior)
     slices += text_slices(outcome, scene.assets.language.tokenizer, scene.assets.public_corpus.texts)
@@ -116,7 +121,7 @@ def _slices(scene: Scene, outcome: Outcome, sent: Private) -> list[Slice]:
 
 
 def _figures(
-    scene: Scene, found: AttackFigures, baseline: Outcome, sent: Private, slices: Sequence[Slice], texts: bool
+    scene: Scene, found: AttackFigures, baseline: Outcome, sent: PrivatePrompts, slices: Sequence[Slice], texts: bool
 ) -> dict[str, Any]:
     """Returns one attack's figures, each metric and slice beside the baseline's."""
     outcome, seed = found.outcome, scene.seed

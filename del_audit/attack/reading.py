@@ -1,28 +1,16 @@
-"""Runs a ladder of attacks so that nothing finished is done again: self-tests, and outcomes chunk by chunk."""
+"""The attacks that a command asks for, and what a result states of them."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tqdm import tqdm
-
-from attacks.base import InversionAttack, Public
 from attacks.ladder import ladder
 from attacks.names import ALWAYS, AttackName
-from attacks.outcome import Outcome, invert
-from attacks.self_test import References, SelfTest, self_test
-from del_audit.attack.scene import Private
-from del_audit.attack.store import Run
+from attacks.self_test import SelfTest
 from del_audit.certificate.config import Evaluation
+from del_audit.evidence.inversion.readers import BASELINE, Ladder, usable
 from del_audit.trained_attackers import trained_attackers
 from mechanisms.errors import UserError
-
-CHUNK = 16
-"""Prompts that are attacked together, and kept together."""
-BASELINE: AttackName = "baseline"
-
-Ladder = dict[AttackName, InversionAttack]
 
 
 def named_ladder(names: Sequence[str], masked_lm: str | None = None) -> Ladder:
@@ -53,46 +41,13 @@ def described(attacks: Ladder) -> dict[str, Any]:
     return dict(_without_folders(stated))
 
 
-def tested(run: Run, attacks: Ladder, public: Public, seed: int) -> dict[AttackName, SelfTest]:
-    """Returns the self-test of each attack but the baseline, which reads no release; on public text alone."""
-    references = functools.cache(lambda: References.of(public))
-    found = {}
-    with tqdm(attacks.items(), desc="self-tests", unit="attack") as bar:
-        for key, attack in bar:
-            if key == BASELINE:
-                continue
-            bar.set_postfix_str(key)
-            kept = run.part(f"self-test-{key}", lambda attack=attack: self_test(attack, references(), seed).to_dict())  # type: ignore[misc]
-            found[key] = SelfTest(**{name: value for name, value in kept.items() if name != "passed"})
-    return found
-
-
-def usable(attacks: Ladder, tests: Mapping[AttackName, SelfTest]) -> Ladder:
-    """Returns the attacks that did not fail their self-test; raises UserError where only the baseline is left."""
-    kept = {key: attack for key, attack in attacks.items() if key not in tests or tests[key].passed}
+def require_usable(ladder: Ladder, tests: Mapping[AttackName, SelfTest]) -> Ladder:
+    """Returns the usable attacks; raises UserError where only the baseline passes its self-test."""
+    kept = usable(ladder, tests)
     if set(kept) == {BASELINE}:
         reasons = " ".join(f"{key}: {test.reason}" for key, test in tests.items())
         raise UserError(f"Expected a usable attack, got none that passes its self-test. {reasons}")
     return kept
-
-
-def read(
-    run: Run, name: str, attack: InversionAttack, public: Public, messages: Sequence[bytes], sent: Private, bar: Any
-) -> Outcome:
-    """Returns what an attack reads of all prompts, CHUNK at a time; it is fitted only where a chunk is missing.
-
-    The true tokens score the guesses and reach no attack. Raises UserError as the attack's fit and guess do.
-    """
-    fitted, parts = functools.cache(lambda: attack.fit(public)), []
-    for start in range(0, len(messages), CHUNK):
-        rows = slice(start, start + CHUNK)
-
-        def compute(rows: slice = rows) -> Outcome:
-            return invert(attack, fitted(), messages[rows], sent.prompts[rows], sent.documents[rows])
-
-        parts.append(run.outcome(f"{name}-{start:06d}", compute))
-        bar.update(len(messages[rows]))
-    return Outcome.joined(parts)
 
 
 def _without_folders(settings: Any) -> Any:

@@ -1,19 +1,22 @@
 """`del-audit attack repeated`: what is read of prompts sent several times, and of chats that send turns again."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from del_audit.attack.inversion import BROKEN
-from del_audit.attack.reading import Ladder, asked_ladder, described, tested, usable
-from del_audit.attack.scene import Private, Scene, at_least, opened
+from del_audit.attack.reading import asked_ladder, described, require_usable
+from del_audit.attack.scene import Scene, at_least, opened
 from del_audit.attack.store import Run
 from del_audit.attack.table import print_repeated
 from del_audit.certificate.readiness import require_attacks
 from del_audit.evidence.contradiction import FALSE_ALARMS, contradicts, lower_limit
+from del_audit.evidence.inversion.readers import Ladder
+from del_audit.evidence.inversion.readers import self_tests as test_each
+from del_audit.evidence.inversion.releases import PrivatePrompts
 from del_audit.evidence.repeated import RepeatedLeakage, measure_histories, measure_repeated
 from mechanisms.errors import UserError
 
@@ -52,14 +55,14 @@ def attack_repeated(
         "attacks": described(ladder),
         "times": list(times),
         "turns": turns,
-        "prompts": len(sent.prompts),
+        "prompts": len(sent),
         "prompt_tokens": prompt_tokens or plan.context_tokens,
         "delta": delta,
         "self_tests": self_tests,
     }
     run = Run(out, {**settings, **scene.identity})
-    tests = tested(run, ladder, scene.public, scene.seed) if self_tests else {}
-    kept = usable(ladder, tests)
+    tests = test_each(ladder, scene.public, scene.seed, run) if self_tests else {}
+    kept = require_usable(ladder, tests)
     with tqdm(total=len(kept) * (len(times) + bool(chats)), desc="attacks", unit="attack") as bar:
         rows = _sent_again(run, scene, kept, sent, times, delta, bar)
         longest = -(-sent.prompt_tokens // (turns or 1))  # the longest turn that cut_turns makes
@@ -70,8 +73,8 @@ def attack_repeated(
         **scene.document("repeated", settings),
         "unit": "token",
         "delta": delta,
-        "prompts": len(sent.prompts),
-        "documents": len(set(sent.documents)),
+        "prompts": len(sent),
+        "documents": len(set(sent.units)),
         "tokens": sent.tokens,
         "rows": rows,
         "chats": {"turns": turns, **session} if session else None,
@@ -106,16 +109,16 @@ def cut_turns(prompt: Sequence[int], turns: int) -> list[list[int]]:
     return [list(prompt[start:end]) for start, end in itertools.pairwise(ends)]
 
 
-def first_of_each(sent: Private) -> list[list[int]]:
+def first_of_each(sent: PrivatePrompts) -> list[list[int]]:
     """Returns the first prompt of each document: chats are taken for independent."""
-    first: dict[str, list[int]] = {}
-    for document, prompt in zip(sent.documents, sent.prompts, strict=True):
+    first: dict[Hashable, list[int]] = {}
+    for document, prompt in zip(sent.units, sent.prompts, strict=True):
         first.setdefault(document, prompt)
     return list(first.values())
 
 
 def _sent_again(
-    run: Run, scene: Scene, ladder: Ladder, sent: Private, times: Sequence[int], delta: float, bar: Any
+    run: Run, scene: Scene, ladder: Ladder, sent: PrivatePrompts, times: Sequence[int], delta: float, bar: Any
 ) -> list[Row]:
     """Returns a row for each number of times and attack, each measured only where it is missing."""
     rows = []
@@ -129,7 +132,7 @@ def _sent_again(
                     sent.prompts,
                     scene.seed,
                     (number,),
-                    sent.documents,
+                    sent.units,
                     delta,
                     longest=sent.longest,
                 )

@@ -1,6 +1,6 @@
 """What a run attacks: a configuration's mechanism over its public world, and prompts of its private split."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,11 @@ from typing import Any
 from attacks.base import Public
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import hashes
-from del_audit.certificate.inputs import Assets, attacked_rounds, build, by_turns, load_assets, public_of
+from del_audit.certificate.inputs import Assets, attacked_rounds, build, load_assets, public_of, windows
 from del_audit.certificate.provenance import commit, versions
 from del_audit.certificate.readiness import require_texts
-from del_audit.evidence.planted import PlantedTokens, plant, tokenized
+from del_audit.evidence.inversion.releases import PrivatePrompts
+from del_audit.evidence.planted import plant, tokenized
 from del_audit.quiet import silence_libraries
 from mechanisms.client import Client
 from mechanisms.errors import UserError
@@ -22,31 +23,6 @@ from mechanisms.text_pieces import text_of
 FORMAT = "del-audit attack 1"
 PLANTED_TOKENS = 64
 """Tokens by which a prompt may grow when an identifier is planted in it; whatever is behind them is cut off."""
-
-
-@dataclass(frozen=True, slots=True)
-class Private:
-    """Prompts of the private split, in tokens, and the document of each.
-
-    prompt_tokens, prompts_each: the most tokens of a prompt and prompts of a document, fixed before lengths were seen.
-    planted: the same prompts with where their identifiers are; None where none were planted.
-    """
-
-    prompts: list[list[int]]
-    documents: list[str]
-    prompt_tokens: int
-    prompts_each: int
-    planted: list[PlantedTokens] | None = None
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all prompts."""
-        return sum(map(len, self.prompts))
-
-    @property
-    def longest(self) -> int:
-        """The most tokens that one document can have, which intervals over documents ask for."""
-        return self.prompt_tokens * self.prompts_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +72,7 @@ class Scene:
         language = self.assets.language
         return Client(language.tokenizer, self.pipeline, language.context_tokens, SimulatedWords(self.seed, purpose))
 
-    def prompts(self, count: int | None, tokens: int | None, planting: bool = False) -> Private:
+    def prompts(self, count: int | None, tokens: int | None, planting: bool = False) -> PrivatePrompts:
         """Returns the first tokens of each private document, then further whole windows of long ones.
 
         Every unit's first prompt comes before any second: a unit is a group of data.group_column, or a document_id.
@@ -113,19 +89,18 @@ class Scene:
         units = self.units
         wanted = plan.context_prompts if count is None else at_least(2, "prompts", count)
         each = attacked_rounds(max(1, len(set(units))), wanted, 1)
-        windowed = windows(self.assets.private, length, each)
-        places = [windowed[number] for turn, number in by_turns(windowed, units) if turn < each]
+        places = windows(self.assets.private, units, length, each, whole=True)
         if count is not None and count > len(places):
             raise UserError(
                 f"Expected prompts <= {len(places)}, what the private split has with at most {each} per unit, "
                 f"got prompts={count}."
             )
         chosen = places[:wanted]
-        names = [units[index] for index, _ in chosen]
+        names: list[Hashable] = [units[index] for index, _ in chosen]
         if len(set(names)) < 2:
             raise UserError(f"Expected private prompts of two documents or more, got {len(chosen)} of one.")
         prompts = [self.assets.private[index][start : start + length] for index, start in chosen]
-        sent = Private(prompts, names, length, each)
+        sent = PrivatePrompts(prompts, names, length, each)
         return self._planted(sent) if planting else sent
 
     @property
@@ -135,12 +110,12 @@ class Scene:
             return self.assets.private_groups
         return [str(name) for name in self.assets.private_corpus.columns["document_id"]]
 
-    def _planted(self, sent: Private) -> Private:
+    def _planted(self, sent: PrivatePrompts) -> PrivatePrompts:
         tokenizer = self.assets.language.tokenizer
         texts = plant([text_of(tokenizer, prompt) for prompt in sent.prompts], self.seed)
         length = min(self.longest, sent.prompt_tokens + PLANTED_TOKENS)
         planted = [tokenized(text, tokenizer, length) for text in texts]
-        return Private([list(prompt.ids) for prompt in planted], sent.documents, length, sent.prompts_each, planted)
+        return PrivatePrompts([list(prompt.ids) for prompt in planted], sent.units, length, sent.prompts_each, planted)
 
     def document(self, command: str, settings: dict[str, Any]) -> dict[str, Any]:
         """Returns the head of a result: what was attacked, how, and what made it."""
@@ -165,22 +140,6 @@ def opened(path: Path, out: Path) -> Configuration:
     if out.exists():
         raise UserError(f"Expected --out to be a folder that does not exist yet, got {out}.")
     return load_configuration(path)
-
-
-def windows(documents: Sequence[Sequence[int]], length: int, each: int) -> list[tuple[int, int]]:
-    """Returns (document, start) of windows, every document's first before any second; only a first may be short.
-
-    each: the most windows of one document.
-
-    >>> windows([[1, 2, 3, 4, 5], [], [6]], 2, 3)
-    [(0, 0), (2, 0), (0, 2)]
-    """
-    return [
-        (index, start)
-        for start in range(0, each * length, length)
-        for index, document in enumerate(documents)
-        if len(document) >= start + length or (document and not start)
-    ]
 
 
 def at_least(low: int, name: str, value: int) -> int:

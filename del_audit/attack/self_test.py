@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import get_args
 
-from tqdm import tqdm
-
 from attacks.names import AttackName
-from attacks.self_test import References, self_test
-from del_audit.attack.reading import BASELINE, named_ladder
+from del_audit.attack.reading import named_ladder
 from del_audit.attack.scene import Scene
 from del_audit.attack.table import print_self_tests
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.readiness import require_attacks
+from del_audit.evidence.inversion.readers import self_tests
 from del_audit.exit_codes import REFUSED
 
 UNUSABLE = REFUSED
@@ -34,12 +32,6 @@ def run_self_tests(config: Path | None, names: tuple[str, ...] | None, masked_lm
     configuration = Configuration.model_validate(PACKAGED) if config is None else load_configuration(config)
     scene = Scene.of(configuration)
     require_attacks(ladder, scene.assets, configuration.policy.prompt_tokens)
-    references = References.of(scene.public)
-    chosen = {key: attack for key, attack in ladder.items() if key != BASELINE}
-    tests = {}
-    with tqdm(chosen.items(), desc="self-tests", unit="attack") as bar:
-        for key, attack in bar:
-            bar.set_postfix_str(key)
-            tests[key] = self_test(attack, references, scene.seed)
+    tests = self_tests(ladder, scene.public, scene.seed)
     print_self_tests({key: test.to_dict() for key, test in tests.items()})
     return 0 if all(test.passed for test in tests.values()) else UNUSABLE

@@ -15,13 +15,12 @@ from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import (
     Assets,
-    answered_documents,
-    attacked_rounds,
+    answered_prompts,
+    attacked_prompts,
     classes_of,
     client_of,
     labelled_rows,
     public_of,
-    send_all,
 )
 from del_audit.certificate.reading import (
     Readings,
@@ -32,9 +31,10 @@ from del_audit.certificate.reading import (
 )
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.inference import Inference, Sample, infer
-from del_audit.evidence.leakage import measure_leakage, run_ladder
+from del_audit.evidence.inversion.readers import read_all
+from del_audit.evidence.leakage import measure_leakage
 from del_audit.evidence.slices import SliceFigure
-from del_audit.evidence.utility import Prediction, Prompts, measure_coherence, measure_prediction, paired_gain
+from del_audit.evidence.utility import Prediction, measure_coherence, measure_prediction, paired_gain
 from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.spec import QuantizerSpec
@@ -76,13 +76,14 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     plan, policy = configuration.evaluation, configuration.policy
     server = Server(assets.language, pipeline, assets.soft_prompt)
     attacked = at_sends(pipeline, policy.sends)
-    sent = send_all(assets, attacked, plan.attacked_tokens, policy.prompt_tokens, "attacked release")
-    longest = policy.prompt_tokens * attacked_rounds(assets.documents, plan.attacked_tokens, policy.prompt_tokens)
+    private = attacked_prompts(assets, plan.attacked_tokens, policy.prompt_tokens)
+    sent = private.released(client_of(assets, attacked, assets.seed, "attacked release").release_tokens)
     show = prompt_to_show(assets, attacked)
-    readings = readings_of(configuration, assets, attacked, sent, show, longest)
-    slices = slices_of(assets, readings.leakage, attacked, longest, policy.prompt_tokens, readings.stopped)
+    readings = readings_of(configuration, assets, attacked, sent, show, private.longest)
+    slices = slices_of(assets, readings.leakage, attacked, private.longest, policy.prompt_tokens, readings.stopped)
     attribute, task = inferences_of(configuration, assets, pipeline)
-    prompts = _prompts(configuration, assets, pipeline, "prompts")
+    answered = answered_prompts(configuration, assets)
+    prompts = answered.released(client_of(assets, pipeline, assets.seed, "prompts").release_tokens)
     with tqdm(total=6 * len(prompts), desc="perplexity", unit="text") as bar:
         prediction = measure_prediction(assets.language, server, prompts, assets.seed, bar)
     some = prompts.first(plan.generations)
@@ -102,14 +103,6 @@ def at_sends(pipeline: Pipeline, sends: int) -> Pipeline:
     found = repeated(pipeline, sends)
     assert isinstance(found, Pipeline)
     return found
-
-
-def _prompts(configuration: Configuration, assets: Assets, pipeline: Pipeline, purpose: str) -> Prompts:
-    """Returns each group's first private document that is long enough, cut into released prompt and true response."""
-    cut, documents = configuration.policy.prompt_tokens, answered_documents(configuration, assets)
-    client = client_of(assets, pipeline, assets.seed, purpose)
-    clean = [document[:cut] for document in documents]
-    return Prompts([client.release_tokens(tokens) for tokens in clean], clean, [d[cut:] for d in documents])
 
 
 def inferences_of(
@@ -181,15 +174,16 @@ def _other_bits(configuration: Configuration, assets: Assets) -> tuple[OtherBits
 def _at_other_bits(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> OtherBits:
     plan, spec = configuration.evaluation, pipeline.spec
     server = Server(assets.language, pipeline, assets.soft_prompt)
-    prompts = _prompts(configuration, assets, pipeline, f"prompts at {spec.bits} bits").first(plan.other_prompts)
+    client = client_of(assets, pipeline, assets.seed, f"prompts at {spec.bits} bits")
+    prompts = answered_prompts(configuration, assets).released(client.release_tokens).first(plan.other_prompts)
     with tqdm(total=2 * len(prompts), desc=f"perplexity at {spec.bits} bits", unit="text") as bar:
         gain = paired_gain(server, prompts, assets.seed, bar)
     tokens, cut = min(4_000, plan.attacked_tokens), configuration.policy.prompt_tokens
     attacked = at_sends(pipeline, configuration.policy.sends)
-    released = send_all(assets, attacked, tokens, cut, f"attacked release at {spec.bits} bits")
-    outcomes = run_ladder(ladder(ALWAYS, depth=1), public_of(assets, attacked, assets.seed), released)
-    longest = cut * attacked_rounds(assets.documents, tokens, cut)
+    private, purpose = attacked_prompts(assets, tokens, cut), f"attacked release at {spec.bits} bits"
+    released = private.released(client_of(assets, attacked, assets.seed, purpose).release_tokens)
+    outcomes = read_all(ladder(ALWAYS, depth=1), public_of(assets, attacked, assets.seed), released)
     leakage = measure_leakage(
-        outcomes, spec, pipeline.prior, assets.seed, longest=longest, sends=configuration.policy.sends
+        outcomes, spec, pipeline.prior, assets.seed, longest=private.longest, sends=configuration.policy.sends
     )
     return OtherBits(spec, gain, leakage.strongest.success)

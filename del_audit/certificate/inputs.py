@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from del_audit.certificate.config import Attribute, Configuration
 from del_audit.certificate.provenance import texts_sha256
 from del_audit.certificate.seed import seed_of
 from del_audit.certificate.splits import read_splits
-from del_audit.evidence.leakage import Sent
+from del_audit.evidence.inversion.releases import PrivatePrompts
+from del_audit.evidence.prompts import Cuts, cut_prompts
 from mechanisms.client import Client
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
@@ -145,7 +146,7 @@ def attacked_rounds(documents: int, tokens: int, prompt_tokens: int) -> int:
     return max(1, math.ceil(tokens / (documents * prompt_tokens)))
 
 
-def by_turns(places: Sequence[tuple[int, int]], groups: Sequence[str]) -> list[tuple[int, int]]:
+def by_turns(places: Sequence[tuple[int, int]], groups: Sequence[Hashable]) -> list[tuple[int, int]]:
     """Returns (turn, place) of (document, start) places, in order: every group's first place before any second.
 
     places: in the order in which one group's own are to be taken. groups: of each document.
@@ -153,7 +154,7 @@ def by_turns(places: Sequence[tuple[int, int]], groups: Sequence[str]) -> list[t
     >>> by_turns([(0, 0), (1, 0), (2, 0)], ["a", "a", "b"])
     [(0, 0), (0, 2), (1, 1)]
     """
-    taken: Counter[str] = Counter()
+    taken: Counter[Hashable] = Counter()
     turns = []
     for number, (document, _) in enumerate(places):
         turns.append((taken[groups[document]], number))
@@ -161,32 +162,45 @@ def by_turns(places: Sequence[tuple[int, int]], groups: Sequence[str]) -> list[t
     return sorted(turns)
 
 
-def attacked_text(assets: Assets, tokens: int, prompt_tokens: int) -> tuple[list[list[int]], list[int]]:
-    """Returns private prompts of so many tokens together, or fewer, and the number of the group of each.
+def windows(
+    documents: Sequence[Sequence[int]], groups: Sequence[Hashable], length: int, each: int, *, whole: bool
+) -> list[tuple[int, int]]:
+    """Returns (document, start) of windows of so many tokens, every group's first before any second.
 
-    Groups are what an interval counts: every group's first prompt comes before any second one, and no group has more
-    than attacked_rounds prompts. They are numbered as they first appear, since their names may be people's.
+    groups: of each document. each: the most windows of one group. whole: of a document, only its first window may be
+    short; otherwise its last one as well.
+
+    >>> windows([[1, 2, 3, 4, 5], [], [6]], "abc", 2, 3, whole=True)
+    [(0, 0), (2, 0), (0, 2)]
+    >>> windows([[1, 2, 3, 4, 5], [], [6]], "abc", 2, 3, whole=False)
+    [(0, 0), (2, 0), (0, 2), (0, 4)]
+    """
+    places = [
+        (index, start)
+        for start in range(0, each * length, length)
+        for index, document in enumerate(documents)
+        if len(document) >= start + (length if whole and start else 1)
+    ]
+    return [places[number] for turn, number in by_turns(places, groups) if turn < each]
+
+
+def attacked_prompts(assets: Assets, tokens: int, prompt_tokens: int) -> PrivatePrompts:
+    """Returns private prompts of so many tokens together, or fewer; groups are their units.
+
+    Every group's first prompt comes before any second one, and no group has more than attacked_rounds prompts. Groups
+    are numbered as they first appear, since their names may be people's.
     """
     groups = assets.private_groups
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    longest = max(map(len, assets.private), default=0)
-    places = [
-        (index, start)
-        for start in range(0, longest, prompt_tokens)
-        for index, document in enumerate(assets.private)
-        if len(document) > start
-    ]
-    rounds = attacked_rounds(max(1, len(numbers)), tokens, prompt_tokens)
-    prompts: list[list[int]] = []
-    documents: list[int] = []
-    for turn, place in by_turns(places, groups):
-        if turn >= rounds or tokens <= 0:
+    each = attacked_rounds(max(1, len(numbers)), tokens, prompt_tokens)
+    found = PrivatePrompts([], [], prompt_tokens, each)
+    for index, start in windows(assets.private, groups, prompt_tokens, each, whole=False):
+        if tokens <= 0:
             break
-        index, start = places[place]
-        prompts.append(assets.private[index][start : start + min(prompt_tokens, tokens)])
-        documents.append(numbers[groups[index]])
-        tokens -= len(prompts[-1])
-    return prompts, documents
+        found.prompts.append(assets.private[index][start : start + min(prompt_tokens, tokens)])
+        found.units.append(numbers[groups[index]])
+        tokens -= len(found.prompts[-1])
+    return found
 
 
 def one_of_each_group(assets: Assets, least: int) -> list[list[int]]:
@@ -196,21 +210,21 @@ def one_of_each_group(assets: Assets, least: int) -> list[list[int]]:
     return [assets.private[long_enough[place]] for place in first]
 
 
-def answered_documents(configuration: Configuration, assets: Assets) -> list[list[int]]:
-    """Returns each unit's first private document that is long enough, cut to a prompt and its true response.
+def answered_prompts(configuration: Configuration, assets: Assets) -> Cuts:
+    """Returns each unit's first private document that is long enough, cut into a prompt and its true response.
 
     Raises UserError for fewer than evaluation.prompts.
     """
-    plan = configuration.evaluation
-    end = configuration.policy.prompt_tokens + plan.response_tokens
-    long_enough = [document[:end] for document in one_of_each_group(assets, end)][: plan.prompts]
+    plan, cut = configuration.evaluation, configuration.policy.prompt_tokens
+    end = cut + plan.response_tokens
+    long_enough = one_of_each_group(assets, end)
     if len(long_enough) < plan.prompts:
         units = configuration.data.group_column or "row"
         raise UserError(
             f"Expected evaluation.prompts <= {len(long_enough)}, private documents of {end} tokens or more, one per "
             f"{units}, got evaluation.prompts={plan.prompts}. Lower evaluation.prompts or evaluation.response_tokens."
         )
-    return long_enough
+    return cut_prompts(long_enough, cut, plan.response_tokens, limit=plan.prompts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +255,3 @@ def labelled_rows(assets: Assets, column: str, classes: Sequence[str] | None) ->
     public, private = found
     first = first_of_each(assets.private_groups[row] for row in private.rows)
     return public, LabelledRows([private.rows[place] for place in first], private.labels)
-
-
-def send_all(assets: Assets, pipeline: Pipeline, tokens: int, prompt_tokens: int, purpose: str) -> Sent:
-    """Returns attacked_text as the client that serves sends it."""
-    prompts, documents = attacked_text(assets, tokens, prompt_tokens)
-    client = client_of(assets, pipeline, assets.seed, purpose)
-    return Sent([client.release_tokens(prompt) for prompt in prompts], prompts, documents)

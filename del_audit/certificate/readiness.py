@@ -12,7 +12,7 @@ from attacks.names import AttackName
 from attacks.self_test import PROMPTS, require_documents
 from del_audit.certificate.assembly import encoder_of
 from del_audit.certificate.config import Configuration
-from del_audit.certificate.inputs import Assets, answered_documents, classes_of, labelled_rows
+from del_audit.certificate.inputs import Assets, answered_prompts, classes_of, labelled_rows
 from del_audit.certificate.policy import Policy
 from del_audit.certificate.reading import SHOWN_TOKENS
 from del_audit.evidence.slices import has_words, slice_names
@@ -29,7 +29,7 @@ def require_ready(configuration: Configuration, assets: Assets) -> None:
     require_texts(assets)
     require_slices(policy, assets)
     require_room(configuration, assets)
-    answered_documents(configuration, assets)
+    answered_prompts(configuration, assets)
     require_columns(configuration, assets)
     require_attacks(ladder(plan.attacks, plan.masked_lm, depth=1), assets, policy.prompt_tokens)
 

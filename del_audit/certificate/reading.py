@@ -5,19 +5,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from attacks.base import InversionAttack
 from attacks.inversion import CommonestWord
 from attacks.ladder import ladder
 from attacks.names import AttackName
-from attacks.outcome import Outcome, invert
-from attacks.self_test import References, SelfTest, self_test
+from attacks.outcome import Outcome
+from attacks.self_test import SelfTest
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import Assets, client_of, public_of
 from del_audit.certificate.worst import Worst, measure_worst, released_again
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.leakage import AttackFigures, Leakage, Sent, measure_leakage
+from del_audit.evidence.inversion.readers import AttackReader, self_tests, usable
+from del_audit.evidence.inversion.releases import Releases
+from del_audit.evidence.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.slices import (
     Slice,
     SliceFigure,
@@ -55,7 +56,7 @@ class Readings:
 
 
 def readings_of(
-    configuration: Configuration, assets: Assets, attacked: Pipeline, sent: Sent, show: Sent, longest: int
+    configuration: Configuration, assets: Assets, attacked: Pipeline, sent: Releases, show: Releases, longest: int
 ) -> Readings:
     """Returns what the ladder recovers of private prompts, and each attack's reading of the public one to show.
 
@@ -66,27 +67,26 @@ def readings_of(
     """
     plan, policy = configuration.evaluation, configuration.policy
     attacks = ladder(plan.attacks, plan.masked_lm, trained_attackers(plan.attacks), depth=1)
-    tests = self_tests(attacks, assets, attacked)
-    usable = {key: attack for key, attack in attacks.items() if tests[key].passed}
     public, some = public_of(assets, attacked, assets.seed), sent.one_a_document(plan.context_prompts)
+    tests = self_tests(attacks, public, assets.seed)
     outcomes: dict[AttackName, tuple[InversionAttack, Outcome]] = {}
     shown: dict[AttackName, Outcome] = {}
     sequential: dict[AttackName, Figure] = {}
     worst: dict[AttackName, Outcome] = {}
     again = released_again(configuration, assets, attacked, some) if policy.worst_prompt_success_at_most else None
-    for key, attack in usable.items():
-        attacker, part = attack.fit(public), sent if attack.context_free else some
+    for key, attack in usable(attacks, tests).items():
+        reader, part = AttackReader(attack, public), sent if attack.context_free else some
         limit = policy.attack_success_at_most
         if plan.stop_early and limit is not None and not attack.context_free:
             read, sequential[key] = read_until_decided(
-                attack, public, part, limit, longest=policy.prompt_tokens, seed=assets.seed
+                reader, part, limit, longest=policy.prompt_tokens, seed=assets.seed
             )
         else:
-            read = invert(attack, attacker, part.messages, part.truths, part.documents)
+            read = reader.read(part)
         outcomes[key] = attack, read
-        shown[key] = invert(attack, attacker, show.messages, show.truths, show.documents)
+        shown[key] = reader.read(show)
         if again is not None:
-            worst[key] = invert(attack, attacker, again.messages, again.truths, again.documents)
+            worst[key] = reader.read(again)
     failed = {key: test for key, test in tests.items() if not test.passed}
     leakage = measure_leakage(
         outcomes,
@@ -114,15 +114,6 @@ def _as_stopped(figures: AttackFigures, success: Figure | None) -> AttackFigures
         return figures
     worst = replace(figures.worst, lower=0.0, upper=1.0, method="none: the attack stopped early")
     return replace(figures, success=success, above=success.lower, rare=None, worst=worst)
-
-
-def self_tests(
-    attacks: Mapping[AttackName, InversionAttack], assets: Assets, pipeline: Pipeline
-) -> dict[AttackName, SelfTest]:
-    """Returns the self-test of each attack, on public text alone."""
-    references = References.of(public_of(assets, pipeline, assets.seed))
-    with tqdm(attacks.items(), desc="self-tests", unit="attack") as bar:
-        return {key: self_test(attack, references, assets.seed) for key, attack in bar}
 
 
 def slices_of(
@@ -164,15 +155,15 @@ def _slices(outcome: Outcome, assets: Assets, pipeline: Pipeline, most: int) -> 
     return [spread_of_each(part, outcome, most) for part in every]
 
 
-def prompt_to_show(assets: Assets, attacked: Pipeline) -> Sent:
+def prompt_to_show(assets: Assets, attacked: Pipeline) -> Releases:
     """Returns a public prompt as the client sends it: what it says may stand in a report."""
     documents = [document for document in assets.public if document]
     prompt = next((d for d in documents if len(d) >= SHOWN_TOKENS), documents[0])[:SHOWN_TOKENS]
     message = client_of(assets, attacked, assets.seed, "prompt to show").release_tokens(prompt)
-    return Sent([message], [prompt], ["public"])
+    return Releases([message], [prompt], ["public"])
 
 
-def examples_of(assets: Assets, show: Sent, readings: Mapping[AttackName, Outcome]) -> dict[str, Any]:
+def examples_of(assets: Assets, show: Releases, readings: Mapping[AttackName, Outcome]) -> dict[str, Any]:
     """Returns one public prompt as its writer, the wire and each attacker see it."""
     tokenizer = assets.language.tokenizer
     return {

@@ -11,7 +11,7 @@ from attacks.outcome import Outcome
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import Assets, client_of
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.leakage import Sent
+from del_audit.evidence.inversion.releases import Releases
 from del_audit.evidence.worst_prompt import worst_of_releases
 from mechanisms.pipeline import Pipeline
 
@@ -28,14 +28,14 @@ class Worst:
         return {"success": self.success.to_dict(), "above": self.above}
 
 
-def released_again(configuration: Configuration, assets: Assets, attacked: Pipeline, sent: Sent) -> Sent:
+def released_again(configuration: Configuration, assets: Assets, attacked: Pipeline, sent: Releases) -> Releases:
     """Returns the first `worst_prompts` of the prompts sent, each released `worst_releases` times, prompt by prompt."""
     plan = configuration.evaluation
     client = client_of(assets, attacked, assets.seed, "worst prompts")
     prompts = list(sent.truths[: plan.worst_prompts])
     truths = [prompt for prompt in prompts for _ in range(plan.worst_releases)]
     names = [document for document in sent.documents[: plan.worst_prompts] for _ in range(plan.worst_releases)]
-    return Sent([client.release_tokens(prompt) for prompt in truths], truths, names)
+    return Releases([client.release_tokens(prompt) for prompt in truths], truths, names)
 
 
 def measure_worst(outcomes: Mapping[AttackName, Outcome], releases: int) -> dict[AttackName, Worst]:

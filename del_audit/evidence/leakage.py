@@ -1,15 +1,15 @@
 """What the inversion attacks read, beside what the guarantee allows them."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.base import InversionAttack, Public
+from attacks.base import InversionAttack
 from attacks.names import AttackName
-from attacks.outcome import Outcome, invert
+from attacks.outcome import Outcome
 from attacks.self_test import SelfTest
 from del_audit.accounting import Bound, inversion_bound
 from del_audit.evidence.contradiction import contradicts, lower_limit, upper_limit
@@ -74,29 +74,6 @@ class Leakage:
     def of(self, key: AttackName) -> AttackFigures:
         """Returns an attack's figures; raises KeyError for one that did not run."""
         return {figures.key: figures for figures in self.attacks}[key]
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """Released private prompts: messages, the true tokens that score the guesses, and the document of each."""
-
-    messages: Sequence[bytes]
-    truths: Sequence[Sequence[int]]
-    documents: Sequence[Hashable]
-
-    def one_a_document(self, count: int) -> "Sent":
-        """Returns the first prompt of each of the first `count` documents."""
-        first = list({document: i for i, document in reversed(list(enumerate(self.documents)))}.values())
-        kept = sorted(first)[:count]
-        return Sent([self.messages[i] for i in kept], [self.truths[i] for i in kept], [self.documents[i] for i in kept])
-
-
-def run_ladder(ladder: Mapping[AttackName, InversionAttack], public: Public, sent: Sent) -> Ran:
-    """Returns each attack of the ladder with its outcome on what was sent; the truths reach no attack."""
-    return {
-        key: (attack, invert(attack, attack.fit(public), sent.messages, sent.truths, sent.documents))
-        for key, attack in ladder.items()
-    }
 
 
 def measure_leakage(

@@ -2,21 +2,20 @@
 
 import numpy as np
 
-from attacks.base import InversionAttack, Public
-from attacks.outcome import Outcome, invert
+from attacks.outcome import Outcome
 from del_audit.evidence.bootstrap import group
 from del_audit.evidence.figure import Figure
 from del_audit.evidence.intervals import require_longest
-from del_audit.evidence.leakage import Sent
+from del_audit.evidence.inversion.readers import AttackReader
+from del_audit.evidence.inversion.releases import Releases
 from del_audit.evidence.sequential import decided, sequential_rate
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 
 
 def read_until_decided(
-    attack: InversionAttack,
-    public: Public,
-    sent: Sent,
+    reader: AttackReader,
+    sent: Releases,
     limit: float,
     longest: int,
     batch: int = 16,
@@ -35,17 +34,16 @@ def read_until_decided(
         raise UserError(f"Expected limit in (0, 1), got limit={limit}.")
     if batch < 1:
         raise UserError(f"Expected batch >= 1, got batch={batch}.")
-    grouped = group(sent.documents, len(sent.messages))
+    grouped = group(sent.documents, len(sent))
     if grouped.documents < 2:
         raise UserError(f"Expected prompts of two documents or more, got {len(sent.messages)} of one.")
     order = simulation_generator(seed, "order of documents").permutation(grouped.documents)
     prompts = [np.flatnonzero(grouped.numbers == document) for document in order]
     require_longest(grouped.sums(np.array([len(row) for row in sent.truths], dtype=np.float64)), longest)
-    attacker, parts = attack.fit(public), []
+    parts = []
     for start in range(0, len(prompts), batch):
         chosen = np.concatenate(prompts[start : start + batch])
-        rows = ([column[i] for i in chosen] for column in (sent.messages, sent.truths, sent.documents))
-        parts.append(invert(attack, attacker, *rows))
+        parts.append(reader.read(sent.chosen(chosen.tolist())))
         outcome = Outcome.joined(parts)
         figure = sequential_rate(
             outcome.hits, outcome.clusters, "share of tokens read", "tokens", len(prompts), longest, confidence

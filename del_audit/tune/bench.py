@@ -14,18 +14,19 @@ from del_audit.certificate.config import Configuration
 from del_audit.certificate.evidence import at_sends, inferences_of
 from del_audit.certificate.inputs import (
     Assets,
-    attacked_text,
+    attacked_prompts,
     build,
     client_of,
     one_of_each_group,
     public_of,
-    send_all,
 )
 from del_audit.certificate.provenance import sha256_of
 from del_audit.certificate.reading import slices_of
 from del_audit.certificate.worst import Worst, measure_worst, released_again
 from del_audit.evidence.figure import Figure
-from del_audit.evidence.leakage import Sent, measure_leakage, run_ladder
+from del_audit.evidence.inversion.readers import read_all
+from del_audit.evidence.inversion.releases import Releases
+from del_audit.evidence.leakage import measure_leakage
 from del_audit.evidence.prompts import Prompts, cut_prompts
 from del_audit.evidence.utility import measure_prediction, paired_gain
 from del_audit.trained_attackers import trained_attackers
@@ -87,11 +88,12 @@ class MeasuringBench:
         plan, policy, assets = self.base.evaluation, self.base.policy, self.assets
         attacked = at_sends(self._pipeline(candidate), policy.sends)
         tokens = asked["documents"] * policy.prompt_tokens
-        sent = send_all(assets, attacked, tokens, policy.prompt_tokens, f"{self.name} attacked release")
+        client = client_of(assets, attacked, assets.seed, f"{self.name} attacked release")
+        sent = attacked_prompts(assets, tokens, policy.prompt_tokens).released(client.release_tokens)
         some = sent.one_a_document(asked["documents"])
         attacks = ladder(asked["attacks"], plan.masked_lm, trained_attackers(asked["attacks"]), depth=1)
         public = public_of(assets, attacked, assets.seed)
-        outcomes = run_ladder(attacks, public, some)
+        outcomes = read_all(attacks, public, some)
         leakage = measure_leakage(
             outcomes, attacked.spec, attacked.prior, assets.seed, longest=policy.prompt_tokens, sends=policy.sends
         )
@@ -118,13 +120,13 @@ class MeasuringBench:
         }
 
     def _worst(
-        self, attacked: Pipeline, attacks: Mapping[AttackName, InversionAttack], public: Public, sent: Sent
+        self, attacked: Pipeline, attacks: Mapping[AttackName, InversionAttack], public: Public, sent: Releases
     ) -> dict[AttackName, Worst]:
         """Returns the worst prompt over repeated releases, as a certificate measures it; nothing without a limit."""
         if self.base.policy.worst_prompt_success_at_most is None:
             return {}
         again = released_again(self.base, self.assets, attacked, sent)
-        outcomes = run_ladder(attacks, public, again)
+        outcomes = read_all(attacks, public, again)
         return measure_worst({key: read for key, (_, read) in outcomes.items()}, self.base.evaluation.worst_releases)
 
     def _gain(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
@@ -184,8 +186,8 @@ class MeasuringBench:
 def certified_documents(configuration: Configuration, held_out: Assets) -> dict[bool, int]:
     """Returns how many held-out documents the certifier attacks, by whether an attack is context-free."""
     plan = configuration.evaluation
-    _, documents = attacked_text(held_out, plan.attacked_tokens, configuration.policy.prompt_tokens)
-    reached = len(set(documents))
+    attacked = attacked_prompts(held_out, plan.attacked_tokens, configuration.policy.prompt_tokens)
+    reached = len(set(attacked.units))
     return {True: reached, False: min(reached, plan.context_prompts)}
 
 

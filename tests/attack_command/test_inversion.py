@@ -94,7 +94,7 @@ def test_how_long_a_document_can_be_is_known_before_its_length(configured, count
     assert (sent.prompts_each, sent.longest) == (each, each * sent.prompt_tokens)
     assert sent.prompt_tokens == (8 + PLANTED_TOKENS if planting else 8)
     assert max(map(len, sent.prompts)) <= sent.prompt_tokens
-    assert max(sent.documents.count(name) for name in sent.documents) <= each
+    assert max(sent.units.count(name) for name in sent.units) <= each
 
 
 def test_a_killed_run_goes_on_without_repeating(attack, tmp_path, monkeypatch, capsys):

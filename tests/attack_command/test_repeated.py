@@ -8,8 +8,9 @@ import del_audit.attack.repeated as command
 from attacks.ladder import ladder
 from attacks.outcome import Outcome
 from del_audit.attack.repeated import cut_turns, first_of_each, judge
-from del_audit.attack.scene import Private, Scene
+from del_audit.attack.scene import Scene
 from del_audit.certificate.config import load_configuration
+from del_audit.evidence.inversion.releases import PrivatePrompts
 from del_audit.evidence.repeated import measure_histories, measure_repeated
 from mechanisms.errors import UserError
 
@@ -88,7 +89,7 @@ def test_rows_share_the_false_alarms():
 
 
 def test_a_chat_is_of_one_document():
-    sent = Private([[1, 2], [3, 4], [5, 6]], ["a", "b", "a"], 2, 2)
+    sent = PrivatePrompts([[1, 2], [3, 4], [5, 6]], ["a", "b", "a"], 2, 2)
     assert first_of_each(sent) == [[1, 2], [3, 4]]
 
 

@@ -10,7 +10,7 @@ import del_audit.certificate.evidence as evidence
 from del_audit import bundle, train
 from del_audit.certificate import against
 from del_audit.certificate.config import Data
-from del_audit.certificate.inputs import attacked_rounds, attacked_text, one_of_each_group
+from del_audit.certificate.inputs import answered_prompts, attacked_prompts, attacked_rounds, one_of_each_group
 from del_audit.certificate.provenance import sha256_of
 from del_audit.certificate.splits import grouped_by, read_splits
 from del_audit.evidence.inference import _share
@@ -82,20 +82,22 @@ def assets_of(private, groups):
 
 def test_every_authors_first_prompt_comes_before_any_second():
     private = [[1, 2, 3, 4], [5, 6, 7], [8, 9], [], [10, 11]]
-    found = attacked_text(assets_of(private, ["a", "a", "b", "c", "d"]), 10, 2)
-    assert found == ([[1, 2], [8, 9], [10, 11], [5, 6]], [0, 1, 3, 0])
-    alone = attacked_text(assets_of(private, list("vwxyz")), 100, 2)
-    assert alone == ([[1, 2], [5, 6], [8, 9], [10, 11], [3, 4], [7]], [0, 1, 2, 4, 0, 1])
+    found = attacked_prompts(assets_of(private, ["a", "a", "b", "c", "d"]), 10, 2)
+    assert found.prompts == [[1, 2], [8, 9], [10, 11], [5, 6]]
+    assert found.units == [0, 1, 3, 0]
+    alone = attacked_prompts(assets_of(private, list("vwxyz")), 100, 2)
+    assert alone.prompts == [[1, 2], [5, 6], [8, 9], [10, 11], [3, 4], [7]]
+    assert alone.units == [0, 1, 2, 4, 0, 1]
 
 
 def test_no_author_gives_more_than_a_fair_share():
     private = [list(range(100)), [1, 2], [3, 4]]
-    prompts, documents = attacked_text(assets_of(private, ["a", "b", "c"]), 12, 2)
-    assert attacked_rounds(3, 12, 2) == 2
-    assert documents == [0, 1, 2, 0]
-    assert sum(map(len, prompts)) == 8
-    assert attacked_text(assets_of([[1, 2, 3]], ["a"]), 2, 5) == ([[1, 2]], [0])
-    assert attacked_text(assets_of([[]], ["a"]), 2, 5) == ([], [])
+    found = attacked_prompts(assets_of(private, ["a", "b", "c"]), 12, 2)
+    assert attacked_rounds(3, 12, 2) == found.prompts_each == 2
+    assert found.units == [0, 1, 2, 0]
+    assert found.tokens == 8
+    assert attacked_prompts(assets_of([[1, 2, 3]], ["a"]), 2, 5).prompts == [[1, 2]]
+    assert attacked_prompts(assets_of([[]], ["a"]), 2, 5).prompts == []
 
 
 @pytest.mark.parametrize(
@@ -209,4 +211,4 @@ def test_utility_says_how_many_authors_there_are(monkeypatch):
         evaluation=plan, policy=SimpleNamespace(prompt_tokens=1), data=SimpleNamespace(group_column="author")
     )
     with pytest.raises(UserError, match=r"prompts <= 2, private documents of 2 tokens or more, one per author, got"):
-        evidence._prompts(configuration, assets_of([[1, 2]] * 5, list("aabba")), None, "prompts")
+        answered_prompts(configuration, assets_of([[1, 2]] * 5, list("aabba")))

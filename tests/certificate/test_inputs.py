@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from del_audit.certificate.inputs import _say_unlabelled, attacked_rounds, attacked_text
+from del_audit.certificate.inputs import _say_unlabelled, attacked_prompts, attacked_rounds
 from mechanisms.errors import UserError
 
 
@@ -29,18 +29,21 @@ def test_rounds_refuse(arguments):
 def test_no_document_has_more_than_its_rounds():
     lengths = [5, 12, 100, 0, 10]
     assets = held([[number] * length for number, length in enumerate(lengths)])
-    prompts, documents = attacked_text(assets, 60, 10)  # two rounds of five documents: 100 tokens, were all long
-    assert documents == [0, 1, 2, 4, 1, 2]
-    assert [len(prompt) for prompt in prompts] == [5, 10, 10, 10, 2, 10]
-    assert max(documents.count(number) for number in range(5)) == attacked_rounds(5, 60, 10) == 2
+    found = attacked_prompts(assets, 60, 10)  # two rounds of five documents: 100 tokens, were all long
+    assert found.units == [0, 1, 2, 4, 1, 2]
+    assert [len(prompt) for prompt in found.prompts] == [5, 10, 10, 10, 2, 10]
+    assert (
+        max(found.units.count(number) for number in range(5)) == attacked_rounds(5, 60, 10) == found.prompts_each == 2
+    )
+    assert (found.longest, found.tokens, len(found)) == (20, 47, 6)
 
 
 def test_tokens_are_as_many_as_were_asked_for_where_documents_are_long():
     assets = held([[number] * 100 for number in range(4)])
-    prompts, documents = attacked_text(assets, 95, 20)
-    assert sum(map(len, prompts)) == 95
-    assert documents == [0, 1, 2, 3, 0]
-    assert attacked_text(held([]), 95, 20) == ([], [])
+    found = attacked_prompts(assets, 95, 20)
+    assert found.tokens == 95
+    assert found.units == [0, 1, 2, 3, 0]
+    assert attacked_prompts(held([]), 95, 20).prompts == []
 
 
 def test_rows_without_a_label_are_counted_and_said(capsys):

@@ -10,7 +10,8 @@ from attacks.outcome import Outcome
 from attacks.ranking import Guesses
 from del_audit.accounting import inversion_bound
 from del_audit.evidence.contradiction import FALSE_ALARMS
-from del_audit.evidence.leakage import Sent, measure_leakage
+from del_audit.evidence.inversion.releases import Releases
+from del_audit.evidence.leakage import measure_leakage
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
@@ -80,10 +81,10 @@ def test_intervals_are_over_documents_and_the_worst_prompt_is_named():
 
 
 def test_one_prompt_a_document_is_each_ones_first():
-    sent = Sent([b"a", b"b", b"c", b"d"], [[1], [2], [3], [4]], ["x", "x", "y", "z"])
+    sent = Releases([b"a", b"b", b"c", b"d"], [[1], [2], [3], [4]], ["x", "x", "y", "z"])
     some = sent.one_a_document(2)
     assert (some.messages, some.truths, some.documents) == ([b"a", b"c"], [[1], [3]], ["x", "y"])
-    later = Sent([b"a", b"b", b"c"], [[1], [2], [3]], ["y", "x", "y"])
+    later = Releases([b"a", b"b", b"c"], [[1], [2], [3]], ["y", "x", "y"])
     assert later.one_a_document(5).messages == [b"a", b"b"]
 
 

@@ -1,0 +1,1 @@
+"""Inversion attacks on releases: how they are run, and what their readings show."""
