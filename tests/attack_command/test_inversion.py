@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-import del_audit.attack.reading as reading
 from attacks.inversion import CommonestWord, CosineNeighbour, MaximumAPosteriori
 from attacks.inversion.language_prior import BeamAttacker
 from attacks.outcome import Outcome
@@ -113,13 +112,13 @@ def test_a_killed_run_goes_on_without_repeating(attack, tmp_path, monkeypatch, c
     assert not (tmp_path / "out").exists()
     monkeypatch.undo()
 
-    made, invert, fits, fit = [], reading.invert, [], MaximumAPosteriori.fit
+    made, invert, fits, fit = [], readers.invert, [], MaximumAPosteriori.fit
 
     def counted(one, attacker, messages, *others):
         made.append((one.name, len(messages)))
         return invert(one, attacker, messages, *others)
 
-    monkeypatch.setattr(reading, "invert", counted)
+    monkeypatch.setattr(readers, "invert", counted)
     monkeypatch.setattr(MaximumAPosteriori, "fit", lambda self, public: fits.append(self) or fit(self, public))
     assert attack("inversion", *options) == 0
     assert made == [("beam search, language model", 4)]
@@ -224,6 +223,6 @@ def test_prompts_are_of_each_author_first_where_the_configuration_names_them(con
     data = {"corpus": str(reviews), "text_column": "text", "group_column": "author"}
     scene = Scene.of(load_configuration(configured(data=data)))
     sent = scene.prompts(24, None)
-    assert len(set(sent.documents)) == 12
-    assert sent.documents[:12] == sent.documents[12:] == list(dict.fromkeys(scene.assets.private_groups))
+    assert len(set(sent.units)) == 12
+    assert sent.units[:12] == sent.units[12:] == list(dict.fromkeys(scene.assets.private_groups))
     assert len(set(map(tuple, sent.prompts))) == 24

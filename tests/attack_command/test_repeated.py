@@ -27,7 +27,7 @@ def test_parts_are_one_measurement(attack, configured, tmp_path, capsys):
     found = read(tmp_path / "out")
     scene = Scene.of(load_configuration(configured()))
     sent, attacks = scene.prompts(10, None), list(ladder(("baseline", "cosine", "map")).values())
-    asked = scene.public, attacks, sent.prompts, scene.seed, (1, 4), sent.documents
+    asked = scene.public, attacks, sent.prompts, scene.seed, (1, 4), sent.units
     whole = measure_repeated(*asked, longest=sent.longest).to_dict()
     turns = [cut_turns(prompt, 3) for prompt in sent.prompts]
     chats = measure_histories(scene.public, attacks, turns, scene.seed, longest=6).to_dict()
