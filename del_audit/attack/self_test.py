@@ -1,11 +1,10 @@
 """`del-audit attack --self-test`: every attack at the two references, before its failure counts as privacy."""
 
 from pathlib import Path
-from typing import get_args
 
 from tqdm import tqdm
 
-from attacks.names import AttackName
+from attacks.registry import attack_names
 from attacks.self_test import References, self_test
 from del_audit.attack.reading import BASELINE, named_ladder
 from del_audit.attack.scene import Scene
@@ -30,7 +29,7 @@ def run_self_tests(config: Path | None, names: tuple[str, ...] | None, masked_lm
 
     Returns 0 where all pass, 1 where one is unusable. Raises UserError for what a user can mend.
     """
-    ladder = named_ladder(get_args(AttackName) if names is None else names, masked_lm)
+    ladder = named_ladder(attack_names() if names is None else names, masked_lm)
     configuration = Configuration.model_validate(PACKAGED) if config is None else load_configuration(config)
     scene = Scene.of(configuration)
     require_attacks(ladder, scene.assets, configuration.policy.prompt_tokens)

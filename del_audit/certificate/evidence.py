@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from attacks.attribute import Viewer
 from attacks.ladder import ladder
-from attacks.names import ALWAYS, AttackName
+from attacks.registry import AttackName, always_run
 from attacks.repeated import repeated
 from attacks.side_channel import side_channels
 from del_audit.certificate.assembly import pipelines_of
@@ -187,7 +187,7 @@ def _at_other_bits(configuration: Configuration, assets: Assets, pipeline: Pipel
     tokens, cut = min(4_000, plan.attacked_tokens), configuration.policy.prompt_tokens
     attacked = at_sends(pipeline, configuration.policy.sends)
     released = send_all(assets, attacked, tokens, cut, f"attacked release at {spec.bits} bits")
-    outcomes = run_ladder(ladder(ALWAYS, depth=1), public_of(assets, attacked, assets.seed), released)
+    outcomes = run_ladder(ladder(always_run(), depth=1), public_of(assets, attacked, assets.seed), released)
     longest = cut * attacked_rounds(assets.documents, tokens, cut)
     leakage = measure_leakage(
         outcomes, spec, pipeline.prior, assets.seed, longest=longest, sends=configuration.policy.sends

@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from attacks.base import InversionAttack
 from attacks.inversion import CommonestWord
-from attacks.ladder import ladder
-from attacks.names import AttackName
+from attacks.ladder import ladder, trained_attackers
 from attacks.outcome import Outcome, invert
+from attacks.registry import AttackName
 from attacks.self_test import References, SelfTest, self_test
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import Assets, client_of, public_of
@@ -27,7 +27,6 @@ from del_audit.evidence.slices import (
     text_slices,
 )
 from del_audit.evidence.stopping import read_until_decided
-from del_audit.trained_attackers import trained_attackers
 from mechanisms.pipeline import Pipeline
 from mechanisms.text_pieces import token_texts
 

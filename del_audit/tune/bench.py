@@ -7,8 +7,8 @@ from typing import Any
 from tqdm import tqdm
 
 from attacks.base import InversionAttack, Public
-from attacks.ladder import ladder
-from attacks.names import AttackName
+from attacks.ladder import ladder, trained_attackers
+from attacks.registry import AttackName
 from del_audit.attack.store import Run
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.evidence import at_sends, inferences_of
@@ -28,7 +28,6 @@ from del_audit.evidence.figure import Figure
 from del_audit.evidence.leakage import Sent, measure_leakage, run_ladder
 from del_audit.evidence.prompts import Prompts, cut_prompts
 from del_audit.evidence.utility import measure_prediction, paired_gain
-from del_audit.trained_attackers import trained_attackers
 from del_audit.tune.judge import ATTRIBUTE, GAIN, SHARE, TASK, TASK_OVER, Reading
 from del_audit.tune.space import Candidate
 from mechanisms.pipeline import Pipeline

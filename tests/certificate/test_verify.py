@@ -6,13 +6,14 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from attacks import names
+from attacks.registry import ATTACKS
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.requirement import Requirement
 from del_audit.certificate.seed import seed_of
@@ -109,7 +110,7 @@ def test_dates_count(capsys):
 
 
 def test_an_attack_that_became_stronger_ends_it(body, monkeypatch):
-    monkeypatch.setitem(names.VERSIONS, "map", names.VERSIONS["map"] + 1)
+    monkeypatch.setitem(ATTACKS, "map", replace(ATTACKS["map"], version=ATTACKS["map"].version + 1))
     said = failed(body, recompute=False)
     assert list(said) == ["attacks"]
     assert "attack map has become stronger since (version" in said["attacks"]
@@ -118,7 +119,7 @@ def test_an_attack_that_became_stronger_ends_it(body, monkeypatch):
 
 def test_an_attack_that_the_level_came_to_require_is_named(body, monkeypatch):
     """It said "certify again" for ever, and not which attack was missing."""
-    monkeypatch.setitem(names.ASSURANCE, "full", (*names.ASSURANCE["full"], "contextual"))
+    monkeypatch.setitem(ATTACKS, "contextual", replace(ATTACKS["contextual"], required_by=("full",)))
     said = failed(body, recompute=False)["attacks"]
     assert "contextual was not run" in said
     assert "with contextual among evaluation.attacks" in said
