@@ -8,6 +8,7 @@ import pytest
 
 from attacks.inversion import CodeNeighbour, CommonestWord, LanguageBeam
 from attacks.registry import attack_names
+from del_audit import attack_names as attack_names_asked
 from del_audit.attack.reading import described, named_ladder
 from del_audit.cli import main
 from mechanisms.assets import cache_folder
@@ -63,6 +64,14 @@ def test_the_help_names_every_attack(capsys):
         main(["attack", "inversion", "--help"])
     said = capsys.readouterr().out.replace("\n", " ")
     assert all(name in said for name in attack_names())
+
+
+def test_a_former_name_is_taken_with_one_warning(capsys):
+    attack_names_asked._warn.cache_clear()
+    for _ in range(2):
+        assert list(named_ladder(["informed"])) == ["baseline", "map", "contextual-beam"]
+    warned = capsys.readouterr().err
+    assert warned.count("the attack informed is now called contextual-beam") == len(warned.splitlines()) == 1
 
 
 def test_settings_are_told_apart_and_name_no_folder():
