@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.ranking import Guesses
+from attacks.ranking import DEPTH, Guesses
 from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel, ObservableMechanism
 from mechanisms.models import LanguageModel
@@ -52,6 +53,19 @@ class Public:
         if not isinstance(self.mechanism, KnownChannel):
             raise UserError(f"Expected a mechanism whose law is known, got {self.mechanism.name!r}, which has none.")
         return self.mechanism
+
+
+@dataclass(frozen=True, slots=True)
+class AttackOptions:
+    """What a ladder is told when it makes its attacks; each takes what it has a use for.
+
+    depth: guesses kept per token; the first guess is the same for any depth, and depth=1 is much faster. masked_lm: a
+    masked language model to read with, a hub name or a local folder. folder: where fits that take long are kept.
+    """
+
+    depth: int = DEPTH
+    masked_lm: str | None = None
+    folder: Path | None = None
 
 
 class Attacker(Protocol):

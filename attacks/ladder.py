@@ -1,47 +1,47 @@
 """The inversion attacks that a list of names stands for, weakest kind first."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import importlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from attacks.base import InversionAttack
-from attacks.inversion import (
-    CodeNeighbour,
-    CommonestWord,
-    ContextualInverter,
-    CosineNeighbour,
-    InformedBeam,
-    InputInference,
-    LanguageBeam,
-    MaximumAPosteriori,
-    MaximumLikelihood,
-    TwoSided,
-)
-from attacks.names import AttackName, checked_names
+from attacks.base import AttackOptions, InversionAttack
 from attacks.ranking import DEPTH
+from attacks.registry import AttackName, checked_names, rows_of
+from mechanisms.assets import cache_folder
+from mechanisms.private_folders import private_folder
+
+
+class AttackKind(Protocol):
+    """The class that a row of the registry names."""
+
+    def of(self, options: AttackOptions) -> InversionAttack:
+        """Returns the attack with the options that it has a use for; a classmethod."""
+        ...
 
 
 def ladder(
     names: Sequence[AttackName], masked_lm: str | None = None, folder: Path | None = None, depth: int = DEPTH
 ) -> dict[AttackName, InversionAttack]:
-    """Returns the attacks of these names under them, weakest kind first.
+    """Returns the attacks of these names under their keys, weakest kind first.
 
-    masked_lm: of input inference, as InputInference. folder: where trained attackers are kept, as ContextualInverter.
-    depth: guesses kept a token; the first does not hang on it, and one alone is found much faster.
-    Raises UserError as checked_names does.
+    masked_lm, folder, depth: as AttackOptions. Raises UserError as checked_names does.
     """
-    asked = checked_names(names)
-    inverter = ContextualInverter(folder=folder, depth=depth)
-    made: dict[AttackName, InversionAttack] = {
-        "baseline": CommonestWord(),
-        "cosine": CosineNeighbour(depth=depth),
-        "inference": InputInference(masked_lm),
-        "code": CodeNeighbour(depth=depth),
-        "likelihood": MaximumLikelihood(depth=depth),
-        "map": MaximumAPosteriori(depth=depth),
-        "beam": LanguageBeam(depth=depth),
-        "two-sided": TwoSided(depth=depth),
-        "contextual": inverter,
-        "informed": InformedBeam(inverter, replace(InformedBeam().beam, depth=depth)),
-    }
-    return {name: attack for name, attack in made.items() if name in asked}
+    options = AttackOptions(depth, masked_lm, folder)
+    return {row.key: _kind(row.made_by).of(options) for row in rows_of(checked_names(names))}
+
+
+def trained_attackers(names: Iterable[AttackName]) -> Path | None:
+    """Returns the folder for the fits of these attacks, which its owner alone may enter; None where none trains.
+
+    It lies in the cache, and is made where it is needed. Raises UserError as private_folder does.
+    """
+    if not any(row.trains for row in rows_of(names)):
+        return None
+    return private_folder(cache_folder() / "attacks", adopt=True)
+
+
+def _kind(made_by: str) -> AttackKind:
+    module, _, name = made_by.partition(":")
+    kind: AttackKind = getattr(importlib.import_module(module), name)
+    return kind

@@ -30,9 +30,9 @@ from attacks.base import InversionAttack, Public
 from attacks.inversion import (
     CodeNeighbour,
     CommonestWord,
+    ContextualBeam,
     ContextualInverter,
     CosineNeighbour,
-    InformedBeam,
     InputInference,
     LanguageBeam,
     MaximumAPosteriori,
@@ -211,7 +211,7 @@ def context_attacks(folder: Path | None) -> list[InversionAttack]:
         LanguageBeam(),
         replace(LanguageBeam(), width=24, name="beam search of width 24"),
         ContextualInverter(folder=folder),
-        InformedBeam(ContextualInverter(folder=folder)),
+        ContextualBeam(ContextualInverter(folder=folder)),
         TwoSided(),
     ]
 

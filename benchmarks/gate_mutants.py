@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 TARGET = 0.85
 CERTIFICATE = (
     *("checks", "verdict", "judge", "requirement", "policy", "consistency"),
-    *("asked", "error_rate", "seed", "verify", "currency"),
+    *("asked", "error_rate", "seed", "verify", "attack_versions"),
 )
 EVIDENCE = ("intervals", "gain_interval", "sequential", "contradiction", "worst_prompt")
 CLIENT = ("client", "ledger", "ledger_file", "client_certificate", "terms")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from del_audit.certificate.assembly import pipelines_of
+from del_audit.certificate.attack_versions import require_current_attacks
 from del_audit.certificate.config import load_configuration
-from del_audit.certificate.currency import require_current_attacks
 from del_audit.certificate.schema import require_schema
 from del_audit.certificate.splits import read_splits
 from del_audit.quiet import silence_libraries

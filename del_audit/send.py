@@ -108,7 +108,7 @@ def _client(
 ) -> Client:
     if isinstance(certificate, Uncertified):
         return load_client(bundle, certificate=UNCERTIFIED)
-    from del_audit.certificate.currency import require_current_attacks
+    from del_audit.certificate.attack_versions import require_current_attacks
     from del_audit.certificate.schema import require_schema
 
     signed = certificate_of(bundle, certificate)

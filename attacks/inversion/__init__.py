@@ -3,7 +3,7 @@
 from attacks.inversion.baseline import CommonestWord
 from attacks.inversion.bayes import MaximumAPosteriori, MaximumLikelihood
 from attacks.inversion.contextual import ContextualInverter
-from attacks.inversion.informed import InformedBeam
+from attacks.inversion.contextual_beam import ContextualBeam
 from attacks.inversion.language_prior import LanguageBeam
 from attacks.inversion.masked_lm import InputInference
 from attacks.inversion.nearest import CodeNeighbour, CosineNeighbour
@@ -12,9 +12,9 @@ from attacks.inversion.two_sided import TwoSided
 __all__ = [
     "CodeNeighbour",
     "CommonestWord",
+    "ContextualBeam",
     "ContextualInverter",
     "CosineNeighbour",
-    "InformedBeam",
     "InputInference",
     "LanguageBeam",
     "MaximumAPosteriori",

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.base import Public, TokenByToken
-from attacks.names import VERSIONS
+from attacks.base import AttackOptions, Public, TokenByToken
 from attacks.ranking import DEPTH, Guesses, best_words
+from attacks.registry import version_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,13 @@ class CommonestWord:
     """Always answers the commonest words of the public text. An attack that does not beat it reads nothing."""
 
     name: str = "commonest word (baseline)"
-    version: int = VERSIONS["baseline"]
+    version: int = version_of("baseline")
     context_free: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, options: AttackOptions) -> Self:
+        """Returns it; it has no options."""
+        return cls()
 
     def ceiling(self, public: Public, prompts: Sequence[Sequence[int]]) -> float:
         """Returns the share of the prompts' tokens that are the commonest word: no release makes it more."""

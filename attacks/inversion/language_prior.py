@@ -7,7 +7,7 @@ own, mixed with the public unigrams. No candidates are cut off: every word is we
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from attacks.base import Public, observe
-from attacks.names import VERSIONS
+from attacks.base import AttackOptions, Public, observe
 from attacks.ranking import DEPTH, Guesses, rank
+from attacks.registry import version_of
 from mechanisms.abilities import abilities
 from mechanisms.continuation import embed
 from mechanisms.decoding.language import language_log_prior, mixed
@@ -56,7 +56,7 @@ class LanguageBeam:
     weight: float | None = None
     depth: int = DEPTH
     name: str = "beam search, language model"
-    version: int = VERSIONS["beam"]
+    version: int = version_of("beam")
     context_free: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -69,6 +69,11 @@ class LanguageBeam:
             raise UserError(f"Expected unigram_share in [0, 1], got unigram_share={self.unigram_share!r}.")
         if self.weight is not None and not 0 < self.weight <= 1:
             raise UserError(f"Expected weight in (0, 1], got weight={self.weight!r}.")
+
+    @classmethod
+    def of(cls, options: AttackOptions) -> Self:
+        """Returns it with the options' depth."""
+        return cls(depth=options.depth)
 
     def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
         """Raises UserError without a language model, and for prompts that its context does not hold."""

@@ -6,18 +6,18 @@ It is an attack on what the context gives away: of the masked token itself nothi
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.base import Attacker, InversionAttack, Public
+from attacks.base import Attacker, AttackOptions, InversionAttack, Public
 from attacks.inversion.causal_stand_in import CausalStandIn
 from attacks.inversion.nearest import CosineNeighbour
 from attacks.inversion.word_pieces import WordPieces
-from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, best_words
+from attacks.registry import version_of
 from mechanisms.errors import UserError
 from mechanisms.masked_models import MaskedLanguageModel, load_masked_lm
 from mechanisms.models import LanguageModel
@@ -44,7 +44,7 @@ class InputInference:
 
     masked_lm: str | None = None
     reading: InversionAttack = field(default_factory=CosineNeighbour)
-    version: int = VERSIONS["inference"]
+    version: int = version_of("inference")
     context_free: ClassVar[bool] = False
     depth: int = DEPTH
     reach: int = 64
@@ -56,6 +56,11 @@ class InputInference:
         for name in ("depth", "reach", "candidates", "right", "batch"):
             if getattr(self, name) < 1:
                 raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
+
+    @classmethod
+    def of(cls, options: AttackOptions) -> Self:
+        """Returns it with the options' masked language model."""
+        return cls(options.masked_lm)
 
     @property
     def name(self) -> str:

@@ -5,14 +5,14 @@ Neither knows the channel's law, so neither is ever what a certificate rests on 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.base import Public, TokenByToken
-from attacks.names import VERSIONS
+from attacks.base import AttackOptions, Public, TokenByToken
 from attacks.ranking import DEPTH, Guesses, rank
+from attacks.registry import version_of
 from mechanisms.channel import BLOCK_ROWS
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
@@ -29,9 +29,14 @@ class CosineNeighbour:
     """
 
     name: str = "cosine nearest neighbour (the paper's)"
-    version: int = VERSIONS["cosine"]
+    version: int = version_of("cosine")
     context_free: ClassVar[bool] = True
     depth: int = DEPTH
+
+    @classmethod
+    def of(cls, options: AttackOptions) -> Self:
+        """Returns it with the options' depth."""
+        return cls(depth=options.depth)
 
     def fit(self, public: Public) -> "CosineAttacker":
         """Returns the attacker."""
@@ -68,9 +73,14 @@ class CodeNeighbour:
     """The words whose codes are nearest to the dequantized release, in Euclidean distance. For DEL only."""
 
     name: str = "Euclidean nearest code"
-    version: int = VERSIONS["code"]
+    version: int = version_of("code")
     context_free: ClassVar[bool] = True
     depth: int = DEPTH
+
+    @classmethod
+    def of(cls, options: AttackOptions) -> Self:
+        """Returns it with the options' depth."""
+        return cls(depth=options.depth)
 
     def fit(self, public: Public) -> TokenByToken:
         """Returns the attacker; raises UserError for a mechanism other than DEL."""

@@ -9,17 +9,17 @@ then the places that prefer another word are changed, a sweep at a time.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from attacks.base import Public, observe
+from attacks.base import AttackOptions, Public, observe
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, likelihood
-from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, rank
+from attacks.registry import version_of
 from mechanisms.continuation import embed
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
@@ -47,7 +47,7 @@ class TwoSided:
     rows: int = 64
     depth: int = DEPTH
     name: str = "forward-backward, language model"
-    version: int = VERSIONS["two-sided"]
+    version: int = version_of("two-sided")
     context_free: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -56,6 +56,11 @@ class TwoSided:
                 raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
         if not self.within > 0:
             raise UserError(f"Expected within > 0 nats, got within={self.within}.")
+
+    @classmethod
+    def of(cls, options: AttackOptions) -> Self:
+        """Returns it with the options' depth."""
+        return cls(depth=options.depth)
 
     def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
         """Raises UserError as LanguageBeam.require does."""

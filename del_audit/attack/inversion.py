@@ -7,8 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from attacks.names import AttackName
 from attacks.outcome import Outcome
+from attacks.registry import AttackName
 from attacks.self_test import SelfTest
 from del_audit.attack.reading import asked_ladder, described, require_usable
 from del_audit.attack.scene import Scene, opened

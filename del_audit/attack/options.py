@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attacks.registry import always_run, attack_names
 from del_audit.alone import alone
 from del_audit.options import path, real, whole
 from mechanisms.errors import UserError
@@ -140,8 +141,8 @@ def _add_ladder(parser: Any) -> None:
         "--attacks",
         type=_names,
         metavar="NAME,...",
-        help="baseline, cosine, inference, code, likelihood, map, beam, two-sided, contextual, informed; baseline and "
-        "map are always among them (default: evaluation.attacks)",
+        help=f"{', '.join(attack_names())}; {' and '.join(always_run())} are always among them (default: "
+        "evaluation.attacks)",
     )
     parser.add_argument("--prompts", type=whole("prompts"), help="(default: evaluation.context_prompts)")
     parser.add_argument("--prompt-tokens", type=whole("prompt-tokens"), help="(default: policy.prompt_tokens)")

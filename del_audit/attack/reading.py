@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from attacks.ladder import ladder
-from attacks.names import ALWAYS, AttackName
+from attacks.ladder import ladder, trained_attackers
+from attacks.registry import AttackName, always_run, attack_names, rows_of
 from attacks.self_test import SelfTest
+from del_audit.attack_names import asked_attacks
 from del_audit.certificate.config import Evaluation
 from del_audit.evidence.inversion.readers import BASELINE, Ladder, usable
-from del_audit.trained_attackers import trained_attackers
 from mechanisms.errors import UserError
 
 
@@ -18,18 +18,23 @@ def named_ladder(names: Sequence[str], masked_lm: str | None = None) -> Ladder:
 
     Raises UserError as ladder does, and for a masked language model that no attack reads with.
     """
-    asked: list[Any] = [*(name for name in ALWAYS if name not in names), *names]
+    asked = asked_attacks([*(name for name in always_run() if name not in names), *names])
     attacks = ladder(asked, masked_lm, trained_attackers(asked))
-    if masked_lm is not None and "inference" not in names:
-        raise UserError(f"Expected --masked-lm with the attack inference only, got {', '.join(names)}.")
+    if masked_lm is not None and not _reads_with_masked_lm(asked):
+        takers = " or ".join(row.key for row in rows_of(attack_names()) if row.masked_lm)
+        raise UserError(f"Expected --masked-lm with the attack {takers} only, got {', '.join(names)}.")
     return attacks
 
 
 def asked_ladder(plan: Evaluation, names: Sequence[str] | None, masked_lm: str | None) -> Ladder:
     """Returns the attacks that a command asks for, the configuration's where it names none; raises as named_ladder."""
     chosen = plan.attacks if names is None else names
-    own = plan.masked_lm if "inference" in chosen else None
+    own = plan.masked_lm if _reads_with_masked_lm(chosen) else None
     return named_ladder(chosen, masked_lm if masked_lm is not None else own)
+
+
+def _reads_with_masked_lm(names: Sequence[AttackName]) -> bool:
+    return any(row.masked_lm for row in rows_of(names))
 
 
 def described(attacks: Ladder) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """`del-audit attack --self-test`: every attack at the two references, before its failure counts as privacy."""
 
 from pathlib import Path
-from typing import get_args
 
-from attacks.names import AttackName
+from attacks.registry import attack_names
 from del_audit.attack.reading import named_ladder
 from del_audit.attack.scene import Scene
 from del_audit.attack.table import print_self_tests
@@ -28,7 +27,7 @@ def run_self_tests(config: Path | None, names: tuple[str, ...] | None, masked_lm
 
     Returns 0 where all pass, 1 where one is unusable. Raises UserError for what a user can mend.
     """
-    ladder = named_ladder(get_args(AttackName) if names is None else names, masked_lm)
+    ladder = named_ladder(attack_names() if names is None else names, masked_lm)
     configuration = Configuration.model_validate(PACKAGED) if config is None else load_configuration(config)
     scene = Scene.of(configuration)
     require_attacks(ladder, scene.assets, configuration.policy.prompt_tokens)

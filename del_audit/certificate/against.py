@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from attacks.registry import current_name
 from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.provenance import texts_sha256
@@ -27,7 +28,7 @@ def compare(body: Mapping[str, Any], config_path: Path) -> Iterator[Found]:
     Raises UserError as load_configuration does.
     """
     configuration = load_configuration(config_path)
-    found = _compared("configuration", body, lambda: sha256_of(configuration.model_dump(mode="json")))
+    found = _compared("configuration", body, lambda: sha256_of(_named_as_in(body, configuration)))
     yield found
     if found[1] != "passed":
         return
@@ -35,6 +36,15 @@ def compare(body: Mapping[str, Any], config_path: Path) -> Iterator[Found]:
     assets = _Assets(configuration)
     for name in ("model", "tokenizer", "soft_prompt", "corpus", "public_texts", "private_texts", "encoder"):
         yield _compared(name, body, getattr(assets, name))
+
+
+def _named_as_in(body: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
+    """Returns the configuration as JSON values; an attack that got another name since has the certificate's."""
+    described: dict[str, Any] = configuration.model_dump(mode="json")
+    theirs, evaluation = body["configuration"]["evaluation"]["attacks"], described["evaluation"]
+    if [current_name(name) for name in theirs] == evaluation["attacks"]:
+        evaluation["attacks"] = theirs
+    return described
 
 
 def _compared(name: str, body: Mapping[str, Any], ask: Callable[[], str]) -> Found:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from attacks.names import ASSURANCE, Assurance
+from attacks.registry import Assurance, current_name, required_by
 from del_audit.bound import Bound
 from del_audit.certificate.asked import sends_of
 from del_audit.certificate.judge import CONTROLS, judge
@@ -102,19 +102,19 @@ class CertificateFigures:
 def missing_attacks(body: Body, required: Iterable[str]) -> list[tuple[str, str]]:
     """Returns key and reason of each of the required attacks that gave no usable figure."""
     inversion = body["inversion"]
-    usable = {attack["key"] for attack in inversion["attacks"]}
-    failed = {test.get("key"): test["reason"] for test in inversion["unusable"]}
+    usable = {current_name(attack["key"]) for attack in inversion["attacks"]}
+    failed = {current_name(test["key"]): test["reason"] for test in inversion["unusable"] if "key" in test}
     return [
-        (key, f"failed its self-test ({failed[key].rstrip('.')})" if key in failed else "was not run")
-        for key in required
-        if key not in usable
+        (key, f"failed its self-test ({failed[name].rstrip('.')})" if name in failed else "was not run")
+        for key, name in ((key, current_name(key)) for key in required)
+        if name not in usable
     ]
 
 
 def required_attacks(body: Body, level: Assurance) -> list[str]:
     """Returns the attacks that a level requires: today's, save where a certificate states those of its own day."""
     own = body["configuration"]["policy"].get("assurance")
-    return list(body["requires"] if own == level and "requires" in body else ASSURANCE[level])
+    return list(body["requires"] if own == level and "requires" in body else required_by(level))
 
 
 def _contender(name: str, success: Mapping[str, Any] | None, part: Mapping[str, Any]) -> Contender:
@@ -127,15 +127,15 @@ def _within_the_guarantee(body: Body) -> Check:
     """Returns whether an attack on single tokens recovered more than theorem 6 allows: the implementation is broken."""
     inversion = body["inversion"]
     allowed, kappa = inversion["allowed"]["upper"], inversion["kappa"]
-    below = {a["name"]: a["broken_below"] for a in inversion["attacks"] if a["broken_below"] is not None}
+    below = [(a["name"], a["broken_below"]) for a in inversion["attacks"] if a["broken_below"] is not None]
     limit, asked = "attacks within the guarantee", f"at most {allowed:.4g} (theorem 6, kappa {kappa:.4g})"
     if not below:
         return unmeasured(limit, asked, "no attack on single tokens was run")
-    broken = [name for name, rate in below.items() if contradicts(rate, allowed)]
+    broken = [name for name, rate in below if contradicts(rate, allowed)]
     reason = "No attack reads more than the guarantee allows: the implementation is not contradicted."
     if broken:
         reason = f"The implementation is broken: {', '.join(broken)} reads more than the guarantee allows."
-    found = f"lower limit of the strongest attack on single tokens: {max(below.values()):.4g}"
+    found = f"lower limit of the strongest attack on single tokens: {max(rate for _, rate in below):.4g}"
     return Check(limit, asked, found, "failed" if broken else "passed", reason)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
-from attacks.names import ASSURANCE
+from attacks.registry import required_by
 from del_audit.attempts import begin, finish
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import body_of
@@ -84,7 +84,7 @@ def _require_privacy(configuration: Configuration) -> None:
 def _warn_of_attacks(configuration: Configuration) -> None:
     """Says now, not after minutes, that the verdict cannot be `certified`."""
     level = configuration.policy.assurance
-    if missing := [key for key in ASSURANCE[level] if key not in configuration.evaluation.attacks]:
+    if missing := [key for key in required_by(level) if key not in configuration.evaluation.attacks]:
         print(
             f"del-audit: warning: evaluation.attacks lacks {', '.join(missing)}, which {level} assurance requires: the "
             "verdict will be inconclusive at best. Add them, or ask for `assurance: quick` in the policy.",

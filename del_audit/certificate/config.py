@@ -4,9 +4,10 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from attacks.names import DEFAULT_ATTACKS, AttackName, checked_names
+from attacks.registry import AttackName, default_attacks
+from del_audit.attack_names import asked_attacks
 from del_audit.certificate.asked import CLEAN_BYTES
 from del_audit.certificate.judge import FEWEST_PROMPTS
 from del_audit.certificate.policy import Policy
@@ -116,7 +117,9 @@ class Evaluation(Strict):
     released again and again, and how often, where the policy limits the worst prompt.
     """
 
-    attacks: tuple[AttackName, ...] = Field(default=DEFAULT_ATTACKS, strict=False)
+    attacks: Annotated[tuple[AttackName, ...], AfterValidator(asked_attacks)] = Field(
+        default_factory=default_attacks, strict=False
+    )
     masked_lm: str | None = None
     attacked_tokens: int = Field(default=20_000, ge=1)
     context_prompts: int = Field(default=128, ge=2)
@@ -149,11 +152,6 @@ class Evaluation(Strict):
         for name in ("generations", *(["other_prompts"] if self.other_bits else [])):
             if getattr(self, name) > self.prompts:
                 raise ValueError(f"expected {name} <= prompts={self.prompts}, got {getattr(self, name)}")
-        return self
-
-    @model_validator(mode="after")
-    def _attacks_suffice(self) -> Self:
-        checked_names(self.attacks)
         return self
 
 

@@ -3,9 +3,9 @@
 import hashlib
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import Any
 
-from attacks.names import ASSURANCE, AttackName
+from attacks.registry import attack_names, required_by
 from del_audit.attempts import Attempt
 from del_audit.certificate.asked import quoted_delta
 from del_audit.certificate.checks import checks_of
@@ -55,7 +55,7 @@ def body_of(
         "format": FORMAT_3,
         "name": configuration.name,
         "assurance": policy["assurance"],
-        "requires": list(ASSURANCE[configuration.policy.assurance]),
+        "requires": list(required_by(configuration.policy.assurance)),
         "not_protected": list(NOT_PROTECTED),
         "guarantees": guarantees_of(pipeline.spec, described),
         "curve": curve_of(pipeline.spec, policy["sends"]),
@@ -122,7 +122,7 @@ def _inversion(configuration: Configuration, spec: QuantizerSpec, evidence: Evid
             for attack in leakage.attacks
         ],
         "unusable": [{"key": key, **test.to_dict()} for key, test in readings.unusable.items()],
-        "not_run": [name for name in get_args(AttackName) if name not in configuration.evaluation.attacks],
+        "not_run": [name for name in attack_names() if name not in configuration.evaluation.attacks],
     }
 
 

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from attacks.attribute import Viewer
 from attacks.ladder import ladder
-from attacks.names import ALWAYS, AttackName
+from attacks.registry import AttackName, always_run
 from attacks.repeated import repeated
 from attacks.side_channel import side_channels
 from del_audit.certificate.assembly import pipelines_of
@@ -182,7 +182,7 @@ def _at_other_bits(configuration: Configuration, assets: Assets, pipeline: Pipel
     attacked = at_sends(pipeline, configuration.policy.sends)
     private, purpose = attacked_prompts(assets, tokens, cut), f"attacked release at {spec.bits} bits"
     released = private.released(client_of(assets, attacked, assets.seed, purpose).release_tokens)
-    outcomes = read_all(ladder(ALWAYS, depth=1), public_of(assets, attacked, assets.seed), released)
+    outcomes = read_all(ladder(always_run(), depth=1), public_of(assets, attacked, assets.seed), released)
     leakage = measure_leakage(
         outcomes, spec, pipeline.prior, assets.seed, longest=private.longest, sends=configuration.policy.sends
     )

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from attacks.names import Assurance
+from attacks.registry import Assurance
 from del_audit.certificate.asked import CLEAN_BYTES, largest_epsilon
 from del_audit.evidence.slice_names import SLICE_NAMES, is_slice_name
 from del_audit.yaml_file import Strict
@@ -58,7 +58,7 @@ class EpsilonLimit(Strict):
 class Policy(Strict):
     """Limits; each one that is given is a check. An upper limit is held against the interval's upper end, and so on.
 
-    assurance: full asks for every attack of the default ladder, quick accepts the short list (attacks.names.ASSURANCE).
+    assurance: full asks for every attack of the default ladder, quick accepts the short list (attacks.registry).
     sends: how often the same text may be sent; guarantees and attacks are taken at it. prompt_tokens: of the longest
     prompt; the evaluation and the prompt's epsilon take theirs from here. session_days: days within which the tokens
     that are sent make one session. epsilon: one limit, or a list with at most one for each unit, tokens and delta.

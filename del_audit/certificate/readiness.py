@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from attacks.attribute.probes import require_groups
 from attacks.base import Demanding, InversionAttack
 from attacks.ladder import ladder
-from attacks.names import AttackName
+from attacks.registry import AttackName
 from attacks.self_test import PROMPTS, require_documents
 from del_audit.certificate.assembly import encoder_of
 from del_audit.certificate.config import Configuration

@@ -8,9 +8,9 @@ import numpy as np
 
 from attacks.base import InversionAttack
 from attacks.inversion import CommonestWord
-from attacks.ladder import ladder
-from attacks.names import AttackName
+from attacks.ladder import ladder, trained_attackers
 from attacks.outcome import Outcome
+from attacks.registry import AttackName
 from attacks.self_test import SelfTest
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import Assets, client_of, public_of
@@ -28,7 +28,6 @@ from del_audit.evidence.slices import (
     text_slices,
 )
 from del_audit.evidence.stopping import read_until_decided
-from del_audit.trained_attackers import trained_attackers
 from mechanisms.pipeline import Pipeline
 from mechanisms.text_pieces import token_texts
 

@@ -46,8 +46,8 @@ def by_condition(*figures: Mapping[str, Any]) -> list[str]:
 
 
 def is_baseline(attack: Mapping[str, Any]) -> bool:
-    """Returns whether an attack guesses without the release; its name says so."""
-    return "baseline" in attack["name"]
+    """Returns whether an attack guesses without the release; its key says so, for a name may be anything."""
+    return bool(attack["key"] == "baseline")
 
 
 def probe_rows(probe: Mapping[str, Any]) -> list[tuple[str, Figure | None, Figure | None]]:

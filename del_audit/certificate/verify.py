@@ -6,9 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from del_audit.certificate.attack_versions import require_current_attacks
 from del_audit.certificate.checks import checks_of
 from del_audit.certificate.consistency import require_consistent
-from del_audit.certificate.currency import require_current_attacks
 from del_audit.certificate.schema import FORMAT_2, require_schema
 from mechanisms.client_certificate import WHAT, require_in_date, require_trusted
 from mechanisms.errors import UserError

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from attacks.names import AttackName
 from attacks.outcome import Outcome
+from attacks.registry import AttackName
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.inputs import Assets, client_of
 from del_audit.evidence.figure import Figure

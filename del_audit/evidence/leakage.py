@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import InversionAttack
-from attacks.names import AttackName
 from attacks.outcome import Outcome
+from attacks.registry import AttackName
 from attacks.self_test import SelfTest
 from del_audit.accounting import Bound, inversion_bound
 from del_audit.evidence.contradiction import contradicts, lower_limit, upper_limit

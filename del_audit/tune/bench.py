@@ -7,8 +7,8 @@ from typing import Any
 from tqdm import tqdm
 
 from attacks.base import InversionAttack, Public
-from attacks.ladder import ladder
-from attacks.names import AttackName
+from attacks.ladder import ladder, trained_attackers
+from attacks.registry import AttackName
 from del_audit.attack.store import Run
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.evidence import at_sends, inferences_of
@@ -29,7 +29,6 @@ from del_audit.evidence.inversion.releases import Releases
 from del_audit.evidence.leakage import measure_leakage
 from del_audit.evidence.prompts import Prompts, cut_prompts
 from del_audit.evidence.utility import measure_prediction, paired_gain
-from del_audit.trained_attackers import trained_attackers
 from del_audit.tune.judge import ATTRIBUTE, GAIN, SHARE, TASK, TASK_OVER, Reading
 from del_audit.tune.space import Candidate
 from mechanisms.pipeline import Pipeline

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from attacks.names import ALWAYS, AttackName
+from attacks.registry import AttackName, always_run
 from del_audit.evidence.figure import Figure
 from del_audit.tune.judge import TASK, Judge, Reading
 from del_audit.tune.proof import Least
@@ -132,7 +132,7 @@ class Search:
         """Returns the smallest scale seen to pass, or the largest tried, with what was read there; bisects mu."""
 
         def read(scale: float) -> list[Reading]:
-            readings = self.bench.read(channel.at(scale), ALWAYS, self.effort.documents)
+            readings = self.bench.read(channel.at(scale), always_run(), self.effort.documents)
             tried.append(_tried(channel.at(scale), readings))
             return readings
 

@@ -3,12 +3,12 @@
 import json
 import subprocess
 import sys
-from typing import get_args
 
 import pytest
 
 from attacks.inversion import CodeNeighbour, CommonestWord, LanguageBeam
-from attacks.names import AttackName
+from attacks.registry import attack_names
+from del_audit import attack_names as attack_names_asked
 from del_audit.attack.reading import described, named_ladder
 from del_audit.cli import main
 from mechanisms.assets import cache_folder
@@ -63,12 +63,20 @@ def test_the_help_names_every_attack(capsys):
     with pytest.raises(SystemExit):
         main(["attack", "inversion", "--help"])
     said = capsys.readouterr().out.replace("\n", " ")
-    assert all(name in said for name in get_args(AttackName))
+    assert all(name in said for name in attack_names())
+
+
+def test_a_former_name_is_taken_with_one_warning(capsys):
+    attack_names_asked._warn.cache_clear()
+    for _ in range(2):
+        assert list(named_ladder(["informed"])) == ["baseline", "map", "contextual-beam"]
+    warned = capsys.readouterr().err
+    assert warned.count("the attack informed is now called contextual-beam") == len(warned.splitlines()) == 1
 
 
 def test_settings_are_told_apart_and_name_no_folder():
-    stated = described(named_ladder(get_args(AttackName), "some/masked-model"))
-    assert set(stated) == set(get_args(AttackName))
+    stated = described(named_ladder(attack_names(), "some/masked-model"))
+    assert set(stated) == set(attack_names())
     text = json.dumps(stated)
     assert "folder" not in text
     assert str(cache_folder()) not in text

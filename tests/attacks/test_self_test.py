@@ -9,9 +9,9 @@ from attacks.base import Public, TokenByToken
 from attacks.inversion import (
     CodeNeighbour,
     CommonestWord,
+    ContextualBeam,
     ContextualInverter,
     CosineNeighbour,
-    InformedBeam,
     InputInference,
     LanguageBeam,
     MaximumAPosteriori,
@@ -42,7 +42,7 @@ ATTACKS = [
     LanguageBeam(width=2),
     TwoSided(beam=LanguageBeam(width=2)),
     SMALL,
-    InformedBeam(SMALL, LanguageBeam(width=2)),
+    ContextualBeam(SMALL, LanguageBeam(width=2)),
     InputInference(reach=16, candidates=4, right=2),
 ]
 

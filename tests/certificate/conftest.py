@@ -282,7 +282,7 @@ CERTIFICATE: dict[str, Any] = {
             attack("beam", "beam search, language model", 0.1021, 0.0182, tokens=2_048),
         ],
         "unusable": [],
-        "not_run": ["two-sided", "informed"],
+        "not_run": ["two-sided", "contextual-beam"],
     },
     "attribute": probe("condition", ["Birth Control", "Depression", "Pain", "Anxiety", "Acne"], (0.203, 0.287, 0.661)),
     "utility": _utility(),

@@ -340,3 +340,11 @@ def test_what_is_proved_follows_from_the_body_alone(body):
     assert [g["sends"] for g in found["guarantees"]] == [1] * len(found["guarantees"])
     body["inversion"]["kappa"] = 0.2
     assert proved_of(body)["allowed"]["upper"] > found["allowed"]["upper"]
+
+
+def test_of_two_attacks_with_one_name_none_is_passed_over(body):
+    """A later version's attack may have the name of another: the one that beats the guarantee counts."""
+    attacks = body["inversion"]["attacks"]
+    over = {**attacks[0], "key": "a-later-one", "broken_below": 0.9999}
+    body["inversion"]["attacks"] = [over, *attacks]
+    assert statuses(body)["attacks within the guarantee"] == "failed"

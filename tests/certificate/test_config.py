@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from del_audit import attack_names
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.splits import read_splits
 from mechanisms.errors import UserError
@@ -314,3 +315,26 @@ def test_a_split_column_of_numbers_or_booleans_is_read(written, tmp_path, public
     splits = read_splits(load_configuration(written(text=text)).data)
     assert list(splits.public.texts) == ["public 0", "public 1", "public 2"]
     assert list(splits.private.texts) == ["private 0", "private 1"]
+
+
+def test_a_former_name_of_an_attack_is_taken_with_one_warning(written, capsys):
+    attack_names._warn.cache_clear()
+    path = written({"evaluation": {"attacks": ["baseline", "map", "informed"]}})
+    for _ in range(2):
+        assert load_configuration(path).evaluation.attacks == ("baseline", "map", "contextual-beam")
+    warned = "del-audit: warning: the attack informed is now called contextual-beam; the next version will not know "
+    assert capsys.readouterr().err == f"{warned}informed. Write contextual-beam.\n"
+
+
+@pytest.mark.parametrize(
+    ("attacks", "said"),
+    [
+        (["baseline", "map", "beem"], r"attacks: .*Expected attacks among baseline, .*'beem'. Did you mean 'beam'"),
+        (["baseline", "beam"], "attacks: .*baseline and map among them"),
+        (["baseline", "map", 3], r"attacks.2: .*string"),
+        ("map", "attacks: .*tuple"),
+    ],
+)
+def test_attacks_that_cannot_be_run_are_refused_by_name(written, attacks, said):
+    with pytest.raises(UserError, match=said):
+        load_configuration(written({"evaluation": {"attacks": attacks}}))

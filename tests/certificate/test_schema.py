@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
-from attacks.names import AttackName
+from attacks.registry import attack_names
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.schema import require_schema, schema
 from mechanisms.errors import UserError
@@ -163,9 +163,11 @@ def test_the_configurations_fields_are_those_of_the_code():
 
 def test_an_attack_of_a_later_day_is_read(whole):
     """A later version's attack is a figure that this one does not know: it is judged like any other by its rate."""
-    pattern = SCHEMA["$defs"]["attack"]["properties"]["key"]["pattern"]
-    assert all(re.fullmatch(pattern, key) for key in get_args(AttackName))
+    reading = SCHEMA["properties"]["examples"]["properties"]["readings"]["items"]
+    for part in (SCHEMA["$defs"]["attack"], reading):
+        assert all(re.fullmatch(part["properties"]["key"]["pattern"], key) for key in attack_names())
     whole["inversion"]["attacks"][0]["key"] = "a-later-one"
+    whole["examples"]["readings"][0]["key"] = "a-later-one"
     require_schema(whole)
 
 

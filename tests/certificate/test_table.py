@@ -52,7 +52,7 @@ def test_it_prints_the_figures_with_intervals_units_and_kinds(certificate: dict[
         "prompt, 48 tokens 1,342 5,481",
         "MAP, unigram prior 11.5% [11.0%, 12.0%] 1.7% [1.4%, 2.0%] 20,000 strongest",
         "beam search, language model 10.2% [8.8%, 11.6%] 1.8% [1.0%, 2.7%] 2,048",
-        "Not run: two-sided, informed.",
+        "Not run: two-sided, contextual-beam.",
         "commonest word (baseline) 4.0% [3.6%, 4.3%] 0.0% [0.0%, 0.0%] 20,000 baseline",
         "at most 95.8% (theorem 6, commonest word 4.2%). Limit of the policy: 15.0%.",
         "another user's release 20.3% [15.3%, 25.3%]",

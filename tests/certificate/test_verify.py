@@ -1,18 +1,23 @@
 """`del-audit verify`: what was changed, forged, expired or miscalculated is refused, and the reason is named."""
 
 import base64
+import itertools
 import json
 import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from attacks import names
+from attacks.registry import ATTACKS
+from del_audit.certificate.against import compare
+from del_audit.certificate.config import load_configuration
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.requirement import Requirement
 from del_audit.certificate.seed import seed_of
@@ -109,7 +114,7 @@ def test_dates_count(capsys):
 
 
 def test_an_attack_that_became_stronger_ends_it(body, monkeypatch):
-    monkeypatch.setitem(names.VERSIONS, "map", names.VERSIONS["map"] + 1)
+    monkeypatch.setitem(ATTACKS, "map", replace(ATTACKS["map"], version=ATTACKS["map"].version + 1))
     said = failed(body, recompute=False)
     assert list(said) == ["attacks"]
     assert "attack map has become stronger since (version" in said["attacks"]
@@ -118,10 +123,81 @@ def test_an_attack_that_became_stronger_ends_it(body, monkeypatch):
 
 def test_an_attack_that_the_level_came_to_require_is_named(body, monkeypatch):
     """It said "certify again" for ever, and not which attack was missing."""
-    monkeypatch.setitem(names.ASSURANCE, "full", (*names.ASSURANCE["full"], "contextual"))
+    monkeypatch.setitem(ATTACKS, "contextual", replace(ATTACKS["contextual"], required_by=("full",)))
     said = failed(body, recompute=False)["attacks"]
     assert "contextual was not run" in said
     assert "with contextual among evaluation.attacks" in said
+
+
+def add_attack(body, key, name="a later one", success=None, above=0.1):
+    """Adds an attack on contexts to what was asked for and what was run; success: its rate and interval's ends."""
+    like = next(attack for attack in body["inversion"]["attacks"] if attack["key"] == "beam")
+    added = {**json.loads(json.dumps(like)), "key": key, "name": name, "above": above}
+    added["success"].update(success or {})
+    body["inversion"]["attacks"].append(added)
+    body["configuration"]["evaluation"]["attacks"].append(key)
+    body["inversion"]["strongest"] = max(body["inversion"]["attacks"], key=lambda one: one["success"]["upper"])["name"]
+    rest(body)
+
+
+def test_an_attack_that_is_unknown_here_counts_like_any_other(body, tmp_path):
+    """A later version's attack makes the verdict stricter, and never ends the certificate or passes unseen."""
+    add_attack(body, "a-later-one")
+    assert verified(body, recompute=False).verdict == "certified"
+    (tmp_path / "policy.yaml").write_text("attack_success_at_most: 0.8\n")
+    require = Requirement.of(tmp_path / "policy.yaml")
+    assert verified(body, recompute=False, require=require).valid
+    add_attack(body, "another", "another later one", {"value": 0.87, "lower": 0.85, "upper": 0.89}, above=0.84)
+    assert body["inversion"]["strongest"] == "another later one"
+    assert verified(body, recompute=False).verdict == "certified"
+    said = failed(body, recompute=False, require=require)
+    assert list(said) == ["required: strongest attack"]
+    assert "another later one recovers more than 0.84" in said["required: strongest attack"]
+    body["inversion"]["attacks"][-1].update(above=0.95)
+    body["inversion"]["attacks"][-1]["success"].update(value=0.97, lower=0.96, upper=0.98)
+    follow(body)
+    assert verified(body, recompute=False).verdict == "refused"
+    body["verdict"] = "certified"
+    assert "consistency" in failed(body, recompute=False)
+
+
+def test_an_unknown_attack_is_missing_only_where_the_certificate_itself_requires_it(body):
+    body["requires"].append("a-later-one")
+    follow(body)
+    assert verified(body, recompute=False).verdict == "inconclusive"
+    add_attack(body, "a-later-one")
+    assert verified(body, recompute=False).verdict == "certified"
+
+
+def test_a_certificate_keeps_an_attacks_former_name(body, monkeypatch):
+    add_attack(body, "informed", "beam search over the contextual inverter")
+    assert verified(body, recompute=False).verdict == "certified"
+    today = ATTACKS["contextual-beam"]
+    monkeypatch.setitem(ATTACKS, "contextual-beam", replace(today, required_by=("full",)))
+    assert verified(body, recompute=False).verdict == "certified"  # it has what the level came to require
+    monkeypatch.setitem(ATTACKS, "contextual-beam", replace(today, version=today.version + 1))
+    assert "attack informed has become stronger since" in failed(body, recompute=False)["attacks"]
+
+
+@pytest.mark.parametrize(("stored", "written"), list(itertools.product(["informed", "contextual-beam"], repeat=2)))
+def test_a_configuration_is_the_certificates_under_either_name_of_an_attack(body, tmp_path, stored, written):
+    content = {
+        "name": "a",
+        "model": "m",
+        "mechanism": {"bits": 4, "dim": 8, "clip": 0.05, "mu": 5.0},
+        "data": {"corpus": "c.csv"},
+        "evaluation": {"attacks": ["baseline", "map", written]},
+        "policy": {"attack_success_at_most": 0.2},
+    }
+    path = tmp_path / "a.yaml"
+    path.write_text(yaml.safe_dump(content))
+    described = load_configuration(path).model_dump(mode="json")
+    assert described["evaluation"]["attacks"][-1] == "contextual-beam"
+    described["evaluation"]["attacks"] = ["baseline", "map", stored]
+    body["configuration"], body["hashes"]["configuration"] = described, sha256_of(described)
+    assert next(compare(body, path))[1] == "passed"
+    described["evaluation"]["attacks"] = ["baseline", "map", "contextual"]
+    assert next(compare({**body, "hashes": {"configuration": sha256_of(described)}}, path))[1] == "failed"
 
 
 def test_without_an_attack_that_it_requires_the_verdict_is_inconclusive(body):

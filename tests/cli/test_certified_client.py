@@ -3,6 +3,7 @@
 import copy
 import runpy
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from attacks import names
+from attacks.registry import ATTACKS
 from del_audit.cli import main
 from mechanisms.client_bundle import save_client_bundle
 from mechanisms.encoder import Encoder
@@ -133,7 +134,7 @@ def test_any_other_sends_nothing(folder, body, certificate, capsys, monkeypatch,
 
 @pytest.mark.usefixtures("any_schema")
 def test_an_attack_that_became_stronger_stops_the_client(folder, body, certificate, capsys, monkeypatch):
-    monkeypatch.setitem(names.VERSIONS, "map", names.VERSIONS["map"] + 1)
+    monkeypatch.setitem(ATTACKS, "map", replace(ATTACKS["map"], version=ATTACKS["map"].version + 1))
     assert send(folder, "--certificate", certificate(body), "--trust", PUBLIC) == 2
     assert "attack map has become stronger since" in capsys.readouterr().err
 

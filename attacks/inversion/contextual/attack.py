@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.base import Public, observe
+from attacks.base import AttackOptions, Public, observe
 from attacks.inversion.contextual.reading import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
 from attacks.inversion.contextual.training import Fitting, require_text
-from attacks.names import VERSIONS
 from attacks.ranking import DEPTH, Guesses, best_words
+from attacks.registry import version_of
 from mechanisms.models import LanguageModel
 
 BRIEF = 60
@@ -30,12 +30,17 @@ class ContextualInverter:
     """
 
     name: str = "contextual inverter"
-    version: int = VERSIONS["contextual"]
+    version: int = version_of("contextual")
     context_free: ClassVar[bool] = False
     shape: NetworkShape = field(default_factory=NetworkShape)
     training: ContextualTraining = field(default_factory=ContextualTraining)
     depth: int = DEPTH
     folder: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, options: AttackOptions) -> Self:
+        """Returns it with the options' depth and folder."""
+        return cls(depth=options.depth, folder=options.folder)
 
     def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
         """Raises UserError for too little public text to train on."""

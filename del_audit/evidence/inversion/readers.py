@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from attacks.base import Attacker, InversionAttack, Public
-from attacks.names import AttackName
 from attacks.outcome import Outcome, invert
+from attacks.registry import AttackName
 from attacks.self_test import References, SelfTest, self_test
 from del_audit.evidence.inversion.releases import Releases
 

@@ -8,7 +8,7 @@ import torch
 from scipy.special import log_softmax
 
 from attacks.base import Public
-from attacks.inversion import ContextualInverter, InformedBeam, LanguageBeam
+from attacks.inversion import ContextualBeam, ContextualInverter, LanguageBeam
 from attacks.inversion.contextual import ContextualTraining, NetworkShape
 from mechanisms.errors import UserError
 from mechanisms.models import load_causal_lm, load_embedding_table
@@ -33,7 +33,7 @@ def public(tiny_lm_folder):
 
 def test_a_hypothesis_scores_evidence_plus_what_the_model_says_over_the_unigrams(public):
     """By hand, over all prompts of two tokens among the words that matter."""
-    attack = InformedBeam(SMALL, LanguageBeam(width=4, unigram_share=0.2, temper=0.8, weight=0.4))
+    attack = ContextualBeam(SMALL, LanguageBeam(width=4, unigram_share=0.2, temper=0.8, weight=0.4))
     attacker = attack.fit(public)
     message = public.mechanism.release([260, 271], SimulatedWords(0, "informed"))
     observed = public.mechanism.observed(message)
@@ -60,17 +60,17 @@ def test_it_needs_no_known_law(public):
         observed, embeddings = public.mechanism.observed, public.mechanism.embeddings
 
     hidden = Public(Opaque(), public.table, public.prior, public.documents, public.language)
-    guesses = InformedBeam(SMALL).fit(hidden).guess([Opaque.release([255, 260, 270], SimulatedWords(1, "informed"))])
+    guesses = ContextualBeam(SMALL).fit(hidden).guess([Opaque.release([255, 260, 270], SimulatedWords(1, "informed"))])
     assert guesses[0].words.shape == (3, 50)
 
 
 def test_without_a_language_model_it_is_refused(public):
     with pytest.raises(UserError, match="language model to attack with"):
-        InformedBeam(SMALL).fit(Public(public.mechanism, public.table, public.prior, public.documents))
+        ContextualBeam(SMALL).fit(Public(public.mechanism, public.table, public.prior, public.documents))
 
 
 def test_a_brief_one_differs_in_training_only():
-    long = InformedBeam(ContextualInverter(training=ContextualTraining(steps=5000)))
+    long = ContextualBeam(ContextualInverter(training=ContextualTraining(steps=5000)))
     brief = long.brief()
     assert brief.inverter.training.steps < 100
     assert (brief.name, brief.beam) == (long.name, long.beam)

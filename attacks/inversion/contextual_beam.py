@@ -7,16 +7,16 @@ Both look to the left, so the model's say counts by a weight below 1, which was 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attacks.base import Public
+from attacks.base import AttackOptions, Public
 from attacks.inversion.contextual import ContextualInverter
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, Reader
-from attacks.names import VERSIONS
+from attacks.registry import version_of
 from mechanisms.models import LanguageModel
 
 HALF = 0.5
@@ -24,7 +24,7 @@ HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class InformedBeam:
+class ContextualBeam:
     """Beam search whose evidence is the contextual inverter's posterior.
 
     beam: width, prior and weight of the search. It needs no known law.
@@ -33,10 +33,15 @@ class InformedBeam:
     inverter: ContextualInverter = field(default_factory=ContextualInverter)
     beam: LanguageBeam = field(default_factory=lambda: LanguageBeam(unigram_share=0.1, weight=HALF))
     name: str = "beam search over the contextual inverter"
-    version: int = VERSIONS["informed"]
+    version: int = version_of("contextual-beam")
     context_free: ClassVar[bool] = False
 
-    def brief(self) -> "InformedBeam":
+    @classmethod
+    def of(cls, options: AttackOptions) -> Self:
+        """Returns it with the options' depth, over an inverter with their depth and folder."""
+        return cls(ContextualInverter.of(options), replace(cls().beam, depth=options.depth))
+
+    def brief(self) -> "ContextualBeam":
         """Returns the same attack with a briefly trained inverter, for self-tests."""
         return replace(self, inverter=self.inverter.brief())
 
