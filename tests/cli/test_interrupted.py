@@ -34,7 +34,7 @@ def moments(count, longest, seed):
 def doing(what):
     """Returns code that replaces `account`; it says when it has begun."""
     body = "\n    ".join(["import gc, sys, time", "def begun(): print('in', flush=True)", *what.splitlines()])
-    return f"import del_audit.cli as c\ndef run(arguments):\n    {body}\nc._account = run\n"
+    return f"import del_audit.commands.account as c\ndef run(arguments):\n    {body}\nc._account = run\n"
 
 
 @pytest.mark.parametrize("seconds", moments(10, 0.5, seed=1))

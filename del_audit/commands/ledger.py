@@ -3,12 +3,12 @@
 import argparse
 import json
 from dataclasses import asdict
-from typing import Any
 
-from del_audit.options import whole
+from del_audit.commands.values import Commands, add_json, whole
+from mechanisms.errors import UserError
 
 
-def add_ledger(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Adds `ledger` to the commands."""
     ledger = commands.add_parser(
         "ledger",
@@ -19,7 +19,7 @@ def add_ledger(commands: Any) -> None:
         allow_abbrev=False,
     )
     ledger.add_argument("--days", type=whole("days"), default=30, help="period, in days (default: 30)")
-    ledger.add_argument("--json", action="store_true", help="print JSON with stable keys")
+    add_json(ledger)
     ledger.set_defaults(run=_ledger)
 
 
@@ -27,7 +27,6 @@ def _ledger(arguments: argparse.Namespace) -> int:
     from datetime import timedelta
 
     from mechanisms.client_certificate import MOST_DAYS
-    from mechanisms.errors import UserError
     from mechanisms.ledger import Ledger
 
     if not 1 <= arguments.days <= MOST_DAYS:

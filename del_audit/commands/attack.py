@@ -1,4 +1,4 @@
-"""The options of `del-audit attack`. Nothing here loads a model: the help is there at once."""
+"""`del-audit attack`: attacks on private prompts, and tests of the attacks themselves."""
 
 import argparse
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from del_audit.alone import alone
-from del_audit.options import path, real, whole
+from del_audit.commands.values import Commands, add_config, add_new_folder, names, option, real, whole, wholes
 from mechanisms.errors import UserError
 
 _RESUME = (
@@ -16,7 +16,7 @@ _RESUME = (
 _BROKEN = "Exit codes: 0 done, 1 an attack beats the guarantee (the implementation is broken), 2 user error."
 
 
-def add_attack(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Adds `attack` and its kinds to the commands."""
     attack = commands.add_parser(
         "attack",
@@ -32,7 +32,7 @@ def add_attack(commands: Any) -> None:
         help="does each attack read everything where there is no noise, and nothing where there is only noise? Without "
         "CONFIG: on the packaged model and reviews. Exit code 1 if one is unusable",
     )
-    attack.add_argument("--test-attacks", type=_names, metavar="NAME,...", help="with --self-test: only these")
+    attack.add_argument("--test-attacks", type=names, metavar="NAME,...", help="with --self-test: only these")
     attack.add_argument("--test-masked-lm", metavar="NAME", help="with --self-test: as --masked-lm of inversion")
     attack.set_defaults(run=_attack)
     kinds = attack.add_subparsers(title="kinds", metavar="KIND", dest="kind")
@@ -42,7 +42,7 @@ def add_attack(commands: Any) -> None:
     _add_distinguish(kinds)
 
 
-def _add_inversion(kinds: Any) -> None:
+def _add_inversion(kinds: Commands) -> None:
     inversion = _kind(kinds, "inversion", "which tokens are read back", _inversion, f"{_RESUME} {_BROKEN}")
     _add_ladder(inversion)
     inversion.add_argument(
@@ -58,7 +58,7 @@ def _add_inversion(kinds: Any) -> None:
     )
 
 
-def _add_attribute(kinds: Any) -> None:
+def _add_attribute(kinds: Commands) -> None:
     attribute = _kind(
         kinds,
         "attribute",
@@ -84,12 +84,12 @@ def _add_attribute(kinds: Any) -> None:
     attribute.add_argument("--releases", type=whole("releases"), help="of a public document (default: probe_releases)")
 
 
-def _add_repeated(kinds: Any) -> None:
+def _add_repeated(kinds: Commands) -> None:
     repeated = _kind(
         kinds, "repeated", "what is read of tokens that are sent more than once", _repeated, f"{_RESUME} {_BROKEN}"
     )
     repeated.add_argument(
-        "--times", type=_wholes("times"), default=(1, 2, 4, 8), metavar="N,N,...", help="(default: 1,2,4,8)"
+        "--times", type=wholes("times"), default=(1, 2, 4, 8), metavar="N,N,...", help="(default: 1,2,4,8)"
     )
     repeated.add_argument(
         "--turns", type=whole("turns"), help="also chats of so many turns that send earlier ones again"
@@ -98,7 +98,7 @@ def _add_repeated(kinds: Any) -> None:
     _add_ladder(repeated)
 
 
-def _add_distinguish(kinds: Any) -> None:
+def _add_distinguish(kinds: Commands) -> None:
     distinguish = _kind(
         kinds,
         "distinguish",
@@ -120,12 +120,12 @@ def _add_distinguish(kinds: Any) -> None:
     distinguish.add_argument("--delta", type=real("delta"), default=1e-5, help="of every epsilon (default: 1e-5)")
 
 
-def _kind(kinds: Any, name: str, text: str, run: Callable[[argparse.Namespace], int], description: str) -> Any:
-    parser = kinds.add_parser(name, help=text, description=description, allow_abbrev=False)
-    parser.add_argument("config", type=path("config"), help="YAML file of the configuration")
-    parser.add_argument(
-        "--out", type=path("--out", new=True), required=True, help="folder for the result; must not exist yet"
-    )
+def _kind(
+    kinds: Commands, name: str, text: str, run: Callable[[argparse.Namespace], int], description: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=description, allow_abbrev=False)
+    add_config(parser)
+    add_new_folder(parser)
     parser.add_argument(
         "--seed",
         type=whole("seed"),
@@ -135,10 +135,10 @@ def _kind(kinds: Any, name: str, text: str, run: Callable[[argparse.Namespace], 
     return parser
 
 
-def _add_ladder(parser: Any) -> None:
+def _add_ladder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attacks",
-        type=_names,
+        type=names,
         metavar="NAME,...",
         help="baseline, cosine, inference, code, likelihood, map, beam, two-sided, contextual, informed; baseline and "
         "map are always among them (default: evaluation.attacks)",
@@ -154,15 +154,6 @@ def _add_ladder(parser: Any) -> None:
         default=True,
         help="leave out attacks that fail their self-test (default: on)",
     )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(","))
-
-
-def _wholes(name: str) -> Callable[[str], tuple[int, ...]]:
-    one = whole(name)
-    return lambda text: tuple(one(part) for part in text.split(","))
 
 
 def _attack(arguments: argparse.Namespace) -> int:
@@ -203,7 +194,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     values = dict(vars(arguments))
     for name in ("self_test", "test_attacks", "test_masked_lm"):
         if values.pop(name) is not None:
-            raise UserError(f"Expected no --{name.replace('_', '-')} beside {arguments.kind}.")
+            raise UserError(f"Expected no {option(name)} beside {arguments.kind}.")
     if values["seed"] is not None and values["seed"] < 0:
         raise UserError(f"Expected seed >= 0, got seed={values['seed']}.")
     return {name: value for name, value in values.items() if name not in ("run", "kind")}

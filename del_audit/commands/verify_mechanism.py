@@ -1,16 +1,16 @@
-"""The options of `del-audit verify-mechanism`. Nothing heavy is imported for them."""
+"""`del-audit verify-mechanism`: does a client, any client, release what its spec claims?"""
 
 import argparse
 from typing import Any
 
-from del_audit.options import path, real, whole
+from del_audit.commands.values import Commands, add_quantizer, path, real, whole
 from mechanisms.errors import UserError
 
 TARGETS = ("python", "command", "http", "bundle")
 TIME_OUT = 30.0
 
 
-def add_verify_mechanism(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Adds `verify-mechanism` to the commands."""
     parser = commands.add_parser(
         "verify-mechanism",
@@ -50,11 +50,7 @@ def _add_targets(parser: argparse.ArgumentParser) -> None:
 
 def _add_claim(parser: argparse.ArgumentParser) -> None:
     claim = parser.add_argument_group("the claim (default with --bundle: its own)")
-    claim.add_argument("--bits", type=whole("bits"), help="bits a coordinate, 1 to 8")
-    claim.add_argument("--dim", type=whole("dim"), help="coordinates a token")
-    claim.add_argument("--clip", type=real("clip"), help="largest magnitude of a coordinate")
-    claim.add_argument("--scale", type=real("scale"), help="the quantizer's range, above clip (or give --mu)")
-    claim.add_argument("--mu", type=real("mu"), help="the paper's mu, from which the scale follows")
+    add_quantizer(claim)
     claim.add_argument(
         "--config", type=path("--config"), metavar="CONFIG", help="YAML file of `del-audit certify`, instead"
     )

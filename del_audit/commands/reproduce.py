@@ -1,10 +1,9 @@
-"""The options of `del-audit reproduce`."""
+"""`del-audit reproduce`: a table of the DEL paper on any model and corpus."""
 
 import argparse
-from typing import Any
 
 from del_audit.alone import alone
-from del_audit.options import path, reals, whole
+from del_audit.commands.values import Commands, add_new_folder, reals, whole, wholes
 from mechanisms.errors import UserError
 
 TABLE_NUMBERS = ("1", "3", "4", "6", "7", "8")
@@ -24,8 +23,8 @@ _SIZES = {
 }
 
 
-def add_reproduce(commands: Any) -> None:
-    """Adds the command to the parser's commands."""
+def add_parser(commands: Commands) -> None:
+    """Adds `reproduce` to the commands."""
     reproduce = commands.add_parser(
         "reproduce",
         help="a table of the DEL paper on any model and corpus, as it is there or at matched exact epsilon",
@@ -59,16 +58,8 @@ def add_reproduce(commands: Any) -> None:
         reproduce.add_argument(f"--{name}", type=whole(name), help=text)
     reproduce.add_argument("--seed", type=whole("seed"), default=0, help="of everything that is random (default: 0)")
     reproduce.add_argument("--quick", action="store_true", help="small sizes, minutes on two cores: shows that it runs")
-    reproduce.add_argument(
-        "--out", type=path("--out", new=True), required=True, help="folder for the result; must not exist yet"
-    )
+    add_new_folder(reproduce)
     reproduce.set_defaults(run=alone(_reproduce))
-
-
-def wholes(name: str) -> Any:
-    """Returns a converter of text to whole numbers between commas, with the house's error."""
-    one = whole(name)
-    return lambda text: tuple(one(part) for part in text.split(","))
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:

@@ -1,10 +1,10 @@
-"""The options of `del-audit train`. An option that is not given leaves the setting at the library's own value."""
+"""`del-audit train`: a part of a configuration on its public text. What is not given stays at the library's value."""
 
 import argparse
 from typing import Any
 
 from del_audit.alone import alone
-from del_audit.options import path, real, reals, whole
+from del_audit.commands.values import Commands, add_config, add_new_folder, real, reals, whole
 from mechanisms.errors import UserError
 
 _LOOP = ("steps", "batch", "learning_rate", "warm_up", "window", "seed", "validate_every", "patience")
@@ -16,7 +16,7 @@ _CODES = (
 _PROJECTION = ("fill", "whitening", "noise", "validation_windows", "decay")
 
 
-def add_train(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Adds `train` and its parts to the commands."""
     train = commands.add_parser("train", help="train a part of a configuration on its public text", allow_abbrev=False)
     parts = train.add_subparsers(title="parts", required=True, metavar="PART")
@@ -25,7 +25,7 @@ def add_train(commands: Any) -> None:
     _add_codes(parts)
 
 
-def _add_prompt(parts: Any) -> None:
+def _add_prompt(parts: Commands) -> None:
     prompt = parts.add_parser(
         "prompt",
         help="the soft prompt, with the mechanism's noise on",
@@ -58,7 +58,7 @@ def _add_prompt(parts: Any) -> None:
     prompt.set_defaults(run=alone(_train_prompt))
 
 
-def _add_projection(parts: Any) -> None:
+def _add_projection(parts: Commands) -> None:
     projection = parts.add_parser(
         "projection",
         help="the paper's linear encoder and decoder, with the frozen model's loss",
@@ -78,7 +78,7 @@ def _add_projection(parts: Any) -> None:
     projection.set_defaults(run=alone(_train_projection))
 
 
-def _add_codes(parts: Any) -> None:
+def _add_codes(parts: Commands) -> None:
     codes = parts.add_parser(
         "codes",
         help="the codes of all words, with a soft prompt, through the mechanism's noise and the posterior decoder",
@@ -111,10 +111,8 @@ def _add_codes(parts: Any) -> None:
 
 
 def _add_common(part: argparse.ArgumentParser, steps: str) -> None:
-    part.add_argument("config", type=path("config"), help="YAML file of the configuration")
-    part.add_argument(
-        "--out", type=path("--out", new=True), required=True, help="folder for the result; must not exist yet"
-    )
+    add_config(part)
+    add_new_folder(part)
     part.add_argument("--steps", type=whole("steps"), help=f"training steps (default: {steps})")
     part.add_argument("--batch", type=whole("batch"), help="documents or windows a step (default: 4)")
     part.add_argument("--window", type=whole("window"), help="tokens of each")

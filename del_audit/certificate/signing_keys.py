@@ -1,14 +1,43 @@
-"""`del-audit key`: the keys that certificates are signed with, and those that are no longer to be believed."""
+"""Keys that sign certificates, and those that are no longer to be believed: what `del-audit key` does.
+
+When a key is made, the log of its certification attempts begins.
+"""
 
 import base64
 from datetime import UTC, datetime
 from pathlib import Path
 
-from del_audit.signing_key import new_signing_key, own_signing_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from del_audit.attempts import begin_key
 from mechanisms.errors import UserError
-from mechanisms.keyring import known_keys, load_private_key, public_key, revocations, revoked_folder
+from mechanisms.keyring import (
+    OwnKey,
+    known_keys,
+    load_private_key,
+    new_key,
+    own_key,
+    public_key,
+    revocations,
+    revoked_folder,
+)
 from mechanisms.revocation import revoke
 from mechanisms.signed_document import fingerprint, raw_public_key
+
+
+def own_signing_key() -> OwnKey:
+    """Returns the user's own key; the first use makes it. Raises UserError as own_key and begin_key do."""
+    own = own_key()
+    if own.made:
+        begin_key(fingerprint(raw_public_key(own.private)))
+    return own
+
+
+def new_signing_key(path: Path) -> Ed25519PrivateKey:
+    """Returns a new key, written to path and path.pub; raises UserError as new_key and begin_key do."""
+    key = new_key(path)
+    begin_key(fingerprint(raw_public_key(key)))
+    return key
 
 
 def key_new(out: Path) -> int:

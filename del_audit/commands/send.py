@@ -1,42 +1,12 @@
-"""The options of the client's commands: bundle and send. Nothing heavy is imported for them."""
+"""`del-audit send`: releases a prompt into a message file."""
 
 import argparse
-from typing import Any
 
-from del_audit.certificate.options import add_trust
-from del_audit.options import path, whole
+from del_audit.commands.values import Commands, add_trust, path
 from mechanisms.errors import UserError
 
 
-def add_bundle(commands: Any) -> None:
-    """Adds `bundle` to the commands."""
-    bundle = commands.add_parser(
-        "bundle",
-        help="write the client's folder of a configuration",
-        description="Writes the table of codes, the tokenizer, a card and, where one is given, the certificate that "
-        "the client runs under: all that a client needs, all of it public.",
-        allow_abbrev=False,
-    )
-    bundle.add_argument("config", type=path("config"), help="YAML file of the configuration")
-    bundle.add_argument(
-        "--out", type=path("--out", new=True), required=True, help="folder for the client; must not exist yet"
-    )
-    bundle.add_argument(
-        "--max-tokens",
-        type=whole("max-tokens"),
-        help="longest prompt (default: the model's context less the soft prompt and the evaluation's new tokens)",
-    )
-    bundle.add_argument(
-        "--certificate",
-        type=path("--certificate"),
-        metavar="CERT",
-        help="put this certificate into the folder, if it is of this client",
-    )
-    add_trust(bundle)
-    bundle.set_defaults(run=_bundle)
-
-
-def add_send(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Adds `send` to the commands."""
     send = commands.add_parser(
         "send",
@@ -65,15 +35,6 @@ def add_send(commands: Any) -> None:
     send.add_argument("--uncertified", action="store_true", help="send without a certificate: nobody vouches for it")
     add_trust(send)
     send.set_defaults(run=_send)
-
-
-def _bundle(arguments: argparse.Namespace) -> int:
-    from del_audit.certificate.config import load_configuration
-
-    load_configuration(arguments.config)  # a wrong file is said before the seconds that imports take
-    from del_audit.bundle import bundle
-
-    return bundle(arguments.config, arguments.out, arguments.max_tokens, arguments.certificate, arguments.trust)
 
 
 def _send(arguments: argparse.Namespace) -> int:
