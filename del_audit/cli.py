@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 from del_audit.commands import COMMANDS
-from del_audit.exit_codes import INTERRUPTED, USER_ERROR
+from del_audit.process.exit_codes import INTERRUPTED, USER_ERROR
 from mechanisms.errors import UserError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from del_audit.attempts import begin_key
+from del_audit.certificate.attempts import begin_key
 from mechanisms.errors import UserError
 from mechanisms.keyring import (
     OwnKey,

@@ -44,7 +44,7 @@ def add_parser(commands: Commands) -> None:
 def _account(arguments: argparse.Namespace) -> int:
     if arguments.session is not None:
         _check_options(arguments, "with --session", (*_QUANTIZER, "dp_sgd", *_TRAINING), ())
-        from del_audit.session_file import account_session
+        from del_audit.accounting.session_file import account_session
 
         return account_session(arguments.session, arguments.delta, arguments.json)
     if arguments.dp_sgd:
@@ -89,7 +89,7 @@ def _account_quantizer(arguments: argparse.Namespace) -> int:
     require_tokens(unit, arguments.tokens)
     if arguments.codes is not None:
         _check_options(arguments, "with --codes", ("proved",), ())
-        from del_audit.codes_file import account_codes
+        from del_audit.accounting.codes_file import account_codes
 
         return account_codes(arguments.codes, spec, unit, arguments.tokens, sends, arguments.delta, arguments.json)
     result = guarantee(spec, unit, arguments.tokens, arguments.delta, arguments.proved, sends)

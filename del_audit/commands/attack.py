@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from del_audit.alone import alone
 from del_audit.commands.values import Commands, add_config, add_new_folder, names, option, real, whole, wholes
+from del_audit.process.alone import alone
 from mechanisms.errors import UserError
 
 _RESUME = (

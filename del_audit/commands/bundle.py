@@ -37,6 +37,6 @@ def _bundle(arguments: argparse.Namespace) -> int:
     from del_audit.certificate.config import load_configuration
 
     load_configuration(arguments.config)  # a wrong file is said before the seconds that imports take
-    from del_audit.bundle import bundle
+    from del_audit.client.bundle import bundle
 
     return bundle(arguments.config, arguments.out, arguments.max_tokens, arguments.certificate, arguments.trust)

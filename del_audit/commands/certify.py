@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from del_audit.commands.values import Commands, path
-from del_audit.plain_text import json_text
+from del_audit.show.console import json_text
 from mechanisms.folder_lock import held
 
 

@@ -28,6 +28,6 @@ def add_parser(commands: Commands) -> None:
 
 
 def _curve(arguments: argparse.Namespace) -> int:
-    from del_audit.curve import draw_curves
+    from del_audit.curve.draw import draw_curves
 
     return draw_curves(arguments.spec, arguments.delta, arguments.out)

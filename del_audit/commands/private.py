@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from del_audit.commands.values import Commands, path
-from del_audit.exit_codes import REFUSED
+from del_audit.process.exit_codes import REFUSED
 from mechanisms.errors import UserError
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 import argparse
 
-from del_audit.alone import alone
 from del_audit.commands.values import Commands, add_new_folder, reals, whole, wholes
+from del_audit.process.alone import alone
 from mechanisms.errors import UserError
 
 TABLE_NUMBERS = ("1", "3", "4", "6", "7", "8")

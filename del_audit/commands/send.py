@@ -44,7 +44,7 @@ def _send(arguments: argparse.Namespace) -> int:
             "Expected --uncertified without --certificate, --trust, --require and --accept-quick, got both: "
             "leave --uncertified out."
         )
-    from del_audit.send import send
+    from del_audit.client.send import send
     from mechanisms.client_certificate import UNCERTIFIED
 
     certificate = UNCERTIFIED if arguments.uncertified else arguments.certificate

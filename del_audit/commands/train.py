@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from del_audit.alone import alone
 from del_audit.commands.values import Commands, add_config, add_new_folder, real, reals, whole
+from del_audit.process.alone import alone
 from mechanisms.errors import UserError
 
 _LOOP = ("steps", "batch", "learning_rate", "warm_up", "window", "seed", "validate_every", "patience")
@@ -141,7 +141,7 @@ def _train_prompt(arguments: argparse.Namespace) -> int:
     settings = _given(arguments, (*_LOOP, *_PROMPT))
     if "prompt_share" in settings and len(settings["prompt_share"]) != 2:
         raise UserError(f"Expected --prompt-share LEAST,MOST, got {len(settings['prompt_share'])} numbers.")
-    from del_audit.train import PrivateText, train_prompt
+    from del_audit.training.parts import PrivateText, train_prompt
 
     text = None
     if arguments.private_epsilon is not None:
@@ -166,7 +166,7 @@ def _train_prompt(arguments: argparse.Namespace) -> int:
 
 
 def _train_projection(arguments: argparse.Namespace) -> int:
-    from del_audit.train import train_linear_pair
+    from del_audit.training.parts import train_linear_pair
 
     settings = _given(arguments, (*_LOOP, *_PROJECTION))
     return train_linear_pair(
@@ -175,7 +175,7 @@ def _train_projection(arguments: argparse.Namespace) -> int:
 
 
 def _train_codes(arguments: argparse.Namespace) -> int:
-    from del_audit.train import train_codes
+    from del_audit.training.parts import train_codes
 
     return train_codes(
         arguments.config,

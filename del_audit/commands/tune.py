@@ -2,8 +2,8 @@
 
 import argparse
 
-from del_audit.alone import alone
 from del_audit.commands.values import Commands, names, path, real, whole, wholes
+from del_audit.process.alone import alone
 
 
 def add_parser(commands: Commands) -> None:

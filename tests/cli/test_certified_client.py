@@ -52,7 +52,7 @@ def encoder():
 @pytest.fixture
 def any_schema(monkeypatch):
     """What is asked beside the schema is tested on a certificate that keeps to less of it."""
-    for place in ("del_audit.certificate.schema.require_schema", "del_audit.bundle.require_schema"):
+    for place in ("del_audit.certificate.schema.require_schema", "del_audit.client.bundle.require_schema"):
         monkeypatch.setattr(place, lambda _: None)
 
 

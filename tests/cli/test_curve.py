@@ -15,10 +15,10 @@ import pytest
 
 from del_audit.accounting import Accountant, GaussianLimit, guarantee
 from del_audit.cli import main
-from del_audit.curve import rendered
-from del_audit.curve_data import Picture, Release
-from del_audit.curve_figure import COLOURS, inline_svg, svg
-from del_audit.curve_html import NOTHING, page
+from del_audit.curve.curves import Picture, Release
+from del_audit.curve.draw import rendered
+from del_audit.curve.figure import COLOURS, inline_svg, svg
+from del_audit.curve.page import NOTHING, page
 from mechanisms.errors import UserError
 
 ONE_TRIAL = "bits=1,dim=1,clip=1,mu=1"
@@ -370,6 +370,7 @@ def test_extremes_are_drawn(spec, delta, suffix):
 
 
 def test_drawing_loads_no_model_library():
-    code = "import sys, del_audit.curve; print([m for m in ('torch', 'transformers', 'sklearn') if m in sys.modules])"
+    heavy = ("torch", "transformers", "sklearn")
+    code = f"import sys, del_audit.curve.draw; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from del_audit.exit_codes import DONE, REFUSED, TERMINATED, UNEXPECTED, USER_ERROR
+from del_audit.process.exit_codes import DONE, REFUSED, TERMINATED, UNEXPECTED, USER_ERROR
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "certificate" / "fixtures"

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from del_audit import train as train_module
 from del_audit.accounting.dp_sgd import training_guarantee
 from del_audit.cli import main
+from del_audit.training import parts as train_module
 from mechanisms.encoder_file import load_encoder
 from mechanisms.models import load_embedding_table
 from mechanisms.randomness import simulation_generator

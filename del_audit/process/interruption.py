@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from del_audit.exit_codes import HUNG_UP, INTERRUPTED, TERMINATED
+from del_audit.process.exit_codes import HUNG_UP, INTERRUPTED, TERMINATED
 
 SIGNALS = {
     signal.SIGINT: (INTERRUPTED, "interrupted"),

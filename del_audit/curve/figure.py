@@ -21,7 +21,7 @@ from del_audit.accounting.gaussian_limit import GaussianLimit
 from del_audit.certificate.plots import _STYLE, _VARIABLES, INK, MUTED, _short, _svg
 from del_audit.certificate.provenance import versions
 from del_audit.certificate.table import at_most, number
-from del_audit.curve_data import Curves, Picture
+from del_audit.curve.curves import Curves, Picture
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's, which colour-blind readers tell apart; legible on white and on black."""

@@ -15,10 +15,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from del_audit.certificate.table import at_most, number
-from del_audit.curve_data import SMALLEST_DELTA, Curves, Picture
-from del_audit.curve_figure import COLOURS, inline_svg, theorem
+from del_audit.curve.curves import SMALLEST_DELTA, Curves, Picture
+from del_audit.curve.figure import COLOURS, inline_svg, theorem
 
-TEMPLATE = Path(__file__).with_name("curve.html.j2")
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 NOTHING = "certifies nothing"
 _START = 0.05
 """The type I error that the page shows first."""

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from del_audit.attempts import LOG, Attempt, begin, begin_key, finish
+from del_audit.certificate.attempts import LOG, Attempt, begin, begin_key, finish
 from mechanisms.errors import UserError
 
 SPLIT, OTHER = "a" * 64, "b" * 64

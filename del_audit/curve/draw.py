@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from del_audit.certificate.table import at_most, number, printable
-from del_audit.curve_data import Picture, Release
-from del_audit.curve_figure import png, svg
-from del_audit.curve_html import page
+from del_audit.curve.curves import Picture, Release
+from del_audit.curve.figure import png, svg
+from del_audit.curve.page import page
 from mechanisms.errors import UserError
 
 SUFFIXES = (".html", ".svg", ".png")

@@ -8,7 +8,7 @@ from del_audit.certificate.config import load_configuration
 from del_audit.certificate.currency import require_current_attacks
 from del_audit.certificate.schema import require_schema
 from del_audit.certificate.splits import read_splits
-from del_audit.quiet import silence_libraries
+from del_audit.process.quiet import silence_libraries
 from mechanisms.canonical_json import LARGEST
 from mechanisms.client_bundle import save_client_bundle
 from mechanisms.client_certificate import WHAT
