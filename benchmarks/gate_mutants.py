@@ -52,7 +52,8 @@ TESTS = [
     "tests/certificate/test_attempts.py",
     *(f"tests/mechanisms/test_{name}.py" for name in ("client_certificate", "ledger", "client_and_server")),
     *(f"tests/mechanisms/test_{name}.py" for name in ("client_bundle", "curve_point", "revocation")),
-    *(f"tests/cli/test_{name}.py" for name in ("certified_client", "ledger_command", "send")),
+    *(f"tests/client/test_{name}.py" for name in ("certified_client", "send")),
+    "tests/cli/test_ledger_command.py",
 ]
 SOURCES = ("del_audit", "mechanisms")
 KILLED = ("killed", "timeout")
