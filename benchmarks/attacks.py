@@ -45,7 +45,7 @@ from del_audit.accounting import inversion_bound
 from del_audit.evidence.contradiction import contradicts, lower_limit
 from del_audit.evidence.inference import Sample, infer
 from del_audit.evidence.intervals import clustered_rate
-from del_audit.quiet import silence_libraries
+from del_audit.process.quiet import silence_libraries
 from mechanisms.channel import Channel, most_likely
 from mechanisms.continuation import embed
 from mechanisms.corpora import load_corpus

@@ -43,16 +43,17 @@ CLIENT = ("client", "ledger", "ledger_file", "client_certificate", "terms")
 MUTATED = [
     *(f"del_audit/certificate/{name}.py" for name in CERTIFICATE),
     *(f"del_audit/evidence/{name}.py" for name in EVIDENCE),
-    "del_audit/attempts.py",
+    "del_audit/certificate/attempts.py",
     *(f"mechanisms/{name}.py" for name in CLIENT),
 ]
 TESTS = [
     *(f"tests/certificate/test_{name}.py" for name in ("checks", "verdict", "verify", "tampering", "config")),
     *(f"tests/evidence/test_{name}.py" for name in (*EVIDENCE, "rare_documents", "stopping", "sample_size")),
-    "tests/test_attempts.py",
+    "tests/certificate/test_attempts.py",
     *(f"tests/mechanisms/test_{name}.py" for name in ("client_certificate", "ledger", "client_and_server")),
     *(f"tests/mechanisms/test_{name}.py" for name in ("client_bundle", "curve_point", "revocation")),
-    *(f"tests/cli/test_{name}.py" for name in ("certified_client", "ledger_command", "send")),
+    *(f"tests/client/test_{name}.py" for name in ("certified_client", "send")),
+    "tests/cli/test_ledger_command.py",
 ]
 SOURCES = ("del_audit", "mechanisms")
 KILLED = ("killed", "timeout")

@@ -21,15 +21,15 @@ import threading  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
-from del_audit import interruption  # noqa: E402
-from del_audit.exit_codes import UNEXPECTED, USER_ERROR  # noqa: E402
+from del_audit.process import interruption  # noqa: E402
+from del_audit.process.exit_codes import UNEXPECTED, USER_ERROR  # noqa: E402
 
 _PATIENCE = 1.0
 """Seconds that an interrupted process waits for a reader that does not read."""
 
 
 def main() -> NoReturn:
-    """Runs the command line and ends the process with its exit code (del_audit.exit_codes).
+    """Runs the command line and ends the process with its exit code (del_audit.process.exit_codes).
 
     A code is the verdict's whatever becomes of its output, except that 0 becomes 2 where standard output was lost on
     its way to a reader. The interpreter's own end is left out: nothing can interrupt it or write into the output.
@@ -37,7 +37,7 @@ def main() -> NoReturn:
     code, line, lost = UNEXPECTED, "", None
     try:
         interruption.install()
-        from del_audit import output
+        from del_audit.process import output
 
         below = output.guard()
         sys.unraisablehook, threading.excepthook = _unraisable, _in_thread
@@ -74,7 +74,7 @@ def _ran(run: Callable[[], int]) -> int:
 def _unexpected(error: BaseException) -> str:
     """Returns the line of an error that nobody expected; what cannot even be logged is named."""
     try:
-        from del_audit.error_log import said_of
+        from del_audit.process.error_log import said_of
 
         return said_of(error)
     except BaseException:

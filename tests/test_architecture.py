@@ -1,4 +1,4 @@
-"""Dependencies run one way: del_audit -> attacks -> mechanisms; randomness is drawn in one module."""
+"""Dependencies run one way: del_audit -> attacks -> mechanisms, and commands -> rooms; one module draws randomness."""
 
 import ast
 from pathlib import Path
@@ -28,6 +28,17 @@ def _imported(tree):
 def test_dependencies_run_one_way(folder):
     for path, tree in _modules(folder):
         wrong = {name for name in _imported(tree) if name.split(".")[0] in FORBIDDEN[folder]}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_no_room_knows_its_command():
+    """del_audit: entry -> cli -> commands -> rooms."""
+    above = {"del_audit.cli", "del_audit.commands", "del_audit.entry"}
+    tops = {ROOT / "del_audit" / name for name in ("__main__.py", "entry.py", "cli.py")}
+    for path, tree in _modules("del_audit"):
+        if path in tops or path.parent == ROOT / "del_audit" / "commands":
+            continue
+        wrong = {name for name in _imported(tree) if ".".join(name.split(".")[:2]) in above}
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
 

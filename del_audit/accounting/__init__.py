@@ -1,7 +1,9 @@
-"""Exact guarantees of the stochastic n-bit quantizer: numpy and scipy only, never torch."""
+"""Exact guarantees of the stochastic n-bit quantizer: numpy and scipy only, never torch.
+
+The readers of files are imported where they are used: session_file needs pydantic, codes_file may need safetensors.
+"""
 
 from del_audit.accounting.accountant import UNITS, Accountant, Guarantee, Unit, guarantee
-from del_audit.accounting.bound import Bound, Kind
 from del_audit.accounting.calibration import BitsChoice, Calibration, Target, calibrate, smallest_bits
 from del_audit.accounting.composition import Composition, Losses, Trials
 from del_audit.accounting.computed import ComputedTradeOff
@@ -17,6 +19,7 @@ from del_audit.accounting.risk import (
 )
 from del_audit.accounting.session import Part, Session
 from del_audit.accounting.trade_off import Enclosure, TradeOff
+from del_audit.bound import Bound, Kind
 
 __all__ = [
     "MAX_TRIALS",

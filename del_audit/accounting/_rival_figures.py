@@ -12,8 +12,8 @@ from del_audit.accounting._metric_noise import losses as metric_losses
 from del_audit.accounting._random_radius import pure_epsilon as rantext_pure_epsilon
 from del_audit.accounting._word_rows import WorstWords, attained, of_any_weights, within_groups, worst_words
 from del_audit.accounting.accountant import Accountant, Unit
-from del_audit.accounting.bound import Bound
 from del_audit.accounting.composition import Composition, Losses
+from del_audit.bound import Bound
 from mechanisms.rivals import (
     CusTextSpec,
     ExponentialSpec,

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
-from del_audit.accounting.bound import Bound, Kind
 from del_audit.accounting.computed import ComputedTradeOff
 from del_audit.accounting.gaussian_limit import GaussianLimit
 from del_audit.accounting.log_tail import MAX_TRIALS
 from del_audit.accounting.rigorous import ProvedTradeOff
 from del_audit.accounting.trade_off import TradeOff
+from del_audit.bound import Bound, Kind
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 

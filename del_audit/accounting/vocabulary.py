@@ -12,8 +12,8 @@ from del_audit.accounting._pairs import WorstPair, pair_parts, worst_pair
 from del_audit.accounting._profile import Profile, sample_profile
 from del_audit.accounting._tilted import Tilt, trial_log_mgf
 from del_audit.accounting.accountant import Guarantee, Unit, check_unit, guarantee
-from del_audit.accounting.bound import Bound
 from del_audit.accounting.composition import Composition, Losses, Trials
+from del_audit.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 

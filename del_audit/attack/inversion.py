@@ -24,7 +24,7 @@ from del_audit.evidence.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.planted import identifier_figures, planted_slice
 from del_audit.evidence.selection import FEWEST_DOCUMENTS, strongest
 from del_audit.evidence.slices import Slice, SliceFigure, frequency_slices, measure_slice, text_slices
-from del_audit.exit_codes import REFUSED
+from del_audit.process.exit_codes import REFUSED
 
 BROKEN = REFUSED
 

@@ -13,7 +13,7 @@ from del_audit.certificate.provenance import commit, versions
 from del_audit.certificate.readiness import require_texts
 from del_audit.evidence.inversion.releases import PrivatePrompts
 from del_audit.evidence.planted import plant, tokenized
-from del_audit.quiet import silence_libraries
+from del_audit.process.quiet import silence_libraries
 from mechanisms.client import Client
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline

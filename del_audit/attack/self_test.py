@@ -9,7 +9,7 @@ from del_audit.attack.table import print_self_tests
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.readiness import require_attacks
 from del_audit.evidence.inversion.readers import self_tests
-from del_audit.exit_codes import REFUSED
+from del_audit.process.exit_codes import REFUSED
 
 UNUSABLE = REFUSED
 PACKAGED = {

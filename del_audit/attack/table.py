@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from del_audit.certificate.table import at_most, interval, number, percent, printable, upper_end
-from del_audit.plain_text import table_width
+from del_audit.show.console import table_width
 
 NOTHING = "-"
 Figure = Mapping[str, Any]

@@ -9,7 +9,7 @@ from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.provenance import texts_sha256
 from del_audit.certificate.splits import read_splits
-from del_audit.quiet import silence_libraries
+from del_audit.process.quiet import silence_libraries
 from mechanisms.canonical_json import sha256_of
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from attacks.registry import required_by
-from del_audit.attempts import begin, finish
+from del_audit.certificate.attempts import begin, finish
 from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import body_of
 from del_audit.certificate.evidence import gather
@@ -22,12 +22,12 @@ from del_audit.certificate.proved import guarantees_of
 from del_audit.certificate.provenance import texts_sha256
 from del_audit.certificate.readiness import require_ready
 from del_audit.certificate.report import render
+from del_audit.certificate.signing_keys import own_signing_key
 from del_audit.certificate.table import print_summary
 from del_audit.certificate.verdict import Verdict
-from del_audit.exit_codes import DONE, INCONCLUSIVE, REFUSED
-from del_audit.interruption import shielded
-from del_audit.quiet import silence_libraries
-from del_audit.signing_key import own_signing_key
+from del_audit.process.exit_codes import DONE, INCONCLUSIVE, REFUSED
+from del_audit.process.interruption import shielded
+from del_audit.process.quiet import silence_libraries
 from mechanisms.canonical_json import canonical, parse_canonical
 from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from attacks.registry import attack_names, required_by
-from del_audit.attempts import Attempt
 from del_audit.certificate.asked import quoted_delta
+from del_audit.certificate.attempts import Attempt
 from del_audit.certificate.checks import checks_of
 from del_audit.certificate.config import Configuration
 from del_audit.certificate.error_rate import error_rate_of

@@ -8,7 +8,7 @@ from del_audit.certificate.files import write_together
 from del_audit.certificate.junit import junit
 from del_audit.certificate.model_card import model_card
 from del_audit.certificate.verify_command import verify_file
-from del_audit.exit_codes import DONE, REFUSED
+from del_audit.process.exit_codes import DONE, REFUSED
 
 
 def export(path: Path, card: Path | None, xml: Path | None, trust: Sequence[str], at: str | None) -> int:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from del_audit.interruption import shielded
+from del_audit.process.interruption import shielded
 from mechanisms.errors import UserError
 
 

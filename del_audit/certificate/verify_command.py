@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from del_audit.certificate.verify import Verification, verify
-from del_audit.exit_codes import DONE, REFUSED
-from del_audit.plain_text import printable
+from del_audit.process.exit_codes import DONE, REFUSED
+from del_audit.show.console import printable
 from mechanisms.canonical_json import LARGEST
 from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError

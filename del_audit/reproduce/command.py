@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from del_audit.certificate.provenance import commit, versions
-from del_audit.quiet import silence_libraries
+from del_audit.process.quiet import silence_libraries
 from del_audit.reproduce.bench import Bench, cut_samples, first_documents, part_attacked
 from del_audit.reproduce.cells import Cell, grid, run_cell
 from del_audit.reproduce.pairs import labelled_part

@@ -24,8 +24,8 @@ from del_audit.certificate.readiness import (
     require_texts,
 )
 from del_audit.certificate.splits import grouped_by
-from del_audit.exit_codes import INCONCLUSIVE, REFUSED
-from del_audit.quiet import silence_libraries
+from del_audit.process.exit_codes import INCONCLUSIVE, REFUSED
+from del_audit.process.quiet import silence_libraries
 from del_audit.reproduce.store import write_json
 from del_audit.tune.bench import MeasuringBench, certified_documents
 from del_audit.tune.judge import ATTRIBUTE, TASK, Judge

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from del_audit.certificate.table import at_most, number, percent
-from del_audit.plain_text import printable, table_width
+from del_audit.show.console import printable, table_width
 
 
 def print_report(document: Mapping[str, Any]) -> None:

@@ -7,13 +7,14 @@ import pytest
 from scipy.stats import norm
 
 import del_audit.certificate.evidence as evidence
-from del_audit import bundle, train
 from del_audit.certificate import against
 from del_audit.certificate.config import Data
 from del_audit.certificate.inputs import answered_prompts, attacked_prompts, attacked_rounds, one_of_each_group
 from del_audit.certificate.provenance import sha256_of
 from del_audit.certificate.splits import grouped_by, read_splits
+from del_audit.client import bundle
 from del_audit.evidence.inference import _share
+from del_audit.training import parts as train
 from mechanisms.assets import AssetRecord
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError

@@ -7,9 +7,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from del_audit.accounting import Accountant
+from del_audit.accounting.codes_file import load_codes
 from del_audit.accounting.vocabulary import Vocabulary
 from del_audit.cli import main
-from del_audit.codes_file import load_codes
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import EncoderCard, save_encoder
 from mechanisms.spec import QuantizerSpec

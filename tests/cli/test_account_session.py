@@ -9,8 +9,8 @@ import pytest
 from del_audit.accounting import Accountant
 from del_audit.accounting.other_mechanisms import DpSgd, Gaussian, Guaranteed
 from del_audit.accounting.session import Part, Session
+from del_audit.accounting.session_file import load_session
 from del_audit.cli import main
-from del_audit.session_file import load_session
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from del_audit.exit_codes import DONE, REFUSED, TERMINATED, UNEXPECTED, USER_ERROR
+from del_audit.process.exit_codes import DONE, REFUSED, TERMINATED, UNEXPECTED, USER_ERROR
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "certificate" / "fixtures"
 TRUST = ("--trust", FIXTURES / "certificate-3.pub", "--at", "2026-12-01", "--no-recompute")
 ACCOUNT = ("account", "--bits", "4", "--dim", "18", "--clip", "0.05", "--mu", "8")
-LONG = "import del_audit.cli as c\nc._account = lambda a: print(('x' * 79 + chr(10)) * 4000, end='') or {code}\n"
+PATCH = "import del_audit.commands.account as c\n"
+LONG = PATCH + "c._account = lambda a: print(('x' * 79 + chr(10)) * 4000, end='') or {code}\n"
 """A command that prints 320 kB, more than a pipe holds, and ends with a code."""
 
 CLIENT = """import json, sys
@@ -27,7 +28,7 @@ for line in sys.stdin:
 
 def failing(what):
     """Returns code that makes `account` fail."""
-    return f"import del_audit.cli as c\ndef fail(arguments):\n    {what}\nc._account = fail\n"
+    return f"{PATCH}def fail(arguments):\n    {what}\nc._account = fail\n"
 
 
 @pytest.fixture(params=["valid", "tampered"])
@@ -166,7 +167,7 @@ class TestErrorsThatNobodyExpected:
         assert "No log file could be written" in found.err
 
     def test_an_error_while_importing(self, ended):
-        plant = "import sys\nsys.modules['del_audit.tune.options'] = None\n"
+        plant = "import sys\nsys.modules['del_audit.commands.tune'] = None\n"
         assert "ModuleNotFoundError" in ended(*ACCOUNT, plant=plant).cleanly(UNEXPECTED).err
 
     def test_errors_at_the_end_leave_the_verdict(self, ended, certificate):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from del_audit.exit_codes import DONE, HUNG_UP, INTERRUPTED, TERMINATED, UNEXPECTED
+from del_audit.process.exit_codes import DONE, HUNG_UP, INTERRUPTED, TERMINATED, UNEXPECTED
 
 ACCOUNT = ("account", "--bits", "4", "--dim", "18", "--clip", "0.05", "--mu", "8")
 READY = "import os, sys; from del_audit.entry import main; os.write(1, b'.')\n"
@@ -34,7 +34,7 @@ def moments(count, longest, seed):
 def doing(what):
     """Returns code that replaces `account`; it says when it has begun."""
     body = "\n    ".join(["import gc, sys, time", "def begun(): print('in', flush=True)", *what.splitlines()])
-    return f"import del_audit.cli as c\ndef run(arguments):\n    {body}\nc._account = run\n"
+    return f"import del_audit.commands.account as c\ndef run(arguments):\n    {body}\nc._account = run\n"
 
 
 @pytest.mark.parametrize("seconds", moments(10, 0.5, seed=1))
@@ -118,7 +118,7 @@ def test_cleaning_up_runs_to_its_end_however_often_the_keys_are_pressed(start, w
 
 def test_steps_that_belong_together_are_not_parted(start, wait_for, tmp_path):
     what = (
-        "from del_audit.interruption import shielded\nwith shielded():\n    begun(); time.sleep(1.5)\n"
+        "from del_audit.process.interruption import shielded\nwith shielded():\n    begun(); time.sleep(1.5)\n"
         "    open('second', 'w').close()\ntime.sleep(60)\nopen('third', 'w').close()"
     )
     process = start(*ACCOUNT, plant=doing(what))
@@ -158,7 +158,7 @@ def test_what_whoever_started_it_ignores_is_ignored(start, wait_for):
 def test_before_anything_is_handled_it_is_one_line(ended, raised, code):
     plant = (
         "import sys\nclass Finder:\n    @staticmethod\n    def find_spec(name, *_):\n"
-        f"        if name == 'del_audit.exit_codes': raise {raised}\nsys.meta_path.insert(0, Finder)"
+        f"        if name == 'del_audit.process.exit_codes': raise {raised}\nsys.meta_path.insert(0, Finder)"
     )
     found = ended(*ACCOUNT, plant=plant).cleanly(code)
     assert found.err.count("\n") == 1

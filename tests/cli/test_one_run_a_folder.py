@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from del_audit.exit_codes import DONE, USER_ERROR
+from del_audit.process.exit_codes import DONE, USER_ERROR
 from mechanisms.errors import UserError
 from mechanisms.folder_lock import held, held_run
 

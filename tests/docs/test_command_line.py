@@ -1,14 +1,21 @@
 """docs/command-line.md says what the parsers say."""
 
 import argparse
+import re
 
 from command_line import COMMAND, PAGE, page
 
 from del_audit.cli import _parser
+from del_audit.commands import COMMANDS
 
 
 def test_the_page_is_up_to_date():
     assert PAGE.read_text(encoding="utf8") == page(), f"make it again: {COMMAND}"
+
+
+def test_the_list_of_commands_has_the_rows_of_the_registry_in_their_order():
+    listed = re.findall(r"^- \[`del-audit ([a-z-]+)`\]\(#del-audit-[a-z-]+\): [A-Za-z]", page(), re.MULTILINE)
+    assert listed == [command.__name__.split(".")[-1].replace("_", "-") for command in COMMANDS]
 
 
 def test_every_command_and_option_is_on_it():

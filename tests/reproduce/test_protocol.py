@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from del_audit.commands.reproduce import TABLE_NUMBERS
 from del_audit.reproduce.bench import cut_samples, first_documents, part_attacked
-from del_audit.reproduce.options import TABLE_NUMBERS
 from del_audit.reproduce.protocol import LENGTHS, PAPER, TABLES, Sizes
 from del_audit.reproduce.store import Store
 from mechanisms.assets import AssetRecord

@@ -228,7 +228,7 @@ def test_the_card_has_the_runs_parameters_and_nothing_of_the_text(train, tmp_pat
 
 @pytest.mark.parametrize("short", [0.99, 1.0])
 def test_the_command_adds_noise_until_both_accountants_are_within_the_target(monkeypatch, tmp_path, short):
-    from del_audit import train
+    from del_audit.training import parts as train
 
     asked = train.PrivateText(str(tmp_path), "train", None, 2.0, 1e-5, 1.0)
     monkeypatch.setattr(train, "calibrated_noise", lambda *given: short * calibrated_noise(*given))

@@ -1,0 +1,42 @@
+"""`del-audit bundle`: the client's folder of a configuration."""
+
+import argparse
+
+from del_audit.commands.values import Commands, add_config, add_trust, path, whole
+
+
+def add_parser(commands: Commands) -> None:
+    """Adds `bundle` to the commands."""
+    bundle = commands.add_parser(
+        "bundle",
+        help="write the client's folder of a configuration",
+        description="Writes the table of codes, the tokenizer, a card and, where one is given, the certificate that "
+        "the client runs under: all that a client needs, all of it public.",
+        allow_abbrev=False,
+    )
+    add_config(bundle)
+    bundle.add_argument(
+        "--out", type=path("--out", new=True), required=True, help="folder for the client; must not exist yet"
+    )
+    bundle.add_argument(
+        "--max-tokens",
+        type=whole("max-tokens"),
+        help="longest prompt (default: the model's context less the soft prompt and the evaluation's new tokens)",
+    )
+    bundle.add_argument(
+        "--certificate",
+        type=path("--certificate"),
+        metavar="CERT",
+        help="put this certificate into the folder, if it is of this client",
+    )
+    add_trust(bundle)
+    bundle.set_defaults(run=_bundle)
+
+
+def _bundle(arguments: argparse.Namespace) -> int:
+    from del_audit.certificate.config import load_configuration
+
+    load_configuration(arguments.config)  # a wrong file is said before the seconds that imports take
+    from del_audit.client.bundle import bundle
+
+    return bundle(arguments.config, arguments.out, arguments.max_tokens, arguments.certificate, arguments.trust)

@@ -1,0 +1,49 @@
+"""`del-audit certify`: attacks a configuration and certifies it against its policy."""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from del_audit.commands.values import Commands, path
+from del_audit.show.console import json_text
+from mechanisms.folder_lock import held
+
+
+def add_parser(commands: Commands) -> None:
+    """Adds `certify` to the commands."""
+    certify = commands.add_parser(
+        "certify",
+        help="attack a configuration and certify it against its policy",
+        description="Exit codes: 0 certified, 1 refused, 3 inconclusive, 2 user error.",
+        allow_abbrev=False,
+    )
+    certify.add_argument("config", type=path("config"), help="YAML file of the configuration and its policy")
+    certify.add_argument("--out", type=path("--out"), help="folder for the results (default: out/NAME)")
+    certify.add_argument(
+        "--key",
+        type=path("--key"),
+        help="private key that signs, PEM (default: your own, made at first use; see del-audit key)",
+    )
+    certify.add_argument("--json", action="store_true", help="print the certificate as JSON; the table goes to stderr")
+    certify.set_defaults(run=_certify)
+
+
+def _certify(arguments: argparse.Namespace) -> int:
+    folder = arguments.out or Path("out") / _name(arguments.config)
+    with held(folder, folder):
+        _name(arguments.config)  # a wrong file is said before the seconds that imports take
+        from del_audit.certificate.command import certify
+
+        if not arguments.json:
+            return certify(arguments.config, folder, arguments.key)
+        with contextlib.redirect_stdout(sys.stderr):
+            code = certify(arguments.config, folder, arguments.key)
+        print(json_text((folder / "certificate.json").read_text(encoding="utf8")))
+        return code
+
+
+def _name(config: Path) -> str:
+    from del_audit.certificate.config import load_configuration
+
+    return load_configuration(config).name

@@ -1,0 +1,129 @@
+"""Converters of the command line's values, with the house's errors, and the options that several commands have."""
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mechanisms.errors import UserError
+from mechanisms.user_path import new_path, user_path
+
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"
+"""What the parser of a command is added to."""
+
+
+def path(name: str, new: bool = False) -> Callable[[str], Path]:
+    """Returns a converter of text to a path that can be used, as user_path checks it; new: as new_path does."""
+
+    def convert(text: str) -> Path:
+        try:
+            return new_path(text, name) if new else user_path(text, name)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def whole(name: str) -> Callable[[str], int]:
+    """Returns a converter of text to a whole number, with the house's error."""
+
+    def convert(text: str) -> int:
+        try:
+            return int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"Expected {name} to be a whole number, got {name}={text!r}") from None
+
+    return convert
+
+
+def real(name: str) -> Callable[[str], float]:
+    """Returns a converter of text to a finite number, with the house's error."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"Expected {name} to be a finite number, got {name}={text!r}")
+        return value
+
+    return convert
+
+
+def reals(name: str) -> Callable[[str], tuple[float, ...]]:
+    """Returns a converter of text to finite numbers between commas, with the house's error."""
+    one = real(name)
+    return lambda text: tuple(one(part) for part in text.split(","))
+
+
+def wholes(name: str) -> Callable[[str], tuple[int, ...]]:
+    """Returns a converter of text to whole numbers between commas, with the house's error."""
+    one = whole(name)
+    return lambda text: tuple(one(part) for part in text.split(","))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Converts text to the names between its commas.
+
+    >>> names("map, beam")
+    ('map', 'beam')
+    """
+    return tuple(part.strip() for part in text.split(","))
+
+
+def option(name: str) -> str:
+    """Returns the option that has a value's name.
+
+    >>> option("total_variation")
+    '--total-variation'
+    """
+    return "--" + name.replace("_", "-")
+
+
+def require_tokens(unit: str, tokens: int | None) -> None:
+    """Raises UserError where a unit of several tokens comes without their number: one token's figure is not its."""
+    if tokens is None and unit in ("phrase", "prompt", "session"):
+        raise UserError(
+            f"Expected --tokens, a whole number >= 1, with --unit {unit}, got none: add --tokens 16 for a {unit} of 16 "
+            "tokens."
+        )
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Adds the file of a configuration."""
+    parser.add_argument("config", type=path("config"), help="YAML file of the configuration")
+
+
+def add_new_folder(parser: argparse.ArgumentParser) -> None:
+    """Adds --out, a folder that the command makes."""
+    parser.add_argument(
+        "--out", type=path("--out", new=True), required=True, help="folder for the result; must not exist yet"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON with stable keys")
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Adds --trust, which may be given again."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PUB",
+        help="public key that may have signed it: a PEM file, or text in base64 or hex; may be given again "
+        "(default: your own key and those in your folder trusted/)",
+    )
+
+
+def add_quantizer(parser: "argparse._ActionsContainer") -> None:
+    """Adds what a quantizer is named by; none of it is needed."""
+    parser.add_argument("--bits", type=whole("bits"), help="bits a coordinate, 1 to 8")
+    parser.add_argument("--dim", type=whole("dim"), help="coordinates a token")
+    parser.add_argument("--clip", type=real("clip"), help="largest magnitude of a coordinate")
+    parser.add_argument("--scale", type=real("scale"), help="the quantizer's range, above clip (or give --mu)")
+    parser.add_argument("--mu", type=real("mu"), help="the paper's mu, from which the scale follows")

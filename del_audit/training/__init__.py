@@ -1,0 +1,1 @@
+"""`del-audit train`: parts of a configuration, trained on its public text."""
