@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from del_audit import readout
 from del_audit.certificate.report import render
+from del_audit.curve_data import Picture, Release
+from del_audit.curve_html import page as curves_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -180,11 +183,11 @@ def test_every_step_of_every_slider_is_shown_as_the_data_says(opened: Open, cert
     data = json.loads(page.locator("#data").text_content())
     readouts = page.locator(".readout").all()
     assert len(readouts) == len(data) == 8
-    for panel, readout in zip(data, readouts, strict=True):
-        slider = readout.locator("input")
+    for panel, shown in zip(data, readouts, strict=True):
+        slider = shown.locator("input")
         for step in (0, len(panel["grid"]) // 2, len(panel["grid"]) - 1):
             slider.fill(str(step))
-            assert readout.locator("output").text_content() == panel["grid"][step]
+            assert shown.locator("output").text_content() == panel["grid"][step]
             assert slider.get_attribute("aria-valuetext") == panel["grid"][step]
 
 
@@ -358,7 +361,31 @@ def test_it_prints_with_plots_and_all_details(opened: Open, certificate: dict[st
     closed = page.locator("details:not([open]) table").first
     assert closed.bounding_box()["height"] > 100
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
     assert page.evaluate(OVERFLOW) <= 0
+
+
+def test_the_curves_page_reads_its_values_with_the_same_script(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "curves.html"
+    specs = ("bits=4,dim=18,clip=0.05,mu=2", "bits=1,dim=18,clip=0.05,mu=1")
+    path.write_text(curves_page(Picture.of([Release.parse(spec) for spec in specs])), encoding="utf8")
+    page, errors = browser.new_page(viewport={"width": 1100, "height": 1000}), []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(path.as_uri())
+    assert readout.script() in page.content()
+    box = page.locator("figure svg").bounding_box()
+    for index, panel in enumerate(json.loads(page.locator("#data").text_content())):
+        (x, y, width, height), last = panel["place"], len(panel["grid"]) - 1
+        shown = page.locator(".readout").nth(index)
+        for at in (0, last // 3, last):
+            across, down = x + width * min(max(at / last, 1e-4), 1 - 1e-4), y + height / 2
+            page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down)
+            assert shown.locator("output").text_content() == panel["grid"][at] + panel["unit"]
+            cells = [row.locator("td").all_text_contents() for row in shown.locator("tbody tr").all()]
+            assert cells == [[column[at] for column in columns] for columns in panel["columns"]]
+    assert errors == []
+    page.close()
 
 
 def test_nothing_can_be_loaded_or_run_from_outside(browser: Any, certificate: dict[str, Any], tmp_path: Path) -> None:
