@@ -107,12 +107,8 @@ def test_every_plot_is_as_wide_as_its_place(opened: Open, certificate: dict[str,
     assert page.evaluate(OVERFLOW) <= 0
 
 
-@pytest.mark.parametrize("kind", ["certificate", "refused_certificate"])
-@pytest.mark.parametrize("view", ["desktop", "phone"])
-def test_text_of_the_plots_stays_in_its_card_and_apart(
-    opened: Open, request: pytest.FixtureRequest, kind: str, view: str
-) -> None:
-    page = opened(request.getfixturevalue(kind), view)
+def check_texts(page: Any) -> None:
+    """Fails where a plot's text leaves its card or lies on other text."""
     cards = page.evaluate("[...document.querySelectorAll('.plot')].map(plot => plot.getBoundingClientRect().toJSON())")
     for card, texts in zip(cards, page.evaluate(TEXTS), strict=True):
         assert len(texts) > 8
@@ -123,6 +119,26 @@ def test_text_of_the_plots_stays_in_its_card_and_apart(
         for (one, a), (other, b) in itertools.combinations(texts, 2):
             beside = a["right"] <= b["left"] + 1 or b["right"] <= a["left"] + 1
             assert beside or a["bottom"] <= b["top"] + 3 or b["bottom"] <= a["top"] + 3, (one, other)
+
+
+@pytest.mark.parametrize("kind", ["certificate", "refused_certificate"])
+@pytest.mark.parametrize("view", ["desktop", "phone"])
+def test_text_of_the_plots_stays_in_its_card_and_apart(
+    opened: Open, request: pytest.FixtureRequest, kind: str, view: str
+) -> None:
+    check_texts(opened(request.getfixturevalue(kind), view))
+
+
+@pytest.mark.parametrize("view", ["desktop", "phone"])
+@pytest.mark.parametrize("kappa", [1e-5, 0.3, 0.9])
+def test_so_does_text_of_many_bits_and_of_points_elsewhere(
+    opened: Open, certificate: dict[str, Any], view: str, kappa: float
+) -> None:
+    one = certificate["utility"]["other_bits"][0]
+    others = [{**one, "spec": {**one["spec"], "bits": bits}} for bits in (1, 2, 3, 5, 6, 7, 8)]
+    certificate["utility"]["other_bits"] = others
+    certificate["inversion"]["kappa"] = kappa
+    check_texts(opened(certificate, view))
 
 
 @pytest.mark.parametrize(

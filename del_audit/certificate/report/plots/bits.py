@@ -10,6 +10,8 @@ from del_audit.certificate.table import at_most, interval
 
 PANEL, HEAD = 130, 38
 """Pixels of a panel, and of its title with the space above the panel."""
+FEW = 5
+"""Points whose bytes have room on a phone; of more, a phone shows the bits."""
 
 
 def bits(certificate: Mapping[str, Any]) -> Plot | None:
@@ -23,12 +25,15 @@ def bits(certificate: Mapping[str, Any]) -> Plot | None:
         *_panel(points, across, "success", "strongest on single tokens, share read", HEAD * 2 + PANEL, _percent),
     ]
     bottom = 2 * (HEAD + PANEL)
+    few = len(points) <= FEW
     for place, point in zip(across, points, strict=True):
         style = "own" if point["own"] else "muted"
-        parts.append(text(f"{point['bytes']:g}", place, bottom + LINE, style, "middle"))
-        short = _bits(point) if len(points) <= 5 else point["bits"]
-        parts.append(text(short, place, bottom + 2 * LINE, style, "middle"))
-    parts.append(text("bytes per token; bold: this configuration", 0, bottom + 3 * LINE + 4, "muted", dx=-40))
+        parts.append(text(f"{point['bytes']:g}", place, bottom + LINE, style if few else f"{style} wide", "middle"))
+        parts.append(text(_bits(point) if few else point["bits"], place, bottom + 2 * LINE, style, "middle"))
+    titles = {"": "bytes per token"} if few else {" wide": "bytes per token, bits", " narrow": "bits"}
+    for style, title in titles.items():
+        words = f"{title}; bold: this configuration"
+        parts.append(text(words, 0, bottom + 3 * LINE + 4, f"muted{style}", dx=-40))
     texts = [_words(point) for point in points]
     height = bottom + 3 * LINE + 10
     own = next(place for place, point in enumerate(points) if point["own"])

@@ -66,7 +66,7 @@ def trade_off(certificate: Mapping[str, Any]) -> Plot:
         Panel(
             label="Points at κ",
             along="y",
-            place=(max(0, kappa - STRIP), TOP / height, 2 * STRIP, HIGH / height),
+            place=(min(max(0, kappa - STRIP), 1 - 2 * STRIP), TOP / height, 2 * STRIP, HIGH / height),
             stops=[(_level(point.misses) - TOP) / HIGH for point in points],
             texts=[point.words for point in points],
             start=len(points) - 1,
@@ -97,7 +97,7 @@ def _described(inversion: Mapping[str, Any]) -> str:
 def _points(inversion: Mapping[str, Any]) -> list[Point]:
     """Returns theorem 6's fewest misses, and those of each attack on single tokens, most misses first."""
     kappa, least = percent(inversion["kappa"]), 1 - upper_end(inversion["allowed"])
-    fewest = percent(least, ROUND_FLOOR)
+    fewest, room = percent(least, ROUND_FLOOR), _letters(ACROSS(inversion["kappa"]))
     label = f"fewest misses that theorem 6 allows, {fewest}"
     words = f"Fewest misses that theorem 6 allows at κ = {kappa}: {fewest}"
     points = [Point(least, label, f"theorem 6, {fewest}", words, "limit")]
@@ -107,11 +107,16 @@ def _points(inversion: Mapping[str, Any]) -> list[Point]:
             missed = percent(1 - success["value"])
             low, high = (1 - success[end] for end in ("upper", "lower"))
             ends = f"[{percent(low, ROUND_FLOOR)}, {percent(high, ROUND_CEILING)}]"
-            wide, narrow = (f"{short(name, width)}, {missed}" for width in (44, 18))
+            wide, narrow = (f"{short(name, letters)}, {missed}" for letters in (44, room))
             style = "baseline" if is_baseline(attack) else "attack"
             words = f"{name}: misses {missed} {ends} at κ = {kappa}"
             points.append(Point(1 - success["value"], wide, narrow, words, style))
     return sorted(points, key=lambda point: -point.misses)
+
+
+def _letters(kappa: float) -> int:
+    """Returns how much of a name fits beside the points on a phone, where the plot is some 260 pixels wide."""
+    return min(18, int((260 * max(kappa, 1 - kappa) - 15) / 6.3) - 8)
 
 
 def _axes() -> Iterator[str]:
