@@ -30,7 +30,7 @@ def take(browser: Browser, page_file: Path, target: Path, top: str, screen: dict
     context = browser.new_context(offline=True, **screen)
     page = context.new_page()
     page.goto(page_file.as_uri())
-    page.locator(".live[aria-label]").nth(page.locator("[data-plot]").count() - 1).wait_for()
+    page.locator(".readout:not([hidden])").nth(page.locator(".readout").count() - 1).wait_for()
     page.evaluate("top => document.querySelector(top).scrollIntoView()", top)
     page.evaluate("scrollBy(0, -12)")
     page.screenshot(path=target)

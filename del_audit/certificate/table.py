@@ -97,6 +97,12 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else "�" for c in str(text))
 
 
+def short(text: object, width: int = 46) -> str:
+    """Returns printable text of at most so many characters."""
+    words = printable(text)
+    return words if len(words) <= width else words[: width - 1].rstrip() + "…"
+
+
 def print_summary(certificate: dict[str, Any], console: Console) -> None:
     """Prints the certificate's table."""
     console.print(summary(certificate))

@@ -18,10 +18,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from del_audit.accounting.gaussian_limit import GaussianLimit
-from del_audit.certificate.plots import _STYLE, _VARIABLES, INK, MUTED, _short, _svg
 from del_audit.certificate.provenance import versions
-from del_audit.certificate.table import at_most, number
+from del_audit.certificate.table import at_most, number, short
 from del_audit.curve.curves import Curves, Picture
+from del_audit.curve.style import INK, MUTED, STYLE, VARIABLES, inline
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's, which colour-blind readers tell apart; legible on white and on black."""
@@ -30,7 +30,7 @@ NAME = "curves"
 """What every id of the SVG begins with."""
 
 BAND, DOTS = 0.13, (0, (1, 1.2))
-_REAL = {stand_in: variable[-8:-1] for stand_in, variable in _VARIABLES.items()}
+_REAL = {stand_in: variable[-8:-1] for stand_in, variable in VARIABLES.items()}
 _LEFT_OUT = "Theorem 4.2 certifies nothing"
 
 
@@ -51,7 +51,7 @@ def inline_svg(picture: Picture) -> tuple[str, list[tuple[float, float, float, f
         _draw(canvas, picture, {stand_in: stand_in for stand_in in _REAL})
 
     size = _size(picture)
-    drawn = _svg(NAME, "Trade-off and privacy curves", described(picture), size, draw)
+    drawn = inline(NAME, "Trade-off and privacy curves", described(picture), size, draw)
     width, height = (72 * inches for inches in size)
     places = [axes.get_position().bounds for axes in kept[0].axes]
     return drawn, [(x * width, (1 - y - h) * height, w * width, h * height) for x, y, w, h in places]
@@ -61,7 +61,7 @@ def png(picture: Picture, dots_per_inch: int = 150) -> bytes:
     """Returns the picture as a PNG, 11 inches wide."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        style = {key: _REAL.get(value, value) if isinstance(value, str) else value for key, value in _STYLE.items()}
+        style = {key: _REAL.get(value, value) if isinstance(value, str) else value for key, value in STYLE.items()}
         matplotlib.rcParams.update(style)  # type: ignore[arg-type]
         canvas = Canvas(figsize=_size(picture), layout="constrained", dpi=dots_per_inch)
         _draw(canvas, picture, _REAL)
@@ -183,7 +183,7 @@ def _power(value: float, _: Any = None) -> str:
 def _legends(canvas: Canvas, picture: Picture, paint: Mapping[str, str]) -> None:
     ink = paint[INK]
     releases = [Line2D([], [], color=colour, lw=3) for _, colour in zip(picture.curves, COLOURS, strict=False)]
-    names = [f"{_short(c.release.name)}: {_stated(c, picture.delta)}" for c in picture.curves]
+    names = [f"{short(c.release.name)}: {_stated(c, picture.delta)}" for c in picture.curves]
     kinds: list[Any] = [Line2D([], [], color=ink, lw=1.8), Line2D([], [], color=ink, lw=1.3, ls="--")]
     words = ["exact", "Gaussian limit, γ ignored (asymptotic, no bound)"]
     if any(c.band is not None for c in picture.curves):

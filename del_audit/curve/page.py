@@ -1,9 +1,9 @@
 """The page of `del-audit curve`: the SVG, and every curve's value under the pointer; one file, no network.
 
-The picture is embedded as it is and a few lines of script look values up: some tens of kilobytes and no dependency,
-where a plotting library for the browser would add five megabytes and one more to trust.
+The picture is embedded as it is, and the script that the report has too looks values up.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN
@@ -17,6 +17,7 @@ from markupsafe import Markup
 from del_audit.certificate.table import at_most, number
 from del_audit.curve.curves import SMALLEST_DELTA, Curves, Picture
 from del_audit.curve.figure import COLOURS, inline_svg, theorem
+from del_audit.show import readout
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 NOTHING = "certifies nothing"
@@ -28,7 +29,7 @@ _START = 0.05
 class Panel:
     """What the pointer reads in one panel. Everything that is shown is computed at the grid's points, never in between.
 
-    place: x, y, width and height in the SVG's units. grid: the axis's values as text. columns: for each release, the
+    place: x, y, width and height as shares of the SVG. grid: the axis's values as text. columns: for each release, the
     texts of the exact curve, the Gaussian limit and Theorem 4.2 at each point. start: the point that is shown first.
     """
 
@@ -50,7 +51,7 @@ def page(picture: Picture) -> str:
         read="β",
         unit="",
         exact="at least",
-        place=left,
+        place=_shares(left, drawn),
         grid=[f"{alpha:g}" for alpha in picture.alpha],
         columns=[
             (_texts(c.beta, ROUND_FLOOR), _texts(c.limit_beta), _band(c, len(picture.alpha))) for c in picture.curves
@@ -62,7 +63,7 @@ def page(picture: Picture) -> str:
         read="δ",
         unit=" nats",
         exact="at most",
-        place=right,
+        place=_shares(right, drawn),
         grid=_texts(picture.epsilon, ROUND_CEILING),  # delta falls: what is true at epsilon is true above it
         columns=[
             (_texts(c.delta, ROUND_CEILING), _texts(c.limit_delta), _certified(c, len(picture.epsilon)))
@@ -89,11 +90,21 @@ def page(picture: Picture) -> str:
         delta=number(picture.delta),
         panels=[trade_off, privacy],
         data=[
-            {"symbol": p.symbol, "unit": p.unit, "place": p.place, "grid": p.grid, "columns": p.columns}
+            {"plot": "curves", "along": "x", "unit": p.unit, "place": p.place, "grid": p.grid, "columns": p.columns}
             for p in (trade_off, privacy)
         ],
         rows=rows,
+        script=Markup(readout.script()),
+        script_source=Markup(readout.source(readout.script())),
     )
+
+
+def _shares(place: tuple[float, float, float, float], drawn: str) -> tuple[float, float, float, float]:
+    """Returns a place in the SVG's units as shares of its width and height."""
+    found = re.search(r'viewBox="0 0 (\S+) (\S+)"', drawn)
+    assert found is not None
+    (x, y, w, h), width, height = place, float(found[1]), float(found[2])
+    return x / width, y / height, w / width, h / height
 
 
 def _texts(values: Iterable[float], rounding: str = ROUND_HALF_EVEN) -> list[str]:

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from del_audit.certificate.report import render
+from del_audit.curve.curves import Picture, Release
+from del_audit.curve.page import page as curves_page
+from del_audit.show import readout
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -20,7 +23,9 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-p
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"><a href=x>"
 PLOTS = ["trade_off", "attacks", "attribute", "task", "perplexity", "coherence", "bits"]
-TRACES = "[...document.querySelectorAll('.live')].map(live => [live.parentElement.dataset.plot, live.data.length])"
+DRAWN = ".plot > svg"
+TEXTS = """() => [...document.querySelectorAll(".plot")].map(plot => [...plot.querySelectorAll("svg text")]
+  .filter(text => text.checkVisibility()).map(text => [text.textContent, text.getBoundingClientRect().toJSON()]))"""
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 VIEWS: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1000, "height": 900}},
@@ -54,7 +59,7 @@ def load(page: Any, certificate: dict[str, Any], folder: Path, scripts: bool = T
     path.write_text(rendered(json.dumps(certificate)), encoding="utf8")
     page.goto(path.as_uri())
     if scripts:
-        page.locator(".live[aria-label]").nth(page.locator("[data-plot]").count() - 1).wait_for()
+        page.locator(".readout:not([hidden])").nth(page.locator(".readout").count() - 1).wait_for()
     return page
 
 
@@ -86,21 +91,54 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
     assert {url.rpartition("/")[2] for url in asked} == {"report.html"}
 
 
-@pytest.mark.parametrize("view", ["desktop", "dark", "phone"])
-def test_every_plot_draws(opened: Open, certificate: dict[str, Any], view: str) -> None:
+@pytest.mark.parametrize("view", ["desktop", "dark", "phone", "dark phone"])
+def test_every_plot_is_as_wide_as_its_place(opened: Open, certificate: dict[str, Any], view: str) -> None:
     page = opened(certificate, view)
-    traces = dict(page.evaluate(TRACES))
-    assert list(traces) == PLOTS
-    assert min(traces.values()) >= 1
+    assert page.evaluate("[...document.querySelectorAll('[data-plot]')].map(plot => plot.dataset.plot)") == PLOTS
     for name in PLOTS:
         plot = page.locator(f"[data-plot={name}]")
-        assert plot.locator("svg.main-svg").count() >= 1
-        assert plot.locator(".trace, .points, .point").count() > 0
-        live = plot.locator(".live").bounding_box()
-        drawn = plot.locator("svg.main-svg").first.bounding_box()
+        assert plot.locator("svg .grid").count() > 0
+        drawn, place = plot.locator("> svg").bounding_box(), plot.bounding_box()
+        gutter = 40 if name in ("trade_off", "bits") else 0
         assert drawn["height"] > 150
-        assert drawn["width"] == pytest.approx(live["width"], abs=2)
+        assert 0 <= place["width"] - drawn["width"] - gutter <= 36
+        assert plot.locator(".readout").count() == (2 if name == "trade_off" else 1)
+        assert all(readout.is_visible() for readout in plot.locator(".readout").all())
     assert page.evaluate(OVERFLOW) <= 0
+
+
+def check_texts(page: Any) -> None:
+    """Fails where a plot's text leaves its card or lies on other text."""
+    cards = page.evaluate("[...document.querySelectorAll('.plot')].map(plot => plot.getBoundingClientRect().toJSON())")
+    for card, texts in zip(cards, page.evaluate(TEXTS), strict=True):
+        assert len(texts) > 8
+        for words, box in texts:
+            assert box["width"] > 0, words
+            assert card["left"] <= box["left"] < box["right"] <= card["right"], words
+            assert card["top"] <= box["top"] < box["bottom"] <= card["bottom"], words
+        for (one, a), (other, b) in itertools.combinations(texts, 2):
+            beside = a["right"] <= b["left"] + 1 or b["right"] <= a["left"] + 1
+            assert beside or a["bottom"] <= b["top"] + 3 or b["bottom"] <= a["top"] + 3, (one, other)
+
+
+@pytest.mark.parametrize("kind", ["certificate", "refused_certificate"])
+@pytest.mark.parametrize("view", ["desktop", "phone"])
+def test_text_of_the_plots_stays_in_its_card_and_apart(
+    opened: Open, request: pytest.FixtureRequest, kind: str, view: str
+) -> None:
+    check_texts(opened(request.getfixturevalue(kind), view))
+
+
+@pytest.mark.parametrize("view", ["desktop", "phone"])
+@pytest.mark.parametrize("kappa", [1e-5, 0.3, 0.9])
+def test_so_does_text_of_many_bits_and_of_points_elsewhere(
+    opened: Open, certificate: dict[str, Any], view: str, kappa: float
+) -> None:
+    one = certificate["utility"]["other_bits"][0]
+    others = [{**one, "spec": {**one["spec"], "bits": bits}} for bits in (1, 2, 3, 5, 6, 7, 8)]
+    certificate["utility"]["other_bits"] = others
+    certificate["inversion"]["kappa"] = kappa
+    check_texts(opened(certificate, view))
 
 
 @pytest.mark.parametrize(
@@ -111,31 +149,74 @@ def test_other_certificates_draw_and_say_whether_they_have_expired(
     opened: Open, request: pytest.FixtureRequest, kind: str, expires: str, expired: bool
 ) -> None:
     page = opened({**request.getfixturevalue(kind), "expires": expires})
-    assert all(count >= 1 for _, count in page.evaluate(TRACES))
+    assert all(box["height"] > 150 for box in (svg.bounding_box() for svg in page.locator(DRAWN).all()))
     assert page.locator(".expired").is_visible() is expired
+
+
+def output(page: Any, name: str, which: int = 0) -> str:
+    return str(page.locator(f"[data-plot={name}] output").nth(which).text_content())
 
 
 def test_pointing_at_a_bar_shows_its_interval(opened: Open, certificate: dict[str, Any]) -> None:
     page = opened(certificate)
-    page.locator("[data-plot=attacks]").scroll_into_view_if_needed()
-    bar = page.locator("[data-plot=attacks] .bars .point").nth(4).bounding_box()
-    page.mouse.move(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2)
-    page.locator("[data-plot=attacks] .hovertext").wait_for()
-    shown = page.locator("[data-plot=attacks] .hovertext").text_content()
-    assert shown == "MAP, unigram prior11.5% [11.0%, 12.0%], 20,000 tokens"
+    for name, words in (("attacks", "maximum likelihood"), ("perplexity", "clean prompt")):
+        page.locator(f"[data-plot={name}]").scroll_into_view_if_needed()
+        label = page.locator(f"[data-plot={name}] svg text", has_text=re.compile(f"^{words}$")).bounding_box()
+        page.mouse.move(label["x"] + 300, label["y"] + 30)
+        assert output(page, name).startswith(f"{words}: ")
+    assert (
+        output(page, "attacks") == "maximum likelihood: 2.9% [2.6%, 3.2%], 20,000 tokens; rarer words 2.1% [1.8%, 2.5%]"
+    )
 
 
-def test_where_drawing_fails_the_still_pictures_stay(browser: Any, certificate: dict[str, Any], tmp_path: Path) -> None:
+def test_pointing_at_the_curve_reads_it_there_and_at_kappa_the_points(
+    opened: Open, certificate: dict[str, Any]
+) -> None:
+    page = opened(certificate)
+    data = {p["plot"]: p for p in reversed(json.loads(page.locator("#data").text_content()))}["trade_off"]
+    svg = page.locator("[data-plot=trade_off] > svg")
+    svg.scroll_into_view_if_needed()
+    box = svg.bounding_box()
+    for at in (3, 77, 150, 198):
+        page.mouse.move(box["x"] + box["width"] * data["stops"][at], box["y"] + box["height"] * 0.6)
+        assert output(page, "trade_off") == data["grid"][at]
+        guide = page.locator("[data-plot=trade_off] .guide").first.bounding_box()
+        assert guide["x"] + guide["width"] / 2 == pytest.approx(box["x"] + box["width"] * data["stops"][at], abs=1)
+    before, diamond = output(page, "trade_off"), page.locator("[data-plot=trade_off] path.limit").bounding_box()
+    page.mouse.move(diamond["x"] + diamond["width"] / 2, diamond["y"] - 90)
+    page.mouse.move(diamond["x"] + diamond["width"] / 2, diamond["y"] + 3)
+    assert output(page, "trade_off", 1) == "Fewest misses that theorem 6 allows at κ = 4.2%: 4.2%"
+    assert output(page, "trade_off") == before
+    top = page.locator("[data-plot=trade_off] circle.attack").first.bounding_box()
+    page.mouse.move(top["x"] + 2, top["y"] + 2)
+    assert output(page, "trade_off", 1) == (
+        "cosine nearest neighbour (the paper's): misses 98.7% [98.5%, 98.9%] at κ = 4.2%"
+    )
+
+
+def test_every_step_of_every_slider_is_shown_as_the_data_says(opened: Open, certificate: dict[str, Any]) -> None:
+    page = opened(certificate)
+    data = json.loads(page.locator("#data").text_content())
+    readouts = page.locator(".readout").all()
+    assert len(readouts) == len(data) == 8
+    for panel, shown in zip(data, readouts, strict=True):
+        slider = shown.locator("input")
+        for step in (0, len(panel["grid"]) // 2, len(panel["grid"]) - 1):
+            slider.fill(str(step))
+            assert shown.locator("output").text_content() == panel["grid"][step]
+            assert slider.get_attribute("aria-valuetext") == panel["grid"][step]
+
+
+def test_where_the_script_fails_the_plots_stay(browser: Any, certificate: dict[str, Any], tmp_path: Path) -> None:
     page, errors = browser.new_page(), []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    fails = "{ react() { throw new Error('planted'); } }"
-    page.add_init_script(f"Object.defineProperty(window, 'Plotly', {{ get: () => ({fails}), set() {{}} }})")
+    page.add_init_script("JSON.parse = () => { throw new Error('planted'); }")
     load(page, certificate, tmp_path, scripts=False)
     until(page, "document.readyState === 'complete'")
-    assert errors == ["planted"] * len(PLOTS)
-    assert page.locator(".live, .drawn").count() == 0
+    assert errors == ["planted"]
+    assert page.locator(".readout:visible").count() == 0
     for name in PLOTS:
-        assert page.locator(f"[data-plot={name}] .scroll > svg").bounding_box()["height"] > 80
+        assert page.locator(f"[data-plot={name}] > svg").bounding_box()["height"] > 80
     page.close()
 
 
@@ -154,13 +235,13 @@ def test_a_finger_on_a_plot_scrolls_the_page(opened: Open, certificate: dict[str
 
 
 @pytest.mark.parametrize("view", ["no scripts", "phone, no scripts"])
-def test_without_scripts_the_still_pictures_are_shown(opened: Open, certificate: dict[str, Any], view: str) -> None:
+def test_without_scripts_the_plots_are_shown(opened: Open, certificate: dict[str, Any], view: str) -> None:
     page = opened(certificate, view)
     for name in PLOTS:
-        box = page.locator(f"[data-plot={name}] .scroll > svg").bounding_box()
-        assert box["width"] >= 300
+        box = page.locator(f"[data-plot={name}] > svg").bounding_box()
+        assert box["width"] >= 240
         assert box["height"] >= 80
-    assert page.locator(".live").count() == 0
+    assert page.locator(".readout:visible").count() == 0
     assert page.locator(".expired").is_hidden()
 
 
@@ -173,15 +254,17 @@ def test_a_page_wider_than_the_phone_would_be_noticed(opened: Open, certificate:
 
 def test_colours_follow_the_scheme_while_the_page_is_open(opened: Open, certificate: dict[str, Any]) -> None:
     page = opened(certificate)
-    colour = "getComputedStyle(document.querySelector('[data-plot=attacks] .bars .point:last-of-type path')).fill"
-    papers = "[...document.querySelectorAll('.live')].map(live => live._fullLayout.paper_bgcolor)"
-    light = page.evaluate(colour), page.evaluate(papers)
+    colours = """() => [...document.querySelectorAll(".plot")].map(plot => [getComputedStyle(plot).backgroundColor,
+      ...["text", ".fill, .attack"].map(part => getComputedStyle(plot.querySelector(part)).fill),
+      getComputedStyle(plot.querySelector(".grid")).stroke])"""
+    light = page.evaluate(colours)
     page.emulate_media(color_scheme="dark")
-    until(page, f"({papers}).every(paper => paper !== '{light[1][0]}')")
-    assert page.evaluate(papers) == ["#1e1e1c"] * len(PLOTS)
-    assert page.evaluate(colour) != light[0]
+    dark = page.evaluate(colours)
+    assert [plot[0] for plot in dark] == ["rgb(30, 30, 28)"] * len(PLOTS)
+    for before, after in zip(light, dark, strict=True):
+        assert all(one != other for one, other in zip(before, after, strict=True))
     page.emulate_media(color_scheme="light")
-    until(page, f"({papers}).every(paper => paper === '{light[1][0]}')")
+    assert page.evaluate(colours) == light
 
 
 REACHABLE = "a[href], button, summary, input, select, textarea, [tabindex]:not([tabindex='-1'])"
@@ -205,7 +288,7 @@ def test_the_keyboard_reaches_everything_in_order_and_leaves(opened: Open, certi
         visible.append(outlined or tag == "BUTTON")
     assert reached == list(range(total))
     assert all(visible)
-    assert page.locator(".live").count() == len(PLOTS)
+    assert page.locator(".readout input").count() == len(PLOTS) + 1
     page.keyboard.press("Shift+Tab")
     assert page.evaluate(FOCUS)[0] in (total - 1, total - 2)
 
@@ -221,21 +304,21 @@ def test_the_skip_link_is_first_and_leads_to_the_reasons(opened: Open, certifica
 
 def test_arrow_keys_read_the_points_aloud(opened: Open, certificate: dict[str, Any]) -> None:
     page = opened(certificate)
-    live, said = (page.locator(f"[data-plot=attacks] {part}") for part in (".live", "[aria-live]"))
-    live.focus()
-    for key in ("ArrowRight", "ArrowRight"):
+    slider = page.get_by_role("slider", name="Attack", exact=True)
+    slider.focus()
+    for key in ("Home", "ArrowRight"):
         page.keyboard.press(key)
-    assert said.text_content() == "cosine nearest neighbour (the paper's), 1.3% [1.1%, 1.5%], 20,000 tokens"
-    page.keyboard.press("ArrowDown")
+    said = "cosine nearest neighbour (the paper's): 1.3% [1.1%, 1.5%], 20,000 tokens; rarer words 0.61% [0.45%, 0.77%]"
+    assert slider.get_attribute("aria-valuetext") == output(page, "attacks") == said
     page.keyboard.press("End")
-    assert said.text_content() == "beam search, language model, rarer words 1.8% [1.0%, 2.7%]"
-    assert page.locator("[data-plot=attacks] .hovertext").count() == 1
-    page.keyboard.press("Escape")
-    assert said.text_content() == ""
-    page.locator("[data-plot=bits] .live").focus()
-    for key in ("ArrowDown", "Home"):
-        page.keyboard.press(key)
-    assert "strongest on single tokens 8.7%" in page.locator("[data-plot=bits] [aria-live]").text_content()
+    assert output(page, "attacks").startswith("beam search, language model: 10.2% ")
+    page.get_by_role("slider", name="Bytes per token").focus()
+    page.keyboard.press("Home")
+    assert "strongest on single tokens 8.7%" in output(page, "bits")
+    page.get_by_role("slider", name="α, false alarms").focus()
+    before = output(page, "trade_off")
+    page.keyboard.press("ArrowLeft")
+    assert output(page, "trade_off") != before
 
 
 @pytest.mark.parametrize("view", ["desktop", "dark phone"])
@@ -243,9 +326,7 @@ def test_an_accessibility_checker_finds_nothing(opened: Open, certificate: dict[
     page = opened(certificate, view)
     page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    response = (
-        axe.Axe().run(page, {"exclude": [[".main-svg"]]}, {"runOnly": tags, "resultTypes": ["violations"]}).response
-    )
+    response = axe.Axe().run(page, options={"runOnly": tags, "resultTypes": ["violations"]}).response
     found = [
         (v["id"], node["target"], node.get("failureSummary")) for v in response["violations"] for node in v["nodes"]
     ]
@@ -283,7 +364,7 @@ def test_a_screen_reader_gets_landmarks_headings_and_the_pictures_in_words(
         assert table.locator("thead th[scope=col]").count() >= 2
 
 
-def test_it_prints_with_still_pictures_and_all_details(opened: Open, certificate: dict[str, Any]) -> None:
+def test_it_prints_with_plots_and_all_details(opened: Open, certificate: dict[str, Any]) -> None:
     page = opened(certificate, "dark")
     printed = page.pdf(format="A4")
     assert printed.startswith(b"%PDF-")
@@ -291,12 +372,36 @@ def test_it_prints_with_still_pictures_and_all_details(opened: Open, certificate
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 680, "height": 900})
     for name in PLOTS:
-        assert page.locator(f"[data-plot={name}] .live").is_hidden()
-        assert page.locator(f"[data-plot={name}] .scroll > svg").bounding_box()["height"] > 80
+        assert page.locator(f"[data-plot={name}] > svg").bounding_box()["height"] > 80
+    assert page.locator(".readout:visible, .guide:visible").count() == 0
     closed = page.locator("details:not([open]) table").first
     assert closed.bounding_box()["height"] > 100
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
     assert page.evaluate(OVERFLOW) <= 0
+
+
+def test_the_curves_page_reads_its_values_with_the_same_script(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "curves.html"
+    specs = ("bits=4,dim=18,clip=0.05,mu=2", "bits=1,dim=18,clip=0.05,mu=1")
+    path.write_text(curves_page(Picture.of([Release.parse(spec) for spec in specs])), encoding="utf8")
+    page, errors = browser.new_page(viewport={"width": 1100, "height": 1000}), []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(path.as_uri())
+    assert readout.script() in page.content()
+    box = page.locator("figure svg").bounding_box()
+    for index, panel in enumerate(json.loads(page.locator("#data").text_content())):
+        (x, y, width, height), last = panel["place"], len(panel["grid"]) - 1
+        shown = page.locator(".readout").nth(index)
+        for at in (0, last // 3, last):
+            across, down = x + width * min(max(at / last, 1e-4), 1 - 1e-4), y + height / 2
+            page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down)
+            assert shown.locator("output").text_content() == panel["grid"][at] + panel["unit"]
+            cells = [row.locator("td").all_text_contents() for row in shown.locator("tbody tr").all()]
+            assert cells == [[column[at] for column in columns] for columns in panel["columns"]]
+    assert errors == []
+    page.close()
 
 
 def test_nothing_can_be_loaded_or_run_from_outside(browser: Any, certificate: dict[str, Any], tmp_path: Path) -> None:
@@ -327,6 +432,8 @@ def test_hostile_text_runs_nothing_and_makes_no_links(opened: Open, certificate:
     certificate["utility"]["coherence"][HOSTILE] = certificate["utility"]["coherence"]["no prompt"]
     page = opened(certificate)
     assert page.title() == f"Certified: {HOSTILE}"
-    assert page.locator("img[src], .live a").count() == 0
+    assert page.locator("img[src], .plot a").count() == 0
     assert page.locator("script").count() == 3
-    assert "<script>" in page.locator("[data-plot=attacks] .ytick").nth(3).text_content()
+    assert "<script>" in page.locator("[data-plot=attacks] svg text", has_text="</script>").first.text_content()
+    page.get_by_role("slider", name="Attack", exact=True).fill("3")
+    assert output(page, "attacks").startswith(HOSTILE)

@@ -1,12 +1,9 @@
 """The certificate as one HTML page that needs no network: verdict first, then why, then every figure with its kind.
 
-The plots are still pictures that plotly.js replaces where scripts run. plotly-basic.min.js is the smallest bundle of it
-that is published (npm's plotly.js-basic-dist-min 4.1.1, MIT), a quarter of what the Python package brings. It is part
-of every page, whose Content-Security-Policy runs it and report.js, by their hashes, and nothing else.
+The plots are inline SVG; a small script shows their exact figures where the pointer or a slider points. The page's
+Content-Security-Policy runs that script and expiry.js, by their hashes, and nothing else.
 """
 
-import hashlib
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING
 from functools import cache
@@ -17,8 +14,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from del_audit.certificate import plots
-from del_audit.certificate.report.interactive import interactive
+from del_audit.certificate.report import plots
 from del_audit.certificate.rows import (
     by_bits,
     by_condition,
@@ -40,10 +36,10 @@ from del_audit.certificate.table import (
     unit_name,
     upper_end,
 )
+from del_audit.show import readout
 from del_audit.yaml_file import dump_yaml
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("plotly-basic.min.js", "report.js")
 SAID_STRONG = 10.0
 """Nats. Above this, an epsilon for one token says little by itself, and the page says so."""
 CURVE_TABLE = (1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9)
@@ -64,13 +60,14 @@ def render(certificate: dict[str, Any]) -> str:
         ("task", "Task that the server is meant to do", c["utility"]["task"]),
     ]
     kept = [(name, title, probe, probe_rows(probe)) for name, title, probe in probes if probe is not None]
-    scripts = [_read(name) for name in SCRIPTS]
+    scripts = [readout.script(), _read("expiry.js")]
+    figures = plots.draw(c)
     return _template().render(
         c={"signature": None, **c},
         reasons=reasons(c),
         contents=_contents(bool(kept)),
-        figures={name: Markup(svg) for name, svg in _figures(c)},
-        plots=interactive(c),
+        figures=figures,
+        panels=[panel.data(name) for name, plot in figures.items() for panel in plot.panels],
         caveats=list(_caveats(c)),
         terms=terms(c),
         between=list(dict.fromkeys((unit_name(g), g["adjacency"]) for g in c["guarantees"])),
@@ -88,27 +85,14 @@ def render(certificate: dict[str, Any]) -> str:
         soft_prompt=dump_yaml(c["soft_prompt"], width=80) if c["soft_prompt"] else None,
         allowed_kind=kind_of(c["inversion"]["allowed"]),
         style=Markup(_read("report.css")),
-        licence=Markup(_read("plotly-basic.LICENSE")),
         scripts=[Markup(script) for script in scripts],
-        script_hashes=Markup(" ".join(f"'{_hash(script)}'" for script in scripts)),
+        script_hashes=Markup(" ".join(map(readout.source, scripts))),
     )
 
 
 def kind_of(figure: Mapping[str, Any]) -> str:
     """Returns the label of a figure; figures of a guarantee without a kind of their own are proved."""
     return KINDS.get(str(figure.get("kind", "proved")), "estimate")
-
-
-def _figures(certificate: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "trade_off", plots.trade_off(certificate)
-    yield "attacks", plots.attack_ladder(certificate)
-    for name, inference in (("attribute", certificate["attribute"]), ("task", certificate["utility"]["task"])):
-        if inference is not None:
-            yield name, plots.probe(inference, name)
-    yield "perplexity", plots.perplexity(certificate)
-    yield "coherence", plots.coherence(certificate)
-    if certificate["utility"]["other_bits"]:
-        yield "bits", plots.bits(certificate)
 
 
 def _caveats(certificate: Mapping[str, Any]) -> Iterator[str]:
@@ -196,7 +180,3 @@ def _template() -> Template:
 @cache
 def _read(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf8")
-
-
-def _hash(script: str) -> str:
-    return "sha256-" + b64encode(hashlib.sha256(script.encode()).digest()).decode()
