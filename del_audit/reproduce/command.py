@@ -26,10 +26,11 @@ from del_audit.reproduce.protocol import (
     Protocol,
     Sizes,
 )
-from del_audit.reproduce.store import Store, write_json
+from del_audit.reproduce.store import Store
 from del_audit.reproduce.table import differences, print_table
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
+from mechanisms.files import write_json
 from mechanisms.models import LanguageModel, load_causal_lm, load_sentence_encoder
 from mechanisms.private_folders import rename_private
 from mechanisms.splits import split_corpus
