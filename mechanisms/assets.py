@@ -19,13 +19,13 @@ from filelock import FileLock, Timeout
 
 from mechanisms.errors import UserError
 from mechanisms.files import new_folder
+from mechanisms.hashes import file_sha256
 from mechanisms.home_folder import home_folder
 from mechanisms.package_sources import (
     PACKAGE_SOURCES,
     PackageSource,
     download_wheel,
     extract_members,
-    file_sha256,
 )
 from mechanisms.user_path import user_path
 

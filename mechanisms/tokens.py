@@ -1,6 +1,5 @@
 """What a client checks of a tokenized prompt before anything is drawn, and which tokenizer made it."""
 
-import hashlib
 import json
 import operator
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.hashes import json_sha256
 
 _OF_THE_CALLER = ("truncation", "padding")
 
@@ -58,4 +58,4 @@ def tokenizer_sha256(tokenizer: Any) -> str:
         content = {key: value for key, value in json.loads(inner.to_str()).items() if key not in _OF_THE_CALLER}
     else:
         content = tokenizer.get_vocab()
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return json_sha256(content)

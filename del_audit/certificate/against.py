@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.config import Configuration, load_configuration
-from del_audit.certificate.provenance import texts_sha256
 from del_audit.certificate.splits import read_splits
 from del_audit.quiet import silence_libraries
-from mechanisms.canonical_json import sha256_of
+from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
+from mechanisms.hashes import texts_sha256
 from mechanisms.models import LanguageModel, load_causal_lm
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.splits import Splits
@@ -27,7 +27,7 @@ def compare(body: Mapping[str, Any], config_path: Path) -> Iterator[Found]:
     Raises UserError as load_configuration does.
     """
     configuration = load_configuration(config_path)
-    found = _compared("configuration", body, lambda: sha256_of(configuration.model_dump(mode="json")))
+    found = _compared("configuration", body, lambda: canonical_sha256(configuration.model_dump(mode="json")))
     yield found
     if found[1] != "passed":
         return

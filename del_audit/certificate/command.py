@@ -18,7 +18,6 @@ from del_audit.certificate.evidence import gather
 from del_audit.certificate.inputs import build, load_assets
 from del_audit.certificate.policy import PRIVACY
 from del_audit.certificate.proved import guarantees_of
-from del_audit.certificate.provenance import texts_sha256
 from del_audit.certificate.readiness import require_ready
 from del_audit.certificate.report import render
 from del_audit.certificate.table import print_summary
@@ -30,6 +29,7 @@ from mechanisms.canonical_json import canonical, parse_canonical
 from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError
 from mechanisms.files import write_files
+from mechanisms.hashes import texts_sha256
 from mechanisms.keyring import load_private_key, require_not_revoked
 from mechanisms.shield import shielded
 from mechanisms.signed_document import fingerprint, raw_public_key, sign, signed_bytes

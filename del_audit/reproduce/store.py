@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from del_audit.certificate.provenance import sha256_of
 from mechanisms.errors import UserError
 from mechanisms.files import write_json as write_json
+from mechanisms.hashes import json_sha256
 from mechanisms.private_folders import private_folder
 
 NAME_DIGITS = 20
@@ -35,7 +35,7 @@ class Store:
 
         Raises UserError for a file that does not hold a cell, and where it cannot be written.
         """
-        path = self.folder / "cells" / f"{sha256_of(settings)[:NAME_DIGITS]}.json"
+        path = self.folder / "cells" / f"{json_sha256(settings)[:NAME_DIGITS]}.json"
         if path.exists():
             try:
                 found = json.loads(path.read_text(encoding="utf8"))
@@ -50,4 +50,4 @@ class Store:
 
     def part(self, settings: Mapping[str, Any]) -> Path:
         """Returns the folder of a trained part; whether it exists says whether it is trained."""
-        return self.folder / "parts" / sha256_of(settings)[:NAME_DIGITS]
+        return self.folder / "parts" / json_sha256(settings)[:NAME_DIGITS]

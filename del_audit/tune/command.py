@@ -35,8 +35,8 @@ from del_audit.tune.search import Effort, Row, Search, nearest
 from del_audit.tune.space import Candidate, candidates_of, load_space
 from mechanisms.errors import UserError
 from mechanisms.files import remove_parts, write_file, write_json
+from mechanisms.hashes import file_sha256
 from mechanisms.models import load_embedding_table
-from mechanisms.package_sources import file_sha256
 from mechanisms.private_folders import MARKER, rename_private
 from mechanisms.projection import EncoderSettings, require_width
 from mechanisms.soft_prompt import load_soft_prompt

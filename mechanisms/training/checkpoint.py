@@ -19,7 +19,7 @@ from torch import Tensor
 from mechanisms.errors import UserError
 from mechanisms.files import is_part, new_folder, remove_parts, write_file
 from mechanisms.folder_lock import SUFFIX, held
-from mechanisms.package_sources import file_sha256
+from mechanisms.hashes import file_sha256
 
 STATE = "checkpoint.json"
 CARD = "card.json"

@@ -19,7 +19,7 @@ from del_audit.certificate.seed import seed_of
 from del_audit.certificate.verify import verify
 from del_audit.certificate.verify_command import moment
 from del_audit.cli import main
-from mechanisms.canonical_json import sha256_of
+from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
 from mechanisms.keyring import load_public_key
 from mechanisms.signed_document import raw_public_key, sign, signed_bytes
@@ -176,7 +176,7 @@ def quick(body):
 
 def rest(body):
     """Makes hash, seed and checks follow from the configuration."""
-    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    body["hashes"]["configuration"] = canonical_sha256(body["configuration"])
     body["seed"] = seed_of(body["hashes"]["private_texts"], body["configuration"]["policy"])
     body["reproduce"]["seed"] = body["seed"]
     follow(body)
@@ -435,7 +435,7 @@ def test_a_valid_certificate_that_is_refused_says_so(body, tmp_path, capsys):
     check = next(check for check in body["checks"] if check["limit"] == "bytes per token")
     check.update(asked="at most 5", status="failed")
     body.update(verdict="refused", reasons=[f"bytes per token: {check['reason']}"])
-    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    body["hashes"]["configuration"] = canonical_sha256(body["configuration"])
     body["seed"] = body["reproduce"]["seed"] = seed_of(body["hashes"]["private_texts"], policy)
     (tmp_path / "refused.json").write_bytes(signed_bytes(sign(body, KEY)))
     command = (tmp_path / "refused.json", "--trust", raw_public_key(KEY).hex(), "--at", AT)
@@ -520,10 +520,10 @@ def test_parts_that_disagree_are_refused(body, path, value, said):
 
 def test_a_spec_that_is_not_the_configurations_is_refused(body):
     body["configuration"]["mechanism"]["mu"] = 5.000001
-    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    body["hashes"]["configuration"] = canonical_sha256(body["configuration"])
     assert "spec of configuration.mechanism" in failed(body, recompute=False)["consistency"]
     body["configuration"]["mechanism"].update(mu=5, scale=0.3)
-    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    body["hashes"]["configuration"] = canonical_sha256(body["configuration"])
     assert "exactly one" in failed(body, recompute=False)["consistency"]
 
 
