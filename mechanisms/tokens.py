@@ -3,6 +3,7 @@
 import json
 import operator
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -59,3 +60,19 @@ def tokenizer_sha256(tokenizer: Any) -> str:
     else:
         content = tokenizer.get_vocab()
     return json_sha256(content)
+
+
+def tokenized(
+    tokenizer: Any, texts: Iterable[str], limit: int | None = None, shortest: int = 0, batch: int = 1000
+) -> list[list[int]]:
+    """Returns the tokens of each text, without any that a tokenizer would add.
+
+    limit: what a model's context holds; a longer text is cut there. shortest: texts of fewer tokens are left out.
+    batch: texts that are read at once, since what a tokenizer tells of each beside its tokens takes much memory.
+    """
+    found: list[list[int]] = []
+    left = iter(texts)
+    while together := list(islice(left, batch)):
+        rows = tokenizer(together, add_special_tokens=False).input_ids
+        found.extend(list(row[:limit]) for row in rows if len(row) >= shortest)
+    return found

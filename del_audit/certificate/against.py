@@ -14,7 +14,7 @@ from mechanisms.hashes import texts_sha256
 from mechanisms.models import LanguageModel, load_causal_lm
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.splits import Splits
-from mechanisms.tokens import tokenizer_sha256
+from mechanisms.tokens import tokenized, tokenizer_sha256
 
 Found = tuple[str, Literal["passed", "failed", "skipped"], str]
 
@@ -80,8 +80,7 @@ class _Assets:
     def encoder(self) -> str:
         configuration, language = self._configuration, self._loaded_model()
         texts = self._read_splits().public.texts
-        rows = language.tokenizer(list(texts), add_special_tokens=False).input_ids
-        documents = [list(row[: language.context_tokens]) for row in rows]
+        documents = tokenized(language.tokenizer, texts, language.context_tokens)
         plain = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: only the encoder is asked for
         return pipelines_of(plain, language, documents, [configuration.mechanism.spec()])[0].encoder.sha256
 
