@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from mechanisms.canonical_json import sha256_of
+from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Deployment:
     @property
     def fingerprint(self) -> str:
         """The hash of all four, hex: tokens are counted under it, whatever certificate or folder names it."""
-        return sha256_of(
+        return canonical_sha256(
             {
                 "encoder": self.encoder,
                 "model": self.model,

@@ -24,6 +24,7 @@ from mechanisms.randomness import SimulatedWords
 from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt, mechanism_warning, model_warning
 from mechanisms.spec import QuantizerSpec
 from mechanisms.splits import first_of_each
+from mechanisms.tokens import tokenized
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,7 @@ def build(configuration: Configuration, assets: Assets, spec: QuantizerSpec) -> 
 
 def _tokens(language: LanguageModel, corpus: Corpus) -> list[list[int]]:
     """Returns each document's tokens, cut to what the model's context holds."""
-    limit = language.context_tokens
-    rows = language.tokenizer(list(corpus.texts), add_special_tokens=False).input_ids
-    return [list(row[:limit]) for row in rows]
+    return tokenized(language.tokenizer, corpus.texts, language.context_tokens)
 
 
 def client_of(assets: Assets, pipeline: Pipeline, seed: int, purpose: str) -> Client:

@@ -1,16 +1,17 @@
 """What made a certificate: versions, commit, hashes."""
 
 import hashlib
-import json
 import platform
 import subprocess
-from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mechanisms.hashes import file_sha256, json_sha256
+from mechanisms.hashes import texts_sha256 as texts_sha256
 
 PACKAGES = (
     "del-audit",
@@ -25,6 +26,7 @@ PACKAGES = (
     "cryptography",
 )
 SOURCES = ("attacks", "del_audit", "mechanisms")
+sha256_of = json_sha256  # as the tuner's bench still calls it
 
 
 def versions() -> dict[str, str]:
@@ -50,26 +52,11 @@ def commit() -> str:
         return "unknown"
 
 
-def sha256_of(content: Any) -> str:
-    """Returns the hash of content as canonical JSON."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def texts_sha256(texts: Iterable[str]) -> str:
-    """Returns sha256_of of a list of texts, read one at a time."""
-    digest = hashlib.sha256(b"[")
-    for place, text in enumerate(texts):
-        digest.update(("," if place else "").encode() + json.dumps(text).encode())
-    digest.update(b"]")
-    return digest.hexdigest()
-
-
 def source_sha256() -> str:
     """Returns one hash over the source files of the three packages, wherever they are installed."""
     root = Path(__file__).resolve().parents[2]
     names = sorted(path for package in SOURCES for path in (root / package).rglob("*.py"))
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root).as_posix()}" for path in names]
+    lines = [f"{file_sha256(path)}  {path.relative_to(root).as_posix()}" for path in names]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

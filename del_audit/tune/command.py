@@ -26,7 +26,6 @@ from del_audit.certificate.readiness import (
 from del_audit.certificate.splits import grouped_by
 from del_audit.process.exit_codes import INCONCLUSIVE, REFUSED
 from del_audit.process.quiet import silence_libraries
-from del_audit.reproduce.store import write_json
 from del_audit.tune.bench import MeasuringBench, certified_documents
 from del_audit.tune.judge import ATTRIBUTE, TASK, Judge
 from del_audit.tune.parts import HELD_OUT, Parts, authors_of, part_of, split_private, write_corpus
@@ -34,9 +33,9 @@ from del_audit.tune.proof import Least, least_scale
 from del_audit.tune.report import BEST, CORPUS, best_configuration, best_yaml, held_out_report, print_frontier, row_dict
 from del_audit.tune.search import Effort, Row, Search, nearest
 from del_audit.tune.space import Candidate, candidates_of, load_space
-from mechanisms.encoder_file import write_whole
 from mechanisms.errors import UserError
-from mechanisms.package_sources import file_sha256
+from mechanisms.files import remove_parts, write_file, write_json
+from mechanisms.hashes import file_sha256
 from mechanisms.private_folders import MARKER, rename_private
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.user_path import user_path
@@ -234,15 +233,13 @@ def _keep_best(
     """Writes the configuration to certify and the corpus that it names, as it will be called once the run is over."""
     best = best_configuration(base, chosen, held_out, run.out / CORPUS)
     write_corpus(run.folder / CORPUS, assets.public_corpus, held_out.private_corpus, base.data.public_split)
-    write_whole(run.folder / BEST, best_yaml(best, document).encode())
+    write_file(run.folder / BEST, best_yaml(best, document).encode())
 
 
 def _finish(run: Run, document: Mapping[str, Any]) -> None:
     """Writes the frontier, gives the folder its name and removes the measurements; raises UserError where it cannot."""
     write_json(run.folder / FRONTIER, document)
-    for left in run.folder.glob(".*"):  # half-written files of a run that was killed
-        if left.name != MARKER:
-            left.unlink(missing_ok=True)
+    remove_parts(run.folder)
     try:
         rename_private(run.folder, run.out)
     except OSError as error:

@@ -12,8 +12,8 @@ from mechanisms.decoding.language import LanguagePosteriorDecoder
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import EncoderCard, save_encoder
 from mechanisms.errors import UserError
+from mechanisms.hashes import file_sha256
 from mechanisms.models import load_causal_lm, load_embedding_table
-from mechanisms.package_sources import file_sha256
 from mechanisms.randomness import SimulatedWords, simulation_generator
 from mechanisms.soft_prompt import SoftPrompt
 from mechanisms.spec import QuantizerSpec

@@ -190,7 +190,7 @@ def test_records_give_back_every_value(evaluation, tmp_path):
 
 
 def test_records_refuse(evaluation, tmp_path):
-    with pytest.raises(UserError, match="write"):
+    with pytest.raises(UserError, match="can be written"):
         write_rows(evaluation, tmp_path / "missing" / "rows.jsonl")
     path = tmp_path / "rows.jsonl"
     for content in ("", "{}", "no json", "[]"):
