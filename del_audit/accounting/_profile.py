@@ -13,7 +13,7 @@ from del_audit.accounting._density import Floats
 from del_audit.accounting._pairs import pair_parts
 from del_audit.accounting._tilted import renyi_epsilons
 from del_audit.accounting.composition import Composition
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS
 

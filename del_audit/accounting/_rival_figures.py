@@ -13,7 +13,7 @@ from del_audit.accounting._random_radius import pure_epsilon as rantext_pure_eps
 from del_audit.accounting._word_rows import WorstWords, attained, of_any_weights, within_groups, worst_words
 from del_audit.accounting.accountant import Accountant, Unit
 from del_audit.accounting.composition import Composition, Losses
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.rivals import (
     CusTextSpec,
     ExponentialSpec,

@@ -9,7 +9,7 @@ from del_audit.accounting.gaussian_limit import GaussianLimit
 from del_audit.accounting.log_tail import MAX_TRIALS
 from del_audit.accounting.rigorous import ProvedTradeOff
 from del_audit.accounting.trade_off import TradeOff
-from del_audit.bound import Bound, Kind
+from del_audit.statistics.bound import Bound, Kind
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from del_audit.accounting.accountant import Accountant, Unit, _number
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 

@@ -6,7 +6,7 @@ from typing import Any
 from del_audit.accounting import _rival_figures as rules
 from del_audit.accounting._rival_calibration import CALIBRATIONS
 from del_audit.accounting.accountant import Unit, adjacency, check_unit
-from del_audit.bound import Bound, Kind
+from del_audit.statistics.bound import Bound, Kind
 from mechanisms.errors import UserError
 from mechanisms.rivals import (
     CusTextSpec,

@@ -18,7 +18,7 @@ from del_audit.accounting.computed import ComputedTradeOff
 from del_audit.accounting.log_tail import MAX_TRIALS
 from del_audit.accounting.other_mechanisms import DIRECTIONS, Direction, Mechanism, connect_dots
 from del_audit.accounting.trade_off import TradeOff
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 

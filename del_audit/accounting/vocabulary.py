@@ -13,7 +13,7 @@ from del_audit.accounting._profile import Profile, sample_profile
 from del_audit.accounting._tilted import Tilt, trial_log_mgf
 from del_audit.accounting.accountant import Guarantee, Unit, check_unit, guarantee
 from del_audit.accounting.composition import Composition, Losses, Trials
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 

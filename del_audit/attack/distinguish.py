@@ -10,12 +10,12 @@ from attacks.base import Public
 from del_audit.accounting import Accountant
 from del_audit.attack.inversion import BROKEN
 from del_audit.attack.scene import Scene, at_least, opened
-from del_audit.attack.store import Run
 from del_audit.attack.table import print_distinguish
-from del_audit.evidence.contradiction import FALSE_ALARMS
 from del_audit.evidence.distinguishing import play, play_membership
 from del_audit.evidence.games import Game, GameSettings, beaten
 from del_audit.evidence.pairs import Pair, corner_public, notable_pairs
+from del_audit.runs import Run
+from del_audit.statistics.contradiction import FALSE_ALARMS
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
 from mechanisms.spec import QuantizerSpec

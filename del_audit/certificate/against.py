@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attacks.registry import current_name
-from del_audit.certificate.assembly import pipelines_of
-from del_audit.certificate.config import Configuration, load_configuration
-from del_audit.certificate.splits import read_splits
+from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.pipelines import pipelines_of
+from del_audit.service.splits import read_splits
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
 from mechanisms.hashes import texts_sha256

@@ -12,19 +12,19 @@ from rich.console import Console
 
 from attacks.registry import required_by
 from del_audit.certificate.attempts import begin, finish
-from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import body_of
-from del_audit.certificate.evidence import gather
-from del_audit.certificate.inputs import build, load_assets
-from del_audit.certificate.policy import PRIVACY
+from del_audit.certificate.gather import gather
 from del_audit.certificate.proved import guarantees_of
-from del_audit.certificate.readiness import require_ready
 from del_audit.certificate.report import render
 from del_audit.certificate.signing_keys import own_signing_key
 from del_audit.certificate.table import print_summary
 from del_audit.certificate.verdict import Verdict
+from del_audit.configuration.configuration import Configuration, load_configuration
+from del_audit.configuration.policy import PRIVACY
+from del_audit.evidence.readiness import require_ready
 from del_audit.process.exit_codes import DONE, INCONCLUSIVE, REFUSED
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.assets import build, load_assets
 from mechanisms.canonical_json import canonical, parse_canonical
 from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError

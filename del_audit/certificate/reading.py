@@ -12,14 +12,11 @@ from attacks.ladder import ladder, trained_attackers
 from attacks.outcome import Outcome
 from attacks.registry import AttackName
 from attacks.self_test import SelfTest
-from del_audit.certificate.config import Configuration
-from del_audit.certificate.inputs import Assets, client_of, public_of
 from del_audit.certificate.worst import Worst, measure_worst, released_again
-from del_audit.evidence.figure import Figure
+from del_audit.configuration.configuration import Configuration
+from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.inversion.readers import AttackReader, self_tests, usable
-from del_audit.evidence.inversion.releases import Releases
-from del_audit.evidence.leakage import AttackFigures, Leakage, measure_leakage
-from del_audit.evidence.slices import (
+from del_audit.evidence.inversion.slices import (
     Slice,
     SliceFigure,
     frequency_slices,
@@ -27,7 +24,10 @@ from del_audit.evidence.slices import (
     spread_of_each,
     text_slices,
 )
-from del_audit.evidence.stopping import read_until_decided
+from del_audit.evidence.inversion.stopping import read_until_decided
+from del_audit.service.assets import Assets, client_of, public_of
+from del_audit.service.releases import Releases
+from del_audit.statistics.figure import Figure
 from mechanisms.pipeline import Pipeline
 from mechanisms.text_pieces import token_texts
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.attack_versions import require_current_attacks
-from del_audit.certificate.config import load_configuration
 from del_audit.certificate.schema import require_schema
-from del_audit.certificate.splits import read_splits
+from del_audit.configuration.configuration import load_configuration
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.pipelines import pipelines_of
+from del_audit.service.splits import read_splits
 from mechanisms.canonical_json import LARGEST
 from mechanisms.client_bundle import save_client_bundle
 from mechanisms.client_certificate import WHAT

@@ -5,9 +5,9 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
-from del_audit.evidence.bootstrap import Clusters, group
-from del_audit.evidence.figure import Figure
-from del_audit.evidence.jackknife import jackknife
+from del_audit.statistics.bootstrap import Clusters, group
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.jackknife import jackknife
 from mechanisms.errors import UserError
 
 WORD = re.compile(r"\w+|[^\w\s]")

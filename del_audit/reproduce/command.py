@@ -8,7 +8,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from del_audit.certificate.provenance import commit, versions
 from del_audit.process.quiet import silence_libraries
 from del_audit.reproduce.bench import Bench, cut_samples, first_documents, part_attacked
 from del_audit.reproduce.cells import Cell, grid, run_cell
@@ -28,6 +27,7 @@ from del_audit.reproduce.protocol import (
 )
 from del_audit.reproduce.store import Store
 from del_audit.reproduce.table import differences, print_table
+from del_audit.service.provenance import commit, versions
 from mechanisms.corpora import load_corpus
 from mechanisms.errors import UserError
 from mechanisms.files import write_json

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from del_audit.evidence.intervals import clopper_pearson
+from del_audit.statistics.intervals import clopper_pearson
 from mechanisms.errors import UserError
 
 NARROW = 1e-4

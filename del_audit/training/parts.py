@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from del_audit.accounting.dp_sgd import TrainingGuarantee, training_guarantee
-from del_audit.certificate.assembly import pipelines_of
-from del_audit.certificate.config import Configuration, load_configuration
-from del_audit.certificate.splits import read_splits
+from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.pipelines import pipelines_of
+from del_audit.service.splits import read_splits
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm

@@ -11,11 +11,8 @@ from rich.console import Console
 
 from attacks.ladder import ladder
 from del_audit.accounting import guarantee
-from del_audit.attack.store import SETTINGS, Run
-from del_audit.certificate.config import Configuration, load_configuration
-from del_audit.certificate.inputs import Assets, load_assets, one_of_each_group
-from del_audit.certificate.provenance import commit, versions
-from del_audit.certificate.readiness import (
+from del_audit.configuration.configuration import Configuration, load_configuration
+from del_audit.evidence.readiness import (
     require_attacks,
     require_columns,
     require_encoder,
@@ -23,9 +20,13 @@ from del_audit.certificate.readiness import (
     require_slices,
     require_texts,
 )
-from del_audit.certificate.splits import grouped_by
 from del_audit.process.exit_codes import INCONCLUSIVE, REFUSED
 from del_audit.process.quiet import silence_libraries
+from del_audit.runs import SETTINGS, Run
+from del_audit.service.assets import Assets, load_assets
+from del_audit.service.private_text import one_of_each_group
+from del_audit.service.provenance import commit, versions
+from del_audit.service.splits import grouped_by
 from del_audit.tune.bench import MeasuringBench, certified_documents
 from del_audit.tune.judge import ATTRIBUTE, TASK, Judge
 from del_audit.tune.parts import HELD_OUT, Parts, authors_of, part_of, split_private, write_corpus

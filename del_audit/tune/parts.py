@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from del_audit.certificate.inputs import Assets
+from del_audit.service.assets import Assets
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
 from mechanisms.files import PRIVATE, write_file

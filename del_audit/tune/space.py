@@ -9,8 +9,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from del_audit.certificate.config import Configuration, EncoderChoice
-from del_audit.yaml_file import Strict, load_yaml
+from del_audit.configuration.configuration import Configuration, EncoderChoice
+from del_audit.configuration.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
 from mechanisms.pipeline import DecoderName
 from mechanisms.randomness import simulation_generator

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from del_audit.certificate.provenance import commit, versions
 from del_audit.evidence.verification import Finding, Verification, verify_mechanism
 from del_audit.evidence.verification.battery import TRIALS
 from del_audit.process.exit_codes import DONE, REFUSED
+from del_audit.service.provenance import commit, versions
 from del_audit.verify_mechanism.table import print_report
 from del_audit.verify_mechanism.target import Target
 from mechanisms.files import write_file

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-import del_audit.certificate.evidence as evidence
+import del_audit.certificate.gather as evidence
 from del_audit.certificate import against
-from del_audit.certificate.config import Data
-from del_audit.certificate.inputs import answered_prompts, attacked_prompts, attacked_rounds, one_of_each_group
-from del_audit.certificate.splits import grouped_by, read_splits
 from del_audit.client import bundle
+from del_audit.configuration.configuration import Data
 from del_audit.evidence.inference import _share
+from del_audit.service.private_text import answered_prompts, attacked_prompts, attacked_rounds, one_of_each_group
+from del_audit.service.splits import grouped_by, read_splits
 from del_audit.training import parts as train
 from mechanisms.assets import AssetRecord
 from mechanisms.corpora import Corpus

@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attacks.registry import ATTACKS
 from del_audit.certificate.against import compare
-from del_audit.certificate.config import load_configuration
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.requirement import Requirement
-from del_audit.certificate.seed import seed_of
 from del_audit.certificate.verify import verify
 from del_audit.certificate.verify_command import moment
 from del_audit.cli import main
+from del_audit.configuration.configuration import load_configuration
+from del_audit.service.seed import seed_of
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
 from mechanisms.keyring import load_public_key

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from markdown_pages import COMMAND_LINE, DOCS, PAGES, ROOT, anchors, commands, fenced, links, name, prose
 
-from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.cli import _parser, main
+from del_audit.configuration.configuration import Configuration, load_configuration
 
 OWN = [path for path in PAGES if path.parent.name in ("api", "how-to")]
 OWN += [DOCS / f"{page}.md" for page in ("index", "quick-start", "concepts", "limits")]
