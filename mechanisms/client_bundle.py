@@ -31,6 +31,7 @@ from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
 from mechanisms.terms import Deployment
 from mechanisms.tokens import tokenizer_sha256
+from mechanisms.validation import whole_at_least
 
 FORMAT = "del-audit client 1"
 CARD, ENCODER, TOKENIZER = "card.json", "encoder.safetensors", "tokenizer.json"
@@ -87,8 +88,7 @@ def save_client_bundle(
     """
     if folder.exists():
         raise UserError(f"Expected a folder that does not exist yet, got {str(folder)!r}.")
-    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
-        raise UserError(f"Expected max_tokens to be a whole number >= 1, got max_tokens={max_tokens!r}.")
+    whole_at_least("max_tokens", max_tokens, 1)
     described = _described(tokenizer)
     plain = PlainTokenizer.of(described)
     _require_rows(plain.words, encoder.words, card.model)

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from mechanisms import shield
-from mechanisms.errors import UserError
+from mechanisms.errors import UserError, first_line
 
 Content = bytes | Callable[[Path], object]
 """Of a file: its bytes, or a function that writes them to the path it is given. One that cannot raises OSError."""
@@ -183,5 +183,5 @@ def _explained(refused: str, hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = error.strerror or str(error).partition("\n")[0]
+        why = error.strerror or first_line(error)
         raise UserError(" ".join([f"{refused}: {why}.", hint]).rstrip()) from None

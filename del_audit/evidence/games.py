@@ -16,6 +16,7 @@ from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clopper_pearson, rate
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
+from mechanisms.validation import whole_at_least
 
 Floats = NDArray[np.float64]
 
@@ -82,8 +83,7 @@ class GameSettings:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 1:
-            raise UserError(f"Expected trials to be a whole number >= 1, got trials={self.trials!r}.")
+        whole_at_least("trials", self.trials, 1)
         for name in ("delta", "confidence"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"Expected {name} in (0, 1), got {name}={getattr(self, name)}.")

@@ -10,6 +10,7 @@ from typing import Any
 
 from del_audit.statistics.bootstrap import group
 from mechanisms.errors import UserError
+from mechanisms.validation import at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,7 @@ def cut_prompts(
         ("per_document", per_document),
         ("limit", 1 if limit is None else limit),
     ):
-        if value < 1:
-            raise UserError(f"Expected {name} >= 1, got {name}={value}.")
+        at_least(name, value, 1)
     names = list(range(len(documents))) if ids is None else list(ids)
     if len(names) != len(documents):
         raise UserError(f"Expected one id for each of {len(documents)} documents, got {len(names)}.")
@@ -141,8 +141,7 @@ def cut_words(
     if not 1 <= prompt_words < minimum_words:
         raise UserError(f"Expected 1 <= prompt_words < minimum_words={minimum_words}, got prompt_words={prompt_words}.")
     for argument, value in (("response_tokens", response_tokens), ("per_document", per_document)):
-        if value < 1:
-            raise UserError(f"Expected {argument} >= 1, got {argument}={value}.")
+        at_least(argument, value, 1)
     names = list(range(len(texts))) if ids is None else list(ids)
     cuts, taken = Cuts([], [], [], per_document), Counter[Hashable]()
     for text, name in zip(texts, names, strict=True):

@@ -40,6 +40,7 @@ from mechanisms.hashes import file_sha256
 from mechanisms.private_folders import MARKER, rename_private
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.user_path import user_path
+from mechanisms.validation import at_least
 
 FORMAT = "del-audit frontier 1"
 FRONTIER = "frontier.json"
@@ -123,8 +124,7 @@ def _require_options(base: Configuration, minutes: float | None, finalists: int,
         )
     if minutes is not None and minutes <= 0:
         raise UserError(f"Expected minutes > 0, got minutes={minutes}.")
-    if finalists < 1:
-        raise UserError(f"Expected finalists >= 1, got finalists={finalists}.")
+    at_least("finalists", finalists, 1)
     if not 0 < power < 1:
         raise UserError(f"Expected power in (0, 1), got power={power}.")
 

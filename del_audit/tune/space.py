@@ -15,6 +15,7 @@ from mechanisms.errors import UserError
 from mechanisms.pipeline import DecoderName
 from mechanisms.randomness import simulation_generator
 from mechanisms.spec import MAX_BITS, QuantizerSpec
+from mechanisms.validation import at_least
 
 MAX_CANDIDATES = 10_000
 
@@ -124,8 +125,7 @@ def candidates_of(base: Configuration, space: Space, budget: int, seed: int) -> 
             raise UserError(
                 f"Expected different values of {name}, got {yaml.safe_dump([str(v) for v in given]).strip()}."
             )
-    if budget < 1:
-        raise UserError(f"Expected budget >= 1, got budget={budget}.")
+    at_least("budget", budget, 1)
     count = 1
     for given in values.values():
         count *= len(given)

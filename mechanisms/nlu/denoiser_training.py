@@ -20,6 +20,7 @@ from mechanisms.randomness import simulation_generator
 from mechanisms.training.checkpoint import RunFolder
 from mechanisms.training.documents import documents_sha256
 from mechanisms.training.loop import fit
+from mechanisms.validation import at_least
 
 KIND = "denoiser"
 SHORTEST = 4
@@ -34,8 +35,7 @@ class SoftStart:
     text: str = "The following text is noisy and scrambled; tell what it means."
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UserError(f"Expected virtual_tokens >= 1, got virtual_tokens={self.count}.")
+        at_least("virtual_tokens", self.count, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,8 @@ class DenoiserTraining:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch", "releases"):
-            if getattr(self, name) < 1:
-                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
-        if self.window < SHORTEST:
-            raise UserError(f"Expected window >= {SHORTEST}, got window={self.window}.")
+            at_least(name, getattr(self, name), 1)
+        at_least("window", self.window, SHORTEST)
         if not 0 < self.validation_share < 1:
             raise UserError(f"Expected validation_share in (0, 1), got validation_share={self.validation_share}.")
         if not self.learning_rate > 0:

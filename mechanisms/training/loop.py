@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from mechanisms.errors import UserError
 from mechanisms.training.checkpoint import RunFolder
+from mechanisms.validation import at_least
 
 PARAMETERS_FILE = "parameters.safetensors"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -51,8 +52,7 @@ class LoopPlan:
             ("patience", 0),
             ("checkpoint_every", 1),
         ):
-            if getattr(self, name) < least:
-                raise UserError(f"Expected {name} >= {least}, got {name}={getattr(self, name)}.")
+            at_least(name, getattr(self, name), least)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UserError(f"Expected a finite learning_rate > 0, got learning_rate={self.learning_rate}.")
         if self.decay not in ("linear", "constant"):

@@ -20,6 +20,7 @@ from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clustered_rates
 from mechanisms.errors import UserError
 from mechanisms.text_pieces import token_texts
+from mechanisms.validation import at_least
 
 FEWEST_TOKENS = 30
 """A slice of fewer has no figure."""
@@ -154,8 +155,7 @@ def spread_of_each(part: Slice, outcome: Outcome, count: int) -> Slice:
     tokens stay depends on their places alone, never on what was recovered, and no end of a document is favoured.
     count: fixed beforehand. Raises UserError for count < 1, and for a slice of another number of tokens.
     """
-    if count < 1:
-        raise UserError(f"Expected count >= 1, got count={count}.")
+    at_least("count", count, 1)
     if part.chosen.shape != (len(outcome),):
         raise UserError(f"Expected slice {part.name!r} of {len(outcome)} tokens, got shape {part.chosen.shape}.")
     kept, rows = np.zeros(len(outcome), dtype=bool), np.flatnonzero(part.chosen)

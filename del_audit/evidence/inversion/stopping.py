@@ -11,6 +11,7 @@ from del_audit.statistics.intervals import require_longest
 from del_audit.statistics.sequential import decided, sequential_rate
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
+from mechanisms.validation import at_least
 
 
 def read_until_decided(
@@ -32,8 +33,7 @@ def read_until_decided(
     """
     if not 0 < limit < 1:
         raise UserError(f"Expected limit in (0, 1), got limit={limit}.")
-    if batch < 1:
-        raise UserError(f"Expected batch >= 1, got batch={batch}.")
+    at_least("batch", batch, 1)
     grouped = group(sent.documents, len(sent))
     if grouped.documents < 2:
         raise UserError(f"Expected prompts of two documents or more, got {len(sent.messages)} of one.")
