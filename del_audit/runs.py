@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from attacks.outcome import Outcome
-from del_audit.reproduce.store import write_json
 from mechanisms.errors import UserError
+from mechanisms.files import remove_parts, write_json
 from mechanisms.private_folders import MARKER, private_folder, rename_private
 
 SETTINGS = "settings.json"
@@ -74,9 +74,7 @@ class Run:
     def finish(self, document: Mapping[str, Any]) -> Path:
         """Writes the result, gives the folder its name and returns the result's path; raises UserError if it cannot."""
         write_json(self.folder / RESULT, document)
-        for left in [*self.folder.rglob(".*-*")]:  # half-written files of a run that was killed
-            if left.name != MARKER:
-                left.unlink(missing_ok=True)
+        remove_parts(self.folder)
         try:
             rename_private(self.folder, self.out)
         except OSError as error:

@@ -14,7 +14,6 @@ from attacks.side_channel import side_channels
 from del_audit.certificate.reading import (
     Readings,
     examples_of,
-    prompt_to_show,
     readings_of,
     slices_of,
 )
@@ -27,6 +26,7 @@ from del_audit.evidence.utility import Prediction, measure_coherence, measure_pr
 from del_audit.service.assets import Assets, client_of, public_of
 from del_audit.service.pipelines import pipelines_of
 from del_audit.service.private_text import answered_prompts, attacked_prompts, classes_of, labelled_rows
+from del_audit.service.shown_prompt import prompt_to_show
 from del_audit.statistics.figure import Figure
 from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server

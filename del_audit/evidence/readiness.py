@@ -10,13 +10,13 @@ from attacks.base import Demanding, InversionAttack
 from attacks.ladder import ladder
 from attacks.registry import AttackName
 from attacks.self_test import PROMPTS, require_documents
-from del_audit.certificate.reading import SHOWN_TOKENS
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.policy import Policy
 from del_audit.evidence.inversion.slices import has_words, slice_names
 from del_audit.service.assets import Assets
 from del_audit.service.pipelines import encoder_of
 from del_audit.service.private_text import answered_prompts, classes_of, labelled_rows
+from del_audit.service.shown_prompt import SHOWN_TOKENS
 from mechanisms.errors import UserError
 from mechanisms.model_facts import opening_tokens, words_of
 from mechanisms.models import load_embedding_table

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mechanisms.errors import UserError
-from mechanisms.files import write_json as write_json
+from mechanisms.files import write_json
 from mechanisms.hashes import json_sha256
 from mechanisms.private_folders import private_folder
 

@@ -8,11 +8,11 @@ from typing import Any
 from attacks.base import Public
 from del_audit.configuration.configuration import Configuration
 from del_audit.service.pipelines import pipelines_of
-from del_audit.service.provenance import texts_sha256
 from del_audit.service.seed import seed_of
 from del_audit.service.splits import read_splits
 from mechanisms.client import Client
 from mechanisms.corpora import Corpus
+from mechanisms.hashes import texts_sha256
 from mechanisms.models import LanguageModel, load_causal_lm, load_sentence_encoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedWords

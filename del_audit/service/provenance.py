@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mechanisms.hashes import file_sha256, json_sha256
-from mechanisms.hashes import texts_sha256 as texts_sha256
+from mechanisms.hashes import file_sha256
 
 PACKAGES = (
     "del-audit",
@@ -26,7 +25,6 @@ PACKAGES = (
     "cryptography",
 )
 SOURCES = ("attacks", "del_audit", "mechanisms")
-sha256_of = json_sha256  # as the tuner's bench still calls it
 
 
 def versions() -> dict[str, str]:

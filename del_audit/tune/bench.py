@@ -20,11 +20,11 @@ from del_audit.runs import Run
 from del_audit.service.assets import Assets, build, client_of, public_of
 from del_audit.service.private_text import attacked_prompts, one_of_each_group
 from del_audit.service.prompts import Prompts, cut_prompts
-from del_audit.service.provenance import sha256_of
 from del_audit.service.releases import Releases
 from del_audit.statistics.figure import Figure
 from del_audit.tune.judge import ATTRIBUTE, GAIN, SHARE, TASK, TASK_OVER, Reading
 from del_audit.tune.space import Candidate
+from mechanisms.hashes import json_sha256
 from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.soft_prompt import load_soft_prompt
@@ -75,7 +75,7 @@ class MeasuringBench:
             self.progress(f"{kind}: {described(candidate)}")
             return {"settings": settings, **measure(candidate, asked)}
 
-        return self.run.part(f"{kind}-{sha256_of(settings)[:KEY_DIGITS]}", made)
+        return self.run.part(f"{kind}-{json_sha256(settings)[:KEY_DIGITS]}", made)
 
     def _read(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
         plan, policy, assets = self.base.evaluation, self.base.policy, self.assets
@@ -160,7 +160,7 @@ class MeasuringBench:
 
     def _pipeline(self, candidate: Candidate) -> Pipeline:
         """Returns the candidate's pipeline; the last one is kept, since a table of a large vocabulary is large."""
-        key = sha256_of(candidate.to_dict())
+        key = json_sha256(candidate.to_dict())
         if key not in self._built:
             self._built.clear()
             configuration = candidate.configuration(self.base)
