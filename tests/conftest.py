@@ -12,6 +12,8 @@ from mechanisms.assets import Asset, package_asset
 from mechanisms.package_sources import AssetUnavailableError
 
 sys.path.append(str(Path(__file__).parent))  # helpers that several folders of tests import
+collect_ignore_glob = ["toy_*.py"]
+"""What a test adds to a registry: without its row it cannot be imported."""
 
 SENTENCES = [
     "The doctor told me to take one tablet a day, and the pain was gone within a week.",

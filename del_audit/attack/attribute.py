@@ -12,7 +12,7 @@ from tqdm import tqdm
 from attacks.attribute import QuantileClasses, Viewer
 from attacks.side_channel import SideChannels, side_channels
 from del_audit.attack.scene import Scene, at_least, opened
-from del_audit.attack.table import print_attribute
+from del_audit.attack.tables import print_attribute
 from del_audit.configuration.configuration import Attribute, Configuration
 from del_audit.evidence.inference import Inference, ProbeFigures, Sample, infer
 from del_audit.evidence.readiness import require_classes

@@ -10,7 +10,7 @@ from attacks.base import Public
 from del_audit.accounting import Accountant
 from del_audit.attack.inversion import BROKEN
 from del_audit.attack.scene import Scene, at_least, opened
-from del_audit.attack.table import print_distinguish
+from del_audit.attack.tables import print_distinguish
 from del_audit.evidence.distinguishing import play, play_membership
 from del_audit.evidence.games import Game, GameSettings, beaten
 from del_audit.evidence.pairs import Pair, corner_public, notable_pairs

@@ -10,9 +10,9 @@ from tqdm import tqdm
 from attacks.outcome import Outcome
 from attacks.registry import AttackName
 from attacks.self_test import SelfTest
-from del_audit.attack.reading import asked_ladder, described, require_usable
+from del_audit.attack.asked_ladder import asked_ladder, described, require_usable
 from del_audit.attack.scene import Scene, opened
-from del_audit.attack.table import print_inversion
+from del_audit.attack.tables import print_inversion
 from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.inversion.metrics import KS, Metric, text_metrics, token_metrics
 from del_audit.evidence.inversion.planted import identifier_figures, planted_slice

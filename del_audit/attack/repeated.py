@@ -7,10 +7,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from del_audit.attack.asked_ladder import asked_ladder, described, require_usable
 from del_audit.attack.inversion import BROKEN
-from del_audit.attack.reading import asked_ladder, described, require_usable
 from del_audit.attack.scene import Scene, at_least, opened
-from del_audit.attack.table import print_repeated
+from del_audit.attack.tables import print_repeated
 from del_audit.evidence.inversion.readers import Ladder
 from del_audit.evidence.inversion.readers import self_tests as test_each
 from del_audit.evidence.inversion.repeated import RepeatedLeakage, measure_histories, measure_repeated

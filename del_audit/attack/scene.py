@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from attacks.base import Public
-from del_audit.certificate.document import hashes
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.evidence.readiness import require_texts
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.asset_hashes import hashes
 from del_audit.service.assets import Assets, build, load_assets, public_of
 from del_audit.service.planting import plant, tokenized
 from del_audit.service.private_text import attacked_rounds, windows

@@ -17,7 +17,7 @@ from del_audit.certificate.gather import gather
 from del_audit.certificate.proved import guarantees_of
 from del_audit.certificate.report import render
 from del_audit.certificate.signing_keys import own_signing_key
-from del_audit.certificate.table import print_summary
+from del_audit.certificate.summary import print_summary
 from del_audit.certificate.verdict import Verdict
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.configuration.policy import PRIVACY

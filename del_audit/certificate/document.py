@@ -1,6 +1,5 @@
 """The certificate: one JSON object that holds every figure, the configuration and what made it."""
 
-import hashlib
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,14 +15,12 @@ from del_audit.certificate.verdict import verdict_of
 from del_audit.configuration.asked import quoted_delta
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inference import Inference
+from del_audit.service.asset_hashes import hashes
 from del_audit.service.assets import Assets
-from del_audit.service.provenance import commit, fingerprint, source_sha256, versions
+from del_audit.service.provenance import commit, versions
 from mechanisms.assets import AssetRecord
-from mechanisms.canonical_json import canonical_sha256
-from mechanisms.hashes import texts_sha256
 from mechanisms.pipeline import Pipeline
 from mechanisms.spec import QuantizerSpec
-from mechanisms.tokens import tokenizer_sha256
 
 NOT_PROTECTED = (
     "The number of tokens of a prompt, its time and its sender: the message shows them.",
@@ -173,22 +170,4 @@ def _utility(evidence: Evidence, delta: float, sends: int) -> dict[str, Any]:
             }
             for other in evidence.other_bits
         ],
-    }
-
-
-def hashes(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> dict[str, str]:
-    """Returns the sha256 of everything that decides what is released and served."""
-    texts = {"public": assets.public_corpus.texts, "private": assets.private_corpus.texts}
-    return {
-        "configuration": canonical_sha256(configuration.model_dump(mode="json")),
-        "spec": pipeline.spec.fingerprint.hex(),
-        "encoder": pipeline.encoder.sha256,
-        "decoder": fingerprint(pipeline.decoder),
-        "prior": hashlib.sha256(pipeline.prior.tobytes()).hexdigest(),
-        "model": assets.language.record.sha256,
-        "tokenizer": tokenizer_sha256(assets.language.tokenizer),
-        "soft_prompt": assets.soft_prompt.sha256 if assets.soft_prompt else "none",
-        "corpus": assets.corpus.record.sha256,
-        "source": source_sha256(),
-        **{f"{part}_texts": texts_sha256(rows) for part, rows in texts.items()},
     }

@@ -1,31 +1,28 @@
 """Gathers the evidence for one configuration: the release, the attacks on it, and what it is still good for."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
-from attacks.attribute import Viewer
 from attacks.ladder import ladder
 from attacks.registry import AttackName, always_run
-from attacks.repeated import repeated
-from attacks.side_channel import side_channels
-from del_audit.certificate.reading import (
+from del_audit.configuration.configuration import Configuration
+from del_audit.evidence.inference import Inference
+from del_audit.evidence.inferences import inferences_of
+from del_audit.evidence.inversion.leakage import measure_leakage
+from del_audit.evidence.inversion.readers import read_all
+from del_audit.evidence.inversion.readings import (
     Readings,
     examples_of,
     readings_of,
     slices_of,
 )
-from del_audit.configuration.configuration import Configuration
-from del_audit.evidence.inference import Inference, Sample, infer
-from del_audit.evidence.inversion.leakage import measure_leakage
-from del_audit.evidence.inversion.readers import read_all
 from del_audit.evidence.inversion.slices import SliceFigure
 from del_audit.evidence.utility import Prediction, measure_coherence, measure_prediction, paired_gain
-from del_audit.service.assets import Assets, client_of, public_of
+from del_audit.service.assets import Assets, at_sends, client_of, public_of
 from del_audit.service.pipelines import pipelines_of
-from del_audit.service.private_text import answered_prompts, attacked_prompts, classes_of, labelled_rows
+from del_audit.service.private_text import answered_prompts, attacked_prompts
 from del_audit.service.shown_prompt import prompt_to_show
 from del_audit.statistics.figure import Figure
 from mechanisms.pipeline import Pipeline
@@ -87,73 +84,6 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     others = _other_bits(configuration, assets)
     examples = examples_of(assets, show, readings.shown)
     return Evidence(readings, slices, attribute, task, prediction, coherence, others, examples)
-
-
-def at_sends(pipeline: Pipeline, sends: int) -> Pipeline:
-    """Returns the pipeline that sends each prompt so often, with fresh noise: what an attacker of it holds."""
-    if sends == 1:
-        return pipeline
-    found = repeated(pipeline, sends)
-    assert isinstance(found, Pipeline)
-    return found
-
-
-def inferences_of(
-    configuration: Configuration, assets: Assets, pipeline: Pipeline
-) -> tuple[Inference | None, Inference | None]:
-    """Returns what the strongest probes tell of the attribute, and what cheap ones tell of the task."""
-    attribute, task = configuration.attribute, configuration.task
-    found: list[Inference | None] = [None, None]
-    if attribute is not None:
-        attacked, classes = at_sends(pipeline, configuration.policy.sends), classes_of(attribute, assets)
-        found[0] = _inference(configuration, assets, attacked, attribute.column, classes, strongest=True)
-    if task is not None:
-        found[1] = _inference(configuration, assets, pipeline, task.column, None, strongest=False)
-    return found[0], found[1]
-
-
-def _inference(
-    configuration: Configuration,
-    assets: Assets,
-    pipeline: Pipeline,
-    column: str,
-    classes: Sequence[str] | None,
-    strongest: bool,
-) -> Inference:
-    """Returns the probes of one column; fitted on releases of public documents, scored once on the private ones.
-
-    classes: documents of other ones are left out; None takes every document that has a label. The private sample has
-    one document of each group, its first, so that its intervals are exact; public documents of a group stay together.
-    """
-    plan = configuration.evaluation
-    viewer = Viewer(public_of(assets, pipeline, assets.seed), tokenizer=assets.language.tokenizer)
-    samples = []
-    of_public, of_private = labelled_rows(assets, column, classes)
-    for part, documents, labelled, groups, releases in (
-        ("public", assets.public, of_public, assets.public_groups, plan.probe_releases),
-        ("private", assets.private, of_private, assets.private_groups, 1),
-    ):
-        chosen = labelled.rows * releases
-        texts = [documents[i][: plan.probe_tokens] for i in chosen]
-        client = client_of(assets, pipeline, assets.seed, f"{part} probes of {column}")
-        with tqdm(texts, desc=f"{part} releases for {column}", unit="prompt") as bar:
-            messages = [client.release_tokens(text) for text in bar]
-        if strongest:
-            released = viewer.released(messages, texts if part == "public" else None).rows
-            clean = viewer.clean(texts).rows
-        else:
-            released, clean = viewer.plain(messages).rows, viewer.plain_clean(texts).rows
-        samples.append(
-            Sample(
-                released,
-                clean,
-                tuple(labelled.labels[i] for i in chosen),
-                tuple(groups[i] for i in chosen),
-                {"sizes": side_channels(pipeline, messages).features},
-            )
-        )
-    public, private = samples
-    return infer(column, public, private, assets.seed)
 
 
 def _other_bits(configuration: Configuration, assets: Assets) -> tuple[OtherBits, ...]:

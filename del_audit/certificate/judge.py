@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from del_audit.certificate.verdict import Check, Contender, check_contenders, check_figure, unmeasured
+from del_audit.configuration.asked import FEWEST_PROMPTS
 from del_audit.statistics.figure import Figure
-from del_audit.statistics.gain_interval import FEWEST_PROMPTS
 
 CONTROLS = ("another user's released prompt", "no prompt", "soft prompt alone")
 """What the server answers from instead of the released prompt: it must do worse from each."""

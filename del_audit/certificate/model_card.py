@@ -6,8 +6,8 @@ from decimal import ROUND_CEILING
 from typing import Any
 
 from del_audit.certificate.rows import terms
-from del_audit.certificate.table import at_most, interval, number, percent, total_variation, unit_name, upper_end
 from del_audit.show.console import printable
+from del_audit.show.numbers import at_most, interval, number, percent, total_variation, unit_name, upper_end
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:-]|(?<=\d)\.(?=\s|$)|(?<=www)\.)")
 """What Markdown may obey: its marks, the point of a numbered list, and that of an address that some make a link."""

@@ -8,6 +8,8 @@ from mechanisms.spec import WORD_BITS
 
 DELTA = 1e-5
 """Where the policy names none."""
+FEWEST_PROMPTS = 20
+"""Prompts below which no interval of the gain keeps its level (docs/evaluation.md): it decides nothing then."""
 CLEAN_BYTES = 4
 """Bytes of a coordinate that is sent as it is, a float32."""
 LARGEST_LOSS = WORD_BITS * math.log(2)

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from attacks.registry import AttackName, default_attacks
-from del_audit.configuration.asked import CLEAN_BYTES
+from del_audit.configuration.asked import CLEAN_BYTES, FEWEST_PROMPTS
 from del_audit.configuration.attack_names import asked_attacks
 from del_audit.configuration.policy import Policy
 from del_audit.configuration.yaml_file import Strict, load_yaml
-from del_audit.statistics.gain_interval import FEWEST_PROMPTS
 from del_audit.statistics.worst_of_releases import fewest_releases
 from mechanisms.errors import UserError
 from mechanisms.pipeline import DecoderName

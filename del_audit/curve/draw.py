@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from del_audit.certificate.table import at_most, number, printable
 from del_audit.curve.curves import Picture, Release
 from del_audit.curve.figure import png, svg
 from del_audit.curve.page import page
+from del_audit.show.numbers import at_most, number, printable
 from mechanisms.errors import UserError
 from mechanisms.files import write_file
 

@@ -14,10 +14,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from del_audit.certificate.table import at_most, number
 from del_audit.curve.curves import SMALLEST_DELTA, Curves, Picture
 from del_audit.curve.figure import COLOURS, inline_svg, theorem
 from del_audit.show import readout
+from del_audit.show.numbers import at_most, number
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 NOTHING = "certifies nothing"

@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
-from del_audit.certificate.table import printable
+from del_audit.show.numbers import printable
 
 INK, MUTED, RULE = (f"#0{i}0{i}0{i}" for i in range(1, 4))
 VARIABLES = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attacks.base import Public
+from attacks.repeated import repeated
 from del_audit.configuration.configuration import Configuration
 from del_audit.service.pipelines import pipelines_of
 from del_audit.service.seed import seed_of
@@ -121,3 +122,12 @@ def client_of(assets: Assets, pipeline: Pipeline, seed: int, purpose: str) -> Cl
 def public_of(assets: Assets, pipeline: Pipeline, seed: int) -> Public:
     """Returns all that an attacker knows; the private part of the corpus is not in it."""
     return Public(pipeline, pipeline.table, pipeline.prior, assets.public, assets.language, seed)
+
+
+def at_sends(pipeline: Pipeline, sends: int) -> Pipeline:
+    """Returns the pipeline that sends each prompt so often, with fresh noise: what an attacker of it holds."""
+    if sends == 1:
+        return pipeline
+    found = repeated(pipeline, sends)
+    assert isinstance(found, Pipeline)
+    return found

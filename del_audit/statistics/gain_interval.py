@@ -16,8 +16,6 @@ from mechanisms.finite import shape_and_values
 
 LOWEST, HIGHEST = -1.0, 3.0
 """Gains of one prompt that are allowed for unseen, nats per token."""
-FEWEST_PROMPTS = 20
-"""Prompts below which no interval of the gain keeps its level (docs/evaluation.md): it decides nothing then."""
 NATS = "nats per token"
 SHARE = "share of the clean gain"
 

@@ -9,15 +9,15 @@ from tqdm import tqdm
 from attacks.base import InversionAttack, Public
 from attacks.ladder import ladder, trained_attackers
 from attacks.registry import AttackName
-from del_audit.certificate.gather import at_sends, inferences_of
-from del_audit.certificate.reading import slices_of
-from del_audit.certificate.worst import Worst, measure_worst, released_again
 from del_audit.configuration.configuration import Configuration
+from del_audit.evidence.inferences import inferences_of
 from del_audit.evidence.inversion.leakage import measure_leakage
 from del_audit.evidence.inversion.readers import read_all
+from del_audit.evidence.inversion.readings import slices_of
+from del_audit.evidence.inversion.released_again import Worst, measure_worst, released_again
 from del_audit.evidence.utility import measure_prediction, paired_gain
 from del_audit.runs import Run
-from del_audit.service.assets import Assets, build, client_of, public_of
+from del_audit.service.assets import Assets, at_sends, build, client_of, public_of
 from del_audit.service.private_text import attacked_prompts, one_of_each_group
 from del_audit.service.prompts import Prompts, cut_prompts
 from del_audit.service.releases import Releases

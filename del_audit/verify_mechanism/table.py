@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from del_audit.certificate.table import at_most, number, percent
 from del_audit.show.console import printable, table_width
+from del_audit.show.numbers import at_most, number, percent
 
 
 def print_report(document: Mapping[str, Any]) -> None:

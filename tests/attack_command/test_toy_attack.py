@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from attacks.registry import ATTACKS, AttackRow
-from del_audit.certificate.table import print_summary
+from del_audit.certificate.summary import print_summary
 from del_audit.cli import main
 
 ROW = AttackRow("toy", "toy_attack:HalfPrior", 3)

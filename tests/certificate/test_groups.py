@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-import del_audit.certificate.gather as evidence
+import del_audit.evidence.inferences as evidence
 from del_audit.certificate import against
 from del_audit.client import bundle
 from del_audit.configuration.configuration import Data

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from del_audit.evidence import bootstrap, comparison
+from del_audit.statistics import bootstrap, comparison
 from del_audit.statistics.comparison import compare, holm, sign_flip
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator

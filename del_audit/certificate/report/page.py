@@ -25,7 +25,9 @@ from del_audit.certificate.rows import (
     sliced_attacks,
     terms,
 )
-from del_audit.certificate.table import (
+from del_audit.configuration.yaml_file import dump_yaml
+from del_audit.show import readout
+from del_audit.show.numbers import (
     KINDS,
     at_most,
     interval,
@@ -36,8 +38,6 @@ from del_audit.certificate.table import (
     unit_name,
     upper_end,
 )
-from del_audit.configuration.yaml_file import dump_yaml
-from del_audit.show import readout
 
 FOLDER = Path(__file__).parent
 SAID_STRONG = 10.0

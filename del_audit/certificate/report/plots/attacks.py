@@ -8,7 +8,7 @@ from del_audit.certificate.report.plots.drawing import Plot
 from del_audit.certificate.report.plots.rows import Row, Ruler, rows_plot
 from del_audit.certificate.report.plots.scale import linear
 from del_audit.certificate.rows import is_baseline
-from del_audit.certificate.table import percent, upper_end
+from del_audit.show.numbers import percent, upper_end
 
 
 def attacks(certificate: Mapping[str, Any]) -> Plot:

@@ -6,7 +6,7 @@ from typing import Any
 from del_audit.certificate.report.plots.drawing import LINE, Panel, Plot, dot, figure, line, text
 from del_audit.certificate.report.plots.scale import ends, linear, round_marks
 from del_audit.certificate.rows import by_bits
-from del_audit.certificate.table import at_most, interval
+from del_audit.show.numbers import at_most, interval
 
 PANEL, HEAD = 130, 38
 """Pixels of a panel, and of its title with the space above the panel."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from del_audit.certificate.table import printable
+from del_audit.show.numbers import printable
 
 LINE = 16
 """Pixels from one line of text to the next."""

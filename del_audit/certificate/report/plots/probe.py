@@ -6,7 +6,7 @@ from typing import Any
 from del_audit.certificate.report.plots.drawing import Plot
 from del_audit.certificate.report.plots.rows import Row, Ruler, rows_plot
 from del_audit.certificate.report.plots.scale import linear
-from del_audit.certificate.table import percent
+from del_audit.show.numbers import percent
 
 
 def attribute(certificate: Mapping[str, Any]) -> Plot | None:

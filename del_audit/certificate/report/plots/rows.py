@@ -6,7 +6,7 @@ from typing import Any
 
 from del_audit.certificate.report.plots.drawing import LINE, Panel, Plot, bar, dot, figure, line, text
 from del_audit.certificate.report.plots.scale import Scale
-from del_audit.certificate.table import interval, printable, short
+from del_audit.show.numbers import interval, printable, short
 
 HEAD, ROW, RARE = 2 * LINE, 60, 14
 """Pixels of a row's two lines of text, of a row with its mark and the space below, and of one figure more."""

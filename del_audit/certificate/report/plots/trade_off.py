@@ -9,14 +9,14 @@ from typing import Any
 from del_audit.certificate.report.plots.drawing import LINE, Panel, Plot, figure, line, percent_of, tag, text
 from del_audit.certificate.report.plots.scale import apart, probit
 from del_audit.certificate.rows import is_baseline
-from del_audit.certificate.table import number, percent, printable, short, upper_end
+from del_audit.show.numbers import number, percent, printable, short, upper_end
 
 FLOOR, LEAST = 1e-6, 1e-4
 """Where the axes end: misses and false alarms. What is less is drawn on the edge."""
 
 ACROSS = probit(LEAST, 1 - LEAST)
 UP = probit(FLOOR, 1 - LEAST)
-ALARMS = (1e-4, 0.01, 0.1, 0.5, 0.9, 0.99)
+TOLD_AT = (1e-4, 0.01, 0.1, 0.5, 0.9, 0.99)
 MISSES = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 TOP, HIGH = 26, 330
 """Pixels above the plot, and of the plot."""
@@ -120,7 +120,7 @@ def _letters(kappa: float) -> int:
 
 
 def _axes() -> Iterator[str]:
-    for alpha in ALARMS:
+    for alpha in TOLD_AT:
         yield line(ACROSS(alpha), TOP, ACROSS(alpha), TOP + HIGH, "grid")
         yield text(probability(alpha), ACROSS(alpha), TOP + HIGH + LINE, "muted", "middle")
     for beta in MISSES:

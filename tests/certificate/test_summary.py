@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from del_audit.certificate.table import interval, number, percent, print_summary
+from del_audit.certificate.summary import print_summary
+from del_audit.show.numbers import interval, number, percent
 
 
 def printed(certificate: dict[str, Any], width: int = 100, color: bool = False) -> str:

@@ -1,8 +1,7 @@
-"""The certificate as the table that `certify` prints, and how a figure is written everywhere: digits, ends, kinds."""
+"""The certificate as the table that `certify` prints."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING
 from typing import Any
 
 from rich import box
@@ -12,95 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from del_audit.certificate.rows import by_bits, by_condition, is_baseline, probe_rows, reasons, slice_rows, terms
+from del_audit.show.numbers import at_most, interval, number, percent, printable, total_variation, unit_name, upper_end
 
 VERDICT_STYLES = {"certified": "bold green", "refused": "bold red", "inconclusive": "bold yellow"}
 STATUS_STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
-KINDS = {
-    "proved": "proved",
-    "float with error bound": "computed",
-    "estimated": "estimate",
-    "estimated, with interval": "estimate",
-    "asymptotic": "asymptotic",
-}
-"""The words of the code for the kind of a figure, and those that a reader is shown."""
 
 Row = Sequence[str | Text]
-
-
-def number(value: float, digits: int = 4, rounding: str = ROUND_HALF_EVEN) -> str:
-    """Returns a number with so many significant digits, thousands set apart; no digit of a whole number is dropped.
-
-    >>> number(51.379700266), number(1341.01263, rounding=ROUND_CEILING), number(0.036357), number(1e-5)
-    ('51.38', '1,342', '0.03636', '1e-5')
-    """
-    if not math.isfinite(value):
-        return str(value)
-    if value and abs(value) < 1e-4:
-        exponent = math.floor(math.log10(abs(value)))
-        places = 0 if float(f"{value:.0e}") == value else digits - 1
-        return f"{_rounded(Decimal(repr(value)).scaleb(-exponent), places, rounding)}e{exponent}"
-    places = max(0, digits - 1 - (math.floor(math.log10(abs(value))) if value else 0))
-    return _rounded(value, places, rounding)
-
-
-def percent(value: float, rounding: str = ROUND_HALF_EVEN) -> str:
-    """Returns a share in percent: one place after the point, two below 1%.
-
-    >>> percent(0.0953), percent(0.00412), percent(0.15, ROUND_CEILING)
-    ('9.5%', '0.41%', '15.0%')
-    """
-    return _rounded(100 * Decimal(repr(float(value))), 2 if 0 < abs(value) < 0.01 else 1, rounding) + "%"
-
-
-def written(value: float, unit: str, rounding: str = ROUND_HALF_EVEN) -> str:
-    """Returns a value of a unit: shares and recalls in percent, everything else as a number of three digits or more."""
-    if unit.startswith(("share", "mean recall")):
-        return percent(value, rounding)
-    return _rounded(value, 3 if abs(value) < 10 else 1, rounding)
-
-
-def interval(figure: Mapping[str, Any]) -> str:
-    """Returns a measured figure as `value [lower, upper]`; the ends are rounded outwards."""
-    unit = figure["unit"]
-    low, high = written(figure["lower"], unit, ROUND_FLOOR), written(figure["upper"], unit, ROUND_CEILING)
-    return f"{written(figure['value'], unit)} [{low}, {high}]"
-
-
-def upper_end(bound: Any) -> float:
-    """Returns the end of a bound that is safe to quote where less is safer; a plain number is its own."""
-    return float(bound["upper"] if isinstance(bound, Mapping) else bound)
-
-
-def at_most(bound: Any) -> str:
-    """Returns the upper end of a bound, rounded up: what is written is still a bound."""
-    return number(upper_end(bound), rounding=ROUND_CEILING)
-
-
-def total_variation(guarantee: Mapping[str, Any]) -> float:
-    """Returns the best advantage of any test between the two worst inputs, at most 1."""
-    return min(1.0, upper_end(guarantee["total_variation"]))
-
-
-def unit_name(guarantee: Mapping[str, Any]) -> str:
-    """Returns the unit of a guarantee with its number of tokens, and how often each is sent where that is not once.
-
-    >>> unit_name({"unit": "token", "tokens": 1}), unit_name({"unit": "prompt", "tokens": 48, "sends": 4})
-    ('1 token', 'prompt, 48 tokens, sent 4 times')
-    """
-    unit, tokens, sends = guarantee["unit"], guarantee["tokens"], guarantee.get("sends", 1)
-    count = f"{tokens} token{'s' if tokens > 1 else ''}"
-    return (count if unit == "token" else f"{unit}, {count}") + (f", sent {sends} times" if sends > 1 else "")
-
-
-def printable(text: object) -> str:
-    """Returns text without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else "�" for c in str(text))
-
-
-def short(text: object, width: int = 46) -> str:
-    """Returns printable text of at most so many characters."""
-    words = printable(text)
-    return words if len(words) <= width else words[: width - 1].rstrip() + "…"
 
 
 def print_summary(certificate: dict[str, Any], console: Console) -> None:
@@ -304,8 +220,3 @@ def _table(heads: Sequence[str], rows: Iterable[Row], right: Iterable[int] = ())
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return table
-
-
-def _rounded(value: float | Decimal, places: int, rounding: str) -> str:
-    exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
-    return f"{exact.quantize(Decimal(1).scaleb(-places), rounding=rounding) + 0:,}"

@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from del_audit.certificate.table import at_most, interval, number, percent, printable, upper_end
 from del_audit.show.console import table_width
+from del_audit.show.numbers import at_most, interval, number, percent, printable, upper_end
 
 NOTHING = "-"
 Figure = Mapping[str, Any]

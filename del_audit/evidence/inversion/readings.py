@@ -12,10 +12,10 @@ from attacks.ladder import ladder, trained_attackers
 from attacks.outcome import Outcome
 from attacks.registry import AttackName
 from attacks.self_test import SelfTest
-from del_audit.certificate.worst import Worst, measure_worst, released_again
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.inversion.readers import AttackReader, self_tests, usable
+from del_audit.evidence.inversion.released_again import Worst, measure_worst, released_again
 from del_audit.evidence.inversion.slices import (
     Slice,
     SliceFigure,

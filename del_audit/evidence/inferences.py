@@ -1,0 +1,71 @@
+"""What releases of whole prompts tell of the attribute and the task that a configuration names."""
+
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from attacks.attribute import Viewer
+from attacks.side_channel import side_channels
+from del_audit.configuration.configuration import Configuration
+from del_audit.evidence.inference import Inference, Sample, infer
+from del_audit.service.assets import Assets, at_sends, client_of, public_of
+from del_audit.service.private_text import classes_of, labelled_rows
+from mechanisms.pipeline import Pipeline
+
+
+def inferences_of(
+    configuration: Configuration, assets: Assets, pipeline: Pipeline
+) -> tuple[Inference | None, Inference | None]:
+    """Returns what the strongest probes tell of the attribute, and what cheap ones tell of the task."""
+    attribute, task = configuration.attribute, configuration.task
+    found: list[Inference | None] = [None, None]
+    if attribute is not None:
+        attacked, classes = at_sends(pipeline, configuration.policy.sends), classes_of(attribute, assets)
+        found[0] = _inference(configuration, assets, attacked, attribute.column, classes, strongest=True)
+    if task is not None:
+        found[1] = _inference(configuration, assets, pipeline, task.column, None, strongest=False)
+    return found[0], found[1]
+
+
+def _inference(
+    configuration: Configuration,
+    assets: Assets,
+    pipeline: Pipeline,
+    column: str,
+    classes: Sequence[str] | None,
+    strongest: bool,
+) -> Inference:
+    """Returns the probes of one column; fitted on releases of public documents, scored once on the private ones.
+
+    classes: documents of other ones are left out; None takes every document that has a label. The private sample has
+    one document of each group, its first, so that its intervals are exact; public documents of a group stay together.
+    """
+    plan = configuration.evaluation
+    viewer = Viewer(public_of(assets, pipeline, assets.seed), tokenizer=assets.language.tokenizer)
+    samples = []
+    of_public, of_private = labelled_rows(assets, column, classes)
+    for part, documents, labelled, groups, releases in (
+        ("public", assets.public, of_public, assets.public_groups, plan.probe_releases),
+        ("private", assets.private, of_private, assets.private_groups, 1),
+    ):
+        chosen = labelled.rows * releases
+        texts = [documents[i][: plan.probe_tokens] for i in chosen]
+        client = client_of(assets, pipeline, assets.seed, f"{part} probes of {column}")
+        with tqdm(texts, desc=f"{part} releases for {column}", unit="prompt") as bar:
+            messages = [client.release_tokens(text) for text in bar]
+        if strongest:
+            released = viewer.released(messages, texts if part == "public" else None).rows
+            clean = viewer.clean(texts).rows
+        else:
+            released, clean = viewer.plain(messages).rows, viewer.plain_clean(texts).rows
+        samples.append(
+            Sample(
+                released,
+                clean,
+                tuple(labelled.labels[i] for i in chosen),
+                tuple(groups[i] for i in chosen),
+                {"sizes": side_channels(pipeline, messages).features},
+            )
+        )
+    public, private = samples
+    return infer(column, public, private, assets.seed)

@@ -1,0 +1,29 @@
+"""One hash for each thing that decides what is released and served."""
+
+import hashlib
+
+from del_audit.configuration.configuration import Configuration
+from del_audit.service.assets import Assets
+from del_audit.service.provenance import fingerprint, source_sha256
+from mechanisms.canonical_json import canonical_sha256
+from mechanisms.hashes import texts_sha256
+from mechanisms.pipeline import Pipeline
+from mechanisms.tokens import tokenizer_sha256
+
+
+def hashes(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> dict[str, str]:
+    """Returns the sha256 of everything that decides what is released and served."""
+    texts = {"public": assets.public_corpus.texts, "private": assets.private_corpus.texts}
+    return {
+        "configuration": canonical_sha256(configuration.model_dump(mode="json")),
+        "spec": pipeline.spec.fingerprint.hex(),
+        "encoder": pipeline.encoder.sha256,
+        "decoder": fingerprint(pipeline.decoder),
+        "prior": hashlib.sha256(pipeline.prior.tobytes()).hexdigest(),
+        "model": assets.language.record.sha256,
+        "tokenizer": tokenizer_sha256(assets.language.tokenizer),
+        "soft_prompt": assets.soft_prompt.sha256 if assets.soft_prompt else "none",
+        "corpus": assets.corpus.record.sha256,
+        "source": source_sha256(),
+        **{f"{part}_texts": texts_sha256(rows) for part, rows in texts.items()},
+    }
