@@ -1,4 +1,4 @@
-"""The decoders, one row each: to add one, write its file and its row. Imports nothing heavy."""
+"""The decoders and the mechanisms, one row each: to add one, write its file and its row. Imports nothing heavy."""
 
 import difflib
 import importlib
@@ -100,6 +100,94 @@ def checked_decoder(name: DecoderName) -> DecoderName:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UserError(f"Expected decoder to be one of {', '.join(DECODERS)}, got decoder={name!r}.{hint}")
     return name
+
+
+MechanismName = str
+"""A mechanism's key: the name under which reports, calibration and the accountant know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MechanismRow:
+    """What is known of a mechanism before it is imported.
+
+    made_by: "module:Class" of the mechanism, on mechanisms.mechanism.Mechanism. spec: "module:Class" of its frozen
+    description. name, sends: as docs/rivals.md says them. known_law: whether the law of a release is written down over
+    the vocabulary, so that the mechanism is a KnownChannel.
+    The accountant's half of the row is in del_audit.accounting.registry.
+    """
+
+    key: MechanismName
+    name: str
+    made_by: str
+    spec: str
+    sends: str
+    known_law: bool = True
+
+
+_WORD, _CELL = "word number", "a cell a coordinate"
+MECHANISMS: dict[MechanismName, MechanismRow] = {
+    row.key: row
+    for row in (
+        MechanismRow("del", "DEL", "mechanisms.pipeline:Pipeline", "mechanisms.spec:QuantizerSpec", "n-bit counts"),
+        MechanismRow(
+            "randomized response",
+            "k-ary randomised response",
+            "mechanisms.rivals.randomized_response:RandomizedResponse",
+            "mechanisms.rivals.randomized_response:RandomizedResponseSpec",
+            _WORD,
+        ),
+        MechanismRow(
+            "gaussian",
+            "Gaussian noise, n-bit grid",
+            "mechanisms.rivals.gaussian:Gaussian",
+            "mechanisms.rivals.gaussian:GaussianSpec",
+            _CELL,
+        ),
+        MechanismRow(
+            "metric",
+            "metric privacy (d_chi), n-bit grid",
+            "mechanisms.rivals.metric:Metric",
+            "mechanisms.rivals.metric:MetricSpec",
+            _CELL,
+        ),
+        MechanismRow(
+            "exponential",
+            "exponential mechanism",
+            "mechanisms.rivals.exponential:Exponential",
+            "mechanisms.rivals.exponential:ExponentialSpec",
+            _WORD,
+        ),
+        MechanismRow(
+            "santext",
+            "SanText",
+            "mechanisms.rivals.santext:SanText",
+            "mechanisms.rivals.santext:SanTextSpec",
+            _WORD,
+        ),
+        MechanismRow(
+            "custext",
+            "CusText",
+            "mechanisms.rivals.custext:CusText",
+            "mechanisms.rivals.custext:CusTextSpec",
+            _WORD,
+        ),
+        MechanismRow(
+            "rantext",
+            "RANTEXT",
+            "mechanisms.rivals.rantext:RanText",
+            "mechanisms.rivals.rantext:RanTextSpec",
+            _WORD,
+            known_law=False,
+        ),
+    )
+}
+"""DEL and every rival under its key, in the order of docs/rivals.md."""
+
+
+def mechanism_of(spec: object) -> MechanismRow | None:
+    """Returns the row of a mechanism's description; None where it is the description of none."""
+    kind = f"{type(spec).__module__}:{type(spec).__qualname__}"
+    return next((row for row in MECHANISMS.values() if row.spec == kind), None)
 
 
 def imported(made_by: str) -> Any:

@@ -1,4 +1,4 @@
-"""One row a decoder: what makes it, what it needs, and the page that lists decoders."""
+"""One row a decoder and one a mechanism: what makes it, what it needs, and the pages that list them."""
 
 import re
 import subprocess
@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from mechanisms.errors import UserError
-from mechanisms.registry import DECODERS, checked_decoder, decoder_names, decoders_that_train_codes, imported
+from mechanisms.registry import (
+    DECODERS,
+    MECHANISMS,
+    checked_decoder,
+    decoder_names,
+    decoders_that_train_codes,
+    imported,
+    mechanism_of,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +44,14 @@ def test_the_page_of_settings_lists_the_rows():
     table = page.partition("| name | what the model reads |\n| --- | --- |\n")[2].partition("\n\n")[0]
     assert table.splitlines() == [f"| `{row.key}` | {row.reads} |" for row in DECODERS.values()]
     assert set(re.findall(r"^decoder: (\S+)", page, re.MULTILINE)) <= set(decoder_names())
+
+
+def test_every_mechanism_is_named_once_and_described_once():
+    assert all(key == row.key for key, row in MECHANISMS.items())
+    for part in ("name", "made_by", "spec"):
+        assert len({getattr(row, part) for row in MECHANISMS.values()}) == len(MECHANISMS), part
+    assert mechanism_of(MECHANISMS["del"]) is None
+    assert mechanism_of("del") is None
 
 
 def test_names_cost_no_import():
