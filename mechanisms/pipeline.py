@@ -2,36 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.channel import Channel
 from mechanisms.client import CodeReleaser
-from mechanisms.decoding import (
-    Decoder,
-    LinearDecoder,
-    MixedDecoder,
-    MostLikelyDecoder,
-    PosteriorMeanDecoder,
-    PromptDecoder,
-)
+from mechanisms.decoding import Decoder, LinearDecoder, PromptDecoder, PublicParts
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings, fit_encoder
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords, WordSource
+from mechanisms.randomness import WordSource
+from mechanisms.registry import DECODERS, DecoderName, checked_decoder, imported
 from mechanisms.spec import QuantizerSpec
 from mechanisms.trained_projection import TrainedDecoder, TrainedProjection
 from mechanisms.wire import unpack
 
-DecoderName = Literal["posterior-mean", "posterior-mean-plain", "linear", "trained-linear", "most-likely", "mixed"]
-"""posterior-mean-plain has gain 1; linear is the closed form, trained-linear the matrix of a trained projection."""
-
-GAIN_TOKENS = 1024
-"""Public tokens whose simulated release sets the posterior mean's gain and the mix's coefficients."""
+if TYPE_CHECKING:  # both need torch
+    from mechanisms.models import LanguageModel
+    from mechanisms.soft_prompt import SoftPrompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,34 +77,35 @@ def assemble(
     settings: EncoderSettings | Encoder | TrainedProjection,
     decoder: DecoderName = "posterior-mean",
     seed: int | None = None,
+    language: "LanguageModel | None" = None,
+    soft_prompt: "SoftPrompt | None" = None,
 ) -> Pipeline:
     """Returns the pipeline of a public embedding table and public tokenized text; same inputs, same pipeline.
 
     settings: how the encoder is fitted, an encoder that is there already, or a trained encoder with its decoder.
     seed: of the simulated release that the decoder is fitted on; the encoder settings' seed, or 0, where it is None.
-    Raises UserError for an unknown decoder, for trained-linear without a trained projection, for an encoder of another
-    vocabulary or spec, and as unigram_prior and fit_encoder do.
+    language, soft_prompt: of the server, for a decoder that reads with them.
+    Raises UserError for an unknown decoder, for one without the trained projection or the language model that it needs,
+    for an encoder of another vocabulary or spec, and as unigram_prior and fit_encoder do.
     """
-    if decoder not in get_args(DecoderName):
-        raise UserError(f"Expected decoder to be one of {', '.join(get_args(DecoderName))}, got decoder={decoder!r}.")
+    row = DECODERS[checked_decoder(decoder)]
+    trained = settings.decoder if isinstance(settings, TrainedProjection) else None
+    for needed, there, what in (
+        (row.trained_projection, trained, "a trained projection"),
+        (row.language_model, language, "a language model"),
+    ):
+        if needed and there is None:
+            raise UserError(f"Expected decoder={decoder!r} with {what} only, got none.")
     prior = unigram_prior(public_documents, len(table))
     encoder = _encoder(table, prior, spec, settings)
-    quantizer = StochasticQuantizer(spec)
-    linear: LinearDecoder | TrainedDecoder = LinearDecoder.fit(quantizer, encoder, prior, table)
-    served: Decoder | None = linear if decoder == "linear" else None
-    if isinstance(settings, TrainedProjection):
-        linear = settings.decoder
-    if decoder == "trained-linear":
-        if not isinstance(settings, TrainedProjection):
-            raise UserError("Expected decoder='trained-linear' with a trained projection only, got none.")
-        served = linear
-    channel = Channel.of(spec, encoder.codes)
-    if served is None:
-        if seed is None:
-            seed = settings.seed if isinstance(settings, EncoderSettings) else 0
-        tokens = np.concatenate([np.asarray(document, dtype=np.int64) for document in public_documents])[:GAIN_TOKENS]
-        counts = quantizer.sample(encoder.levels_of(tokens), SimulatedWords(seed, "decoder gain"))
-        served = _fitted(decoder, linear, channel, prior, table, counts, tokens)
+    quantizer, channel = StochasticQuantizer(spec), Channel.of(spec, encoder.codes)
+    linear = LinearDecoder.fit(quantizer, encoder, prior, table) if trained is None else trained
+    if seed is None:
+        seed = settings.seed if isinstance(settings, EncoderSettings) else 0
+    parts = PublicParts(
+        quantizer, encoder, channel, linear, prior, table, public_documents, seed, language, soft_prompt
+    )
+    served: Decoder = imported(row.made_by)(parts)
     return Pipeline(spec, table, prior, encoder, channel, linear, served)
 
 
@@ -132,24 +125,3 @@ def _encoder(
     if isinstance(settings, TrainedProjection) and settings.decoder.quantizer.spec != spec:
         raise UserError(f"Expected a projection loaded for {spec}, got {settings.decoder.quantizer.spec}.")
     return encoder
-
-
-def _fitted(
-    name: DecoderName,
-    linear: Decoder,
-    channel: Channel,
-    prior: NDArray[np.float64],
-    table: NDArray[np.float32],
-    counts: NDArray[np.uint8],
-    tokens: NDArray[np.int64],
-) -> Decoder:
-    """Returns a decoder that looks at the whole vocabulary; counts: a simulated release of tokens."""
-    match name:
-        case "posterior-mean-plain":
-            return PosteriorMeanDecoder(channel, np.log(prior), table, prior @ table)
-        case "most-likely":
-            return MostLikelyDecoder(channel, np.log(prior), table)
-        case "mixed":
-            return MixedDecoder.fit(linear, channel, prior, table, counts, tokens)
-        case _:
-            return PosteriorMeanDecoder.fit(channel, prior, table, counts, tokens)

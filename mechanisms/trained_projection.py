@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from mechanisms.decoding.public_parts import PublicParts
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.finite import shape_and_values
@@ -33,6 +34,13 @@ class TrainedDecoder:
 
     quantizer: StochasticQuantizer
     matrix: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, parts: PublicParts) -> "TrainedDecoder":
+        """Returns the decoder of the parts' trained projection; raises UserError where they have none."""
+        if not isinstance(parts.linear, cls):
+            raise UserError("Expected parts of a trained projection, got a linear decoder in closed form.")
+        return parts.linear
 
     def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width)."""

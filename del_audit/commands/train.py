@@ -6,6 +6,7 @@ from typing import Any
 from del_audit.commands.values import Commands, add_config, add_new_folder, real, reals, whole
 from del_audit.process.alone import alone
 from mechanisms.errors import UserError
+from mechanisms.registry import decoders_that_train_codes
 
 _LOOP = ("steps", "batch", "learning_rate", "warm_up", "window", "seed", "validate_every", "patience")
 _PROMPT = ("virtual_tokens", "shortest_prompt", "shortest_response", "prompt_share", "init", "initial_text", "decay")
@@ -95,7 +96,7 @@ def _add_codes(parts: Commands) -> None:
     codes.add_argument("--shortest-response", type=whole("shortest-response"), help="tokens, at least (default: 32)")
     codes.add_argument("--information", type=real("information"), help="weight of the posterior's loss (default: 0.2)")
     codes.add_argument(
-        "--decoder", choices=("most-likely", "posterior-mean"), help="what the model reads (default: most-likely)"
+        "--decoder", choices=decoders_that_train_codes(), help="what the model reads (default: most-likely)"
     )
     codes.add_argument(
         "--squared-error", type=real("squared-error"), help="weight of the decoder's squared error (default: 0.5)"

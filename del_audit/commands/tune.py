@@ -4,6 +4,7 @@ import argparse
 
 from del_audit.commands.values import Commands, names, path, real, whole, wholes
 from del_audit.process.alone import alone
+from mechanisms.registry import decoder_names
 
 
 def add_parser(commands: Commands) -> None:
@@ -26,7 +27,8 @@ def add_parser(commands: Commands) -> None:
     )
     tune.add_argument("--bits", type=wholes("bits"), metavar="N,...", help="bits a coordinate (default: the file's)")
     tune.add_argument("--dim", type=wholes("dim"), metavar="N,...", help="coordinates a token (default: the file's)")
-    tune.add_argument("--decoders", type=names, metavar="NAME,...", help="decoders (default: the file's)")
+    known = ", ".join(decoder_names())
+    tune.add_argument("--decoders", type=names, metavar="NAME,...", help=f"decoders: {known} (default: the file's)")
     tune.add_argument(
         "--soft-prompts",
         type=_prompts,

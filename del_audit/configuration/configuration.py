@@ -13,8 +13,8 @@ from del_audit.configuration.policy import Policy
 from del_audit.configuration.yaml_file import Strict, load_yaml
 from del_audit.statistics.worst_of_releases import fewest_releases
 from mechanisms.errors import UserError
-from mechanisms.pipeline import DecoderName
 from mechanisms.projection import EncoderKind, EncoderSettings
+from mechanisms.registry import DECODERS, DecoderName, checked_decoder
 from mechanisms.spec import QuantizerSpec
 
 
@@ -29,6 +29,8 @@ def _as_text(given: Any) -> Any:
 
 CorpusName = Annotated[str, BeforeValidator(_as_text)]
 """Name of a column or a split, which is often 0, 1 or true: written so, YAML has no text for it."""
+Decoder = Annotated[DecoderName, AfterValidator(checked_decoder)]
+"""Name of a row of mechanisms.registry."""
 
 
 class Mechanism(Strict):
@@ -166,7 +168,7 @@ class Configuration(Strict):
     sentence_encoder: str = "package:minilm-l6-v2"
     mechanism: Mechanism
     encoder: EncoderChoice = EncoderChoice()
-    decoder: DecoderName | Literal["language-prior"] = "posterior-mean"
+    decoder: Decoder = "posterior-mean"
     soft_prompt: str | None = None
     data: Data
     attribute: Attribute | None = None
@@ -217,8 +219,10 @@ class Configuration(Strict):
 
     @model_validator(mode="after")
     def _decoder_is_there(self) -> Self:
-        if self.decoder == "trained-linear" and self.encoder.projection is None:
-            raise ValueError("decoder: trained-linear needs encoder.projection, whose decoder it is")
+        if DECODERS[self.decoder].trained_projection and self.encoder.projection is None:
+            raise ValueError(
+                f"decoder: {self.decoder} needs encoder.projection, a folder that `del-audit train projection` wrote"
+            )
         return self
 
     @model_validator(mode="after")

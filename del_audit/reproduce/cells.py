@@ -9,11 +9,11 @@ import numpy as np
 
 from del_audit.accounting import Bound
 from del_audit.reproduce.bench import Bench
-from del_audit.reproduce.contenders import KNOBS, Contender, nearest_hits, posterior_hits
+from del_audit.reproduce.contenders import Contender, contender_kind, nearest_hits, posterior_hits
 from del_audit.reproduce.generation import measure_generation
 from del_audit.reproduce.matching import bisect_rate
 from del_audit.reproduce.pairs import measure_pairs
-from del_audit.reproduce.protocol import DELTA, MatchKind, Row
+from del_audit.reproduce.protocol import CLEAN, DELTA, MatchKind, Row
 from del_audit.statistics.intervals import rate
 from mechanisms.errors import UserError
 
@@ -48,13 +48,14 @@ def grid(bench: Bench, match: MatchKind, targets: tuple[float, ...], bits: Any, 
     rows = bench.protocol.rows_for(match)
     for target in targets:
         for row in rows:
-            if row.kind == "clean":
+            if row.kind == CLEAN:
                 continue
-            for dim in dims if row.quantized else (None,):
-                for count in bits if row.quantized else (None,):
+            quantized = contender_kind(row.kind).quantized
+            for dim in dims if quantized else (None,):
+                for count in bits if quantized else (None,):
                     yield Cell(row, count, dim, match, target)
     for row in rows:
-        if row.kind == "clean":
+        if row.kind == CLEAN:
             yield Cell(row, None, None, match, None)
 
 
@@ -64,7 +65,7 @@ def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 
 def _computed(bench: Bench, cell: Cell) -> dict[str, Any]:
-    if cell.row.kind == "clean":
+    if cell.row.kind == CLEAN:
         return {"reached": True, "utility": measure_pairs(bench, None, cell.to_dict())}
     try:
         matched = _matched(bench, cell)
@@ -98,7 +99,7 @@ def _matched(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 def _match(bench: Bench, cell: Cell) -> dict[str, Any]:
     assert cell.target is not None
-    knob = KNOBS[cell.row.kind]
+    knob = contender_kind(cell.row.kind).knob
     tokens = len(bench.attacked)
     found: dict[str, Any] = {"reached": True, "knob_name": knob.name}
     if cell.match == "asr":

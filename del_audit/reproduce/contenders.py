@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from attacks.inversion.nearest import nearest_words
 from del_audit.accounting import Accountant, Bound, Target, calibrate
 from del_audit.accounting.rivals import calibrate_rival, rival_guarantee
-from del_audit.reproduce.protocol import CLIP, DELTA, Kind
+from del_audit.reproduce.protocol import CLIP, DELTA
 from mechanisms.channel import most_likely
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description, Mechanism
+from mechanisms.mechanism import Description, KnownChannel, Mechanism, ObservableMechanism
 from mechanisms.pipeline import Pipeline, assemble
 from mechanisms.prior import unigram_prior
 from mechanisms.randomness import SimulatedWords, WordSource
+from mechanisms.registry import MechanismName
 from mechanisms.rivals import (
     Gaussian,
     GaussianSpec,
@@ -47,15 +48,6 @@ class Knob:
     name: str
     low: float
     high: float
-
-
-KNOBS: Final[dict[str, Knob]] = {
-    "del": Knob("mu", 1.0, 1000.0),
-    "gaussian": Knob("mu = 2 clip sqrt(dim) / sigma", 1.0, 1000.0),
-    "metric": Knob("eta x diameter, nats", 10.0, 5e4),
-    "rantext": Knob("claimed epsilon, nats", 0.05, 60.0),
-    "randomized response": Knob("epsilon, nats", 0.1, 40.0),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,66 +115,153 @@ class Contenders:
         """The longest row of the table: metric privacy clips none."""
         return float(np.linalg.norm(self.table.astype(np.float64), axis=1).max())
 
-    def at(self, kind: Kind, bits: int, dim: int, knob: float) -> Contender:
+    def at(self, kind: MechanismName, bits: int, dim: int, knob: float) -> Contender:
         """Returns the mechanism at a value of its knob; raises UserError for a value that its spec refuses."""
-        spec: Any
-        match kind:
-            case "del":
-                spec = QuantizerSpec.from_mu(bits, dim, CLIP, knob)
-            case "gaussian":
-                spec = GaussianSpec.of(bits, dim, CLIP, 2 * CLIP * math.sqrt(dim) / knob)
-            case "metric":
-                spec = MetricSpec.of(METRIC_BITS, self.table.shape[1], self.radius, knob / (2 * self.radius))
-            case "rantext":
-                spec = RanTextSpec.over(self.points, knob)
-            case "randomized response":
-                spec = calibrate_rival(kind, knob, DELTA, words=len(self.table))
-            case _:
-                raise UserError(f"Expected a mechanism with a knob, got {kind!r}.")
-        return self._contender(spec, knob)
+        row = contender_kind(kind)
+        return row.contender(self, row.at(self, bits, dim, knob), knob)
 
-    def at_epsilon(self, kind: Kind, bits: int, dim: int, epsilon: float) -> Contender:
+    def at_epsilon(self, kind: MechanismName, bits: int, dim: int, epsilon: float) -> Contender:
         """Returns the mechanism whose exact token epsilon is at most this, as near to it as is found.
 
         Raises UserError, which names the least it reaches, where the mechanism has no parameter for it.
         """
-        match kind:
-            case "del":
-                spec: Any = calibrate(bits, dim, CLIP, Target.epsilon(epsilon, DELTA)).spec
-                return self._contender(spec, spec.mu)
-            case "gaussian":
-                spec = calibrate_rival(kind, epsilon, DELTA, bits=bits, dim=dim, clip=CLIP)
-                return self._contender(spec, 2 * CLIP * math.sqrt(dim) / spec.sigma)
-            case "metric":
-                width = self.table.shape[1]
-                spec = calibrate_rival(kind, epsilon, DELTA, bits=METRIC_BITS, dim=width, radius=self.radius)
-                return self._contender(spec, spec.eta * 2 * self.radius)
-            case "rantext":
-                spec = calibrate_rival(kind, epsilon, DELTA, points=self.points)
-                return self._contender(spec, spec.epsilon)
-            case _:
-                spec = calibrate_rival(kind, epsilon, DELTA, words=len(self.table))
-                return self._contender(spec, epsilon)
+        row = contender_kind(kind)
+        spec = row.calibrated(self, bits, dim, epsilon)
+        return row.contender(self, spec, row.knob_of(self, spec, epsilon))
 
-    def _contender(self, spec: Any, knob: float) -> Contender:
-        mechanism: Mechanism
-        match spec:
-            case QuantizerSpec():
-                pair = load_projection(self.pair(spec.dim), self.table, spec)
-                mechanism = assemble(self.table, self.documents, spec, pair, "trained-linear")
-                return Contender(mechanism, knob, spec)
-            case GaussianSpec():
-                like = QuantizerSpec.from_mu(spec.bits, spec.dim, CLIP, _LOADED_AT)
-                pair = load_projection(self.pair(spec.dim), self.table, like)
-                noisy = Gaussian(spec, pair.encoder.codes, prior=self.prior, decoding="plain")
-                mechanism = LinearlyRead(noisy, pair.decoder.matrix)
-            case MetricSpec():
-                mechanism = Metric(spec, self.table, self.table, self.prior, "plain")
-            case RandomizedResponseSpec():
-                mechanism = RandomizedResponse(spec, self.table, self.prior, "plain")
-            case _:
-                mechanism = RanText(spec, self.points, self.table)
-        return Contender(mechanism, knob, mechanism if isinstance(mechanism, RanText) else spec)
+
+class ContenderKind(Protocol):
+    """How a mechanism of the tables is made; its mechanism is a row of mechanisms.registry.
+
+    quantized: whether bits and dim are the mechanism's; otherwise a row of a table has one line for all of them.
+    """
+
+    knob: Knob
+    quantized: bool
+
+    def at(self, over: Contenders, bits: int, dim: int, knob: float) -> Any:
+        """Returns the spec at a value of the knob."""
+
+    def calibrated(self, over: Contenders, bits: int, dim: int, epsilon: float) -> Any:
+        """Returns the spec whose exact token epsilon is at most this."""
+
+    def knob_of(self, over: Contenders, spec: Any, epsilon: float) -> float:
+        """Returns the knob's value of a spec that was calibrated to an epsilon."""
+
+    def contender(self, over: Contenders, spec: Any, knob: float) -> Contender:
+        """Returns the mechanism of a spec."""
+
+
+class _Del:
+    """DEL with a linear pair: its decoder is the trained one."""
+
+    knob, quantized = Knob("mu", 1.0, 1000.0), True
+
+    def at(self, over: Contenders, bits: int, dim: int, knob: float) -> QuantizerSpec:
+        return QuantizerSpec.from_mu(bits, dim, CLIP, knob)
+
+    def calibrated(self, over: Contenders, bits: int, dim: int, epsilon: float) -> QuantizerSpec:
+        return calibrate(bits, dim, CLIP, Target.epsilon(epsilon, DELTA)).spec
+
+    def knob_of(self, over: Contenders, spec: QuantizerSpec, epsilon: float) -> float:
+        return spec.mu
+
+    def contender(self, over: Contenders, spec: QuantizerSpec, knob: float) -> Contender:
+        pair = load_projection(over.pair(spec.dim), over.table, spec)
+        return Contender(assemble(over.table, over.documents, spec, pair, "trained-linear"), knob, spec)
+
+
+class _Gaussian:
+    """Gaussian noise on the codes of the linear pair, read by its decoder."""
+
+    knob, quantized = Knob("mu = 2 clip sqrt(dim) / sigma", 1.0, 1000.0), True
+
+    def at(self, over: Contenders, bits: int, dim: int, knob: float) -> GaussianSpec:
+        return GaussianSpec.of(bits, dim, CLIP, 2 * CLIP * math.sqrt(dim) / knob)
+
+    def calibrated(self, over: Contenders, bits: int, dim: int, epsilon: float) -> Any:
+        return calibrate_rival("gaussian", epsilon, DELTA, bits=bits, dim=dim, clip=CLIP)
+
+    def knob_of(self, over: Contenders, spec: GaussianSpec, epsilon: float) -> float:
+        return 2 * CLIP * math.sqrt(spec.dim) / spec.sigma
+
+    def contender(self, over: Contenders, spec: GaussianSpec, knob: float) -> Contender:
+        like = QuantizerSpec.from_mu(spec.bits, spec.dim, CLIP, _LOADED_AT)
+        pair = load_projection(over.pair(spec.dim), over.table, like)
+        noisy = Gaussian(spec, pair.encoder.codes, prior=over.prior, decoding="plain")
+        return Contender(LinearlyRead(noisy, pair.decoder.matrix), knob, spec)
+
+
+class _Metric:
+    """Metric privacy on the embeddings themselves (Split-and-Denoise)."""
+
+    knob, quantized = Knob("eta x diameter, nats", 10.0, 5e4), False
+
+    def at(self, over: Contenders, bits: int, dim: int, knob: float) -> MetricSpec:
+        return MetricSpec.of(METRIC_BITS, over.table.shape[1], over.radius, knob / (2 * over.radius))
+
+    def calibrated(self, over: Contenders, bits: int, dim: int, epsilon: float) -> Any:
+        width = over.table.shape[1]
+        return calibrate_rival("metric", epsilon, DELTA, bits=METRIC_BITS, dim=width, radius=over.radius)
+
+    def knob_of(self, over: Contenders, spec: MetricSpec, epsilon: float) -> float:
+        return spec.eta * 2 * over.radius
+
+    def contender(self, over: Contenders, spec: MetricSpec, knob: float) -> Contender:
+        return Contender(Metric(spec, over.table, over.table, over.prior, "plain"), knob, spec)
+
+
+class _RanText:
+    """RANTEXT over the embeddings. Only the mechanism, with its points, says what it guarantees."""
+
+    knob, quantized = Knob("claimed epsilon, nats", 0.05, 60.0), False
+
+    def at(self, over: Contenders, bits: int, dim: int, knob: float) -> RanTextSpec:
+        return RanTextSpec.over(over.points, knob)
+
+    def calibrated(self, over: Contenders, bits: int, dim: int, epsilon: float) -> Any:
+        return calibrate_rival("rantext", epsilon, DELTA, points=over.points)
+
+    def knob_of(self, over: Contenders, spec: RanTextSpec, epsilon: float) -> float:
+        return spec.epsilon
+
+    def contender(self, over: Contenders, spec: RanTextSpec, knob: float) -> Contender:
+        mechanism = RanText(spec, over.points, over.table)
+        return Contender(mechanism, knob, mechanism)
+
+
+class _RandomizedResponse:
+    """Randomised response, whose knob is the epsilon itself."""
+
+    knob, quantized = Knob("epsilon, nats", 0.1, 40.0), False
+
+    def at(self, over: Contenders, bits: int, dim: int, knob: float) -> Any:
+        return calibrate_rival("randomized response", knob, DELTA, words=len(over.table))
+
+    calibrated = at
+
+    def knob_of(self, over: Contenders, spec: RandomizedResponseSpec, epsilon: float) -> float:
+        return epsilon
+
+    def contender(self, over: Contenders, spec: RandomizedResponseSpec, knob: float) -> Contender:
+        return Contender(RandomizedResponse(spec, over.table, over.prior, "plain"), knob, spec)
+
+
+CONTENDERS: Final[dict[MechanismName, ContenderKind]] = {
+    "del": _Del(),
+    "gaussian": _Gaussian(),
+    "metric": _Metric(),
+    "rantext": _RanText(),
+    "randomized response": _RandomizedResponse(),
+}
+"""How each mechanism of the tables is made, under its key of mechanisms.registry."""
+
+
+def contender_kind(kind: MechanismName) -> ContenderKind:
+    """Returns how a mechanism is made; raises UserError for one that the tables do not have."""
+    if kind not in CONTENDERS:
+        raise UserError(f"Expected a mechanism among {', '.join(CONTENDERS)}, got {kind!r}.")
+    return CONTENDERS[kind]
 
 
 def nearest_hits(
@@ -208,7 +287,7 @@ def posterior_hits(
     if isinstance(mechanism, Pipeline):
         return int((most_likely(mechanism.channel, unpack(message, mechanism.spec), log_prior) == tokens).sum())
     channel = mechanism.inner if isinstance(mechanism, LinearlyRead) else mechanism
-    if not isinstance(channel, (Gaussian, Metric, RandomizedResponse)):
+    if not isinstance(channel, ObservableMechanism) or not isinstance(channel, KnownChannel):
         return None
     hits = 0
     for rows, scores in channel.scores(channel.observed(message), log_prior):

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from mechanisms.errors import UserError
+from mechanisms.registry import MechanismName
 from mechanisms.validation import at_least
 
-Kind = Literal["del", "rantext", "randomized response", "gaussian", "metric", "clean"]
 MatchKind = Literal["asr", "mu", "epsilon"]
 PromptSource = Literal["own", "general", "other mu"]
 
+CLEAN: Final = "clean"
+"""The ceiling's kind: no mechanism, the true embeddings."""
 CLIP: Final = 0.05
 DELTA: Final = 1e-5
 OTHER_MU: Final = 52.0
@@ -22,20 +24,15 @@ LENGTHS: Final[dict[str, tuple[int, int]]] = {"wikitext2": (50, 100), "ptb": (20
 class Row:
     """One line of a table.
 
-    prompt: what the server's soft prompt was trained on: the table's corpus with this mechanism, the general corpus
-    with it, or the corpus with the mechanism of another mu; None where the paper has none. local: a local model
-    writes the answer from the clean prompt and the server's draft (InferDPT).
+    kind: a key of contenders.CONTENDERS, or CLEAN. prompt: what the server's soft prompt was trained on: the table's
+    corpus with this mechanism, the general corpus with it, or the corpus with the mechanism of another mu; None where
+    the paper has none. local: a local model writes the answer from the clean prompt and the server's draft (InferDPT).
     """
 
     name: str
-    kind: Kind
+    kind: MechanismName
     prompt: PromptSource | None = None
     local: bool = False
-
-    @property
-    def quantized(self) -> bool:
-        """Whether bits and dim are the mechanism's; otherwise the row has one line for all of them."""
-        return self.kind in ("del", "gaussian")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ class Protocol:
 
     def rows_for(self, match: MatchKind) -> tuple[Row, ...]:
         """Returns the paper's rows, and at matched epsilon those that it lacks; raises UserError for a match by mu."""
-        if match == "mu" and any(row.kind not in ("del", "clean") for row in self.rows):
+        if match == "mu" and any(row.kind not in ("del", CLEAN) for row in self.rows):
             raise UserError(f"Expected --match asr or epsilon for table {self.number}: its rivals have no mu.")
         return self.rows + (self.new_at_epsilon if match == "epsilon" else ())
 
@@ -99,7 +96,7 @@ _TASK_ROWS: Final = (
     Row("DEL parts", "del"),
     Row("metric DP (Split-and-Denoise)", "metric"),
     Row("Gaussian, n bits", "gaussian"),
-    Row("clean embeddings (ceiling)", "clean"),
+    Row("clean embeddings (ceiling)", CLEAN),
 )
 PAPER: Final = {"generation": Sizes(), "pairs": Sizes(samples=1_000_000, virtual_tokens=20)}
 QUICK: Final = {

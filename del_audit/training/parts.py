@@ -14,6 +14,7 @@ from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm
 from mechanisms.pipeline import Pipeline
+from mechanisms.registry import DECODERS
 from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenized
 from mechanisms.training import History, ProjectionTraining, PromptTraining, perplexity, train_projection
@@ -58,10 +59,10 @@ def train_prompt(
     Raises UserError as load_configuration and train_soft_prompt do.
     """
     configuration = load_configuration(config_path)
-    if configuration.decoder == "language-prior":
+    if DECODERS[configuration.decoder].language_model:
         raise UserError(
-            "Expected a decoder that does not read the soft prompt that is trained, got decoder=language-prior; "
-            "posterior-mean is the nearest."
+            "Expected a decoder that does not read the soft prompt that is trained, got "
+            f"decoder={configuration.decoder}; posterior-mean is the nearest."
         )
     silence_libraries()
     public, language, rows = _public_text(configuration, documents)

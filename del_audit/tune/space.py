@@ -4,22 +4,20 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
 
-from del_audit.configuration.configuration import Configuration, EncoderChoice
+from del_audit.configuration.configuration import Configuration, Decoder, EncoderChoice
 from del_audit.configuration.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
-from mechanisms.pipeline import DecoderName
 from mechanisms.randomness import simulation_generator
+from mechanisms.registry import DecoderName
 from mechanisms.spec import MAX_BITS, QuantizerSpec
 from mechanisms.validation import at_least
 
 MAX_CANDIDATES = 10_000
-
-AnyDecoder = DecoderName | Literal["language-prior"]
 
 
 class Space(Strict):
@@ -31,7 +29,7 @@ class Space(Strict):
     bits: tuple[int, ...] = Field(default=(), strict=False)
     dim: tuple[int, ...] = Field(default=(), strict=False)
     encoders: tuple[EncoderChoice, ...] = Field(default=(), strict=False)
-    decoders: tuple[AnyDecoder, ...] = Field(default=(), strict=False)
+    decoders: tuple[Decoder, ...] = Field(default=(), strict=False)
     soft_prompts: tuple[str | None, ...] = Field(default=(), strict=False)
 
 
@@ -42,7 +40,7 @@ class Candidate:
     bits: int
     dim: int
     encoder: EncoderChoice
-    decoder: AnyDecoder
+    decoder: DecoderName
     soft_prompt: str | None
     scale: float | None = None
 

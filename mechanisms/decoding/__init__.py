@@ -7,6 +7,7 @@ from mechanisms.decoding.linear import LinearDecoder
 from mechanisms.decoding.mixed import MixedDecoder, MixSettings
 from mechanisms.decoding.posterior import MostLikelyDecoder, PosteriorMeanDecoder
 from mechanisms.decoding.protocols import Decoder, PromptDecoder, decode_prompts
+from mechanisms.decoding.public_parts import PublicParts
 
 __all__ = [
     "Decoder",
@@ -16,5 +17,6 @@ __all__ = [
     "MostLikelyDecoder",
     "PosteriorMeanDecoder",
     "PromptDecoder",
+    "PublicParts",
     "decode_prompts",
 ]

@@ -12,14 +12,19 @@ from torch import Tensor
 
 from mechanisms.abilities import abilities
 from mechanisms.channel import MEMORY_LIMIT, Channel
+from mechanisms.decoding.public_parts import PublicParts
 from mechanisms.errors import UserError
-from mechanisms.model_facts import input_weight
+from mechanisms.model_facts import input_weight, opening_tokens
 from mechanisms.models import LanguageModel
+from mechanisms.own_forward import embed
 from mechanisms.stepping import Reading
 from mechanisms.validation import at_least
 
 Estimate = Literal["mean", "most-likely"]
 """mean: E[row of the table | counts]. most-likely: the row of the most probable word."""
+
+GAIN_PROMPTS = 32
+"""Public prompts, and the tokens of each, whose simulated release sets the gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,24 @@ class LanguagePosteriorDecoder:
             )
         if self.log_prior.shape != (self.channel.words,):
             raise UserError(f"Expected a prior over {self.channel.words} words, got shape {self.log_prior.shape}.")
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, parts: PublicParts) -> "LanguagePosteriorDecoder":
+        """Returns the decoder behind the parts' soft prompt, or an opening token, its gain set on a simulated release.
+
+        Raises UserError where the parts have no language model.
+        """
+        language = parts.language
+        if language is None:
+            raise UserError("Expected parts with the language model that serves, got none.")
+        opening = embed(language.model, opening_tokens(language.model))
+        if parts.soft_prompt is not None:
+            opening = parts.soft_prompt.vectors.to(opening)
+        prompts = [np.asarray(document[:GAIN_PROMPTS], dtype=np.int64) for document in parts.documents if len(document)]
+        prompts = prompts[:GAIN_PROMPTS]
+        decoder = cls(language, parts.channel, parts.log_prior, parts.table, opening)
+        return decoder.fit_gain(parts.simulated(prompts, "language prior gain"), prompts)
 
     def fit_gain(
         self,

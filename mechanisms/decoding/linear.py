@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mechanisms.decoding.public_parts import PublicParts
 from mechanisms.encoder import Encoder
 from mechanisms.quantizer import StochasticQuantizer
 
@@ -20,6 +21,13 @@ class LinearDecoder:
     matrix: NDArray[np.float64]
     mean: NDArray[np.float64]
     centre: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, parts: PublicParts) -> "LinearDecoder":
+        """Returns the parts' own linear decoder where it is in closed form, else the fit."""
+        if isinstance(parts.linear, cls):
+            return parts.linear
+        return cls.fit(parts.quantizer, parts.encoder, parts.prior, parts.table)
 
     @classmethod
     def fit(

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mechanisms.channel import MEMORY_LIMIT, Channel, posterior
 from mechanisms.decoding.protocols import Decoder
+from mechanisms.decoding.public_parts import PublicParts
 from mechanisms.errors import UserError
 
 
@@ -48,6 +49,11 @@ class MixedDecoder:
     coefficients: NDArray[np.float64]
     gains: NDArray[np.float64]
     memory_limit: int = MEMORY_LIMIT
+
+    @classmethod
+    def of(cls, parts: PublicParts) -> "MixedDecoder":
+        """Returns the mix of the parts' linear decoder and the posterior mean; raises UserError as fit does."""
+        return cls.fit(parts.linear, parts.channel, parts.prior, parts.table, parts.counts, parts.tokens)
 
     @classmethod
     def fit(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.channel import MEMORY_LIMIT, Channel, most_likely, posterior_mean
+from mechanisms.decoding.public_parts import PublicParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,16 @@ class PosteriorMeanDecoder:
     mean: NDArray[np.float64]
     gain: float = 1.0
     memory_limit: int = MEMORY_LIMIT
+
+    @classmethod
+    def of(cls, parts: PublicParts) -> "PosteriorMeanDecoder":
+        """Returns the decoder with the gain of `fit` on the parts' simulated release."""
+        return cls.fit(parts.channel, parts.prior, parts.table, parts.counts, parts.tokens)
+
+    @classmethod
+    def plain(cls, parts: PublicParts) -> "PosteriorMeanDecoder":
+        """Returns the decoder with gain 1."""
+        return cls(parts.channel, parts.log_prior, parts.table, parts.prior @ parts.table)
 
     @classmethod
     def fit(
@@ -61,6 +72,11 @@ class MostLikelyDecoder:
     log_prior: NDArray[np.float64]
     table: NDArray[np.float32]
     memory_limit: int = MEMORY_LIMIT
+
+    @classmethod
+    def of(cls, parts: PublicParts) -> "MostLikelyDecoder":
+        """Returns the decoder under the parts' prior."""
+        return cls(parts.channel, parts.log_prior, parts.table)
 
     def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width), each a row of the table."""

@@ -20,6 +20,7 @@ from mechanisms.models import LanguageModel
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings, fit_codes
 from mechanisms.randomness import Generator, SimulatedWords, simulation_generator
+from mechanisms.registry import DECODERS, DecoderName, decoders_that_train_codes
 from mechanisms.soft_prompt import save_soft_prompt
 from mechanisms.spec import QuantizerSpec
 from mechanisms.training.documents import documents_sha256, require_tokens, split_long_enough
@@ -53,7 +54,7 @@ class CodesTraining:
     warm_up: int = 10
     decay: Literal["linear", "constant"] = "linear"
     virtual_tokens: int = 20
-    decoder: Literal["most-likely", "posterior-mean"] = "most-likely"
+    decoder: DecoderName = "most-likely"
     information: float = 0.2
     squared_error: float = 0.5
     common: int = 8192
@@ -71,8 +72,8 @@ class CodesTraining:
     def __post_init__(self) -> None:
         for name in ("batch", "shortest_prompt", "shortest_response", "virtual_tokens", "common"):
             at_least(name, getattr(self, name), 1)
-        if self.decoder not in ("most-likely", "posterior-mean"):
-            raise UserError(f"Expected decoder to be most-likely or posterior-mean, got decoder={self.decoder!r}.")
+        if self.decoder not in (allowed := decoders_that_train_codes()):
+            raise UserError(f"Expected decoder to be one of {', '.join(allowed)}, got decoder={self.decoder!r}.")
         for name in ("information", "squared_error", "drawn", "validation_documents"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"Expected {name} >= 0, got {name}={getattr(self, name)}.")
@@ -207,7 +208,7 @@ class _Objective:
         information = -log_posterior[rows, torch.searchsorted(words, torch.from_numpy(tokens))].mean()
         true = self.table[torch.from_numpy(tokens)]
         error = ((decoded - true) ** 2).sum() / ((self._mean - true) ** 2).sum()
-        if self._settings.decoder == "most-likely":
+        if DECODERS[self._settings.decoder].trains_codes == "word":
             read = self.table[words[log_posterior.argmax(dim=1)]]
             decoded = decoded + (read - decoded).detach()
         prefixes = [

@@ -386,7 +386,12 @@ def test_randomised_response_beyond_what_64_bits_resolve_stays_on_the_safe_side(
     ("arguments", "parts", "reason"),
     [
         (("nothing", 8.0), {}, "kind to be one of"),
-        (("gaussian", 8.0), {"bits": 4}, "parts that gaussian needs"),
+        (
+            ("gaussian", 8.0),
+            {"bits": 4},
+            r"gaussian needs \(bits, dim, clip\), got bits: missing .* 'dim'",
+        ),
+        (("rantext", 8.0), {"words": 4}, r"rantext needs \(points, rate\), got words: missing .*'points'"),
         (("gaussian", -1.0), {}, "epsilon > 0"),
         (("gaussian", 1.0, 0.0), {}, "delta in"),
         (("rantext", 0.1), {"points": POINTS}, "least that this mechanism reaches"),

@@ -1,5 +1,4 @@
 import dataclasses
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,17 +7,18 @@ from mechanisms.channel import Channel, most_likely, posterior_mean
 from mechanisms.decoding import LinearDecoder, MixedDecoder, PosteriorMeanDecoder
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
-from mechanisms.pipeline import DecoderName, assemble
+from mechanisms.pipeline import assemble
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedWords
+from mechanisms.registry import DECODERS
 from mechanisms.spec import QuantizerSpec
 from mechanisms.trained_projection import TrainedDecoder, TrainedProjection
 
 SPEC = QuantizerSpec.from_mu(4, 5, 0.05, 10.0)
 SETTINGS = EncoderSettings(seed=3)
-NAMES = [name for name in get_args(DecoderName) if name != "trained-linear"]
+NAMES = [key for key, row in DECODERS.items() if not row.trained_projection and not row.language_model]
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,9 @@ def test_a_decoder_that_reads_prompts_gets_all_of_them_at_once(pipeline):
     ("encoder", "decoder", "reason"),
     [
         (SETTINGS, "cosine", "decoder to be one of posterior-mean, "),
+        (SETTINGS, "linaer", "got decoder='linaer'. Did you mean 'linear'?"),
         (SETTINGS, "trained-linear", "with a trained projection only"),
+        (SETTINGS, "language-prior", "with a language model only"),
         (Encoder.of(np.zeros((119, 5)), 0.05), "linear", "120 words, the table's, got 119"),
         (Encoder.of(np.zeros((120, 4)), 0.05), "linear", "dim=5, got dim=4"),
         (Encoder.of(np.zeros((120, 5)), 0.06), "linear", "clip=0.05, got clip=0.06"),

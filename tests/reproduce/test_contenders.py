@@ -9,7 +9,7 @@ from attacks.base import Public
 from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from del_audit.accounting import Accountant
 from del_audit.accounting.rivals import rival_guarantee
-from del_audit.reproduce.contenders import KNOBS, Contenders, nearest_hits, posterior_hits
+from del_audit.reproduce.contenders import CONTENDERS, Contenders, nearest_hits, posterior_hits
 from del_audit.reproduce.protocol import CLIP, DELTA
 from mechanisms.models import load_causal_lm
 from mechanisms.randomness import SimulatedWords, simulation_generator
@@ -17,7 +17,7 @@ from mechanisms.spec import QuantizerSpec
 from mechanisms.training import ProjectionTraining, train_projection
 
 BITS, DIM = 4, 6
-KINDS = tuple(KNOBS)
+KINDS = tuple(CONTENDERS)
 WITH_LAW = [kind for kind in KINDS if kind not in ("rantext", "metric")]
 WITH_LAW.append(pytest.param("metric", marks=pytest.mark.slow))
 
@@ -42,7 +42,7 @@ def tokens():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_of_the_knob_is_less_private_and_easier_to_attack(made, tokens, kind):
-    knob = KNOBS[kind]
+    knob = CONTENDERS[kind].knob
     ends = [made.at(kind, BITS, DIM, value) for value in (knob.low * 1.5, knob.high / 1.5)]
     low, high = (nearest_hits(one, made.table, tokens, 0, "test") for one in ends)
     assert low < 0.1 * len(tokens) < high

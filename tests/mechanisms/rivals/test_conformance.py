@@ -1,7 +1,7 @@
 """One suite for every mechanism: the sampler's law, clipping, wire bytes, and the guarantee against a distinguisher.
 
 A case names a mechanism over eight public words, the law of what it releases of a word (computed here, not by the
-mechanism), and the same mechanism with a planted fault. DEL is one more case.
+mechanism), and the same mechanism with a planted fault. Every row of the registry has one case or more.
 """
 
 import dataclasses
@@ -19,9 +19,11 @@ from scipy.stats import binom, norm
 from del_audit.accounting.rivals import rival_guarantee
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
+from mechanisms.mechanism import KnownChannel, ObservableMechanism
 from mechanisms.pipeline import Pipeline, assemble
 from mechanisms.projection import EncoderSettings
 from mechanisms.randomness import SimulatedWords
+from mechanisms.registry import MECHANISMS, imported, mechanism_of
 from mechanisms.rivals import (
     CusText,
     CusTextSpec,
@@ -252,21 +254,17 @@ def worst_pair(law, among=None):
     return max(ratios)[1:]
 
 
-CASES = [
-    case()
-    for case in (
-        response_case,
-        exponential_case,
-        santext_case,
-        santext_plus_case,
-        custext_case,
-        rantext_case,
-        gaussian_case,
-        metric_case,
-        del_case,
-        del_clipping_case,
-    )
-]
+CASES_OF = {
+    "del": [del_case(), del_clipping_case()],
+    "randomized response": [response_case()],
+    "gaussian": [gaussian_case()],
+    "metric": [metric_case()],
+    "exponential": [exponential_case()],
+    "santext": [santext_case(), santext_plus_case()],
+    "custext": [custext_case()],
+    "rantext": [rantext_case()],
+}
+CASES = [case for key in MECHANISMS for case in CASES_OF[key]]
 RIVALS = [case for case in CASES if not isinstance(case.mechanism, Pipeline)]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_rival = pytest.mark.parametrize("case", RIVALS, ids=lambda case: case.name)
@@ -289,6 +287,18 @@ def law_p_value(found, law):
         tests.append(2 * np.minimum(binom.cdf(observed, n, chance), binom.sf(observed - 1, n, chance)))
     every = np.concatenate(tests)
     return min(1.0, every.size * every.min())
+
+
+@pytest.mark.parametrize("row", MECHANISMS.values(), ids=lambda row: row.key)
+def test_a_row_says_what_its_mechanism_is(row):
+    for case in CASES_OF[row.key]:
+        mechanism, spec = case.mechanism, case.mechanism.spec
+        assert type(mechanism) is imported(row.made_by)
+        assert type(spec) is imported(row.spec)
+        assert mechanism_of(spec) is row
+        assert getattr(spec, "kind", "del") == row.key == rival_guarantee(mechanism, DELTA).mechanism
+        assert isinstance(mechanism, ObservableMechanism)
+        assert isinstance(mechanism, KnownChannel) == row.known_law
 
 
 @every_case

@@ -1,23 +1,15 @@
 """What rivals of DEL guarantee, at DEL's units: one figure for each, with its kind, its adjacency and its reason."""
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from del_audit.accounting import _rival_figures as rules
-from del_audit.accounting._rival_calibration import CALIBRATIONS
 from del_audit.accounting.accountant import Unit, adjacency, check_unit
+from del_audit.accounting.registry import ACCOUNTANTS, calibrated_mechanisms
+from del_audit.accounting.rivals.figures import Figures
 from del_audit.statistics.bound import Bound, Kind
 from mechanisms.errors import UserError
-from mechanisms.rivals import (
-    CusTextSpec,
-    ExponentialSpec,
-    GaussianSpec,
-    MetricSpec,
-    RandomizedResponseSpec,
-    RanTextSpec,
-    SanTextSpec,
-)
-from mechanisms.spec import QuantizerSpec
+from mechanisms.registry import imported, mechanism_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,38 +63,21 @@ def rival_guarantee(
     mechanism = getattr(mechanism, "perturbation", mechanism)  # InferDPT sends what its perturbation releases
     spec = getattr(mechanism, "spec", mechanism)
     whole = None if spec is mechanism else mechanism
-    match spec:
-        case RandomizedResponseSpec():
-            figures = rules.randomized_response(spec, delta, tokens)
-        case GaussianSpec():
-            figures = rules.gaussian(spec, delta, tokens)
-        case MetricSpec():
-            figures = rules.metric(spec, whole, delta, tokens)
-        case ExponentialSpec():
-            figures = rules.exponential(spec, whole, delta, tokens)
-        case SanTextSpec():
-            figures = rules.santext(spec, whole, delta, tokens)
-        case CusTextSpec():
-            figures = rules.custext(spec, whole, delta, tokens)
-        case RanTextSpec():
-            figures = rules.rantext(spec, whole, delta, tokens)
-        case QuantizerSpec():
-            figures = rules.quantizer(spec, delta, unit, tokens)
-        case _:
-            raise UserError(f"Expected a mechanism or its spec, got a {type(mechanism).__name__}.")
-    name = getattr(spec, "kind", "del")
+    row = mechanism_of(spec)
+    if row is None or row.key not in ACCOUNTANTS:
+        raise UserError(f"Expected a mechanism or its spec, got a {type(mechanism).__name__}.")
+    figures: Figures = imported(ACCOUNTANTS[row.key].figures)(spec, whole, delta, tokens)
     parts = {field: getattr(figures, field) for field in figures.__slots__}
     return RivalGuarantee(
-        mechanism=name, unit=unit, tokens=tokens, delta=delta, adjacency=adjacency(unit, tokens), **parts
+        mechanism=row.key, unit=unit, tokens=tokens, delta=delta, adjacency=adjacency(unit, tokens), **parts
     )
 
 
 def calibrate_rival(kind: str, epsilon: float, delta: float = 1e-5, **parts: Any) -> Any:
     """Returns the spec of a rival whose token epsilon at delta is at most this, as near to it as is found.
 
-    The public parts that each kind needs, with the defaults of its spec's own maker:
-    randomized response: words. gaussian: bits, dim, clip. metric: bits, dim, radius. exponential: points, and scale or
-    exact=True. santext: points. custext: points, groups. rantext: points, and rate.
+    parts: the public ones that each kind needs, with the defaults of its spec's own maker: the arguments of the
+    `calibrated` in its file of del_audit.accounting.rivals. Without them, the error names them.
     exponential with exact=True, santext and custext meet the exact figure over the public points: a handful of passes
     over all pairs of words. custext's target is for words of one group: it has no epsilon between groups.
     Raises UserError for an unknown kind, parts that do not fit it, and for an epsilon that no parameter reaches.
@@ -110,9 +85,14 @@ def calibrate_rival(kind: str, epsilon: float, delta: float = 1e-5, **parts: Any
     for name, value, holds in (("epsilon", epsilon, epsilon > 0), ("delta", delta, 0 < delta < 1)):
         if not holds:
             raise UserError(f"Expected {name} {'> 0' if name == 'epsilon' else 'in (0, 1)'}, got {name}={value}.")
-    if kind not in CALIBRATIONS:
-        raise UserError(f"Expected kind to be one of {', '.join(CALIBRATIONS)}, got kind={kind!r}.")
+    if kind not in (known := calibrated_mechanisms()):
+        raise UserError(f"Expected kind to be one of {', '.join(known)}, got kind={kind!r}.")
+    calibrated = imported(known[kind])
+    signature = inspect.signature(calibrated)
     try:
-        return CALIBRATIONS[kind](epsilon, delta, **parts)
+        signature.bind(epsilon, delta, **parts)  # its error names the part alone
+        return calibrated(epsilon, delta, **parts)
     except TypeError as error:
-        raise UserError(f"Expected the parts that {kind} needs, got {', '.join(parts) or 'none'}: {error}.") from error
+        takes = ", ".join(list(signature.parameters)[2:])
+        got = ", ".join(parts) or "none"
+        raise UserError(f"Expected the parts that {kind} needs ({takes}), got {got}: {error}.") from error

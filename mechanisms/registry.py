@@ -1,0 +1,199 @@
+"""The decoders and the mechanisms, one row each: to add one, write its file and its row. Imports nothing heavy."""
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mechanisms.errors import UserError
+
+DecoderName = str
+"""A decoder's key: its name in configurations, on the command line and in certificates, [a-z][a-z0-9-]{0,63}."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderRow:
+    """What is known of a decoder before it is imported.
+
+    made_by: "module:Class.maker", imported when the decoder is made; it takes mechanisms.decoding.PublicParts and
+    returns a mechanisms.decoding.Decoder. reads: what the language model reads, as docs/configuration.md says it.
+    trained_projection: whether it needs the pair of `train projection`. language_model: whether it needs the model
+    that serves; it then also reads the soft prompt, which cannot be trained behind it. trains_codes: what of a token's
+    posterior the model reads while `train codes` trains for this decoder; None where it cannot.
+    """
+
+    key: DecoderName
+    made_by: str
+    reads: str
+    trained_projection: bool = False
+    language_model: bool = False
+    trains_codes: Literal["mean", "word"] | None = None
+
+
+DECODERS: dict[DecoderName, DecoderRow] = {
+    row.key: row
+    for row in (
+        DecoderRow(
+            "posterior-mean",
+            "mechanisms.decoding.posterior:PosteriorMeanDecoder.of",
+            "the posterior mean under the public unigram prior, stretched to the spread of real embeddings",
+            trains_codes="mean",
+        ),
+        DecoderRow(
+            "posterior-mean-plain",
+            "mechanisms.decoding.posterior:PosteriorMeanDecoder.plain",
+            "the same with gain 1: the least squared error",
+        ),
+        DecoderRow(
+            "most-likely",
+            "mechanisms.decoding.posterior:MostLikelyDecoder.of",
+            "the embedding of the most probable word",
+            trains_codes="word",
+        ),
+        DecoderRow(
+            "linear",
+            "mechanisms.decoding.linear:LinearDecoder.of",
+            "the best affine map of the release, in closed form",
+        ),
+        DecoderRow(
+            "trained-linear",
+            "mechanisms.trained_projection:TrainedDecoder.of",
+            "the trained matrix of `encoder.projection`; refused without one",
+            trained_projection=True,
+        ),
+        DecoderRow(
+            "mixed",
+            "mechanisms.decoding.mixed:MixedDecoder.of",
+            "linear (the trained one where there is one) and posterior mean, by coefficients fitted on a simulated "
+            "release",
+        ),
+        DecoderRow(
+            "language-prior",
+            "mechanisms.decoding.language:LanguagePosteriorDecoder.of",
+            "token by token, the posterior under the language model's own prior behind `soft_prompt`; one step of the "
+            "model a prompt token",
+            language_model=True,
+        ),
+    )
+}
+"""Every decoder under its key, in the order of docs/configuration.md."""
+
+
+def decoder_names() -> tuple[DecoderName, ...]:
+    """Returns every decoder's key."""
+    return tuple(DECODERS)
+
+
+def decoders_that_train_codes() -> tuple[DecoderName, ...]:
+    """Returns the decoders that `train codes` can train for."""
+    return tuple(row.key for row in DECODERS.values() if row.trains_codes is not None)
+
+
+def checked_decoder(name: DecoderName) -> DecoderName:
+    """Returns the name of a decoder; raises UserError for an unknown one.
+
+    >>> checked_decoder("linear")
+    'linear'
+    """
+    if name not in DECODERS:
+        near = difflib.get_close_matches(name, DECODERS, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"Expected decoder to be one of {', '.join(DECODERS)}, got decoder={name!r}.{hint}")
+    return name
+
+
+MechanismName = str
+"""A mechanism's key: the name under which reports, calibration and the accountant know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MechanismRow:
+    """What is known of a mechanism before it is imported.
+
+    made_by: "module:Class" of the mechanism, on mechanisms.mechanism.Mechanism. spec: "module:Class" of its frozen
+    description. name, sends: as docs/rivals.md says them. known_law: whether the law of a release is written down over
+    the vocabulary, so that the mechanism is a KnownChannel.
+    The accountant's half of the row is in del_audit.accounting.registry.
+    """
+
+    key: MechanismName
+    name: str
+    made_by: str
+    spec: str
+    sends: str
+    known_law: bool = True
+
+
+_WORD, _CELL = "word number", "a cell a coordinate"
+MECHANISMS: dict[MechanismName, MechanismRow] = {
+    row.key: row
+    for row in (
+        MechanismRow("del", "DEL", "mechanisms.pipeline:Pipeline", "mechanisms.spec:QuantizerSpec", "n-bit counts"),
+        MechanismRow(
+            "randomized response",
+            "k-ary randomised response",
+            "mechanisms.rivals.randomized_response:RandomizedResponse",
+            "mechanisms.rivals.randomized_response:RandomizedResponseSpec",
+            _WORD,
+        ),
+        MechanismRow(
+            "gaussian",
+            "Gaussian noise, n-bit grid",
+            "mechanisms.rivals.gaussian:Gaussian",
+            "mechanisms.rivals.gaussian:GaussianSpec",
+            _CELL,
+        ),
+        MechanismRow(
+            "metric",
+            "metric privacy (d_chi), n-bit grid",
+            "mechanisms.rivals.metric:Metric",
+            "mechanisms.rivals.metric:MetricSpec",
+            _CELL,
+        ),
+        MechanismRow(
+            "exponential",
+            "exponential mechanism",
+            "mechanisms.rivals.exponential:Exponential",
+            "mechanisms.rivals.exponential:ExponentialSpec",
+            _WORD,
+        ),
+        MechanismRow(
+            "santext",
+            "SanText",
+            "mechanisms.rivals.santext:SanText",
+            "mechanisms.rivals.santext:SanTextSpec",
+            _WORD,
+        ),
+        MechanismRow(
+            "custext",
+            "CusText",
+            "mechanisms.rivals.custext:CusText",
+            "mechanisms.rivals.custext:CusTextSpec",
+            _WORD,
+        ),
+        MechanismRow(
+            "rantext",
+            "RANTEXT",
+            "mechanisms.rivals.rantext:RanText",
+            "mechanisms.rivals.rantext:RanTextSpec",
+            _WORD,
+            known_law=False,
+        ),
+    )
+}
+"""DEL and every rival under its key, in the order of docs/rivals.md."""
+
+
+def mechanism_of(spec: object) -> MechanismRow | None:
+    """Returns the row of a mechanism's description; None where it is the description of none."""
+    kind = f"{type(spec).__module__}:{type(spec).__qualname__}"
+    return next((row for row in MECHANISMS.values() if row.spec == kind), None)
+
+
+def imported(made_by: str) -> Any:
+    """Returns what "module:name" or "module:Class.name" names."""
+    module, _, path = made_by.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
