@@ -18,10 +18,10 @@ from del_audit.certificate.proved import guarantees_of
 from del_audit.certificate.report import render
 from del_audit.certificate.signing_keys import own_signing_key
 from del_audit.certificate.summary import print_summary
-from del_audit.certificate.verdict import Verdict
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.configuration.policy import PRIVACY
 from del_audit.evidence.readiness import require_ready
+from del_audit.evidence.verdict import Verdict
 from del_audit.process.exit_codes import DONE, INCONCLUSIVE, REFUSED
 from del_audit.process.quiet import silence_libraries
 from del_audit.service.assets import build, load_assets

@@ -11,10 +11,10 @@ from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.gather import Evidence
 from del_audit.certificate.proved import allowed_of, bytes_of, curve_of, epsilon_of, guarantees_of
 from del_audit.certificate.schema import FORMAT_3
-from del_audit.certificate.verdict import verdict_of
 from del_audit.configuration.asked import quoted_delta
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inference import Inference
+from del_audit.evidence.verdict import verdict_of
 from del_audit.service.asset_hashes import hashes
 from del_audit.service.assets import Assets
 from del_audit.service.provenance import commit, versions

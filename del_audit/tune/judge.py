@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from del_audit.certificate.judge import CONTROLS, judge
-from del_audit.certificate.verdict import Contender
 from del_audit.configuration.policy import Policy
+from del_audit.evidence.judge import CONTROLS, judge
+from del_audit.evidence.verdict import Contender
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.planning import Asked, assumed_from, power_of
 

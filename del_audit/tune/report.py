@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from del_audit.certificate.judge import judge
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.yaml_file import dump_yaml
+from del_audit.evidence.judge import judge
 from del_audit.service.assets import Assets
 from del_audit.service.private_text import one_of_each_group
 from del_audit.tune.bench import MeasuringBench, described

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from del_audit.certificate.verdict import Check, Contender, check_contenders, check_figure, unmeasured
 from del_audit.configuration.asked import FEWEST_PROMPTS
+from del_audit.evidence.verdict import Check, Contender, check_contenders, check_figure, unmeasured
 from del_audit.statistics.figure import Figure
 
 CONTROLS = ("another user's released prompt", "no prompt", "soft prompt alone")
