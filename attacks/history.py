@@ -13,6 +13,7 @@ from mechanisms.errors import UserError
 from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import WordSource
+from mechanisms.validation import whole_at_least
 
 NOT_SENT = -1
 """What stands in the place of a release that a token is not in."""
@@ -155,8 +156,7 @@ def history(mechanism: ObservableMechanism, exchanges: int) -> History:
 
     Raises UserError unless exchanges is a whole number >= 1, and for a mechanism that repeats already.
     """
-    if isinstance(exchanges, bool) or not isinstance(exchanges, int) or exchanges < 1:
-        raise UserError(f"Expected exchanges to be a whole number >= 1, got exchanges={exchanges!r}.")
+    whole_at_least("exchanges", exchanges, 1)
     if not sends_once(mechanism):
         raise UserError(f"Expected a mechanism that sends a prompt once, got {mechanism.name!r}.")
     if isinstance(mechanism, Pipeline):

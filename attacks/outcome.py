@@ -1,8 +1,6 @@
 """What an attack read, token by token, kept so that every metric can be computed again without running again."""
 
 import json
-import os
-import tempfile
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from attacks.base import Attacker
 from attacks.ranking import Guesses
 from mechanisms.errors import UserError
+from mechanisms.files import PRIVATE, write_file
 
 FORMAT = "del-audit outcome 1"
 _COLUMNS = {
@@ -145,7 +144,7 @@ class Outcome:
         )
 
     def write(self, path: Path) -> None:
-        """Writes a parquet file, beside and then in place; raises UserError where it cannot be written."""
+        """Writes a parquet file, whole or not at all; raises UserError where it cannot be written."""
         import pyarrow
         from pyarrow import parquet
 
@@ -154,18 +153,8 @@ class Outcome:
         table = pyarrow.table(columns).replace_schema_metadata(
             {"del_audit": json.dumps({**about, "documents": self.documents})}
         )
-        beside = ""
-        try:
-            handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-            os.close(handle)
-            parquet.write_table(table, beside, compression="zstd")
-            os.chmod(beside, 0o600)  # it holds the true tokens of private prompts
-            os.replace(beside, path)
-        except OSError as error:
-            raise UserError(f"Expected to write {str(path)!r}: {error}.") from None
-        finally:
-            if beside:
-                Path(beside).unlink(missing_ok=True)
+        # for the owner alone: it holds the true tokens of private prompts
+        write_file(path, lambda part: parquet.write_table(table, part, compression="zstd"), mode=PRIVATE)
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -15,6 +15,7 @@ from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import WordSource
 from mechanisms.trained_projection import TrainedDecoder
+from mechanisms.validation import whole_at_least
 from mechanisms.wire import unpack
 
 MAGIC = b"REP1"
@@ -126,8 +127,7 @@ def repeated(mechanism: ObservableMechanism, times: int) -> Repeated | RepeatedP
 
     Raises UserError unless times is a whole number >= 1, and for a mechanism that repeats already.
     """
-    if isinstance(times, bool) or not isinstance(times, int) or times < 1:
-        raise UserError(f"Expected times to be a whole number >= 1, got times={times!r}.")
+    whole_at_least("times", times, 1)
     if not sends_once(mechanism):
         raise UserError(f"Expected a mechanism that sends a prompt once, got {mechanism.name!r}.")
     if not isinstance(mechanism, Pipeline):

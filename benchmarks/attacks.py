@@ -42,10 +42,10 @@ from attacks.inversion import (
 from attacks.outcome import Outcome, invert
 from attacks.side_channel import side_channels
 from del_audit.accounting import inversion_bound
-from del_audit.evidence.contradiction import contradicts, lower_limit
 from del_audit.evidence.inference import Sample, infer
-from del_audit.evidence.intervals import clustered_rate
 from del_audit.process.quiet import silence_libraries
+from del_audit.statistics.contradiction import contradicts, lower_limit
+from del_audit.statistics.intervals import clustered_rate
 from mechanisms.channel import Channel, most_likely
 from mechanisms.continuation import embed
 from mechanisms.corpora import load_corpus
@@ -182,7 +182,7 @@ def report(label: str, attacks: Sequence[InversionAttack], public: Public, held:
     """Prints what each attack reads, with its interval over prompts, theorem 6's bound, and the ratio to MAP's.
 
     The bound is at the commonest word's share of these very tokens; BROKEN: it is beaten, as
-    del_audit.evidence.contradiction judges all attacks of one report together.
+    del_audit.statistics.contradiction judges all attacks of one report together.
     """
     exact, judged = None, sum(attack.context_free for attack in attacks)
     for attack in attacks:

@@ -29,7 +29,7 @@ from mutmut.mutation.file_mutation import mutate_file_contents
 from mutmut.stats import status_by_exit_code
 from mutmut.utils.format_utils import get_mutant_name
 
-from del_audit.evidence.intervals import clopper_pearson
+from del_audit.statistics.intervals import clopper_pearson
 from mechanisms.randomness import simulation_generator
 
 ROOT = Path(__file__).parents[1]

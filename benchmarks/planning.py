@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from del_audit.evidence.intervals import clustered_rate
-from del_audit.evidence.planning import Asked, Assumed, certified, largest_rate, plan_documents
-from del_audit.evidence.sample_size import samples_needed
-from del_audit.evidence.sequential import sequential_rate
+from del_audit.statistics.intervals import clustered_rate
+from del_audit.statistics.planning import Asked, Assumed, certified, largest_rate, plan_documents
+from del_audit.statistics.sample_size import samples_needed
+from del_audit.statistics.sequential import sequential_rate
 
 TOKENS = 40
 QUESTIONS = ((0.2, 0.10), (0.2, 0.15), (0.2, 0.18), (0.1, 0.05))

@@ -18,10 +18,10 @@ import torch
 
 from del_audit.accounting import Accountant, Target, calibrate
 from del_audit.accounting.rivals import calibrate_rival, rival_guarantee
-from del_audit.evidence.comparison import compare
-from del_audit.evidence.gain_interval import gain_mean
-from del_audit.evidence.prompts import Cuts, cut_words, strangers
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.prompts import Cuts, cut_words, strangers
+from del_audit.statistics.comparison import compare
+from del_audit.statistics.gain_interval import gain_mean
 from mechanisms.continuation import embed, score
 from mechanisms.corners import corner_signs
 from mechanisms.corpora import load_corpus

@@ -11,8 +11,8 @@ from museum import FAULTS, Client, inspect
 from museum.client import SPEC
 from museum.near_misses import Reference
 
-from del_audit.evidence.intervals import rate
 from del_audit.evidence.verification import Verification, stein_need, verify_mechanism
+from del_audit.statistics.intervals import rate
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedWords, simulation_generator
 from mechanisms.spec import QuantizerSpec

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mechanisms.cached_sequences import CachedSequences, accepted
-from mechanisms.errors import UserError
+from mechanisms.errors import UserError, first_line
 from mechanisms.model_facts import context_of, input_weight, text_config, width_of, windows_of, words_of
 
 TRIED = 12
@@ -136,7 +136,7 @@ class _Trial:
             logits: Tensor = output.logits[0].float()
         except Exception as error:
             raise UserError(
-                f"Expected a causal language model, got {self.name}, which fails: {_line(error)}"
+                f"Expected a causal language model, got {self.name}, which fails: {first_line(error)}"
             ) from error
         if not bool(torch.isfinite(logits).all()):
             raise UserError(f"Expected finite logits, got NaN or infinite ones from {self.name}: check its weights.")
@@ -156,7 +156,7 @@ class _Trial:
             try:
                 found = self._after(self.rows[None])[0]
             except Exception as error:
-                failed = f"inputs_embeds fails ({_line(error)})"
+                failed = f"inputs_embeds fails ({first_line(error)})"
                 break
             if _near(found, self.said, self.close):
                 return factor
@@ -180,7 +180,7 @@ class _Trial:
                 weights = torch.linspace(-1, 1, found.shape[2], device=found.device).sin()
                 (slope,) = torch.autograd.grad((found[0, :half] * weights).sum(), beside)
             except Exception as error:
-                raise self._refusal(f"embeddings that belong to no word fail ({_line(error)})") from error
+                raise self._refusal(f"embeddings that belong to no word fail ({first_line(error)})") from error
         exact = self.rows.dtype == torch.float32
         if not bool(torch.isfinite(found).all()) or (exact and not _near(found[0], self.said, SMOOTH)):
             raise self._refusal("it looks the words up that the embeddings belong to")
@@ -304,8 +304,3 @@ def _tried(trial: Callable[[], Any]) -> Any:
         return trial()
     except Exception:
         return None
-
-
-def _line(error: Exception) -> str:
-    """Returns the first line of what an error says."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

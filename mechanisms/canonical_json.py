@@ -34,7 +34,7 @@ def canonical(value: Any) -> bytes:
         raise UserError(f"Expected a value that canonical JSON can hold: {error}.") from None
 
 
-def sha256_of(value: Any) -> str:
+def canonical_sha256(value: Any) -> str:
     """Returns the sha256 of a value's canonical JSON, in hex; raises UserError as canonical does."""
     return hashlib.sha256(canonical(value)).hexdigest()
 

@@ -7,8 +7,6 @@ client without one refuses to start, unless it is told to. All of it is public.
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +22,7 @@ from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import LARGEST as LARGEST_ENCODER
 from mechanisms.encoder_file import EncoderCard, encoder_bytes, read_encoder
 from mechanisms.errors import UserError
+from mechanisms.files import new_folder
 from mechanisms.keyring import trusted_keys
 from mechanisms.ledger import Account, Ledger
 from mechanisms.randomness import SystemWords, WordSource
@@ -32,6 +31,7 @@ from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
 from mechanisms.terms import Deployment
 from mechanisms.tokens import tokenizer_sha256
+from mechanisms.validation import whole_at_least
 
 FORMAT = "del-audit client 1"
 CARD, ENCODER, TOKENIZER = "card.json", "encoder.safetensors", "tokenizer.json"
@@ -79,7 +79,7 @@ def save_client_bundle(
     certificate: bytes | None = None,
     trusted: Collection[bytes] | None = None,
 ) -> None:
-    """Writes a client's folder: beside it, then renamed.
+    """Writes a client's folder, whole or not at all.
 
     tokenizer: of the language model, from transformers (a fast one) or from the tokenizers package. max_tokens: the
     longest prompt. certificate: a certificate's file, put beside; trusted: as load_client takes it.
@@ -88,8 +88,7 @@ def save_client_bundle(
     """
     if folder.exists():
         raise UserError(f"Expected a folder that does not exist yet, got {str(folder)!r}.")
-    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
-        raise UserError(f"Expected max_tokens to be a whole number >= 1, got max_tokens={max_tokens!r}.")
+    whole_at_least("max_tokens", max_tokens, 1)
     described = _described(tokenizer)
     plain = PlainTokenizer.of(described)
     _require_rows(plain.words, encoder.words, card.model)
@@ -108,16 +107,9 @@ def save_client_bundle(
         terms_of(open_signed(certificate, WHAT), deployment, keys, accept_quick=True)  # whoever sends is asked
         files[CERTIFICATE] = certificate
     files[CARD] = json.dumps(record, indent=2, sort_keys=True).encode()
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        beside.mkdir()
+    with new_folder(folder) as beside:
         for name, data in files.items():
             (beside / name).write_bytes(data)
-        os.replace(beside, folder)
-    except OSError as error:
-        raise UserError(f"Expected a folder that can be written, got {str(folder)!r}: {error.strerror}.") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def load_client(

@@ -1,7 +1,6 @@
 """An encoder on disk: its table as safetensors, with a card that says what it was made for. No pickle, no torch."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.numpy import load, save
 
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
+from mechanisms.files import write_file
 from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
 
@@ -57,8 +57,8 @@ def encoder_bytes(encoder: Encoder, card: EncoderCard) -> bytes:
 
 
 def save_encoder(path: Path, encoder: Encoder, card: EncoderCard) -> None:
-    """Writes the encoder's file: beside path, then renamed, so that path is whole or as it was."""
-    write_whole(path, encoder_bytes(encoder, card))
+    """Writes the encoder's file, whole or not at all; raises UserError where it cannot be written."""
+    write_file(path, encoder_bytes(encoder, card))
 
 
 def load_encoder(
@@ -100,24 +100,6 @@ def read_encoder(
             f"Expected an encoder of the model {model_sha256[:12]}, got {card.model_sha256[:12]}: {trained}"
         )
     return encoder, card
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file beside path and renames it: nobody sees a part, whether the process, disk or power ends.
-
-    Raises UserError where it cannot be written; path is then as it was.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())  # before the rename, which must not reach the disk first
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"Expected a file that can be written, got {str(path)!r}: {error.strerror}.") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _require_fit(encoder: Encoder, spec: QuantizerSpec, why: str = "it was made for another quantizer.") -> None:

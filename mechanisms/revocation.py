@@ -8,7 +8,6 @@ import base64
 import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mechanisms.canonical_json import LARGEST
 from mechanisms.curve_point import KEY_BYTES, require_sound
 from mechanisms.errors import UserError
+from mechanisms.files import write_file
 from mechanisms.signed_document import decode_base64, fingerprint, open_signed, raw_public_key, sign, signed_bytes
 from mechanisms.small_file import read_small
 
@@ -90,7 +90,7 @@ def revoke(folder: Path, key: bytes, reason: str, signer: Ed25519PrivateKey, now
                 if entry.key == key:
                     return path, entry
             added = Revocation(key, now.astimezone(UTC).replace(microsecond=0), reason, name)
-            _replace(path, signed_bytes(sign(_body([*entries, added]), signer)))
+            write_file(path, signed_bytes(sign(_body([*entries, added]), signer)), what=f"a {WHAT}")
     except OSError as error:
         raise UserError(f"Expected a {WHAT} that can be written, got {str(path)!r}: {error.strerror}.") from None
     return path, added
@@ -167,17 +167,3 @@ def _alone(folder: Path) -> Iterator[None]:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            os.fchmod(handle, 0o644)
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise

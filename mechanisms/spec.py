@@ -1,12 +1,12 @@
 """Frozen descriptions of mechanisms: no behaviour, no tensors, so that they can travel and be hashed."""
 
-import hashlib
-import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from mechanisms.errors import UserError
+from mechanisms.hashes import json_sha256
+from mechanisms.validation import at_least
 
 WORD_BITS = 32
 """Bits of one uniform word. A trial compares a word with an integer threshold of this resolution."""
@@ -45,8 +45,7 @@ class QuantizerSpec:
             object.__setattr__(self, name, float(value))
         if not 1 <= self.bits <= MAX_BITS:
             raise UserError(f"Expected bits in 1..{MAX_BITS}, got bits={self.bits}.")
-        if self.dim < 1:
-            raise UserError(f"Expected dim >= 1, got dim={self.dim}.")
+        at_least("dim", self.dim, 1)
         if self.clip <= 0:
             raise UserError(f"Expected clip > 0, got clip={self.clip}.")
         if self.scale <= self.clip:
@@ -100,5 +99,4 @@ class QuantizerSpec:
     @property
     def fingerprint(self) -> bytes:
         """32 bytes that name this spec: sha256 of its fields in canonical JSON."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).digest()
+        return bytes.fromhex(json_sha256(self.to_dict()))

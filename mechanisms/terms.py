@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from mechanisms.canonical_json import sha256_of
+from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
+from mechanisms.validation import whole_at_least
 
 if TYPE_CHECKING:
     from mechanisms.mechanism import Description
@@ -26,7 +27,7 @@ class Deployment:
     @property
     def fingerprint(self) -> str:
         """The hash of all four, hex: tokens are counted under it, whatever certificate or folder names it."""
-        return sha256_of(
+        return canonical_sha256(
             {
                 "encoder": self.encoder,
                 "model": self.model,
@@ -54,8 +55,8 @@ class Terms:
     def __post_init__(self) -> None:
         for name in ("prompt_tokens", "sends", "session_tokens"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UserError(f"Expected {name} to be a whole number >= 1, got {name}={value!r}.")
+            if value is not None:
+                whole_at_least(name, value, 1)
         if not isinstance(self.period, timedelta) or self.period <= timedelta(0):
             raise UserError(f"Expected period to be a span of time > 0, got period={self.period!r}.")
         if self.until is not None and self.until.tzinfo is None:

@@ -1,15 +1,16 @@
 """What a client checks of a tokenized prompt before anything is drawn, and which tokenizer made it."""
 
-import hashlib
 import json
 import operator
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.hashes import json_sha256
 
 _OF_THE_CALLER = ("truncation", "padding")
 
@@ -58,4 +59,20 @@ def tokenizer_sha256(tokenizer: Any) -> str:
         content = {key: value for key, value in json.loads(inner.to_str()).items() if key not in _OF_THE_CALLER}
     else:
         content = tokenizer.get_vocab()
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return json_sha256(content)
+
+
+def tokenized(
+    tokenizer: Any, texts: Iterable[str], limit: int | None = None, shortest: int = 0, batch: int = 1000
+) -> list[list[int]]:
+    """Returns the tokens of each text, without any that a tokenizer would add.
+
+    limit: what a model's context holds; a longer text is cut there. shortest: texts of fewer tokens are left out.
+    batch: texts that are read at once, since what a tokenizer tells of each beside its tokens takes much memory.
+    """
+    found: list[list[int]] = []
+    left = iter(texts)
+    while together := list(islice(left, batch)):
+        rows = tokenizer(together, add_special_tokens=False).input_ids
+        found.extend(list(row[:limit]) for row in rows if len(row) >= shortest)
+    return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
+from mechanisms.validation import at_least
 
 
 def numbered(names: Sequence[Hashable]) -> NDArray[np.int64]:
@@ -72,8 +73,7 @@ class QuantileClasses:
         Raises UserError for fewer than two classes, for values that are not finite numbers, and where so many classes
         cannot be told apart, since one value is too common.
         """
-        if classes < 2:
-            raise UserError(f"Expected classes >= 2, got classes={classes}.")
+        at_least("classes", classes, 2)
         numbers = np.array([_number(value) for value in values if value is not None])
         shares = np.arange(1, classes) / classes
         edges = np.unique(np.quantile(numbers, shares, method="higher")) if numbers.size else numbers

@@ -19,7 +19,7 @@ from del_audit.accounting.risk import (
 )
 from del_audit.accounting.session import Part, Session
 from del_audit.accounting.trade_off import Enclosure, TradeOff
-from del_audit.bound import Bound, Kind
+from del_audit.statistics.bound import Bound, Kind
 
 __all__ = [
     "MAX_TRIALS",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from del_audit.accounting.composition import Composition, Losses
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.rivals.gaussian import LAW_BITS, LEAST, GaussianSpec, cell_law, ideal_log_law
 
 _FLOORED = 2.0**-23  # what flooring can change a cell's probability by, relative, with the rounding of floats

@@ -10,7 +10,7 @@ from del_audit.accounting._all_pairs import AllPairs, Cells, Factors, Indices
 from del_audit.accounting._density import Floats
 from del_audit.accounting._tilted import Moments, Tilt, moments
 from del_audit.accounting.composition import Composition, Trials
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.spec import WORD_BITS
 
 Thresholds = NDArray[np.uint32]

@@ -13,9 +13,9 @@ from del_audit.accounting._density import Floats
 from del_audit.accounting._pairs import pair_parts
 from del_audit.accounting._tilted import renyi_epsilons
 from del_audit.accounting.composition import Composition
-from del_audit.bound import Bound
-from mechanisms.errors import UserError
+from del_audit.statistics.bound import Bound
 from mechanisms.spec import WORD_BITS
+from mechanisms.validation import whole_at_least
 
 LEVELS = (0.5, 0.9, 0.99)
 _LEAST_SAMPLES = 1000
@@ -55,8 +55,7 @@ def sample_profile(thresholds: NDArray[np.uint32], trials: int, delta: float, sa
     """
     from mechanisms.randomness import simulation_generator
 
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < _LEAST_SAMPLES:
-        raise UserError(f"Expected samples to be a whole number >= {_LEAST_SAMPLES}, got samples={samples!r}.")
+    whole_at_least("samples", samples, _LEAST_SAMPLES)
     draw, words = simulation_generator(seed, "vocabulary profile"), len(thresholds)
     first = draw.integers(0, words, samples)
     second = (first + draw.integers(1, words, samples)) % words

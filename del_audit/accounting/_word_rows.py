@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from del_audit.accounting.composition import Composition, Losses
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.rivals._points import Points
 from mechanisms.rivals._rows import unit_bits
 

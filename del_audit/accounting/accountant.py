@@ -9,9 +9,10 @@ from del_audit.accounting.gaussian_limit import GaussianLimit
 from del_audit.accounting.log_tail import MAX_TRIALS
 from del_audit.accounting.rigorous import ProvedTradeOff
 from del_audit.accounting.trade_off import TradeOff
-from del_audit.bound import Bound, Kind
+from del_audit.statistics.bound import Bound, Kind
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
+from mechanisms.validation import at_least
 
 Unit = Literal["token", "phrase", "prompt", "session"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -225,8 +226,7 @@ def check_unit(unit: str, tokens: int | None, sends: int = 1) -> int:
     for name, value in (("tokens", tokens), ("sends", sends)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise UserError(f"Expected {name} to be a whole number, got {name}={value!r}.")
-        if value < 1:
-            raise UserError(f"Expected {name} >= 1, got {name}={value}.")
+        at_least(name, value, 1)
     if unit == "token" and tokens != 1:
         raise UserError(f"Expected tokens=1 for unit=token, got tokens={tokens}: phrase, prompt and session take more.")
     return tokens

@@ -11,7 +11,7 @@ from del_audit.accounting.computed import ComputedTradeOff
 from del_audit.accounting.rigorous import ProvedTradeOff
 from del_audit.accounting.risk import success_bound
 from del_audit.accounting.trade_off import TradeOff
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.spec import MAX_BITS, WORD_BITS, QuantizerSpec
 

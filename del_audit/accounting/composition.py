@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from del_audit.accounting._density import Extended, Floats, Wide, log_density
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 
 Side = Literal["lower", "upper"]

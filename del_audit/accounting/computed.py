@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from del_audit.accounting.trade_off import TradeOff
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 
 _RELATIVE_ERROR = 1e-12  # of beta: tails are good to 1e-14, and mixing two neighbours adds no more than that again
 _ROUNDING = 2.0**-50

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from del_audit.accounting.composition import Composition
 from del_audit.accounting.other_mechanisms import DIRECTIONS, DpSgd
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 
 _AGREEMENT = 0.01  # relative

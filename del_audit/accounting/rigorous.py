@@ -17,7 +17,7 @@ import numpy as np
 from del_audit.accounting._search import first_at_most
 from del_audit.accounting.log_tail import MAX_TRIALS, log_upper_tail
 from del_audit.accounting.trade_off import TradeOff
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from del_audit.accounting.accountant import Accountant, Unit, _number
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
+from mechanisms.validation import whole_at_least
 
 
 class Curve(Protocol):
@@ -37,8 +38,7 @@ def prior_peak(prior: ArrayLike, guesses: int = 1) -> float:
         raise UserError(f"Expected prior to be a list of probabilities >= 0, got prior={prior!r}.")
     if abs(float(masses.sum()) - 1) > 1e-6:
         raise UserError(f"Expected prior to add up to 1, got a sum of {masses.sum():.9g}.")
-    if isinstance(guesses, bool) or not isinstance(guesses, int) or guesses < 1:
-        raise UserError(f"Expected guesses to be a whole number >= 1, got guesses={guesses!r}.")
+    whole_at_least("guesses", guesses, 1)
     return min(1.0, float(np.sort(masses)[-guesses:].sum()))
 
 

@@ -18,9 +18,10 @@ from del_audit.accounting.computed import ComputedTradeOff
 from del_audit.accounting.log_tail import MAX_TRIALS
 from del_audit.accounting.other_mechanisms import DIRECTIONS, Direction, Mechanism, connect_dots
 from del_audit.accounting.trade_off import TradeOff
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
+from mechanisms.validation import whole_at_least
 
 _POINTS_WITH_OTHERS = 1 << 18
 _NEGLIGIBLE = 1e-7  # of delta: what is given away to losses beyond the grids of other mechanisms
@@ -44,8 +45,7 @@ class Part:
     def __post_init__(self) -> None:
         for name in ("tokens", "sends"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"Expected {name} to be a whole number >= 1, got {name}={value!r}.")
+            whole_at_least(name, value, 1)
 
     @property
     def trials(self) -> int:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from del_audit.accounting.other_mechanisms import DpSgd, Gaussian, Guaranteed, Mechanism
 from del_audit.accounting.session import Part, Session
-from del_audit.yaml_file import Strict, load_yaml
+from del_audit.configuration.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 

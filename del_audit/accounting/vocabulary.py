@@ -13,9 +13,10 @@ from del_audit.accounting._profile import Profile, sample_profile
 from del_audit.accounting._tilted import Tilt, trial_log_mgf
 from del_audit.accounting.accountant import Guarantee, Unit, check_unit, guarantee
 from del_audit.accounting.composition import Composition, Losses, Trials
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
+from mechanisms.validation import whole_at_least
 
 __all__ = ["Profile", "Vocabulary", "VocabularyGuarantee", "WorstPair"]
 
@@ -203,5 +204,4 @@ def _check(delta: float, tokens: int) -> None:
     """Raises UserError for a delta or a number of tokens out of range."""
     if not 0 < delta < 1:
         raise UserError(f"Expected delta in (0, 1), got delta={delta}.")
-    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
-        raise UserError(f"Expected tokens to be a whole number >= 1, got tokens={tokens!r}.")
+    whole_at_least("tokens", tokens, 1)

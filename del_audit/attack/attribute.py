@@ -12,13 +12,13 @@ from tqdm import tqdm
 from attacks.attribute import QuantileClasses, Viewer
 from attacks.side_channel import SideChannels, side_channels
 from del_audit.attack.scene import Scene, at_least, opened
-from del_audit.attack.store import Run
 from del_audit.attack.table import print_attribute
-from del_audit.certificate.config import Attribute, Configuration
-from del_audit.certificate.readiness import require_classes
-from del_audit.certificate.splits import grouped_by
+from del_audit.configuration.configuration import Attribute, Configuration
 from del_audit.evidence.inference import Inference, ProbeFigures, Sample, infer
+from del_audit.evidence.readiness import require_classes
 from del_audit.evidence.side_channel import mutual_information
+from del_audit.runs import Run
+from del_audit.service.splits import grouped_by
 from mechanisms.errors import UserError
 from mechanisms.splits import first_of_each
 

@@ -10,14 +10,14 @@ from attacks.base import Public
 from del_audit.accounting import Accountant
 from del_audit.attack.inversion import BROKEN
 from del_audit.attack.scene import Scene, at_least, opened
-from del_audit.attack.store import Run
 from del_audit.attack.table import print_distinguish
-from del_audit.certificate.provenance import sha256_of
-from del_audit.evidence.contradiction import FALSE_ALARMS
 from del_audit.evidence.distinguishing import play, play_membership
 from del_audit.evidence.games import Game, GameSettings, beaten
 from del_audit.evidence.pairs import Pair, corner_public, notable_pairs
+from del_audit.runs import Run
+from del_audit.statistics.contradiction import FALSE_ALARMS
 from mechanisms.errors import UserError
+from mechanisms.hashes import json_sha256
 from mechanisms.spec import QuantizerSpec
 
 CORNERS = "worst inputs of all"
@@ -66,7 +66,7 @@ def attack_distinguish(
     with tqdm(games.items(), desc="games", unit="game") as bar:
         for name, game in bar:
             bar.set_postfix_str(name[:40])
-            played.append(run.part(f"game-{sha256_of(name)[:16]}", lambda game=game: game().to_dict()))  # type: ignore[misc]
+            played.append(run.part(f"game-{json_sha256(name)[:16]}", lambda game=game: game().to_dict()))  # type: ignore[misc]
     judge(played, scene.pipeline.spec)
     document = {
         **scene.document("distinguish", settings),

@@ -12,19 +12,19 @@ from attacks.registry import AttackName
 from attacks.self_test import SelfTest
 from del_audit.attack.reading import asked_ladder, described, require_usable
 from del_audit.attack.scene import Scene, opened
-from del_audit.attack.store import Run
 from del_audit.attack.table import print_inversion
-from del_audit.certificate.readiness import require_attacks
-from del_audit.evidence.contradiction import FALSE_ALARMS
+from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
+from del_audit.evidence.inversion.metrics import KS, Metric, text_metrics, token_metrics
+from del_audit.evidence.inversion.planted import identifier_figures, planted_slice
 from del_audit.evidence.inversion.readers import BASELINE, AttackReader, Ladder
 from del_audit.evidence.inversion.readers import self_tests as test_each
-from del_audit.evidence.inversion.releases import PrivatePrompts
-from del_audit.evidence.inversion_metrics import KS, Metric, text_metrics, token_metrics
-from del_audit.evidence.leakage import AttackFigures, Leakage, measure_leakage
-from del_audit.evidence.planted import identifier_figures, planted_slice
-from del_audit.evidence.selection import FEWEST_DOCUMENTS, strongest
-from del_audit.evidence.slices import Slice, SliceFigure, frequency_slices, measure_slice, text_slices
+from del_audit.evidence.inversion.selection import FEWEST_DOCUMENTS, strongest
+from del_audit.evidence.inversion.slices import Slice, SliceFigure, frequency_slices, measure_slice, text_slices
+from del_audit.evidence.readiness import require_attacks
 from del_audit.process.exit_codes import REFUSED
+from del_audit.runs import Run
+from del_audit.service.releases import PrivatePrompts
+from del_audit.statistics.contradiction import FALSE_ALARMS
 
 BROKEN = REFUSED
 

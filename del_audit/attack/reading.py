@@ -7,8 +7,8 @@ from typing import Any
 from attacks.ladder import ladder, trained_attackers
 from attacks.registry import AttackName, always_run, attack_names, rows_of
 from attacks.self_test import SelfTest
-from del_audit.attack_names import asked_attacks
-from del_audit.certificate.config import Evaluation
+from del_audit.configuration.attack_names import asked_attacks
+from del_audit.configuration.configuration import Evaluation
 from del_audit.evidence.inversion.readers import BASELINE, Ladder, usable
 from mechanisms.errors import UserError
 

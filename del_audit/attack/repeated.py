@@ -10,14 +10,14 @@ from tqdm import tqdm
 from del_audit.attack.inversion import BROKEN
 from del_audit.attack.reading import asked_ladder, described, require_usable
 from del_audit.attack.scene import Scene, at_least, opened
-from del_audit.attack.store import Run
 from del_audit.attack.table import print_repeated
-from del_audit.certificate.readiness import require_attacks
-from del_audit.evidence.contradiction import FALSE_ALARMS, contradicts, lower_limit
 from del_audit.evidence.inversion.readers import Ladder
 from del_audit.evidence.inversion.readers import self_tests as test_each
-from del_audit.evidence.inversion.releases import PrivatePrompts
-from del_audit.evidence.repeated import RepeatedLeakage, measure_histories, measure_repeated
+from del_audit.evidence.inversion.repeated import RepeatedLeakage, measure_histories, measure_repeated
+from del_audit.evidence.readiness import require_attacks
+from del_audit.runs import Run
+from del_audit.service.releases import PrivatePrompts
+from del_audit.statistics.contradiction import FALSE_ALARMS, contradicts, lower_limit
 from mechanisms.errors import UserError
 
 Row = dict[str, Any]

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from attacks.base import Public
-from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import hashes
-from del_audit.certificate.inputs import Assets, attacked_rounds, build, load_assets, public_of, windows
-from del_audit.certificate.provenance import commit, versions
-from del_audit.certificate.readiness import require_texts
-from del_audit.evidence.inversion.releases import PrivatePrompts
-from del_audit.evidence.planted import plant, tokenized
+from del_audit.configuration.configuration import Configuration, load_configuration
+from del_audit.evidence.readiness import require_texts
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.assets import Assets, build, load_assets, public_of
+from del_audit.service.planting import plant, tokenized
+from del_audit.service.private_text import attacked_rounds, windows
+from del_audit.service.provenance import commit, versions
+from del_audit.service.releases import PrivatePrompts
 from mechanisms.client import Client
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline

@@ -6,9 +6,9 @@ from attacks.registry import attack_names
 from del_audit.attack.reading import named_ladder
 from del_audit.attack.scene import Scene
 from del_audit.attack.table import print_self_tests
-from del_audit.certificate.config import Configuration, load_configuration
-from del_audit.certificate.readiness import require_attacks
+from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.evidence.inversion.readers import self_tests
+from del_audit.evidence.readiness import require_attacks
 from del_audit.process.exit_codes import REFUSED
 
 UNUSABLE = REFUSED

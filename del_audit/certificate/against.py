@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attacks.registry import current_name
-from del_audit.certificate.assembly import pipelines_of
-from del_audit.certificate.config import Configuration, load_configuration
-from del_audit.certificate.provenance import texts_sha256
-from del_audit.certificate.splits import read_splits
+from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.process.quiet import silence_libraries
-from mechanisms.canonical_json import sha256_of
+from del_audit.service.pipelines import pipelines_of
+from del_audit.service.splits import read_splits
+from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
+from mechanisms.hashes import texts_sha256
 from mechanisms.models import LanguageModel, load_causal_lm
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.splits import Splits
-from mechanisms.tokens import tokenizer_sha256
+from mechanisms.tokens import tokenized, tokenizer_sha256
 
 Found = tuple[str, Literal["passed", "failed", "skipped"], str]
 
@@ -28,7 +28,7 @@ def compare(body: Mapping[str, Any], config_path: Path) -> Iterator[Found]:
     Raises UserError as load_configuration does.
     """
     configuration = load_configuration(config_path)
-    found = _compared("configuration", body, lambda: sha256_of(_named_as_in(body, configuration)))
+    found = _compared("configuration", body, lambda: canonical_sha256(_named_as_in(body, configuration)))
     yield found
     if found[1] != "passed":
         return
@@ -90,8 +90,7 @@ class _Assets:
     def encoder(self) -> str:
         configuration, language = self._configuration, self._loaded_model()
         texts = self._read_splits().public.texts
-        rows = language.tokenizer(list(texts), add_special_tokens=False).input_ids
-        documents = [list(row[: language.context_tokens]) for row in rows]
+        documents = tokenized(language.tokenizer, texts, language.context_tokens)
         plain = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: only the encoder is asked for
         return pipelines_of(plain, language, documents, [configuration.mechanism.spec()])[0].encoder.sha256
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from attacks.registry import Assurance, current_name, required_by
-from del_audit.bound import Bound
-from del_audit.certificate.asked import sends_of
 from del_audit.certificate.judge import CONTROLS, judge
 from del_audit.certificate.verdict import Check, Contender, check_bound, unmeasured
-from del_audit.evidence.contradiction import contradicts
-from del_audit.evidence.figure import Figure
+from del_audit.configuration.asked import sends_of
+from del_audit.statistics.bound import Bound
+from del_audit.statistics.contradiction import contradicts
+from del_audit.statistics.figure import Figure
 
 Body = Mapping[str, Any]
 

@@ -12,26 +12,26 @@ from rich.console import Console
 
 from attacks.registry import required_by
 from del_audit.certificate.attempts import begin, finish
-from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.document import body_of
-from del_audit.certificate.evidence import gather
-from del_audit.certificate.files import write_together
-from del_audit.certificate.inputs import build, load_assets
-from del_audit.certificate.policy import PRIVACY
+from del_audit.certificate.gather import gather
 from del_audit.certificate.proved import guarantees_of
-from del_audit.certificate.provenance import texts_sha256
-from del_audit.certificate.readiness import require_ready
 from del_audit.certificate.report import render
 from del_audit.certificate.signing_keys import own_signing_key
 from del_audit.certificate.table import print_summary
 from del_audit.certificate.verdict import Verdict
+from del_audit.configuration.configuration import Configuration, load_configuration
+from del_audit.configuration.policy import PRIVACY
+from del_audit.evidence.readiness import require_ready
 from del_audit.process.exit_codes import DONE, INCONCLUSIVE, REFUSED
-from del_audit.process.interruption import shielded
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.assets import build, load_assets
 from mechanisms.canonical_json import canonical, parse_canonical
 from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError
+from mechanisms.files import write_files
+from mechanisms.hashes import texts_sha256
 from mechanisms.keyring import load_private_key, require_not_revoked
+from mechanisms.shield import shielded
 from mechanisms.signed_document import fingerprint, raw_public_key, sign, signed_bytes
 
 EXIT_CODES: dict[Verdict, int] = {"certified": DONE, "refused": REFUSED, "inconclusive": INCONCLUSIVE}
@@ -95,7 +95,7 @@ def _warn_of_attacks(configuration: Configuration) -> None:
 def write_results(certificate: dict[str, Any], folder: Path) -> None:
     """Writes a signed certificate's certificate.json and report.html; raises UserError where they cannot be written."""
     page = render(certificate).encode()
-    write_together({folder / "report.html": page, folder / "certificate.json": signed_bytes(certificate)})
+    write_files({folder / "report.html": page, folder / "certificate.json": signed_bytes(certificate)})
 
 
 def _signer(key: Path | None) -> Ed25519PrivateKey:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from del_audit.certificate.asked import CLEAN_BYTES, largest_epsilon
 from del_audit.certificate.checks import checks_of, strongest
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.schema import FORMAT_2
-from del_audit.certificate.seed import seed_of
 from del_audit.certificate.verdict import Check, verdict_of
-from mechanisms.canonical_json import sha256_of
+from del_audit.configuration.asked import CLEAN_BYTES, largest_epsilon
+from del_audit.service.seed import seed_of
+from mechanisms.canonical_json import canonical_sha256
 from mechanisms.client_certificate import date
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
@@ -27,7 +27,7 @@ def require_consistent(body: Mapping[str, Any]) -> None:
     is asked that the verdict follows from the checks, and today's rules are reported apart (verify).
     """
     configuration, spec = body["configuration"], QuantizerSpec(**body["spec"])
-    _require("hashes.configuration", body["hashes"]["configuration"], sha256_of(configuration))
+    _require("hashes.configuration", body["hashes"]["configuration"], canonical_sha256(configuration))
     _require("hashes.spec", body["hashes"]["spec"], spec.fingerprint.hex())
     _require_spec(spec, configuration["mechanism"])
     _require("name", body["name"], configuration["name"])

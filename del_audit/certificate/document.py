@@ -6,20 +6,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from attacks.registry import attack_names, required_by
-from del_audit.certificate.asked import quoted_delta
 from del_audit.certificate.attempts import Attempt
 from del_audit.certificate.checks import checks_of
-from del_audit.certificate.config import Configuration
 from del_audit.certificate.error_rate import error_rate_of
-from del_audit.certificate.evidence import Evidence
-from del_audit.certificate.inputs import Assets
+from del_audit.certificate.gather import Evidence
 from del_audit.certificate.proved import allowed_of, bytes_of, curve_of, epsilon_of, guarantees_of
-from del_audit.certificate.provenance import commit, fingerprint, source_sha256, texts_sha256, versions
 from del_audit.certificate.schema import FORMAT_3
 from del_audit.certificate.verdict import verdict_of
+from del_audit.configuration.asked import quoted_delta
+from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inference import Inference
+from del_audit.service.assets import Assets
+from del_audit.service.provenance import commit, fingerprint, source_sha256, versions
 from mechanisms.assets import AssetRecord
-from mechanisms.canonical_json import sha256_of as canonical_sha256
+from mechanisms.canonical_json import canonical_sha256
+from mechanisms.hashes import texts_sha256
 from mechanisms.pipeline import Pipeline
 from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenizer_sha256

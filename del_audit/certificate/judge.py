@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from del_audit.certificate.verdict import Check, Contender, check_contenders, check_figure, unmeasured
-from del_audit.evidence.figure import Figure
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.gain_interval import FEWEST_PROMPTS
 
 CONTROLS = ("another user's released prompt", "no prompt", "soft prompt alone")
 """What the server answers from instead of the released prompt: it must do worse from each."""
-FEWEST_PROMPTS = 20
-"""Prompts below which no interval of the gain keeps its level (docs/evaluation.md): it decides nothing then."""
 
 
 class Measured(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from del_audit.accounting import Accountant, GaussianLimit, Unit, guarantee, inversion_bound
-from del_audit.certificate.asked import asked_limits, prompt_tokens_of, quoted_delta, sends_of
+from del_audit.configuration.asked import asked_limits, prompt_tokens_of, quoted_delta, sends_of
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import HEADER_BYTES, message_bytes
 

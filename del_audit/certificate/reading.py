@@ -12,14 +12,11 @@ from attacks.ladder import ladder, trained_attackers
 from attacks.outcome import Outcome
 from attacks.registry import AttackName
 from attacks.self_test import SelfTest
-from del_audit.certificate.config import Configuration
-from del_audit.certificate.inputs import Assets, client_of, public_of
 from del_audit.certificate.worst import Worst, measure_worst, released_again
-from del_audit.evidence.figure import Figure
+from del_audit.configuration.configuration import Configuration
+from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.inversion.readers import AttackReader, self_tests, usable
-from del_audit.evidence.inversion.releases import Releases
-from del_audit.evidence.leakage import AttackFigures, Leakage, measure_leakage
-from del_audit.evidence.slices import (
+from del_audit.evidence.inversion.slices import (
     Slice,
     SliceFigure,
     frequency_slices,
@@ -27,14 +24,15 @@ from del_audit.evidence.slices import (
     spread_of_each,
     text_slices,
 )
-from del_audit.evidence.stopping import read_until_decided
+from del_audit.evidence.inversion.stopping import read_until_decided
+from del_audit.service.assets import Assets, public_of
+from del_audit.service.releases import Releases
+from del_audit.statistics.figure import Figure
 from mechanisms.pipeline import Pipeline
 from mechanisms.text_pieces import token_texts
 
 SLICE_TOKENS = 8
 """Tokens of a slice that count in one document, at most: so that an interval knows it beforehand."""
-SHOWN_TOKENS = 40
-"""Tokens of the public prompt that the report shows."""
 STOPPED = "the attack stopped early, so how many tokens of a slice it saw depends on what it recovered"
 
 
@@ -152,14 +150,6 @@ def _slices(outcome: Outcome, assets: Assets, pipeline: Pipeline, most: int) -> 
     named = text_slices(outcome, assets.language.tokenizer, assets.public_corpus.texts)
     every = [*frequency_slices(outcome.truth, pipeline.prior), *named]
     return [spread_of_each(part, outcome, most) for part in every]
-
-
-def prompt_to_show(assets: Assets, attacked: Pipeline) -> Releases:
-    """Returns a public prompt as the client sends it: what it says may stand in a report."""
-    documents = [document for document in assets.public if document]
-    prompt = next((d for d in documents if len(d) >= SHOWN_TOKENS), documents[0])[:SHOWN_TOKENS]
-    message = client_of(assets, attacked, assets.seed, "prompt to show").release_tokens(prompt)
-    return Releases([message], [prompt], ["public"])
 
 
 def examples_of(assets: Assets, show: Releases, readings: Mapping[AttackName, Outcome]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from del_audit.certificate.checks import checks_of
-from del_audit.certificate.policy import Policy
 from del_audit.certificate.verdict import Check
-from del_audit.yaml_file import load_yaml
+from del_audit.configuration.policy import Policy
+from del_audit.configuration.yaml_file import load_yaml
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 

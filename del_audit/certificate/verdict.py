@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any, Literal
 
-from del_audit.bound import Bound
-from del_audit.evidence.figure import Figure
+from del_audit.statistics.bound import Bound
+from del_audit.statistics.figure import Figure
 
 Status = Literal["passed", "failed", "inconclusive"]
 Verdict = Literal["certified", "refused", "inconclusive"]
@@ -122,7 +122,7 @@ def _found(figure: Figure) -> str:
 
 
 def _undecided(figure: Figure, threshold: float) -> str:
-    from del_audit.evidence.sample_size import samples_needed  # heavy, and most checks have no use for it
+    from del_audit.statistics.sample_size import samples_needed  # heavy, and most checks have no use for it
 
     needed = samples_needed(figure, threshold)
     more = "no number of further samples is known to decide"

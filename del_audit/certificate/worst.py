@@ -8,11 +8,11 @@ import numpy as np
 
 from attacks.outcome import Outcome
 from attacks.registry import AttackName
-from del_audit.certificate.config import Configuration
-from del_audit.certificate.inputs import Assets, client_of
-from del_audit.evidence.figure import Figure
-from del_audit.evidence.inversion.releases import Releases
-from del_audit.evidence.worst_prompt import worst_of_releases
+from del_audit.configuration.configuration import Configuration
+from del_audit.service.assets import Assets, client_of
+from del_audit.service.releases import Releases
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.worst_of_releases import worst_of_releases
 from mechanisms.pipeline import Pipeline
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from del_audit.certificate.assembly import pipelines_of
 from del_audit.certificate.attack_versions import require_current_attacks
-from del_audit.certificate.config import load_configuration
 from del_audit.certificate.schema import require_schema
-from del_audit.certificate.splits import read_splits
+from del_audit.configuration.configuration import load_configuration
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.pipelines import pipelines_of
+from del_audit.service.splits import read_splits
 from mechanisms.canonical_json import LARGEST
 from mechanisms.client_bundle import save_client_bundle
 from mechanisms.client_certificate import WHAT
@@ -19,6 +19,7 @@ from mechanisms.models import load_causal_lm
 from mechanisms.signed_document import open_signed
 from mechanisms.small_file import read_small
 from mechanisms.soft_prompt import load_soft_prompt
+from mechanisms.tokens import tokenized
 
 
 def bundle(
@@ -52,8 +53,7 @@ def bundle(
     if not 1 <= longest < room:
         raise UserError(f"Expected max_tokens in 1..{room - 1}, what the model's context holds, got {longest}.")
     data, spec = configuration.data, configuration.mechanism.spec()
-    rows = language.tokenizer(list(read_splits(data).public.texts), add_special_tokens=False).input_ids
-    documents = [list(row[: language.context_tokens]) for row in rows]
+    documents = tokenized(language.tokenizer, read_splits(data).public.texts, language.context_tokens)
     encoding = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: the client has no decoder
     encoder = pipelines_of(encoding, language, documents, [spec])[0].encoder
     details = {"configuration": configuration.name, **configuration.encoder.model_dump(exclude_none=True)}

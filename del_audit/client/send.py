@@ -3,15 +3,14 @@
 import codecs
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from mechanisms.client import Client
 from mechanisms.client_bundle import certificate_of, load_client
 from mechanisms.client_certificate import UNCERTIFIED, Requirement, Uncertified, require_format, require_trusted
 from mechanisms.errors import UserError
+from mechanisms.files import reserved
 from mechanisms.keyring import trusted_keys
 
 
@@ -38,16 +37,13 @@ def send(
         raise UserError(f"Expected a file that does not exist yet, got {str(out)!r}.")
     client = _client(bundle, certificate, trust, accept_quick, require)
     prompt = _read_prompt() if text is None else _as_given(text)
-    with _reserved(out) as place:
+    with reserved(out, new=True) as place:
         message = client.release(prompt)
-        try:
-            place(message)
-        except OSError as error:
-            raise UserError(
-                f"Expected a file that can be written, got {str(out)!r}: {error.strerror}. The message is lost, "
-                f"and its {client.charged} tokens stay charged in your ledger: its noise was drawn. Free space or "
-                "name another file with --out before you send again."
-            ) from None
+        place(
+            message,
+            f"The message is lost, and its {client.charged} tokens stay charged in your ledger: its noise was drawn. "
+            "Free space or name another file with --out before you send again.",
+        )
     print(f"{out}: {len(message)} bytes, {client.charged} tokens")
     return 0
 
@@ -118,38 +114,3 @@ def _client(
     require_schema(signed.whole)
     require_current_attacks(signed.body)
     return load_client(bundle, certificate=signed, trusted=trusted, accept_quick=accept_quick, require=require)
-
-
-@contextmanager
-def _reserved(out: Path) -> Iterator[Callable[[bytes], None]]:
-    """Yields a function that writes out, whole and over no other file; a folder that cannot be written is said first.
-
-    Raises UserError for such a folder; the function raises OSError.
-    """
-    try:
-        handle, beside = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
-    except OSError as error:
-        raise UserError(f"Expected a file that can be written, got {str(out)!r}: {error.strerror}.") from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-
-            def place(data: bytes) -> None:
-                stream.write(data)
-                stream.flush()
-                os.fsync(handle)
-                os.fchmod(handle, 0o644)
-                _link(beside, out)
-
-            yield place
-    finally:
-        os.unlink(beside)
-
-
-def _link(beside: str, out: Path) -> None:
-    try:
-        os.link(beside, out)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        os.close(os.open(out, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        out.write_bytes(Path(beside).read_bytes())

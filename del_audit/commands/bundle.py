@@ -34,7 +34,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def _bundle(arguments: argparse.Namespace) -> int:
-    from del_audit.certificate.config import load_configuration
+    from del_audit.configuration.configuration import load_configuration
 
     load_configuration(arguments.config)  # a wrong file is said before the seconds that imports take
     from del_audit.client.bundle import bundle

@@ -44,6 +44,6 @@ def _certify(arguments: argparse.Namespace) -> int:
 
 
 def _name(config: Path) -> str:
-    from del_audit.certificate.config import load_configuration
+    from del_audit.configuration.configuration import load_configuration
 
     return load_configuration(config).name

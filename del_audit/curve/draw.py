@@ -1,7 +1,5 @@
 """`del-audit curve`: trade-off and privacy curves of several releases as a page or a picture."""
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from del_audit.curve.curves import Picture, Release
 from del_audit.curve.figure import png, svg
 from del_audit.curve.page import page
 from mechanisms.errors import UserError
+from mechanisms.files import write_file
 
 SUFFIXES = (".html", ".svg", ".png")
 
@@ -24,7 +23,7 @@ def draw_curves(specs: Sequence[str], delta: float, out: Path) -> int:
     if suffix not in SUFFIXES:
         raise UserError(f"Expected --out to end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, got {str(out)!r}.")
     picture = Picture.of([Release.parse(text) for text in specs], delta)
-    _replace(out, rendered(picture, suffix))
+    write_file(out, rendered(picture, suffix), what="--out to be a file")
     figures = "; ".join(
         f"{printable(c.release.name)} ({c.release.unit_text}) <= {at_most(c.epsilon.upper)}" for c in picture.curves
     )
@@ -37,20 +36,3 @@ def rendered(picture: Picture, suffix: str) -> bytes:
     if suffix == ".png":
         return png(picture)
     return (svg(picture) if suffix == ".svg" else page(picture)).encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes beside the path, then renames: a reader sees the old file or the new one."""
-    try:
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            os.chmod(beside, 0o644)
-            os.replace(beside, path)
-        finally:
-            Path(beside).unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"Expected --out to be a file that can be written, got {str(path)!r}: {error.strerror}."
-        ) from None

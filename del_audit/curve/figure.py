@@ -18,10 +18,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from del_audit.accounting.gaussian_limit import GaussianLimit
-from del_audit.certificate.provenance import versions
 from del_audit.certificate.table import at_most, number, short
 from del_audit.curve.curves import Curves, Picture
 from del_audit.curve.style import INK, MUTED, STYLE, VARIABLES, inline
+from del_audit.service.provenance import versions
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's, which colour-blind readers tell apart; legible on white and on black."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from del_audit.evidence.bootstrap import Clusters, group
-from del_audit.evidence.class_intervals import clustered_area
-from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import clustered_rate, rate
+from del_audit.statistics.bootstrap import Clusters, group
+from del_audit.statistics.class_intervals import clustered_area
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.intervals import clustered_rate, rate
 from mechanisms.errors import UserError
 from mechanisms.finite import shape_and_values
 

@@ -5,10 +5,10 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
-from del_audit.evidence.bootstrap import Clusters, group
-from del_audit.evidence.figure import Figure
-from del_audit.evidence.jackknife import jackknife
-from mechanisms.errors import UserError
+from del_audit.statistics.bootstrap import Clusters, group
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.jackknife import jackknife
+from mechanisms.validation import at_least
 
 WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -29,8 +29,7 @@ def distinct(texts: Sequence[str], n: int, clusters: Clusters = None) -> Figure:
     texts only. 0 where nothing is written. clusters: the document of each text.
     Raises UserError for n < 1 and for texts of fewer than two documents.
     """
-    if n < 1:
-        raise UserError(f"Expected n >= 1, got n={n}.")
+    at_least("n", n, 1)
     grouped = group(clusters, len(texts))
     written, only = np.zeros(grouped.documents), np.zeros(grouped.documents)
     owner: dict[Hashable, int] = {}

@@ -7,13 +7,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from del_audit.evidence.bootstrap import bootstrap_ratio
-from del_audit.evidence.comparison import Comparison, compare
 from del_audit.evidence.diversity import distinct
-from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import clustered_mean
 from del_audit.evidence.mauve import Mauve, measure_mauve
-from del_audit.evidence.prompts import Prompts
 from del_audit.evidence.utility import (
     OTHER,
     RELEASED,
@@ -26,6 +21,11 @@ from del_audit.evidence.utility import (
     predict,
     references,
 )
+from del_audit.service.prompts import Prompts
+from del_audit.statistics.bootstrap import bootstrap_ratio
+from del_audit.statistics.comparison import Comparison, compare
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.intervals import clustered_mean
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, SentenceEncoder
 

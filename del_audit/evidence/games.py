@@ -11,11 +11,12 @@ from scipy.special import betainc, betaincinv
 from scipy.stats import rankdata
 
 from del_audit.accounting import Bound, Unit
-from del_audit.evidence.contradiction import improbable, level_of
-from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import clopper_pearson, rate
+from del_audit.statistics.contradiction import improbable, level_of
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.intervals import clopper_pearson, rate
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
+from mechanisms.validation import whole_at_least
 
 Floats = NDArray[np.float64]
 
@@ -82,8 +83,7 @@ class GameSettings:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 1:
-            raise UserError(f"Expected trials to be a whole number >= 1, got trials={self.trials!r}.")
+        whole_at_least("trials", self.trials, 1)
         for name in ("delta", "confidence"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"Expected {name} in (0, 1), got {name}={getattr(self, name)}.")
@@ -99,7 +99,7 @@ class OperatingPoint:
     """The test [statistic > threshold (nats)]. alpha, beta: its errors of type I and II, each with its own interval.
 
     least_beta: of any test at the measured alpha; None where no curve is known. beats: both errors together are fewer
-    than the curve allows, as del_audit.evidence.contradiction judges all points of all games together: the
+    than the curve allows, as del_audit.statistics.contradiction judges all points of all games together: the
     implementation is broken.
     """
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.attribute import Probe, ProbeResult, fit_probe
-from del_audit.evidence.bootstrap import group
-from del_audit.evidence.class_intervals import clustered_recall
 from del_audit.evidence.classification import classification_figures
-from del_audit.evidence.figure import Figure
-from del_audit.evidence.intervals import balanced_rate, clustered_mean, clustered_rate, rate, require_longest
-from del_audit.evidence.prompts import strangers
+from del_audit.service.prompts import strangers
+from del_audit.statistics.bootstrap import group
+from del_audit.statistics.class_intervals import clustered_recall
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.intervals import balanced_rate, clustered_mean, clustered_rate, rate, require_longest
 from mechanisms.errors import UserError
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import rel_entr
 
-from del_audit.evidence.bootstrap import Clusters, Grouped, group
-from del_audit.evidence.figure import Figure
-from del_audit.evidence.jackknife import jackknife
+from del_audit.statistics.bootstrap import Clusters, Grouped, group
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.jackknife import jackknife
 from mechanisms.errors import UserError
 from mechanisms.finite import shape_and_values
 from mechanisms.randomness import simulation_generator

@@ -1,8 +1,6 @@
 """An evaluation's values prompt by prompt, as JSON lines that any tool reads."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from del_audit.evidence.evaluation import Evaluation
 from mechanisms.errors import UserError
+from mechanisms.files import PRIVATE, PUBLIC, write_file
 from mechanisms.private_folders import private_folder
 
 
@@ -41,26 +40,16 @@ def to_rows(evaluation: Evaluation, with_texts: bool = False) -> list[dict[str, 
 
 
 def write_rows(evaluation: Evaluation, path: Path, with_texts: bool = False) -> None:
-    """Writes to_rows as JSON lines, beside and then in place; numbers are written with all their digits.
+    """Writes to_rows as JSON lines, whole or not at all; numbers are written with all their digits.
 
     with_texts: texts are private or made from private ones, so the file's folder must be new, empty or one of
     mechanisms.private_folders, which it becomes. Raises UserError for another one, and where the file cannot be
     written.
     """
     lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in to_rows(evaluation, with_texts))
-    beside = ""
-    try:
-        folder = private_folder(path.parent) if with_texts else path.parent
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=folder)
-        with os.fdopen(handle, "w", encoding="utf8") as stream:
-            stream.write(lines)
-        os.chmod(beside, 0o600 if with_texts else 0o644)
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"Expected to write {str(path)!r}: {error}.") from None
-    finally:
-        if beside:
-            Path(beside).unlink(missing_ok=True)
+    if with_texts:
+        private_folder(path.parent)
+    write_file(path, lines.encode(), mode=PRIVATE if with_texts else PUBLIC)
 
 
 def read_rows(path: Path) -> Evaluation:

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chndtr, chndtrinc
 from scipy.stats import norm
 
-from del_audit.evidence.bootstrap import Clusters, group
-from del_audit.evidence.figure import Figure
+from del_audit.statistics.bootstrap import Clusters, group
+from del_audit.statistics.figure import Figure
 from mechanisms.errors import UserError
 from mechanisms.finite import shape_and_values
 from mechanisms.randomness import simulation_generator

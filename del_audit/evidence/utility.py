@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from del_audit.evidence.bootstrap import Clusters, bootstrap_mean
-from del_audit.evidence.figure import Figure
-from del_audit.evidence.gain_interval import NATS, gain_mean, share_of_gain
-from del_audit.evidence.intervals import clustered_mean
-from del_audit.evidence.prompts import Prompts, strangers
+from del_audit.service.prompts import Prompts, strangers
+from del_audit.statistics.bootstrap import Clusters, bootstrap_mean
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.gain_interval import NATS, gain_mean, share_of_gain
+from del_audit.statistics.intervals import clustered_mean
 from mechanisms.continuation import embed, generate, score
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel, SentenceEncoder

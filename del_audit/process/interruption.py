@@ -9,11 +9,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from del_audit.process.exit_codes import HUNG_UP, INTERRUPTED, TERMINATED
+from mechanisms import shield
 
 SIGNALS = {
     signal.SIGINT: (INTERRUPTED, "interrupted"),
@@ -29,7 +28,6 @@ _DEEPEST = 100
 
 _caught: list[int] = []
 _settled: list[bool] = []
-_shields: list[bool] = []
 
 
 def install() -> None:
@@ -42,17 +40,6 @@ def install() -> None:
 def caught() -> int | None:
     """Returns the first signal that came, or None."""
     return _caught[0] if _caught else None
-
-
-@contextmanager
-def shielded() -> Iterator[None]:
-    """Holds interruptions back until the block ends: for a few steps that belong together, such as two renames."""
-    _shields.append(True)
-    try:
-        yield
-    finally:
-        _shields.pop()
-        raise_again()
 
 
 def settle() -> None:
@@ -87,12 +74,12 @@ def _first(number: int, _frame: Any) -> None:
     _caught.append(number)
     signal.signal(signal.SIGALRM, _later)
     signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
-    if not _shields:
+    if not shield.up():
         raise KeyboardInterrupt
 
 
 def _later(_number: int, _frame: Any) -> None:
-    if not _settled and not _shields and not _on_its_way():
+    if not _settled and not shield.up() and not _on_its_way():
         raise KeyboardInterrupt
 
 
@@ -104,3 +91,6 @@ def _on_its_way() -> bool:
             return True
         error, depth = error.__context__, depth + 1
     return False
+
+
+shield.afterwards.append(raise_again)

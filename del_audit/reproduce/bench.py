@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from del_audit.evidence.prompts import Cuts, articles, cut_words
 from del_audit.reproduce.contenders import Contenders
 from del_audit.reproduce.protocol import CLIP, LENGTHS, OTHER_MU, Protocol, Sizes
 from del_audit.reproduce.store import Store
+from del_audit.service.prompts import Cuts, articles, cut_words
 from mechanisms.continuation import embed
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from del_audit.accounting import Bound
-from del_audit.evidence.intervals import rate
 from del_audit.reproduce.bench import Bench
 from del_audit.reproduce.contenders import Contender, contender_kind, nearest_hits, posterior_hits
 from del_audit.reproduce.generation import measure_generation
 from del_audit.reproduce.matching import bisect_rate
 from del_audit.reproduce.pairs import measure_pairs
 from del_audit.reproduce.protocol import CLEAN, DELTA, MatchKind, Row
+from del_audit.statistics.intervals import rate
 from mechanisms.errors import UserError
 
 UNIT, SAMPLE = "share of tokens", "tokens"

@@ -8,7 +8,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from del_audit.certificate.provenance import commit, versions
 from del_audit.process.quiet import silence_libraries
 from del_audit.reproduce.bench import Bench, cut_samples, first_documents, part_attacked
 from del_audit.reproduce.cells import Cell, grid, run_cell
@@ -26,13 +25,16 @@ from del_audit.reproduce.protocol import (
     Protocol,
     Sizes,
 )
-from del_audit.reproduce.store import Store, write_json
+from del_audit.reproduce.store import Store
 from del_audit.reproduce.table import differences, print_table
-from mechanisms.corpora import Corpus, load_corpus
+from del_audit.service.provenance import commit, versions
+from mechanisms.corpora import load_corpus
 from mechanisms.errors import UserError
-from mechanisms.models import LanguageModel, load_causal_lm, load_sentence_encoder
+from mechanisms.files import write_json
+from mechanisms.models import load_causal_lm, load_sentence_encoder
 from mechanisms.private_folders import rename_private
 from mechanisms.splits import split_corpus
+from mechanisms.tokens import tokenized
 
 RESULT = "table.json"
 
@@ -110,13 +112,13 @@ def _bench(protocol: Protocol, sizes: Sizes, request: Mapping[str, Any], store: 
         documents = [list(tokens) for tokens in train.tokens]
     else:
         parts["cuts"] = cut_samples(language, private, request["document_column"], request["lengths"], sizes, seed)
-        documents = _tokens(language, public)
+        documents = tokenized(language.tokenizer, public.texts, shortest=1)
     rest, attacked = part_attacked(documents, sizes.tokens, seed)
     general = rest
     if request["general_corpus"] is not None:
         other = load_corpus(request["general_corpus"], request["general_column"], request["general_split"])
         records["general"] = other.record.sha256
-        general = _tokens(language, first_documents(other, sizes.documents, seed))
+        general = tokenized(language.tokenizer, first_documents(other, sizes.documents, seed).texts, shortest=1)
     asked = ("public_split", "private_split", "text_column", "document_column", "general_split", "general_column")
     identity = {
         "table": protocol.number,
@@ -140,11 +142,6 @@ def _bench(protocol: Protocol, sizes: Sizes, request: Mapping[str, Any], store: 
     return Bench(
         protocol, sizes, language, extractor, sentences, rest, general, attacked, store, seed, identity, **parts
     )
-
-
-def _tokens(language: LanguageModel, corpus: Corpus) -> list[list[int]]:
-    rows = language.tokenizer(list(corpus.texts), add_special_tokens=False).input_ids
-    return [list(row) for row in rows if row]
 
 
 def _document(

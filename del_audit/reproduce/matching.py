@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from del_audit.evidence.intervals import clopper_pearson
+from del_audit.statistics.intervals import clopper_pearson
 from mechanisms.errors import UserError
+from mechanisms.validation import at_least
 
 NARROW = 1e-4
 """Relative width of the bracket below which bisection stops: there the rate jumps."""
@@ -50,8 +51,7 @@ def resolution(target: float, tokens: int) -> float:
     """
     if not 0 < target < 1:
         raise UserError(f"Expected an attack success in (0, 1), got target={target}.")
-    if tokens < 1:
-        raise UserError(f"Expected tokens >= 1, got tokens={tokens}.")
+    at_least("tokens", tokens, 1)
     lower, upper = clopper_pearson(round(target * tokens), tokens)
     return (upper - lower) / 2
 

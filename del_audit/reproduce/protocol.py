@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from mechanisms.errors import UserError
 from mechanisms.registry import MechanismName
+from mechanisms.validation import at_least
 
 MatchKind = Literal["asr", "mu", "epsilon"]
 PromptSource = Literal["own", "general", "other mu"]
@@ -58,10 +59,8 @@ class Sizes:
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            if getattr(self, name) < 1:
-                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
-        if self.samples < 2:
-            raise UserError(f"Expected samples >= 2, got samples={self.samples}.")
+            at_least(name, getattr(self, name), 1)
+        at_least("samples", self.samples, 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,13 @@
 """Finished cells of a table, each a file under the hash of its settings: a rerun computes the others only."""
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from del_audit.certificate.provenance import sha256_of
 from mechanisms.errors import UserError
+from mechanisms.files import write_json
+from mechanisms.hashes import json_sha256
 from mechanisms.private_folders import private_folder
 
 NAME_DIGITS = 20
@@ -36,7 +35,7 @@ class Store:
 
         Raises UserError for a file that does not hold a cell, and where it cannot be written.
         """
-        path = self.folder / "cells" / f"{sha256_of(settings)[:NAME_DIGITS]}.json"
+        path = self.folder / "cells" / f"{json_sha256(settings)[:NAME_DIGITS]}.json"
         if path.exists():
             try:
                 found = json.loads(path.read_text(encoding="utf8"))
@@ -51,21 +50,4 @@ class Store:
 
     def part(self, settings: Mapping[str, Any]) -> Path:
         """Returns the folder of a trained part; whether it exists says whether it is trained."""
-        return self.folder / "parts" / sha256_of(settings)[:NAME_DIGITS]
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes beside the path, then renames; raises UserError where that fails."""
-    beside = ""
-    try:
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf8") as stream:
-            json.dump(content, stream, indent=2, allow_nan=False)
-            stream.write("\n")
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"Expected to write {str(path)!r}: {error.strerror}.") from None
-    finally:
-        if beside:
-            Path(beside).unlink(missing_ok=True)
+        return self.folder / "parts" / json_sha256(settings)[:NAME_DIGITS]

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from del_audit.certificate.table import at_most, interval, number, percent
-from del_audit.evidence.comparison import compare
 from del_audit.evidence.utility import OTHER, RELEASED
 from del_audit.reproduce.protocol import Protocol
 from del_audit.show.console import table_width
+from del_audit.statistics.comparison import compare
 
 _UNITS = {"coherence": "cosine", "perplexity": "nats a token", "accuracy": "share of rows right"}
 

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from del_audit.accounting.dp_sgd import TrainingGuarantee, training_guarantee
-from del_audit.certificate.assembly import pipelines_of
-from del_audit.certificate.config import Configuration, load_configuration
-from del_audit.certificate.splits import read_splits
+from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.pipelines import pipelines_of
+from del_audit.service.splits import read_splits
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm
 from mechanisms.pipeline import Pipeline
 from mechanisms.registry import DECODERS
 from mechanisms.spec import QuantizerSpec
+from mechanisms.tokens import tokenized
 from mechanisms.training import History, ProjectionTraining, PromptTraining, perplexity, train_projection
 from mechanisms.training.private_prompt import DpSgdSettings, calibrated_noise, sample_rate, train_private_prompt
 from mechanisms.training.prompt import train_soft_prompt
@@ -143,8 +144,7 @@ def _public_text(configuration: Configuration, documents: int | None) -> tuple[C
     public = read_splits(configuration.data).public
     public = public.take(range(min(documents or len(public), len(public))))
     language = load_causal_lm(configuration.model)
-    rows = language.tokenizer(list(public.texts), add_special_tokens=False).input_ids
-    return public, language, [list(row) for row in rows]
+    return public, language, tokenized(language.tokenizer, public.texts)
 
 
 def _specs(configuration: Configuration, levels: Sequence[float]) -> list[QuantizerSpec]:
@@ -165,9 +165,8 @@ def _train_privately(
 ) -> History:
     """Trains on the private documents that are long enough; the public ones held out validate."""
     corpus = load_corpus(private.corpus, private.column, private.split)
-    rows = language.tokenizer(list(corpus.texts), add_special_tokens=False).input_ids
     shortest = plan.shortest_prompt + plan.shortest_response
-    documents = [row[: language.context_tokens] for row in rows if len(row) >= shortest]
+    documents = tokenized(language.tokenizer, corpus.texts, language.context_tokens, shortest)
     held_out = [row for row in public if len(row) >= shortest][: plan.validation_documents]
     noise, found = _noise_for(private, sample_rate(plan, documents), plan.steps)
     print(

@@ -9,28 +9,22 @@ from tqdm import tqdm
 from attacks.base import InversionAttack, Public
 from attacks.ladder import ladder, trained_attackers
 from attacks.registry import AttackName
-from del_audit.attack.store import Run
-from del_audit.certificate.config import Configuration
-from del_audit.certificate.evidence import at_sends, inferences_of
-from del_audit.certificate.inputs import (
-    Assets,
-    attacked_prompts,
-    build,
-    client_of,
-    one_of_each_group,
-    public_of,
-)
-from del_audit.certificate.provenance import sha256_of
+from del_audit.certificate.gather import at_sends, inferences_of
 from del_audit.certificate.reading import slices_of
 from del_audit.certificate.worst import Worst, measure_worst, released_again
-from del_audit.evidence.figure import Figure
+from del_audit.configuration.configuration import Configuration
+from del_audit.evidence.inversion.leakage import measure_leakage
 from del_audit.evidence.inversion.readers import read_all
-from del_audit.evidence.inversion.releases import Releases
-from del_audit.evidence.leakage import measure_leakage
-from del_audit.evidence.prompts import Prompts, cut_prompts
 from del_audit.evidence.utility import measure_prediction, paired_gain
+from del_audit.runs import Run
+from del_audit.service.assets import Assets, build, client_of, public_of
+from del_audit.service.private_text import attacked_prompts, one_of_each_group
+from del_audit.service.prompts import Prompts, cut_prompts
+from del_audit.service.releases import Releases
+from del_audit.statistics.figure import Figure
 from del_audit.tune.judge import ATTRIBUTE, GAIN, SHARE, TASK, TASK_OVER, Reading
 from del_audit.tune.space import Candidate
+from mechanisms.hashes import json_sha256
 from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.soft_prompt import load_soft_prompt
@@ -81,7 +75,7 @@ class MeasuringBench:
             self.progress(f"{kind}: {described(candidate)}")
             return {"settings": settings, **measure(candidate, asked)}
 
-        return self.run.part(f"{kind}-{sha256_of(settings)[:KEY_DIGITS]}", made)
+        return self.run.part(f"{kind}-{json_sha256(settings)[:KEY_DIGITS]}", made)
 
     def _read(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
         plan, policy, assets = self.base.evaluation, self.base.policy, self.assets
@@ -166,7 +160,7 @@ class MeasuringBench:
 
     def _pipeline(self, candidate: Candidate) -> Pipeline:
         """Returns the candidate's pipeline; the last one is kept, since a table of a large vocabulary is large."""
-        key = sha256_of(candidate.to_dict())
+        key = json_sha256(candidate.to_dict())
         if key not in self._built:
             self._built.clear()
             configuration = candidate.configuration(self.base)
@@ -193,7 +187,7 @@ def certified_documents(configuration: Configuration, held_out: Assets) -> dict[
 def described(candidate: Candidate) -> str:
     """Returns one line for a person.
 
-    >>> from del_audit.certificate.config import EncoderChoice
+    >>> from del_audit.configuration.configuration import EncoderChoice
     >>> described(Candidate(4, 18, EncoderChoice(kind="corners"), "posterior-mean", None, 0.25))
     '4 bits, dim 18, scale 0.25, corners, posterior-mean, no soft prompt'
     """

@@ -11,11 +11,8 @@ from rich.console import Console
 
 from attacks.ladder import ladder
 from del_audit.accounting import guarantee
-from del_audit.attack.store import SETTINGS, Run
-from del_audit.certificate.config import Configuration, load_configuration
-from del_audit.certificate.inputs import Assets, load_assets, one_of_each_group
-from del_audit.certificate.provenance import commit, versions
-from del_audit.certificate.readiness import (
+from del_audit.configuration.configuration import Configuration, load_configuration
+from del_audit.evidence.readiness import (
     require_attacks,
     require_columns,
     require_encoder,
@@ -23,10 +20,13 @@ from del_audit.certificate.readiness import (
     require_slices,
     require_texts,
 )
-from del_audit.certificate.splits import grouped_by
 from del_audit.process.exit_codes import INCONCLUSIVE, REFUSED
 from del_audit.process.quiet import silence_libraries
-from del_audit.reproduce.store import write_json
+from del_audit.runs import SETTINGS, Run
+from del_audit.service.assets import Assets, load_assets
+from del_audit.service.private_text import one_of_each_group
+from del_audit.service.provenance import commit, versions
+from del_audit.service.splits import grouped_by
 from del_audit.tune.bench import MeasuringBench, certified_documents
 from del_audit.tune.judge import ATTRIBUTE, TASK, Judge
 from del_audit.tune.parts import HELD_OUT, Parts, authors_of, part_of, split_private, write_corpus
@@ -34,12 +34,13 @@ from del_audit.tune.proof import Least, least_scale
 from del_audit.tune.report import BEST, CORPUS, best_configuration, best_yaml, held_out_report, print_frontier, row_dict
 from del_audit.tune.search import Effort, Row, Search, nearest
 from del_audit.tune.space import Candidate, candidates_of, load_space
-from mechanisms.encoder_file import write_whole
 from mechanisms.errors import UserError
-from mechanisms.package_sources import file_sha256
+from mechanisms.files import remove_parts, write_file, write_json
+from mechanisms.hashes import file_sha256
 from mechanisms.private_folders import MARKER, rename_private
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.user_path import user_path
+from mechanisms.validation import at_least
 
 FORMAT = "del-audit frontier 1"
 FRONTIER = "frontier.json"
@@ -123,8 +124,7 @@ def _require_options(base: Configuration, minutes: float | None, finalists: int,
         )
     if minutes is not None and minutes <= 0:
         raise UserError(f"Expected minutes > 0, got minutes={minutes}.")
-    if finalists < 1:
-        raise UserError(f"Expected finalists >= 1, got finalists={finalists}.")
+    at_least("finalists", finalists, 1)
     if not 0 < power < 1:
         raise UserError(f"Expected power in (0, 1), got power={power}.")
 
@@ -234,15 +234,13 @@ def _keep_best(
     """Writes the configuration to certify and the corpus that it names, as it will be called once the run is over."""
     best = best_configuration(base, chosen, held_out, run.out / CORPUS)
     write_corpus(run.folder / CORPUS, assets.public_corpus, held_out.private_corpus, base.data.public_split)
-    write_whole(run.folder / BEST, best_yaml(best, document).encode())
+    write_file(run.folder / BEST, best_yaml(best, document).encode())
 
 
 def _finish(run: Run, document: Mapping[str, Any]) -> None:
     """Writes the frontier, gives the folder its name and removes the measurements; raises UserError where it cannot."""
     write_json(run.folder / FRONTIER, document)
-    for left in run.folder.glob(".*"):  # half-written files of a run that was killed
-        if left.name != MARKER:
-            left.unlink(missing_ok=True)
+    remove_parts(run.folder)
     try:
         rename_private(run.folder, run.out)
     except OSError as error:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from del_audit.certificate.judge import CONTROLS, judge
-from del_audit.certificate.policy import Policy
 from del_audit.certificate.verdict import Contender
-from del_audit.evidence.figure import Figure
-from del_audit.evidence.planning import Asked, assumed_from, power_of
+from del_audit.configuration.policy import Policy
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.planning import Asked, assumed_from, power_of
 
 ATTRIBUTE = "attribute_advantage_at_most"
 TASK = "task_accuracy_at_least"

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from del_audit.certificate.inputs import Assets
+from del_audit.service.assets import Assets
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
+from mechanisms.files import PRIVATE, write_file
 
 FEWEST_DOCUMENTS = 4
 """Of a part: an interval needs two, and another user's prompt must come from another document."""
@@ -74,12 +75,10 @@ def authors_of(corpus: Corpus, column: str | None) -> list[Hashable]:
 
 
 def write_corpus(path: Path, public: Corpus, held_out: Corpus, public_split: str) -> None:
-    """Writes public and held-out documents as a parquet corpus of two splits, beside and then in place.
+    """Writes public and held-out documents as a parquet corpus of two splits, whole or not at all.
 
     Only the owner can read it: it holds what the private split holds. Raises UserError where it cannot be written.
     """
-    import os
-
     import pyarrow
     from pyarrow import parquet
 
@@ -87,15 +86,11 @@ def write_corpus(path: Path, public: Corpus, held_out: Corpus, public_split: str
     others = [name for name in public.columns if name not in {"text", "split"}]
     columns = {name: _in_arrow([*public.columns[name], *held_out.columns[name]]) for name in others}
     splits = {"split": [public_split] * len(public) + [HELD_OUT] * len(held_out)}
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            parquet.write_table(pyarrow.table({**texts, **columns, **splits}), stream, compression="zstd")
-        os.replace(beside, path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"Expected to write {str(path)!r}: {error}.") from None
-    finally:
-        beside.unlink(missing_ok=True)
+        table = pyarrow.table({**texts, **columns, **splits})
+        write_file(path, lambda part: parquet.write_table(table, part, compression="zstd"), mode=PRIVATE)
+    except pyarrow.ArrowException as error:
+        raise UserError(f"Expected values that Parquet can hold in {str(path)!r}: {error}.") from None
 
 
 def _in_arrow(values: list[Any]) -> Any:

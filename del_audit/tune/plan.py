@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from del_audit.evidence.figure import Figure
-from del_audit.evidence.planning import (
+from del_audit.statistics.figure import Figure
+from del_audit.statistics.planning import (
     METHODS,
     Asked,
     Assumed,

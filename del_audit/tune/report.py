@@ -7,16 +7,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from del_audit.certificate.config import Configuration
-from del_audit.certificate.inputs import Assets, one_of_each_group
 from del_audit.certificate.judge import judge
+from del_audit.configuration.configuration import Configuration
+from del_audit.configuration.yaml_file import dump_yaml
+from del_audit.service.assets import Assets
+from del_audit.service.private_text import one_of_each_group
 from del_audit.tune.bench import MeasuringBench, described
 from del_audit.tune.judge import Tuned
 from del_audit.tune.parts import HELD_OUT
 from del_audit.tune.proof import proved_epsilons
 from del_audit.tune.search import Row
 from del_audit.tune.space import Candidate
-from del_audit.yaml_file import dump_yaml
 
 CORPUS = "corpus.parquet"
 BEST = "best.yaml"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from attacks.registry import AttackName, always_run
-from del_audit.evidence.figure import Figure
+from del_audit.statistics.figure import Figure
 from del_audit.tune.judge import TASK, Judge, Reading
 from del_audit.tune.proof import Least
 from del_audit.tune.space import Candidate

@@ -9,12 +9,13 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from del_audit.certificate.config import Configuration, Decoder, EncoderChoice
-from del_audit.yaml_file import Strict, load_yaml
+from del_audit.configuration.configuration import Configuration, Decoder, EncoderChoice
+from del_audit.configuration.yaml_file import Strict, load_yaml
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 from mechanisms.registry import DecoderName
 from mechanisms.spec import MAX_BITS, QuantizerSpec
+from mechanisms.validation import at_least
 
 MAX_CANDIDATES = 10_000
 
@@ -122,8 +123,7 @@ def candidates_of(base: Configuration, space: Space, budget: int, seed: int) -> 
             raise UserError(
                 f"Expected different values of {name}, got {yaml.safe_dump([str(v) for v in given]).strip()}."
             )
-    if budget < 1:
-        raise UserError(f"Expected budget >= 1, got budget={budget}.")
+    at_least("budget", budget, 1)
     count = 1
     for given in values.values():
         count *= len(given)

@@ -23,7 +23,7 @@ def claimed_spec(
     if config is not None:
         if given:
             raise UserError("Expected --config or --bits, --dim, --clip and --scale or --mu, got both.")
-        from del_audit.certificate.config import load_configuration
+        from del_audit.configuration.configuration import load_configuration
 
         return load_configuration(config).mechanism.spec()
     if not given and bundle is not None:

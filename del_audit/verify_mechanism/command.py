@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from del_audit.certificate.provenance import commit, versions
 from del_audit.evidence.verification import Finding, Verification, verify_mechanism
 from del_audit.evidence.verification.battery import TRIALS
 from del_audit.process.exit_codes import DONE, REFUSED
+from del_audit.service.provenance import commit, versions
 from del_audit.verify_mechanism.table import print_report
 from del_audit.verify_mechanism.target import Target
-from mechanisms.encoder_file import write_whole
+from mechanisms.files import write_file
 from mechanisms.randomness import SystemWords, simulation_generator
 from mechanisms.spec import QuantizerSpec
 
@@ -62,7 +62,7 @@ def run(
             found = with_connection(found, target.faults(), target.answered())
         document = report(found, target, seed)
     if out is not None:
-        write_whole(out, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+        write_file(out, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode(), new=True)
     if as_json:
         print(json.dumps(document, indent=2, allow_nan=False))
     else:

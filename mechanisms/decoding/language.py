@@ -18,6 +18,7 @@ from mechanisms.model_facts import input_weight, opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.own_forward import embed
 from mechanisms.stepping import Reading
+from mechanisms.validation import at_least
 
 Estimate = Literal["mean", "most-likely"]
 """mean: E[row of the table | counts]. most-likely: the row of the most probable word."""
@@ -50,8 +51,7 @@ class LanguagePrior:
         for name in ("feedback", "output"):
             if getattr(self, name) not in get_args(Estimate):
                 raise UserError(f"Expected {name} to be mean or most-likely, got {name}={getattr(self, name)!r}.")
-        if self.batch < 1:
-            raise UserError(f"Expected batch >= 1, got batch={self.batch}.")
+        at_least("batch", self.batch, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mechanisms.errors import UserError
 from mechanisms.nlu.initial import draw_parameters
 from mechanisms.nlu.states import padded
+from mechanisms.validation import at_least
 
 Place = Literal["states", "embeddings"]
 
@@ -34,8 +35,7 @@ class DenoiserShape:
         if self.place not in get_args(Place):
             raise UserError(f"Expected place to be one of {', '.join(get_args(Place))}, got place={self.place!r}.")
         for name in ("layers", "heads", "inner"):
-            if getattr(self, name) < 1:
-                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
+            at_least(name, getattr(self, name), 1)
         if self.inner % self.heads or self.inner % 2:
             raise UserError(f"Expected inner to be even and a multiple of heads={self.heads}, got inner={self.inner}.")
 

@@ -1,23 +1,26 @@
 """Training the denoiser on public text: releases of it against the clean text, squared error, early stop."""
 
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 from mechanisms.nlu.denoiser import Denoiser, DenoiserShape
-from mechanisms.nlu.fitting import Problem, fit, freeze
+from mechanisms.nlu.epochs import plan_of, records, step_of
+from mechanisms.nlu.initial import freeze
 from mechanisms.nlu.inputs import Clean, Inputs
 from mechanisms.nlu.states import by_length, cached_states, initial_soft_tokens
-from mechanisms.nlu.storage import digest_of, read_folder, write_folder
+from mechanisms.nlu.storage import publish, read_folder
 from mechanisms.randomness import simulation_generator
+from mechanisms.training.checkpoint import RunFolder
+from mechanisms.training.documents import documents_sha256
+from mechanisms.training.loop import fit
+from mechanisms.validation import at_least
 
 KIND = "denoiser"
 SHORTEST = 4
@@ -32,8 +35,7 @@ class SoftStart:
     text: str = "The following text is noisy and scrambled; tell what it means."
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UserError(f"Expected virtual_tokens >= 1, got virtual_tokens={self.count}.")
+        at_least("virtual_tokens", self.count, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,8 @@ class DenoiserTraining:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch", "releases"):
-            if getattr(self, name) < 1:
-                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
-        if self.window < SHORTEST:
-            raise UserError(f"Expected window >= {SHORTEST}, got window={self.window}.")
+            at_least(name, getattr(self, name), 1)
+        at_least("window", self.window, SHORTEST)
         if not 0 < self.validation_share < 1:
             raise UserError(f"Expected validation_share in (0, 1), got validation_share={self.validation_share}.")
         if not self.learning_rate > 0:
@@ -106,35 +106,38 @@ def train_denoiser(
     """Trains a denoiser, writes it to folder with a JSON card, and returns it, frozen.
 
     inputs: releases of the mechanism that it will serve. documents: tokenized public text. about: what the card says of
-    the data and the configuration. The folder appears whole or not at all; an interrupted run goes on after its last
-    whole epoch, from files beside the folder, to the same result.
+    the data and the configuration. The folder appears whole or not at all; an interrupted run goes on where the same
+    call finds its FOLDER.partial, to the same result.
 
     Raises UserError for clean inputs, fewer than two documents that are long enough, and a folder that exists.
     """
-    if folder.exists():
-        raise UserError(f"Expected a folder that does not exist yet, got {folder}.")
     if not inputs.private:
         raise UserError("Expected releases of a mechanism to train a denoiser on, got clean embeddings.")
     pieces = _pieces(documents, settings)
     soft = initial_soft_tokens(language, settings.soft.text, settings.soft.count)
     pairs = PublicPairs(language, inputs, settings, pieces, soft)
     denoiser = Denoiser(soft.shape[1], settings.shape, settings.seed).to(soft.device)
-    identity = digest_of([language.record.sha256, inputs.fingerprint, asdict(settings), pieces])
-    partial = folder.with_name(f".{folder.name}.partial")
-    problem, validation = _problem(denoiser, pairs, identity)
-    history = fit(problem, settings.epochs, settings.patience, partial / "denoiser.safetensors")
-    noisy, clean = validation()
-    card = {
+    identity = {
         "kind": KIND,
-        **about,
-        "base_model": language.record.to_dict(),
+        "base_model": language.record.sha256,
         "mechanism": inputs.fingerprint,
         "training": asdict(settings),
-        "raw_error": float(denoiser.error(noisy, clean)),
-        "history": [{k: v for k, v in record.items() if v == v} for record in history],  # JSON has no NaN
+        "pieces": [documents_sha256(part) for part in pieces],
     }
-    write_folder(folder, denoiser.state_dict(), card)
-    shutil.rmtree(partial, ignore_errors=True)
+    with RunFolder(folder, identity) as kept:
+        kept.load()  # another run's is refused before anything is read
+        noisy, clean = pairs.noisy(True, 0), pairs.clean(True)
+        history = _fit(denoiser, pairs, (noisy, clean), kept)
+        card = {
+            "kind": KIND,
+            **about,
+            "base_model": language.record.to_dict(),
+            "mechanism": inputs.fingerprint,
+            "training": asdict(settings),
+            "raw_error": float(denoiser.error(noisy, clean)),
+            "history": history,
+        }
+        publish(kept, denoiser.state_dict(), card)
     freeze(denoiser)
     return denoiser
 
@@ -181,32 +184,28 @@ def _pieces(
     return fitted, tuple(piece for index in order[:aside] for piece in kept[index])
 
 
-def _problem(denoiser: Denoiser, pairs: PublicPairs, identity: str) -> tuple[Problem, Any]:
-    """Returns the fit, and a function of the validation part; the language model reads each release once."""
-    settings = pairs.settings
+def _fit(
+    denoiser: Denoiser, pairs: PublicPairs, validation: tuple[list[Tensor], list[Tensor]], kept: RunFolder
+) -> list[dict[str, Any]]:
+    """Trains the denoiser and returns a record of each epoch; the language model reads each release once."""
+    settings, targets = pairs.settings, pairs.clean(False)
 
     @cache
     def fitted(release: int) -> list[Tensor]:
         return pairs.noisy(False, release)
 
-    @cache
-    def targets() -> list[Tensor]:
-        return pairs.clean(False)
+    @lru_cache(maxsize=1)
+    def batches(epoch: int) -> list[list[int]]:
+        found = by_length(targets, settings.batch)
+        order = simulation_generator(settings.seed, "denoiser batches", str(epoch)).permutation(len(found))
+        return [found[index] for index in order]
 
-    @cache
-    def validation() -> tuple[list[Tensor], list[Tensor]]:
-        return pairs.noisy(True, 0), pairs.clean(True)
+    def loss(epoch: int, place: int) -> Tensor:
+        noisy, chosen = fitted((epoch - 1) % settings.releases), batches(epoch)[place]
+        return denoiser.error(denoiser.denoise([noisy[i] for i in chosen]), [targets[i] for i in chosen])
 
-    def losses(epoch: int) -> Iterator[Tensor]:
-        noisy = fitted((epoch - 1) % settings.releases)
-        batches = by_length(noisy, settings.batch)
-        for index in simulation_generator(settings.seed, "denoiser batches", str(epoch)).permutation(len(batches)):
-            chosen = batches[index]
-            yield denoiser.error(denoiser.denoise([noisy[i] for i in chosen]), [targets()[i] for i in chosen])
-
-    @torch.no_grad()
     def validate() -> float:
-        noisy, clean = validation()
+        noisy, clean = validation
         estimates = [
             estimate
             for start in range(0, len(noisy), settings.batch)
@@ -214,16 +213,15 @@ def _problem(denoiser: Denoiser, pairs: PublicPairs, identity: str) -> tuple[Pro
         ]
         return float(denoiser.error(estimates, clean))
 
-    groups = [
-        {"params": list(denoiser.parameters()), "lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-    ]
-    problem = Problem(
-        denoiser,
-        groups,
-        losses,
-        validate,
-        identity,
+    denoiser.fit_affine(fitted(0), targets)  # no step changes it: an interrupted run finds the same
+    count = -(-len(targets) // settings.batch)
+    plan = plan_of(
+        settings.epochs,
+        count,
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.patience,
         "training the denoiser",
-        prepare=lambda: denoiser.fit_affine(fitted(0), targets()),
     )
-    return problem, validation
+    history = fit(step_of(loss, count), dict(denoiser.named_parameters()), plan, kept, validate=validate)
+    return records(history, count)

@@ -1,8 +1,7 @@
 """The first stage of a task: the classifier alone, on kept states, for as many epochs as cross-validation picks."""
 
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from mechanisms.errors import UserError
-from mechanisms.nlu.fitting import Problem, fit
+from mechanisms.nlu.epochs import plan_of, records, step_of
 from mechanisms.nlu.reader import Classifier, TaskReader
-from mechanisms.nlu.storage import read_progress, write_progress
 from mechanisms.nlu.task_settings import TaskData, TaskTraining
 from mechanisms.randomness import simulation_generator
+from mechanisms.training.loop import History, fit
 
 
-def fit_head(
-    reader: TaskReader, data: TaskData, settings: TaskTraining, identity: str, partial: Path
-) -> list[dict[str, float]]:
-    """Fits the reader's classifier, returns fit's history; the language model reads each release once.
+def fit_head(reader: TaskReader, data: TaskData, settings: TaskTraining) -> list[dict[str, Any]]:
+    """Fits the reader's classifier, returns a record of each epoch; the language model reads each release once.
 
-    partial: the folder of an interrupted run's files, which this goes on from.
+    It is kept in memory alone: an interrupted run of the second stage fits it again, to the same values.
     """
     classifier = reader.parts.classifier
     labels, aside = (torch.from_numpy(part.labels).to(reader.parts.soft.device) for part in (data.fitted, data.aside))
@@ -33,38 +29,20 @@ def fit_head(
     def features(release: int) -> Tensor:
         return reader.cached_features(data.read("head", str(release)), settings.batch, f"reading release {release}")
 
-    @cache
-    def held() -> Tensor:
-        return reader.cached_features(data.read_aside(), settings.batch, "reading the validation part")
-
-    def losses(epoch: int) -> Iterator[Tensor]:
-        seen = features((epoch - 1) % settings.head_releases)
-        return _losses(classifier, seen, labels, settings, "whole", str(epoch))
-
-    @torch.no_grad()
-    def validate() -> float:
-        return float(functional.cross_entropy(classifier(held()), aside))
-
-    problem = Problem(
+    held = reader.cached_features(data.read_aside(), settings.batch, "reading the validation part")
+    epochs = best_epochs(features(0), labels, len(reader.parts.classes), settings)
+    classifier.start(features(0), labels)
+    history = _fitted(
         classifier,
-        _groups(classifier, settings),
-        losses,
-        validate,
-        identity,
+        lambda epoch: features((epoch - 1) % settings.head_releases),
+        labels,
+        lambda: float(functional.cross_entropy(classifier(held), aside)),
+        settings,
+        epochs,
+        "whole",
         "training the classifier",
-        prepare=lambda: classifier.start(features(0), labels),
-        keep="last",
     )
-    kept = partial / "head-epochs.safetensors"
-    found = read_progress(kept)
-    if found is None:
-        epochs = best_epochs(features(0), labels, len(reader.parts.classes), settings)
-        write_progress(kept, {}, {"identity": identity, "epochs": epochs})
-    elif found[1].get("identity") != identity:
-        raise UserError(f"Expected {kept} to be of a run with the same data and settings, got another's: delete it.")
-    else:
-        epochs = int(found[1]["epochs"])
-    return fit(problem, epochs, 1, partial / "head.safetensors")
+    return records(history, _batches(labels, settings))
 
 
 def best_epochs(features: Tensor, labels: Tensor, classes: int, settings: TaskTraining) -> int:
@@ -77,19 +55,22 @@ def best_epochs(features: Tensor, labels: Tensor, classes: int, settings: TaskTr
     for fold in range(int(part.max()) + 1 if part.max() else 0):
         held = torch.from_numpy(part == fold).to(features.device)
         classifier = Classifier(features.shape[1], classes, settings.classifier, settings.seed).to(features.device)
-        classifier.start(features[~held], labels[~held])
-        optimiser = torch.optim.AdamW(_groups(classifier, settings))
-        curve = []
-        for epoch in range(1, settings.head_epochs + 1):
-            purpose = (f"fold {fold}", str(epoch))
-            for loss in _losses(classifier, features[~held], labels[~held], settings, *purpose):
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-            with torch.no_grad():
-                curve.append(float(functional.cross_entropy(classifier(features[held]), labels[held])))
-        curves.append(curve)
+        curves.append(_fold(classifier, features, labels, held, settings, f"fold {fold}"))
     return 1 + int(np.mean(curves, axis=0).argmin()) if curves else settings.head_epochs
+
+
+def _fold(
+    classifier: Classifier, features: Tensor, labels: Tensor, held: Tensor, settings: TaskTraining, purpose: str
+) -> list[float]:
+    """Returns the loss on the texts held out, after each epoch on the others."""
+    seen, told, unseen, asked = features[~held], labels[~held], features[held], labels[held]
+    classifier.start(seen, told)
+
+    def validate() -> float:
+        return float(functional.cross_entropy(classifier(unseen), asked))
+
+    history = _fitted(classifier, lambda _: seen, told, validate, settings, settings.head_epochs, purpose)
+    return [loss for _, loss in history.validations[1:]]
 
 
 def fold_of_each(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
@@ -107,14 +88,32 @@ def fold_of_each(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np
     return part
 
 
-def _losses(
-    classifier: Classifier, features: Tensor, labels: Tensor, settings: TaskTraining, *purpose: str
-) -> Iterator[Tensor]:
-    order = simulation_generator(settings.seed, "nlu head batches", *purpose).permutation(len(features))
-    for start in range(0, len(order), settings.batch):
-        chosen = torch.from_numpy(order[start : start + settings.batch]).to(features.device)
-        yield functional.cross_entropy(classifier(features[chosen]), labels[chosen])
+def _fitted(
+    classifier: Classifier,
+    features: Callable[[int], Tensor],
+    labels: Tensor,
+    validate: Callable[[], float],
+    settings: TaskTraining,
+    epochs: int,
+    purpose: str,
+    title: str = "",
+) -> History:
+    """Trains a classifier for so many epochs, in place; features: of an epoch, shape (texts, features)."""
+
+    @lru_cache(maxsize=1)
+    def order(epoch: int) -> NDArray[np.int64]:
+        return simulation_generator(settings.seed, "nlu head batches", purpose, str(epoch)).permutation(len(labels))
+
+    def loss(epoch: int, place: int) -> Tensor:
+        start = place * settings.batch
+        chosen = torch.from_numpy(order(epoch)[start : start + settings.batch]).to(labels.device)
+        return functional.cross_entropy(classifier(features(epoch)[chosen]), labels[chosen])
+
+    batches = _batches(labels, settings)
+    plan = plan_of(epochs, batches, settings.head_rate, settings.weight_decay, 0, title)
+    parameters = dict(classifier.named_parameters())
+    return fit(step_of(loss, batches), parameters, plan, validate=validate, keep="last")
 
 
-def _groups(classifier: Classifier, settings: TaskTraining) -> list[dict[str, Any]]:
-    return [{"params": list(classifier.parameters()), "lr": settings.head_rate, "weight_decay": settings.weight_decay}]
+def _batches(labels: Tensor, settings: TaskTraining) -> int:
+    return -(-len(labels) // settings.batch)

@@ -1,4 +1,4 @@
-"""Initial values of what is trained, drawn from the project's one source of randomness."""
+"""The two ends of training: initial values, drawn from the project's one source of randomness, and freezing."""
 
 import torch
 from torch import nn
@@ -20,3 +20,10 @@ def draw_parameters(module: nn.Module, seed: int, *purpose: str) -> None:
                     parameter.copy_(torch.from_numpy(values))
                 else:
                     parameter.fill_(float(isinstance(part, nn.LayerNorm) and name == "weight"))
+
+
+def freeze(module: nn.Module) -> None:
+    """Ends training: no parameter takes gradients any more, and those that are left are dropped."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+        parameter.grad = None

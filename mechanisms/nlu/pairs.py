@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
+from mechanisms.tokens import tokenized
 
 SEPARATOR = "\n"
 """Stands between the two texts of a pair. It is released like any other token: the server is not told where it is."""
@@ -78,10 +79,9 @@ def label_tokens(
     between = tokenizer(separator, add_special_tokens=False).input_ids if pairs is not None else []
     if pairs is not None and not between:
         raise UserError(f"Expected separator to be at least one token, got separator={separator!r}.")
-    tokenized = [tokenizer(list(column), add_special_tokens=False).input_ids for column in columns] if labels else []
+    rows = [tokenized(tokenizer, column) for column in columns]
     sequences = tuple(
-        tuple(parts[0] if len(parts) == 1 else [*parts[0], *between, *parts[1]])
-        for parts in zip(*tokenized, strict=True)
+        tuple(parts[0] if len(parts) == 1 else [*parts[0], *between, *parts[1]]) for parts in zip(*rows, strict=True)
     )
     for row, sequence in enumerate(sequences):
         if len(sequence) + virtual_tokens > context_tokens:

@@ -15,6 +15,7 @@ from mechanisms.mechanism import Receiver
 from mechanisms.nlu.denoiser import Denoiser
 from mechanisms.nlu.initial import draw_parameters
 from mechanisms.nlu.states import by_length, read_states
+from mechanisms.validation import at_least
 
 Pooling = Literal["last", "mean and last"]
 
@@ -34,8 +35,7 @@ class ClassifierShape:
             raise UserError(
                 f"Expected pooling to be one of {', '.join(get_args(Pooling))}, got pooling={self.pooling!r}."
             )
-        if self.hidden < 0:
-            raise UserError(f"Expected hidden >= 0, got hidden={self.hidden}.")
+        at_least("hidden", self.hidden, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields under their names."""

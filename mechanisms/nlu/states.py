@@ -15,6 +15,7 @@ from mechanisms.cached_sequences import accepted
 from mechanisms.continuation import embed, require_context
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
+from mechanisms.validation import at_least
 
 
 def initial_soft_tokens(language: LanguageModel, text: str, count: int) -> Tensor:
@@ -25,8 +26,7 @@ def initial_soft_tokens(language: LanguageModel, text: str, count: int) -> Tenso
     tokens = list(language.tokenizer(text, add_special_tokens=False).input_ids)
     if not tokens:
         raise UserError(f"Expected initial_text to hold at least one word, got initial_text={text!r}.")
-    if count < 1:
-        raise UserError(f"Expected virtual_tokens >= 1, got virtual_tokens={count}.")
+    at_least("virtual_tokens", count, 1)
     return embed(language.model, (tokens * count)[:count]).detach().clone()
 
 

@@ -9,6 +9,7 @@ from mechanisms.nlu.denoiser_training import SoftStart
 from mechanisms.nlu.inputs import Inputs
 from mechanisms.nlu.pairs import LabelledTokens
 from mechanisms.nlu.reader import SPLIT_AND_DENOISE, ClassifierShape
+from mechanisms.validation import at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,8 @@ class TaskTraining:
 
     def __post_init__(self) -> None:
         for name in ("head_epochs", "head_releases", "folds", "patience", "batch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
-        if self.epochs < 0:
-            raise UserError(f"Expected epochs >= 0, got epochs={self.epochs}.")
+            at_least(name, getattr(self, name), 1)
+        at_least("epochs", self.epochs, 0)
         for name in ("head_rate", "prompt_rate", "joint_head_rate"):
             if not getattr(self, name) > 0:
                 raise UserError(f"Expected {name} > 0, got {name}={getattr(self, name)}.")

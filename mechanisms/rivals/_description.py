@@ -1,12 +1,11 @@
 """What every description of a rival has: its fields under their names, and a fingerprint of them."""
 
-import hashlib
-import json
 import math
 from dataclasses import asdict
 from typing import Any, ClassVar
 
 from mechanisms.errors import UserError
+from mechanisms.hashes import json_sha256
 
 
 class RivalSpec:
@@ -22,8 +21,7 @@ class RivalSpec:
     @property
     def fingerprint(self) -> bytes:
         """32 bytes that name this spec: sha256 of its kind and fields in canonical JSON."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).digest()
+        return bytes.fromhex(json_sha256(self.to_dict()))
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:

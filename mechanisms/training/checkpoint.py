@@ -1,11 +1,10 @@
 """Where a training run is kept: checkpoints in OUT.partial, until OUT appears whole by one rename.
 
-A checkpoint is a file of tensors and a JSON card that names it with its hash. Each is written beside and renamed, the
-card last: whenever the process dies, the card names a whole file. Nothing is pickled.
+A checkpoint is a file of tensors and a JSON card that names it with its hash. Each is written whole, the card last:
+whenever the process dies, the card names a whole file. Nothing is pickled.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -18,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mechanisms.errors import UserError
+from mechanisms.files import is_part, new_folder, remove_parts, write_file
 from mechanisms.folder_lock import SUFFIX, held
-from mechanisms.package_sources import file_sha256
+from mechanisms.hashes import file_sha256
 
 STATE = "checkpoint.json"
 CARD = "card.json"
@@ -45,10 +45,11 @@ class RunFolder:
     def __enter__(self) -> Self:
         if self.out.exists():
             raise UserError(f"Expected a folder that does not exist yet, got {self.out}.")
-        known = self.partial.is_dir() and any(self.partial.iterdir())
-        if known and not {STATE, OLD_LOCK} & {path.name for path in self.partial.iterdir()}:
+        names = {path.name for path in self.partial.iterdir()} if self.partial.is_dir() else set()
+        if not all(map(is_part, names)) and not {STATE, OLD_LOCK} & names:
             raise UserError(f"Expected {self.partial} to be free for checkpoints, got a folder of something else.")
         self._held.enter_context(held(self.partial, self.out))
+        remove_parts(self.partial)
         if self._fresh:
             for path in self.partial.glob("checkpoint*"):
                 path.unlink()
@@ -90,42 +91,32 @@ class RunFolder:
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], step: int) -> None:
         """Replaces the checkpoint. A process that dies here leaves the old one or the new one, whole."""
         file = f"checkpoint-{step:08d}.safetensors"
-        beside = self.partial / "checkpoint.writing"
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, beside)
-        digest = file_sha256(beside)
-        _into_place(beside, self.partial / file)
-        card = {**state, "file": file, "sha256": digest, "identity": self._identity}
-        beside.write_text(json.dumps(card, allow_nan=False) + "\n", encoding="utf8")
-        _into_place(beside, self.partial / STATE)
+        written = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+        write_file(self.partial / file, lambda part: save_tensors(written, part))
+        card = {**state, "file": file, "sha256": file_sha256(self.partial / file), "identity": self._identity}
+        write_file(self.partial / STATE, (json.dumps(card, allow_nan=False) + "\n").encode())
         for path in self.partial.glob("checkpoint-*"):
             if path.name != file:
                 path.unlink()
 
     def publish(self, write: Callable[[Path], None], card: Mapping[str, Any]) -> None:
         """Makes out appear: what write puts into the folder that it is given, and a card with the hash of each file."""
-        beside = self.partial / "result"
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
-        try:
+        with new_folder(self.out, inside=self.partial) as beside:
             write(beside)
             files = {path.name: file_sha256(path) for path in sorted(beside.iterdir())}
             text = json.dumps({**card, "files": files}, indent=2, allow_nan=False)
             (beside / CARD).write_text(text + "\n", encoding="utf8")
-            for path in (*beside.iterdir(), beside):
-                path.chmod(0o755 if path.is_dir() else 0o644)
-            os.replace(beside, self.out)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
 
     def _unusable(self, found: str) -> UserError:
         return UserError(f"Expected a whole checkpoint in {self.partial}, got {found}. Give --fresh to discard it.")
 
 
-def _into_place(beside: Path, path: Path) -> None:
-    """Renames a file once its content is on the disk."""
-    with beside.open("rb") as written:
-        os.fsync(written.fileno())
-    os.replace(beside, path)
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Writes a file of tensors; raises OSError where it cannot be written."""
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
 
 
 def _difference(here: Any, there: Any, name: str = "") -> str | None:

@@ -28,6 +28,7 @@ from mechanisms.training.loop import History, LoopPlan, run
 from mechanisms.training.noisy_codes import Candidates, NoisyCodes
 from mechanisms.training.prompt_examples import initial_vectors
 from mechanisms.training.prompt_settings import PromptTraining
+from mechanisms.validation import at_least
 
 CODES_FILE = "encoder.safetensors"
 
@@ -70,8 +71,7 @@ class CodesTraining:
 
     def __post_init__(self) -> None:
         for name in ("batch", "shortest_prompt", "shortest_response", "virtual_tokens", "common"):
-            if getattr(self, name) < 1:
-                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
+            at_least(name, getattr(self, name), 1)
         if self.decoder not in (allowed := decoders_that_train_codes()):
             raise UserError(f"Expected decoder to be one of {', '.join(allowed)}, got decoder={self.decoder!r}.")
         for name in ("information", "squared_error", "drawn", "validation_documents"):

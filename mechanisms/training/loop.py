@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from mechanisms.errors import UserError
 from mechanisms.training.checkpoint import RunFolder
+from mechanisms.validation import at_least
 
 PARAMETERS_FILE = "parameters.safetensors"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -28,7 +29,8 @@ class LoopPlan:
     """AdamW for so many steps, with a linear warm-up, then a linear decay to 0 or a constant rate.
 
     validate_every: steps between validations, 0 for none. patience: validations without a lower loss after which the
-    run stops, 0 for never. checkpoint_every: steps between checkpoints; it does not change the result.
+    run stops, 0 for never. checkpoint_every: steps between checkpoints; it does not change the result. title: of the
+    progress bar; there is none where it is empty.
     Raises UserError for values out of range.
     """
 
@@ -50,17 +52,25 @@ class LoopPlan:
             ("patience", 0),
             ("checkpoint_every", 1),
         ):
-            if getattr(self, name) < least:
-                raise UserError(f"Expected {name} >= {least}, got {name}={getattr(self, name)}.")
+            at_least(name, getattr(self, name), least)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UserError(f"Expected a finite learning_rate > 0, got learning_rate={self.learning_rate}.")
         if self.decay not in ("linear", "constant"):
             raise UserError(f"Expected decay to be linear or constant, got decay={self.decay!r}.")
 
-    def rate(self, step: int) -> float:
-        """Returns the learning rate of a step, counted from 0."""
+    def rate(self, step: int, peak: float | None = None) -> float:
+        """Returns the learning rate of a step, counted from 0; peak: instead of the plan's learning_rate."""
         rising = min((step + 1) / self.warm_up, 1.0) if self.warm_up else 1.0
-        return self.learning_rate * rising * (1 - step / self.steps if self.decay == "linear" else 1.0)
+        highest = self.learning_rate if peak is None else peak
+        return highest * rising * (1 - step / self.steps if self.decay == "linear" else 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The learning rate and weight decay of a parameter that are not its plan's."""
+
+    learning_rate: float
+    weight_decay: float
 
 
 @dataclass(slots=True)
@@ -121,15 +131,37 @@ def run(
     shapes = {name: list(tensor.shape) for name, tensor in parameters.items()}
     identity = {"card": dict(card), "loop": settings, "parameters": shapes, "unpublished": dict(unpublished or {})}
     with RunFolder(folder, identity, fresh) as kept:
-        trainer = _Trainer(step, parameters, plan, kept, validate, keep_losses)
-        trainer.advance()
-        trainer.restore_best()
-        trainer.require_finite()
+        history = fit(step, parameters, plan, kept, validate=validate, keep_losses=keep_losses)
         versions = {name: version(name) for name in ("torch", "transformers")}
         kept.publish(
             write or (lambda beside: save_file(_copies(parameters), beside / PARAMETERS_FILE)),
-            {**card, "loop": settings, **trainer.history.summary(), "versions": versions},
+            {**card, "loop": settings, **history.summary(), "versions": versions},
         )
+    return history
+
+
+def fit(
+    step: Callable[[int], Tensor],
+    parameters: Mapping[str, Tensor],
+    plan: LoopPlan,
+    kept: RunFolder | None = None,
+    *,
+    validate: Callable[[], float] | None = None,
+    keep_losses: bool = True,
+    keep: Literal["best", "last"] = "best",
+    own: Mapping[str, Own] | None = None,
+) -> History:
+    """Trains parameters in place and returns the history; where and how the result is written is the caller's.
+
+    step, parameters, validate, keep_losses: as run takes them. kept: an entered folder, whose checkpoint is gone on
+    from; None keeps nothing. keep: the values of least validation loss, or the last ones, which then no patience cuts
+    short. own: of parameters that have another learning rate or weight decay than the plan's.
+    Raises UserError for a checkpoint of another run, and a loss or result that is not finite.
+    """
+    trainer = _Trainer(step, parameters, plan, kept, validate, keep_losses, keep, own or {})
+    trainer.advance()
+    trainer.restore_best()
+    trainer.require_finite()
     return trainer.history
 
 
@@ -146,30 +178,42 @@ class _Trainer:
         step: Callable[[int], Tensor],
         parameters: Mapping[str, Tensor],
         plan: LoopPlan,
-        kept: RunFolder,
+        kept: RunFolder | None,
         validate: Callable[[], float] | None,
         keep_losses: bool,
+        keep: Literal["best", "last"],
+        own: Mapping[str, Own],
     ) -> None:
         self._step, self._parameters, self._plan, self._kept = step, parameters, plan, kept
         self._validate = validate if plan.validate_every else None
-        self._keep_losses = keep_losses
+        self._keep_losses, self._keep_best = keep_losses, keep == "best"
+        common = Own(plan.learning_rate, plan.weight_decay)
+        groups: dict[Own, list[Tensor]] = {}
+        for name, tensor in parameters.items():
+            groups.setdefault(own.get(name, common), []).append(tensor)
+        self._peaks = [group.learning_rate for group in groups]
         self._optimiser = torch.optim.AdamW(
-            list(parameters.values()), lr=plan.learning_rate, weight_decay=plan.weight_decay, foreach=False
+            [
+                {"params": tensors, "lr": group.learning_rate, "weight_decay": group.weight_decay}
+                for group, tensors in groups.items()
+            ],
+            foreach=False,
         )
         self.history = History()
         self._best = _copies(parameters)
         self._saved_step = 0
         self._updating = False
-        if (found := kept.load()) is not None:
+        if kept is not None and (found := kept.load()) is not None:
             self._resume(*found)
 
     def advance(self) -> None:
         """Runs the steps that are left; an error or an interruption leaves a checkpoint of the last whole step."""
         history, plan = self.history, self._plan
+        patience, silent = plan.patience if self._keep_best else 0, not plan.title
         try:
-            with tqdm(total=plan.steps, initial=history.step, desc=plan.title, unit="step") as bar:
+            with tqdm(total=plan.steps, initial=history.step, desc=plan.title, unit="step", disable=silent) as bar:
                 self._validate_if_due(bar)
-                while history.step < plan.steps and not (plan.patience and history.stale() >= plan.patience):
+                while history.step < plan.steps and not (patience and history.stale() >= patience):
                     self._update(bar)
                     if history.step % plan.checkpoint_every == 0:
                         self._save()
@@ -180,7 +224,7 @@ class _Trainer:
 
     def restore_best(self) -> None:
         """Gives the parameters the values with the lowest validation loss."""
-        if self._validate is not None:
+        if self._validate is not None and self._keep_best:
             _copy_into(self._parameters, self._best)
 
     def require_finite(self) -> None:
@@ -194,8 +238,8 @@ class _Trainer:
 
     def _update(self, bar: Any) -> None:
         self._optimiser.zero_grad(set_to_none=True)
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._plan.rate(self.history.step)
+        for group, peak in zip(self._optimiser.param_groups, self._peaks, strict=True):
+            group["lr"] = self._plan.rate(self.history.step, peak)
         loss = self._step(self.history.step)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -239,6 +283,8 @@ class _Trainer:
         return {**more, "validation ppl": f"{perplexity(validations[-1][1]):.4g}"} if validations else more
 
     def _save(self) -> None:
+        if self._kept is None:
+            return
         tensors = {f"parameter.{name}": tensor for name, tensor in self._parameters.items()}
         if self._validate is not None:
             tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}

@@ -28,6 +28,7 @@ from mechanisms.spec import QuantizerSpec
 from mechanisms.trained_projection import PROJECTION_FILE, bounded, principal_pair, table_sha256
 from mechanisms.training.documents import documents_sha256, draw_windows, hold_out, joined, require_tokens
 from mechanisms.training.loop import History, LoopPlan, run
+from mechanisms.validation import at_least
 
 POSITIONS_AT_ONCE = 1024
 """Positions whose logits over the vocabulary are in memory together, unless one window is longer."""
@@ -61,8 +62,7 @@ class ProjectionTraining:
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("window", 2), ("validation_windows", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"Expected {name} >= {least}, got {name}={getattr(self, name)}.")
+            at_least(name, getattr(self, name), least)
         for name, low, high in (("fill", 1e-3, 1e3), ("whitening", 0.0, 1.0), ("validation_share", 0.0, 0.9)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"Expected {name} in [{low:g}, {high:g}], got {name}={getattr(self, name)}.")

@@ -5,6 +5,7 @@ from typing import Literal
 
 from mechanisms.errors import UserError
 from mechanisms.training.loop import LoopPlan
+from mechanisms.validation import at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,7 @@ class PromptTraining:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "warm_up", "virtual_tokens", "shortest_prompt", "shortest_response"):
-            if getattr(self, name) < 1:
-                raise UserError(f"Expected {name} >= 1, got {name}={getattr(self, name)}.")
+            at_least(name, getattr(self, name), 1)
         shortest = self.shortest_prompt + self.shortest_response
         if self.window < shortest:
             raise UserError(f"Expected window >= {shortest}, shortest prompt and response, got window={self.window}.")

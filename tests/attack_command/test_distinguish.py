@@ -8,8 +8,8 @@ from scipy.stats import binom
 import del_audit.attack.distinguish as command
 from del_audit.accounting import Accountant
 from del_audit.attack.distinguish import CORNERS, judge
-from del_audit.evidence.contradiction import FALSE_ALARMS
 from del_audit.evidence.games import p_value
+from del_audit.statistics.contradiction import FALSE_ALARMS
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.spec import QuantizerSpec
 

@@ -11,7 +11,7 @@ from attacks.inversion import CommonestWord, CosineNeighbour, MaximumAPosteriori
 from attacks.inversion.language_prior import BeamAttacker
 from attacks.outcome import Outcome
 from del_audit.attack.scene import PLANTED_TOKENS, Scene
-from del_audit.certificate.config import load_configuration
+from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.inversion import readers
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 

@@ -9,9 +9,9 @@ from attacks.ladder import ladder
 from attacks.outcome import Outcome
 from del_audit.attack.repeated import cut_turns, first_of_each, judge
 from del_audit.attack.scene import Scene
-from del_audit.certificate.config import load_configuration
-from del_audit.evidence.inversion.releases import PrivatePrompts
-from del_audit.evidence.repeated import measure_histories, measure_repeated
+from del_audit.configuration.configuration import load_configuration
+from del_audit.evidence.inversion.repeated import measure_histories, measure_repeated
+from del_audit.service.releases import PrivatePrompts
 from mechanisms.errors import UserError
 
 OPTIONS = ("--attacks", "map,cosine", "--times", "1,4", "--turns", "3", "--prompts", "10", "--no-self-tests")

@@ -8,9 +8,9 @@ import pytest
 
 from attacks.inversion import CodeNeighbour, CommonestWord, LanguageBeam
 from attacks.registry import attack_names
-from del_audit import attack_names as attack_names_asked
 from del_audit.attack.reading import described, named_ladder
 from del_audit.cli import main
+from del_audit.configuration import attack_names as attack_names_asked
 from mechanisms.assets import cache_folder
 
 

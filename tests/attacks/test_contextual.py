@@ -18,7 +18,7 @@ from mechanisms.channel import Channel
 from mechanisms.decoding import LinearDecoder
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
-from mechanisms.package_sources import file_sha256
+from mechanisms.hashes import file_sha256
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedWords, simulation_generator

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from del_audit.certificate.config import load_configuration
-from del_audit.certificate.inputs import load_assets
 from del_audit.cli import main
+from del_audit.configuration.configuration import load_configuration
+from del_audit.service.assets import load_assets
 from mechanisms.encoder_file import load_encoder
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import simulation_generator

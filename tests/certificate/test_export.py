@@ -120,8 +120,6 @@ def test_figures_are_rounded_outwards(body):
 
 
 def test_a_disk_that_fails_leaves_the_old_files(body, tmp_path, capsys, monkeypatch):
-    from del_audit.certificate import files
-
     key = Ed25519PrivateKey.from_private_bytes(bytes(32))
     (tmp_path / "c.json").write_bytes(signed_bytes(sign(body, key)))
     (tmp_path / "x.xml").write_bytes(b"old")
@@ -129,7 +127,7 @@ def test_a_disk_that_fails_leaves_the_old_files(body, tmp_path, capsys, monkeypa
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr("os.fsync", fail)
     command = ["export", str(tmp_path / "c.json"), "--junit", str(tmp_path / "x.xml"), "--at", "2026-12-31"]
     assert main([*command, "--trust", raw_public_key(key).hex()]) == 2
     assert "No space left" in capsys.readouterr().err

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-import del_audit.certificate.evidence as evidence
+import del_audit.certificate.gather as evidence
 from del_audit.certificate import against
-from del_audit.certificate.config import Data
-from del_audit.certificate.inputs import answered_prompts, attacked_prompts, attacked_rounds, one_of_each_group
-from del_audit.certificate.provenance import sha256_of
-from del_audit.certificate.splits import grouped_by, read_splits
 from del_audit.client import bundle
+from del_audit.configuration.configuration import Data
 from del_audit.evidence.inference import _share
+from del_audit.service.private_text import answered_prompts, attacked_prompts, attacked_rounds, one_of_each_group
+from del_audit.service.splits import grouped_by, read_splits
 from del_audit.training import parts as train
 from mechanisms.assets import AssetRecord
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
+from mechanisms.hashes import json_sha256
 from mechanisms.splits import split_corpus
 
 AUTHORS, ROWS, SIGNAL = 30, 12, 0.8
@@ -47,8 +47,8 @@ def test_every_reader_of_public_text_leaves_private_authors_out(reviews, capsys,
     assert capsys.readouterr().err.splitlines()[-1] == said
     configuration = SimpleNamespace(data=reviews, model="model")
     assets = against._Assets(configuration)
-    assert assets.public_texts() == sha256_of(LEFT)
-    assert assets.private_texts() == sha256_of([f"text {index}" for index in range(10, 20)])
+    assert assets.public_texts() == json_sha256(LEFT)
+    assert assets.private_texts() == json_sha256([f"text {index}" for index in range(10, 20)])
     assert capsys.readouterr().err.count("removed") == 1
     tokenizer = lambda texts, **_: SimpleNamespace(input_ids=[[1]] * len(texts))  # noqa: E731
     monkeypatch.setattr(train, "load_causal_lm", lambda _name: SimpleNamespace(tokenizer=tokenizer))

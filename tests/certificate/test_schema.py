@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from attacks.registry import attack_names
-from del_audit.certificate.config import Configuration
 from del_audit.certificate.schema import require_schema, schema
+from del_audit.configuration.configuration import Configuration
 from mechanisms.errors import UserError
 
 FIXTURE = Path(__file__).parent / "fixtures" / "certificate-3.json"

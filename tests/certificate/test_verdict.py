@@ -6,8 +6,8 @@ import pytest
 
 from del_audit.accounting import Bound
 from del_audit.certificate.verdict import Check, Contender, check_bound, check_contenders, check_figure, verdict_of
-from del_audit.evidence.intervals import clopper_pearson, rate
-from del_audit.evidence.sample_size import samples_needed
+from del_audit.statistics.intervals import clopper_pearson, rate
+from del_audit.statistics.sample_size import samples_needed
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attacks.registry import ATTACKS
 from del_audit.certificate.against import compare
-from del_audit.certificate.config import load_configuration
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.requirement import Requirement
-from del_audit.certificate.seed import seed_of
 from del_audit.certificate.verify import verify
 from del_audit.certificate.verify_command import moment
 from del_audit.cli import main
-from mechanisms.canonical_json import sha256_of
+from del_audit.configuration.configuration import load_configuration
+from del_audit.service.seed import seed_of
+from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
 from mechanisms.keyring import load_public_key
 from mechanisms.signed_document import raw_public_key, sign, signed_bytes
@@ -194,10 +194,10 @@ def test_a_configuration_is_the_certificates_under_either_name_of_an_attack(body
     described = load_configuration(path).model_dump(mode="json")
     assert described["evaluation"]["attacks"][-1] == "contextual-beam"
     described["evaluation"]["attacks"] = ["baseline", "map", stored]
-    body["configuration"], body["hashes"]["configuration"] = described, sha256_of(described)
+    body["configuration"], body["hashes"]["configuration"] = described, canonical_sha256(described)
     assert next(compare(body, path))[1] == "passed"
     described["evaluation"]["attacks"] = ["baseline", "map", "contextual"]
-    assert next(compare({**body, "hashes": {"configuration": sha256_of(described)}}, path))[1] == "failed"
+    assert next(compare({**body, "hashes": {"configuration": canonical_sha256(described)}}, path))[1] == "failed"
 
 
 def test_without_an_attack_that_it_requires_the_verdict_is_inconclusive(body):
@@ -252,7 +252,7 @@ def quick(body):
 
 def rest(body):
     """Makes hash, seed and checks follow from the configuration."""
-    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    body["hashes"]["configuration"] = canonical_sha256(body["configuration"])
     body["seed"] = seed_of(body["hashes"]["private_texts"], body["configuration"]["policy"])
     body["reproduce"]["seed"] = body["seed"]
     follow(body)
@@ -511,7 +511,7 @@ def test_a_valid_certificate_that_is_refused_says_so(body, tmp_path, capsys):
     check = next(check for check in body["checks"] if check["limit"] == "bytes per token")
     check.update(asked="at most 5", status="failed")
     body.update(verdict="refused", reasons=[f"bytes per token: {check['reason']}"])
-    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    body["hashes"]["configuration"] = canonical_sha256(body["configuration"])
     body["seed"] = body["reproduce"]["seed"] = seed_of(body["hashes"]["private_texts"], policy)
     (tmp_path / "refused.json").write_bytes(signed_bytes(sign(body, KEY)))
     command = (tmp_path / "refused.json", "--trust", raw_public_key(KEY).hex(), "--at", AT)
@@ -596,10 +596,10 @@ def test_parts_that_disagree_are_refused(body, path, value, said):
 
 def test_a_spec_that_is_not_the_configurations_is_refused(body):
     body["configuration"]["mechanism"]["mu"] = 5.000001
-    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    body["hashes"]["configuration"] = canonical_sha256(body["configuration"])
     assert "spec of configuration.mechanism" in failed(body, recompute=False)["consistency"]
     body["configuration"]["mechanism"].update(mu=5, scale=0.3)
-    body["hashes"]["configuration"] = sha256_of(body["configuration"])
+    body["hashes"]["configuration"] = canonical_sha256(body["configuration"])
     assert "exactly one" in failed(body, recompute=False)["consistency"]
 
 

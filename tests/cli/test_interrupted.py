@@ -118,7 +118,7 @@ def test_cleaning_up_runs_to_its_end_however_often_the_keys_are_pressed(start, w
 
 def test_steps_that_belong_together_are_not_parted(start, wait_for, tmp_path):
     what = (
-        "from del_audit.process.interruption import shielded\nwith shielded():\n    begun(); time.sleep(1.5)\n"
+        "from mechanisms.shield import shielded\nwith shielded():\n    begun(); time.sleep(1.5)\n"
         "    open('second', 'w').close()\ntime.sleep(60)\nopen('third', 'w').close()"
     )
     process = start(*ACCOUNT, plant=doing(what))

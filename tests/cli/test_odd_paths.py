@@ -2,8 +2,8 @@
 
 import pytest
 
-from del_audit.certificate.config import load_configuration
 from del_audit.cli import main
+from del_audit.configuration.configuration import load_configuration
 from mechanisms.assets import cache_folder
 from mechanisms.errors import UserError
 from mechanisms.keyring import new_key

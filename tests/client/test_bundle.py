@@ -7,9 +7,9 @@ import sys
 import pytest
 import yaml
 
-from del_audit.certificate.assembly import pipelines_of
-from del_audit.certificate.config import load_configuration
 from del_audit.cli import main
+from del_audit.configuration.configuration import load_configuration
+from del_audit.service.pipelines import pipelines_of
 from mechanisms.client_bundle import load_client
 from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder_file import load_encoder

@@ -219,8 +219,8 @@ def test_a_bundle_takes_the_certificate_that_is_of_it(fits, body, certificate, t
 
     import yaml
 
-    from del_audit.certificate.assembly import pipelines_of
-    from del_audit.certificate.config import load_configuration
+    from del_audit.configuration.configuration import load_configuration
+    from del_audit.service.pipelines import pipelines_of
     from mechanisms.models import load_causal_lm
 
     texts = ["The doctor said that the pain would go.", "I could not sleep and felt tired.", PROMPT] * 8

@@ -196,7 +196,7 @@ def test_a_message_that_cannot_be_written_stays_charged_and_that_is_said(bundle,
 
     _, before = send(bundle, PROMPT, tmp_path / "first", UNCERTIFIED), Ledger.of_user().summary(timedelta(days=1))
     with monkeypatch.context() as patch:
-        patch.setattr("del_audit.client.send.os.fsync", fail)
+        patch.setattr("os.fsync", fail)
         with pytest.raises(UserError, match=r"No space left.*tokens stay charged in your ledger"):
             send(bundle, PROMPT, tmp_path / "message", UNCERTIFIED)
     after = Ledger.of_user().summary(timedelta(days=1))
@@ -222,6 +222,6 @@ def test_a_file_system_without_hard_links_gets_the_message(bundle, tmp_path, mon
         raise OSError(95, "Operation not supported")
 
     send(bundle, PROMPT, tmp_path / "first", UNCERTIFIED)
-    monkeypatch.setattr("del_audit.client.send.os.link", fail)
+    monkeypatch.setattr("os.link", fail)
     assert send(bundle, PROMPT, tmp_path / "message", UNCERTIFIED) == 0
     assert (tmp_path / "message").stat().st_size == (tmp_path / "first").stat().st_size

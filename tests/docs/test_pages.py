@@ -12,12 +12,12 @@ import pytest
 import yaml
 from markdown_pages import COMMAND_LINE, DOCS, PAGES, ROOT, anchors, commands, fenced, links, name, prose
 
-from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.cli import _parser, main
+from del_audit.configuration.configuration import Configuration, load_configuration
 
 OWN = [path for path in PAGES if path.parent.name in ("api", "how-to")]
 OWN += [DOCS / f"{page}.md" for page in ("index", "quick-start", "concepts", "limits")]
-RUN = [*OWN, ROOT / "README.md", DOCS / "sessions.md"]
+RUN = [*OWN, ROOT / "README.md", DOCS / "sessions.md", DOCS / "rivals.md"]
 """Pages whose Python runs, every block of it that does not say why not."""
 
 CHEAP = ("account", "calibrate", "curve", "key", "plan")
@@ -119,7 +119,7 @@ def test_light_commands_are_there_to_run():
 
 
 def configurations():
-    for path in OWN:
+    for path in [ROOT / "README.md", *OWN]:
         for block in fenced(path.read_text(encoding="utf8")):
             content = yaml.safe_load(block.text) if block.language == "yaml" else {"": None}
             if set(content) <= set(Configuration.model_fields):
@@ -139,7 +139,7 @@ def test_configurations_load_whole_or_as_parts_of_the_example(content, tmp_path)
 
 
 def test_the_how_tos_show_configurations():
-    assert len(list(configurations())) >= 5
+    assert len(list(configurations())) >= 6
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)

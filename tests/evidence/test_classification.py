@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from del_audit.evidence.class_intervals import METHOD, auc
 from del_audit.evidence.classification import classification_figures
-from del_audit.evidence.intervals import UNSEEN, clopper_pearson
+from del_audit.statistics.class_intervals import METHOD, auc
+from del_audit.statistics.intervals import UNSEEN, clopper_pearson
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 

@@ -11,11 +11,11 @@ from attacks.base import Public
 from attacks.distinguishing import LikelihoodRatio
 from attacks.repeated import repeated
 from del_audit.accounting import Accountant, TradeOff
-from del_audit.evidence.contradiction import FALSE_ALARMS
 from del_audit.evidence.distinguishing import exact_auc, play, play_membership
 from del_audit.evidence.games import Claim, GameSettings, Guarantee, judge, p_value
-from del_audit.evidence.intervals import clopper_pearson
 from del_audit.evidence.pairs import corner_public, notable_pairs, pair_curve, pair_figures
+from del_audit.statistics.contradiction import FALSE_ALARMS
+from del_audit.statistics.intervals import clopper_pearson
 from mechanisms.channel import Channel
 from mechanisms.decoding import LinearDecoder
 from mechanisms.encoder import Encoder

@@ -14,7 +14,6 @@ from del_audit.evidence.evaluation import (
     compare_evaluations,
     evaluate,
 )
-from del_audit.evidence.prompts import Prompts, strangers
 from del_audit.evidence.records import read_rows, to_rows, write_rows
 from del_audit.evidence.utility import (
     ALONE,
@@ -28,6 +27,7 @@ from del_audit.evidence.utility import (
     measure_coherence,
     measure_prediction,
 )
+from del_audit.service.prompts import Prompts, strangers
 from mechanisms.errors import UserError
 from mechanisms.models import load_causal_lm
 from mechanisms.private_folders import private_folders
@@ -190,7 +190,7 @@ def test_records_give_back_every_value(evaluation, tmp_path):
 
 
 def test_records_refuse(evaluation, tmp_path):
-    with pytest.raises(UserError, match="write"):
+    with pytest.raises(UserError, match="can be written"):
         write_rows(evaluation, tmp_path / "missing" / "rows.jsonl")
     path = tmp_path / "rows.jsonl"
     for content in ("", "{}", "no json", "[]"):

@@ -11,15 +11,15 @@ from scipy import stats
 
 from attacks.outcome import Outcome
 from attacks.ranking import Guesses
-from del_audit.evidence.bootstrap import ASSUMED, bootstrap_mean, bootstrap_ratio
 from del_audit.evidence.classification import classification_figures
 from del_audit.evidence.diversity import distinct
-from del_audit.evidence.intervals import clustered_mean, clustered_rate
-from del_audit.evidence.inversion_metrics import bleu, bleu_metric, bleu_statistics, median_rank, token_metrics
-from del_audit.evidence.leakage import measure_leakage
-from del_audit.evidence.selection import strongest
-from del_audit.evidence.sequential import sequential_rate
-from del_audit.evidence.slices import Slice, measure_slice
+from del_audit.evidence.inversion.leakage import measure_leakage
+from del_audit.evidence.inversion.metrics import bleu, bleu_metric, bleu_statistics, median_rank, token_metrics
+from del_audit.evidence.inversion.selection import strongest
+from del_audit.evidence.inversion.slices import Slice, measure_slice
+from del_audit.statistics.bootstrap import ASSUMED, bootstrap_mean, bootstrap_ratio
+from del_audit.statistics.intervals import clustered_mean, clustered_rate
+from del_audit.statistics.sequential import sequential_rate
 from mechanisms.randomness import simulation_generator
 from mechanisms.spec import QuantizerSpec
 

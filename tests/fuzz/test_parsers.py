@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from del_audit.accounting.codes_file import load_codes
 from del_audit.accounting.session_file import load_session
-from del_audit.certificate.config import Configuration, load_configuration
 from del_audit.certificate.schema import require_schema, schema
 from del_audit.certificate.verify import Verification, verify
 from del_audit.certificate.verify_command import moment
+from del_audit.configuration.configuration import Configuration, load_configuration
 from mechanisms.canonical_json import canonical, parse_canonical
 from mechanisms.client_bundle import CARD, ENCODER, TOKENIZER, load_client, save_client_bundle
 from mechanisms.client_certificate import UNCERTIFIED, date

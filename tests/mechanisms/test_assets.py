@@ -15,12 +15,12 @@ import pytest
 from mechanisms import assets, gguf_conversion, package_sources
 from mechanisms.assets import AssetRecord, cache_folder, content_sha256, fetch, package_asset
 from mechanisms.errors import UserError
+from mechanisms.hashes import file_sha256
 from mechanisms.package_sources import (
     PACKAGE_SOURCES,
     AssetUnavailableError,
     PackageSource,
     extract_members,
-    file_sha256,
 )
 
 FILES = {"tiny_asset/data/a.txt": b"alpha\n", "tiny_asset/data/sub/b.bin": bytes(range(256)), "tiny_asset/x.pkl": b"no"}

@@ -180,7 +180,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, encoder, tokenizer, monkeyp
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(client_bundle.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(UserError, match="No space left"):
         save_client_bundle(tmp_path / "client", encoder, CARD, tokenizer, 60)
     assert not list(tmp_path.iterdir())

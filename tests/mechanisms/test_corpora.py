@@ -10,7 +10,7 @@ import pytest
 from mechanisms.assets import content_sha256
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
-from mechanisms.package_sources import file_sha256
+from mechanisms.hashes import file_sha256
 
 ROWS = [
     {"text": "I felt tired, all day.", "condition": "Insomnia", "stars": 2},

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mechanisms import encoder_file
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import EncoderCard, encoder_bytes, load_encoder, save_encoder
 from mechanisms.errors import UserError
@@ -116,7 +115,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(path, enco
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(encoder_file.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(UserError, match="No space left"):
         save_encoder(path, Encoder.of(np.zeros((3, 5)), SPEC.clip), CARD)
     assert path.read_bytes() == before == encoder_bytes(encoder, CARD)

@@ -11,7 +11,7 @@ from mechanisms import soft_prompt as soft_prompt_module
 from mechanisms.adapter_config import CONFIG_FILE
 from mechanisms.continuation import embed
 from mechanisms.errors import UserError
-from mechanisms.package_sources import file_sha256
+from mechanisms.hashes import file_sha256
 from mechanisms.soft_prompt import (
     CARD_FILE,
     WEIGHTS_FILE,

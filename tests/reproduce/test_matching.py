@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from del_audit.evidence.intervals import clopper_pearson
 from del_audit.reproduce.matching import bisect_rate, resolution
+from del_audit.statistics.intervals import clopper_pearson
 from mechanisms.errors import UserError
 
 TOKENS = 2000

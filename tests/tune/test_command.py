@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from del_audit.accounting.accountant import Accountant
-from del_audit.certificate.config import load_configuration
-from del_audit.certificate.inputs import load_assets
 from del_audit.cli import main
+from del_audit.configuration.configuration import load_configuration
+from del_audit.service.assets import load_assets
 from del_audit.tune import command
 from del_audit.tune.bench import MeasuringBench
 from del_audit.tune.parts import HELD_OUT, part_of

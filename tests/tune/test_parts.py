@@ -78,5 +78,5 @@ def test_the_written_corpus_is_public_and_held_out_documents_alone(tmp_path):
     assert again.subset(HELD_OUT).columns["rating"] == held_out.columns["rating"]
     assert again.subset(HELD_OUT).columns["document_id"] == held_out.columns["document_id"]
     assert (tmp_path / "out.parquet").stat().st_mode & 0o077 == 0
-    with pytest.raises(UserError, match="Expected to write"):
+    with pytest.raises(UserError, match="a file that can be written"):
         write_corpus(tmp_path / "none" / "out.parquet", corpus.subset("train"), held_out, "train")

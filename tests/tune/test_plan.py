@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from del_audit.cli import main
-from del_audit.evidence.intervals import clustered_rate
-from del_audit.evidence.planning import Asked, Assumed, plan_documents, power_of
+from del_audit.statistics.intervals import clustered_rate
+from del_audit.statistics.planning import Asked, Assumed, plan_documents, power_of
 
 QUESTION = ("plan", "--attack-success", "0.3", "--expected", "0.15", "--tokens-a-document", "20")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from del_audit.certificate.config import EncoderChoice, Policy
-from del_audit.evidence.figure import Figure
+from del_audit.configuration.configuration import EncoderChoice, Policy
+from del_audit.statistics.figure import Figure
 from del_audit.tune.judge import Judge, Reading, certifiable
 from del_audit.tune.proof import Least
 from del_audit.tune.search import QUIETEST, Effort, Search, nearest

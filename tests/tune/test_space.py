@@ -2,7 +2,7 @@
 
 import pytest
 
-from del_audit.certificate.config import Configuration, EncoderChoice
+from del_audit.configuration.configuration import Configuration, EncoderChoice
 from del_audit.tune.space import Candidate, Space, candidates_of, load_space
 from mechanisms.errors import UserError
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from del_audit.accounting._word_rows import of_any_weights, within_groups
 from del_audit.accounting.rivals.figures import UNBOUNDED, Figures, at_most, of_pure, of_rows
 from del_audit.accounting.rivals.search import largest, token_epsilon
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.rivals._points import Points
 from mechanisms.rivals.custext import CusText, CusTextSpec
 

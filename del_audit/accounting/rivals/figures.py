@@ -8,7 +8,7 @@ import numpy as np
 
 from del_audit.accounting._word_rows import WorstWords, attained, of_any_weights
 from del_audit.accounting.composition import Composition, Losses
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 
 UNBOUNDED = Bound(math.inf, math.inf, math.inf)
 

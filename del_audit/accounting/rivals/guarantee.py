@@ -7,7 +7,7 @@ from typing import Any
 from del_audit.accounting.accountant import Unit, adjacency, check_unit
 from del_audit.accounting.registry import ACCOUNTANTS, calibrated_mechanisms
 from del_audit.accounting.rivals.figures import Figures
-from del_audit.bound import Bound, Kind
+from del_audit.statistics.bound import Bound, Kind
 from mechanisms.errors import UserError
 from mechanisms.registry import imported, mechanism_of
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from del_audit.accounting.composition import Composition, Losses
 from del_audit.accounting.rivals.figures import Figures, around
-from del_audit.bound import Bound
+from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.rivals.randomized_response import WIDE, RandomizedResponseSpec
 

@@ -36,8 +36,8 @@ from del_audit.certificate.table import (
     unit_name,
     upper_end,
 )
+from del_audit.configuration.yaml_file import dump_yaml
 from del_audit.show import readout
-from del_audit.yaml_file import dump_yaml
 
 FOLDER = Path(__file__).parent
 SAID_STRONG = 10.0

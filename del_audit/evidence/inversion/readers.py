@@ -10,7 +10,7 @@ from attacks.base import Attacker, InversionAttack, Public
 from attacks.outcome import Outcome, invert
 from attacks.registry import AttackName
 from attacks.self_test import References, SelfTest, self_test
-from del_audit.evidence.inversion.releases import Releases
+from del_audit.service.releases import Releases
 
 BASELINE: AttackName = "baseline"
 """It reads no release, so that there is nothing to test."""

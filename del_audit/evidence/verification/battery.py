@@ -24,6 +24,7 @@ from del_audit.evidence.verification.timing import time_part
 from mechanisms.errors import UserError
 from mechanisms.randomness import Generator, SystemWords, simulation_generator
 from mechanisms.spec import QuantizerSpec
+from mechanisms.validation import whole_at_least
 
 LEAST_TRIALS, TRIALS = 200, 20_000
 _CONTRACT = (
@@ -135,8 +136,7 @@ def _check(release: Release, spec: QuantizerSpec, trials: int, alpha: float) -> 
         raise UserError(f"Expected release to be a function of values, got {type(release).__name__}.")
     if not isinstance(spec, QuantizerSpec):
         raise UserError(f"Expected spec to be a QuantizerSpec, got {type(spec).__name__}.")
-    if isinstance(trials, bool) or not isinstance(trials, int) or trials < LEAST_TRIALS:
-        raise UserError(f"Expected trials to be a whole number >= {LEAST_TRIALS}, got trials={trials!r}.")
+    whole_at_least("trials", trials, LEAST_TRIALS)
     if isinstance(alpha, bool) or not isinstance(alpha, float) or not 0 < alpha < 1:
         raise UserError(f"Expected alpha in (0, 1), got alpha={alpha!r}.")
 

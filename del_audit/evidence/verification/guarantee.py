@@ -10,11 +10,11 @@ from scipy.stats import binom
 
 from del_audit.accounting import Accountant, Bound, TradeOff
 from del_audit.evidence.games import Curve, EpsilonLimit, p_value
-from del_audit.evidence.intervals import clopper_pearson
 from del_audit.evidence.verification.finding import Measurement, Part, smallest
 from del_audit.evidence.verification.laws import DULL, TOP_LEVEL, Counts, Floats, at_least
 from del_audit.evidence.verification.one_run import one_run_limit
 from del_audit.evidence.verification.sample import Sample
+from del_audit.statistics.intervals import clopper_pearson
 
 DELTA, CONFIDENCE = 1e-5, 0.95
 JUDGED = 1e-8

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from del_audit.evidence.intervals import clopper_pearson
 from del_audit.evidence.verification.finding import Measurement, Part, smallest
 from del_audit.evidence.verification.fitting import fit, followed, shapes, slopes, sums, values
 from del_audit.evidence.verification.laws import TOP_LEVEL, Counts, binomial_p
 from del_audit.evidence.verification.sample import Sample
+from del_audit.statistics.intervals import clopper_pearson
 
 SCALE_WEIGHT = 60.0
 """The scale's share of alpha, relative to any other test: more than half of all, since the scale is what the guarantee

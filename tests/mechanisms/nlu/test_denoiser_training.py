@@ -131,14 +131,19 @@ def test_interrupted_training_goes_on_to_the_same_denoiser(train, tmp_path, monk
 
 
 def test_an_interrupted_run_of_other_data_is_refused(train, tmp_path, monkeypatch):
-    def interrupted(*_arguments):
-        raise KeyboardInterrupt
+    real, calls = denoiser_training.by_length, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(denoiser_training, "by_length", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "cut", SETTINGS["embeddings"])
-    with pytest.raises(UserError, match="same data and settings"):
+    with pytest.raises(UserError, match="got another: pieces"):
         train(tmp_path / "cut", SETTINGS["embeddings"], walks(80, 1))
 
 

@@ -6,9 +6,15 @@ from safetensors.torch import save
 
 from mechanisms.errors import UserError
 from mechanisms.nlu import storage
-from mechanisms.nlu.storage import digest_of_tensors, read_folder, read_progress, write_folder, write_progress
+from mechanisms.nlu.storage import digest_of_tensors, publish, read_folder
+from mechanisms.training.checkpoint import CARD, RunFolder
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1])}
+
+
+def write_folder(folder, tensors, card):
+    with RunFolder(folder, {}) as run:
+        publish(run, tensors, card)
 
 
 @pytest.fixture
@@ -31,9 +37,19 @@ def test_a_folder_is_never_overwritten(folder):
     assert read_folder(folder, "thing")[1]["words"] == 3
 
 
+def test_a_card_that_an_earlier_version_wrote_is_read(folder):
+    card = json.loads((folder / CARD).read_text())
+    card["weights_sha256"] = card.pop("files")[storage.WEIGHTS_FILE]
+    (folder / CARD).write_text(json.dumps(card))
+    assert read_folder(folder, "thing")[1]["words"] == 3
+    (folder / CARD).write_text(json.dumps({**card, "weights_sha256": "0"}))
+    with pytest.raises(UserError, match="another sha256"):
+        read_folder(folder, "thing")
+
+
 def _another_kind(folder):
-    card = json.loads((folder / storage.CARD_FILE).read_text())
-    (folder / storage.CARD_FILE).write_text(json.dumps({**card, "kind": "other"}))
+    card = json.loads((folder / CARD).read_text())
+    (folder / CARD).write_text(json.dumps({**card, "kind": "other"}))
 
 
 def _changed_weights(folder):
@@ -55,40 +71,14 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
         (_changed_weights, "another sha256"),
         (lambda folder: (folder / storage.WEIGHTS_FILE).unlink(), "Cannot read"),
         (lambda folder: (folder / storage.WEIGHTS_FILE).write_bytes(b"short"), "Cannot read"),
-        (lambda folder: (folder / storage.CARD_FILE).write_text("{"), "Cannot read"),
-        (lambda folder: (folder / storage.CARD_FILE).write_text("[]"), "another kind"),
+        (lambda folder: (folder / CARD).write_text("{"), "Cannot read"),
+        (lambda folder: (folder / CARD).write_text("[]"), "another kind"),
     ],
 )
 def test_damage_is_refused(folder, damage, message):
     damage(folder)
     with pytest.raises(UserError, match=message):
         read_folder(folder, "thing")
-
-
-@pytest.mark.parametrize("culprit", ["save_file", "os.replace"])
-def test_interrupted_writing_leaves_what_was_there(tmp_path, monkeypatch, culprit):
-    write_progress(tmp_path / "file", TENSORS, {"step": 1})
-
-    def interrupted(*_arguments, **_options):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(storage.os if culprit == "os.replace" else storage, culprit.rsplit(".")[-1], interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            write_progress(tmp_path / "file", {}, {"step": 2})
-        with pytest.raises(KeyboardInterrupt):
-            write_folder(tmp_path / "folder", TENSORS, {})
-    assert not (tmp_path / "folder").exists()
-    tensors, state = read_progress(tmp_path / "file")
-    assert state == {"step": 1}
-    assert torch.equal(tensors["a"], TENSORS["a"])
-
-
-def test_there_is_no_progress_before_the_first(tmp_path):
-    assert read_progress(tmp_path / "file") is None
-    (tmp_path / "file").write_bytes(b"not safetensors")
-    with pytest.raises(UserError, match="Delete it to start again"):
-        read_progress(tmp_path / "file")
 
 
 def test_the_digest_is_of_names_values_and_shapes():
@@ -111,15 +101,3 @@ def test_the_hash_is_of_the_weights_that_were_read(folder, swapped):
     reads = swapped(path, first, later)
     assert read_folder(folder, "thing")[0]["b"].tolist() == [1]
     assert reads == [first]
-
-
-def test_tensors_and_state_are_of_one_file(tmp_path, swapped):
-    files = []
-    for step in (1, 2):
-        write_progress(tmp_path / "progress", {"b": torch.tensor([step])}, {"step": step})
-        files.append((tmp_path / "progress").read_bytes())
-    reads = swapped(tmp_path / "progress", *files)
-    tensors, state = read_progress(tmp_path / "progress")
-    assert tensors["b"].tolist() == [1]
-    assert state == {"step": 1}
-    assert len(reads) == 1

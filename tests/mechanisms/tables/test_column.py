@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow
 import pytest
 
-from del_audit.certificate.provenance import sha256_of, texts_sha256
+from mechanisms.hashes import json_sha256, texts_sha256
 from mechanisms.tables import Column
 from mechanisms.tables.column import BLOCK, numbered, repeated
 from mechanisms.tables.rows import RowCollector
@@ -146,9 +146,9 @@ def test_late_columns_are_none_before(tmp_path):
     ids=["none", "empty", "one", "odd", "many"],
 )
 def test_hash_of_texts_is_that_of_their_list(texts):
-    assert texts_sha256(texts) == sha256_of(texts)
-    assert texts_sha256(iter(texts)) == sha256_of(texts)
-    assert texts_sha256(Column([pyarrow.array(texts, pyarrow.string())])) == sha256_of(texts)
+    assert texts_sha256(texts) == json_sha256(texts)
+    assert texts_sha256(iter(texts)) == json_sha256(texts)
+    assert texts_sha256(Column([pyarrow.array(texts, pyarrow.string())])) == json_sha256(texts)
 
 
 def test_hash_of_texts_tells_lists_apart():

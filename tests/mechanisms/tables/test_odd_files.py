@@ -19,7 +19,7 @@ from pyarrow import parquet
 from mechanisms.assets import content_sha256
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
-from mechanisms.package_sources import file_sha256
+from mechanisms.hashes import file_sha256
 from mechanisms.tables import Column
 from mechanisms.tables.source_file import SourceFile
 

@@ -16,7 +16,8 @@ from mechanisms.errors import UserError
 from mechanisms.folder_lock import held
 from mechanisms.randomness import simulation_generator
 from mechanisms.training import LoopPlan, checkpoint, run
-from mechanisms.training.loop import PARAMETERS_FILE, perplexity
+from mechanisms.training.checkpoint import RunFolder
+from mechanisms.training.loop import PARAMETERS_FILE, Own, fit, perplexity
 
 CARD = {"data": "none", "seed": 3}
 PLAN = LoopPlan(9, 0.05, warm_up=2, validate_every=3, checkpoint_every=2)
@@ -130,7 +131,7 @@ def test_an_interruption_inside_the_update_falls_back_to_the_last_checkpoint(who
 def test_an_interruption_while_a_checkpoint_is_written_leaves_a_whole_one(whole, tmp_path, monkeypatch, place):
     calls = []
     with monkeypatch.context() as patch:
-        for module, name in ((checkpoint, "save_file"), (checkpoint.os, "replace"), (checkpoint.os, "fsync")):
+        for module, name in ((checkpoint, "save_file"), (os, "replace"), (os, "fsync")):
             real = getattr(module, name)
 
             def cut(*arguments, real=real):
@@ -344,7 +345,7 @@ def test_a_failing_writer_leaves_the_checkpoint(tmp_path, whole):
         (folder / "half").write_text("half")
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(UserError, match="full"):
         Regression().run(tmp_path / "out", write=failing)
     again = Regression()
     again.run(tmp_path / "out")
@@ -361,3 +362,56 @@ def test_checkpoints_take_little_time(tmp_path):
     start = time.perf_counter()
     Regression().run(tmp_path / "out", LoopPlan(100, 0.01, checkpoint_every=1))
     assert time.perf_counter() - start < 10
+
+
+class TestFit:
+    """The loop alone: what is written is the caller's."""
+
+    @staticmethod
+    def descent(plan, found=None, **options):
+        """Descends from 4; found: what the validations say, the loss itself where it is left out."""
+        point = torch.tensor([4.0], requires_grad=True)
+        found = iter(found) if found is not None else None
+        history = fit(
+            lambda step: (point**2 * (1 + 0.1 * step)).sum(),
+            {"x": point},
+            plan,
+            validate=lambda: float(point.detach() ** 2) if found is None else next(found),
+            **options,
+        )
+        return float(point.detach()), history
+
+    def test_in_memory_it_gives_what_a_folder_gives(self, tmp_path):
+        plan = LoopPlan(9, 0.1, validate_every=3, patience=2)
+        with RunFolder(tmp_path / "out", {}) as kept:
+            assert self.descent(plan, kept=kept) == self.descent(plan)
+
+    def test_the_last_values_are_kept_where_they_are_asked_for_and_no_patience_cuts_short(self):
+        plan, worse = LoopPlan(9, 0.1, decay="constant", validate_every=3, patience=1), [1.0, 2.0, 3.0, 4.0]
+        last, history = self.descent(plan, worse, keep="last")
+        assert history.step == 9
+        assert last == self.descent(plan, None)[0]
+        assert self.descent(plan, worse)[0] == 4.0
+
+    def test_each_parameter_has_its_own_rate_and_decay(self):
+        plan = LoopPlan(5, 0.1, warm_up=2, weight_decay=0.3)
+        ours = {name: torch.tensor([1.0, -2.0], requires_grad=True) for name in "abc"}
+        fit(lambda _: sum((t**2).sum() for t in ours.values()), ours, plan, own={"b": Own(0.02, 0.0)})
+        theirs = {name: torch.tensor([1.0, -2.0], requires_grad=True) for name in "abc"}
+        optimisers = [
+            torch.optim.AdamW([theirs["a"], theirs["c"]], lr=0.1, weight_decay=0.3),
+            torch.optim.AdamW([theirs["b"]], lr=0.02, weight_decay=0.0),
+        ]
+        for step in range(5):
+            loss = sum((t**2).sum() for t in theirs.values())
+            for optimiser, peak in zip(optimisers, (0.1, 0.02), strict=True):
+                optimiser.zero_grad()
+                optimiser.param_groups[0]["lr"] = peak * min((step + 1) / 2, 1.0) * (1 - step / 5)
+            loss.backward()
+            for optimiser in optimisers:
+                optimiser.step()
+        assert all(torch.equal(ours[name], theirs[name]) for name in "abc")
+
+    def test_a_plan_without_a_title_shows_nothing(self, capsys):
+        self.descent(LoopPlan(3, 0.1, validate_every=1, title=""))
+        assert capsys.readouterr().err == ""

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 
 from mechanisms.continuation import embed
 from mechanisms.errors import UserError
+from mechanisms.hashes import file_sha256
 from mechanisms.models import load_causal_lm
-from mechanisms.package_sources import file_sha256
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedWords
 from mechanisms.spec import QuantizerSpec

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from dataclasses import asdict, replace
 
 import pytest
@@ -12,7 +13,7 @@ from mechanisms.errors import UserError
 from mechanisms.models import load_causal_lm
 from mechanisms.server import Server
 from mechanisms.soft_prompt import CARD_FILE, WEIGHTS_FILE, load_soft_prompt
-from mechanisms.training import PromptTraining, checkpoint, prompt_examples, train_soft_prompt
+from mechanisms.training import PromptTraining, prompt_examples, train_soft_prompt
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's own
 
@@ -171,18 +172,21 @@ def test_interrupted_training_goes_on_to_the_same_result(trained, train, tmp_pat
 def test_interrupted_writing_leaves_no_result_and_the_run_goes_on(trained, train, tmp_path, monkeypatch):
     whole, losses, _ = trained
     with monkeypatch.context() as patch:
-        real = checkpoint.os.replace
+        real = os.replace
 
         def interrupted(source, target):
             if target == tmp_path / "prompt":
                 raise KeyboardInterrupt
             real(source, target)
 
-        patch.setattr(checkpoint.os, "replace", interrupted)
+        patch.setattr(os, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "prompt")
     assert [path.name for path in tmp_path.iterdir()] == ["prompt.partial"]
-    assert not (tmp_path / "prompt.partial" / "result").exists()
+    assert {path.name.partition("-")[0] for path in (tmp_path / "prompt.partial").iterdir()} == {
+        "checkpoint.json",
+        "checkpoint",
+    }
     assert train(tmp_path / "prompt").losses == losses
     assert torch.equal(vectors_in(tmp_path / "prompt"), vectors_in(whole))
 

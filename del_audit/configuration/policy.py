@@ -1,0 +1,146 @@
+"""The policy that a configuration is held against: each limit once, in a range in which it can be missed and met."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from attacks.registry import Assurance
+from del_audit.configuration.asked import CLEAN_BYTES, largest_epsilon
+from del_audit.configuration.slice_names import SLICE_NAMES, is_slice_name
+from del_audit.configuration.yaml_file import Strict
+from mechanisms.spec import MAX_BITS
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+LARGEST_DELTA = 0.01
+"""At a larger delta, more than one user in a hundred may be exposed outright whatever epsilon says."""
+LARGEST_DIM = 1 << 14
+"""Coordinates per token of the widest embedding that is sent anywhere."""
+PRIVACY = (
+    "epsilon",
+    "attack_success_at_most",
+    "slice_success_at_most",
+    "worst_prompt_success_at_most",
+    "attribute_advantage_at_most",
+)
+UTILITY = ("paired_gain_at_least", "share_of_clean_gain_at_least", "task_accuracy_at_least", "bytes_per_token_at_most")
+LIMITS = (*PRIVACY, *UTILITY)
+
+
+class EpsilonLimit(Strict):
+    """The guarantee asked for: epsilon (nats) at delta, for a unit of that many tokens.
+
+    tokens: 1 for a token; a phrase and a session need it; a prompt takes policy.prompt_tokens. A session counts every
+    token that is sent, one that is sent again each time; the other units are sent `policy.sends` times.
+    """
+
+    unit: Literal["token", "phrase", "prompt", "session"] = "token"
+    tokens: int | None = Field(default=None, ge=1)
+    delta: float = Field(default=1e-5, gt=0, le=LARGEST_DELTA)
+    at_most: float = Field(ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_token_is_one(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("unit", "token") == "token":
+            return {"tokens": 1, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _tokens_fit(self) -> Self:
+        if self.unit == "token" and self.tokens != 1:
+            raise ValueError(f"expected tokens: 1 for unit: token, got tokens={self.tokens}: use unit: phrase")
+        if self.unit in ("phrase", "session") and self.tokens is None:
+            raise ValueError(f"expected tokens beside unit: {self.unit}, got none: add tokens: N, how many it has")
+        return self
+
+
+class Policy(Strict):
+    """Limits; each one that is given is a check. An upper limit is held against the interval's upper end, and so on.
+
+    assurance: full asks for every attack of the default ladder, quick accepts the short list (attacks.registry).
+    sends: how often the same text may be sent; guarantees and attacks are taken at it. prompt_tokens: of the longest
+    prompt; the evaluation and the prompt's epsilon take theirs from here. session_days: days within which the tokens
+    that are sent make one session. epsilon: one limit, or a list with at most one for each unit, tokens and delta.
+    slice_success_at_most: a limit for the share recovered of each slice named (del_audit.evidence.inversion.slices).
+    paired_gain_at_least: nats per token over another user's prompt, no prompt, and the soft prompt alone.
+    """
+
+    assurance: Assurance = "full"
+    sends: int = Field(default=1, ge=1, le=1_000)
+    prompt_tokens: int = Field(default=48, ge=2, le=1 << 20)
+    session_days: int = Field(default=30, ge=1, le=3_650)
+    epsilon: tuple[EpsilonLimit, ...] = Field(default=(), strict=False)
+    attack_success_at_most: Share | None = None
+    slice_success_at_most: dict[str, Share] = Field(default_factory=dict)
+    worst_prompt_success_at_most: Share | None = None
+    attribute_advantage_at_most: float | None = Field(default=None, ge=0, lt=1)
+    paired_gain_at_least: float | None = Field(default=None, ge=0, le=20)
+    share_of_clean_gain_at_least: float | None = Field(default=None, ge=0, lt=1)
+    task_accuracy_at_least: Share | None = None
+    bytes_per_token_at_most: float | None = Field(default=None, gt=0, le=CLEAN_BYTES * LARGEST_DIM)
+
+    @field_validator("epsilon", mode="before")
+    @classmethod
+    def _one_limit_or_several(cls, given: Any) -> Any:
+        return () if given is None else given if isinstance(given, list | tuple) else (given,)
+
+    @field_validator("slice_success_at_most")
+    @classmethod
+    def _slices_are_known(cls, limits: dict[str, float]) -> dict[str, float]:
+        for name in limits:
+            if not is_slice_name(name):
+                raise ValueError(f"expected {SLICE_NAMES}, got {name!r}")
+        return limits
+
+    @model_validator(mode="after")
+    def _prompts_have_one_length(self) -> Self:
+        limits = tuple(self._of_prompt_length(limit) for limit in self.epsilon)
+        asked = [(limit.unit, limit.tokens, limit.delta) for limit in limits]
+        if twice := [each for each in asked if asked.count(each) > 1]:
+            raise ValueError(f"expected each unit, tokens and delta once, got {twice[0]} twice")
+        object.__setattr__(self, "epsilon", limits)  # the model is frozen for everybody else
+        return self
+
+    def _of_prompt_length(self, limit: EpsilonLimit) -> EpsilonLimit:
+        if limit.unit != "prompt":
+            return limit
+        stated = "prompt_tokens" in self.model_fields_set
+        if limit.tokens is None and not stated:
+            raise ValueError(
+                "expected policy.prompt_tokens beside epsilon of unit: prompt, got none: add prompt_tokens: N, "
+                "the length of the longest prompt that clients send"
+            )
+        if limit.tokens not in (None, self.prompt_tokens):
+            raise ValueError(
+                f"expected epsilon of a prompt at policy.prompt_tokens={self.prompt_tokens} tokens, got "
+                f"tokens={limit.tokens}: set prompt_tokens: {limit.tokens}, or leave tokens out"
+            )
+        return limit.model_copy(update={"tokens": self.prompt_tokens})
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if not any(self.asks(name) for name in LIMITS):
+            raise ValueError(
+                f"expected at least one limit, got none: it would certify anything. Limits are {', '.join(LIMITS)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _epsilon_can_be_missed(self) -> Self:
+        self.require_missable(LARGEST_DIM, (1 << MAX_BITS) - 1)
+        return self
+
+    def asks(self, name: str) -> bool:
+        """Returns whether the policy has that limit."""
+        return getattr(self, name) not in (None, (), {})
+
+    def require_missable(self, dim: int, trials: int) -> None:
+        """Raises ValueError for an epsilon that no quantizer of so many coordinates and trials per token can miss."""
+        for limit in self.epsilon:
+            most = largest_epsilon(limit.unit, int(limit.tokens or 1), self.sends, dim, trials)
+            if limit.at_most >= most:
+                raise ValueError(
+                    f"expected epsilon.at_most < {most:.6g} nats for unit: {limit.unit} of {limit.tokens} tokens, got "
+                    f"{limit.at_most:g}: no release of {dim} coordinates and {trials} trials each can miss it"
+                )

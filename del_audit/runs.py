@@ -1,0 +1,88 @@
+"""Where a run keeps what is finished: a killed run goes on, and a result is whole or not there."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attacks.outcome import Outcome
+from mechanisms.errors import UserError
+from mechanisms.files import remove_parts, write_json
+from mechanisms.private_folders import MARKER, private_folder, rename_private
+
+SETTINGS = "settings.json"
+RESULT = "result.json"
+
+
+class Run:
+    """OUT.partial with finished parts, and the settings that all of them are of; OUT once all are there.
+
+    Both are private folders: what was read of private text is in them.
+    settings: everything that decides a result, as JSON. Raises UserError for an OUT that exists, a partial folder of
+    other settings or of no run, and where it cannot be made.
+    """
+
+    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+        if out.exists():
+            raise UserError(f"Expected --out to be a folder that does not exist yet, got {out}.")
+        self.out, self.folder = out, out.with_name(f"{out.name}.partial")
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings, allow_nan=False))
+        try:
+            fresh = not self.folder.exists() or {path.name for path in self.folder.iterdir()} <= {MARKER}
+            if not fresh:
+                self._require_same()
+            private_folder(self.folder, adopt=not fresh, what="--out")
+            for name in ("parts", "outcomes"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"Expected --out to be a folder that can be made, got {out}: {error.strerror}.") from None
+        if fresh:
+            write_json(self.folder / SETTINGS, self.settings)
+
+    def _require_same(self) -> None:
+        path, hint = self.folder / SETTINGS, f"Delete {self.folder} to start again, or give another --out."
+        try:
+            kept = dict(json.loads(path.read_text(encoding="utf8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"Expected {path} to say what run was cut off: {error}. {hint}") from None
+        names = sorted({*kept, *self.settings})
+        if other := [name for name in names if kept.get(name) != self.settings.get(name)]:
+            raise UserError(f"Expected {self.folder} to be of this run, got another {' and '.join(other)}. {hint}")
+
+    def part(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Returns a finished part, computed only where it is missing; raises UserError for a damaged file."""
+        path = self.folder / "parts" / f"{name}.json"
+        if not path.exists():
+            write_json(path, compute())
+        try:
+            return dict(json.loads(path.read_text(encoding="utf8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"Expected {path} to hold a finished part: {error}. Delete it.") from None
+
+    def outcome(self, name: str, compute: Callable[[], Outcome]) -> Outcome:
+        """Returns a finished outcome, computed only where it is missing; raises UserError for a damaged file."""
+        path = self.folder / "parts" / f"{name}.parquet"
+        if not path.exists():
+            compute().write(path)
+        return Outcome.read(path)
+
+    def keep(self, name: str, outcome: Outcome) -> None:
+        """Writes an outcome of the result."""
+        outcome.write(self.folder / "outcomes" / f"{name}.parquet")
+
+    def finish(self, document: Mapping[str, Any]) -> Path:
+        """Writes the result, gives the folder its name and returns the result's path; raises UserError if it cannot."""
+        write_json(self.folder / RESULT, document)
+        remove_parts(self.folder)
+        try:
+            rename_private(self.folder, self.out)
+        except OSError as error:
+            raise UserError(
+                f"Expected to rename {self.folder} to {self.out}: {error.strerror}. The result is in it."
+            ) from None
+        shutil.rmtree(self.out / "parts", ignore_errors=True)
+        (self.out / SETTINGS).unlink(missing_ok=True)
+        if not any((self.out / "outcomes").iterdir()):
+            (self.out / "outcomes").rmdir()
+        return self.out / RESULT

@@ -1,0 +1,1 @@
+"""What a configuration names, loaded once, and what its client sends."""

@@ -1,0 +1,1 @@
+"""Figures with intervals that hold: what every estimate of a certificate is made with."""

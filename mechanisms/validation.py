@@ -1,0 +1,17 @@
+"""Checks of numbers from outside, one message each: the argument, the allowed range, the value."""
+
+from typing import Any
+
+from mechanisms.errors import UserError
+
+
+def at_least(name: str, value: float, low: float) -> None:
+    """Raises UserError for a value below low."""
+    if value < low:
+        raise UserError(f"Expected {name} >= {low}, got {name}={value}.")
+
+
+def whole_at_least(name: str, value: Any, low: int) -> None:
+    """Raises UserError for what is no whole number, True and False among it, and for one below low."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise UserError(f"Expected {name} to be a whole number >= {low}, got {name}={value!r}.")
