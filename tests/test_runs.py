@@ -82,7 +82,7 @@ def test_the_result_appears_whole(tmp_path):
     run = Run(tmp_path / "out", {"seed": 0})
     run.part("a", lambda: {"x": 1})
     run.keep("map", outcome((1, 2)))
-    (tmp_path / "out.partial" / "outcomes" / ".map.parquet-x1").write_text("half")
+    (tmp_path / "out.partial" / "outcomes" / ".map.parquet-0123456789ab").write_text("half")
     assert run.finish({"figure": 0.5}) == tmp_path / "out" / "result.json"
     kept = sorted(path.name for path in (tmp_path / "out").rglob("*"))
     assert kept == [MARKER, "map.parquet", "outcomes", "result.json"]
