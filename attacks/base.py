@@ -15,7 +15,7 @@ from mechanisms.models import LanguageModel
 
 
 @dataclass(frozen=True, slots=True)
-class Public:
+class AttackerKnowledge:
     """All that an attacker knows before a message arrives. Nothing here may depend on a private text.
 
     mechanism: the one that is deployed, both halves. table: the model's embeddings, float32, shape (words, width).
@@ -97,7 +97,7 @@ class InversionAttack(Protocol):
         """Whether each token is guessed from its own release alone: theorem 6 bounds these attacks, and no others."""
         ...
 
-    def fit(self, public: Public) -> Attacker:
+    def fit(self, public: AttackerKnowledge) -> Attacker:
         """Returns the attacker; raises UserError where something that the attack needs is missing."""
         ...
 

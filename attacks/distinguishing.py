@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from attacks.base import Public, observe
+from attacks.base import AttackerKnowledge, observe
 from attacks.repeated import RepeatedPipeline
 from mechanisms.channel import exponentiate
 from mechanisms.errors import UserError
@@ -58,7 +58,7 @@ class LikelihoodRatio:
         """Positions at which the two differ: the only ones that tell anything."""
         return np.flatnonzero(np.array(self.first) != np.array(self.second))
 
-    def fit(self, public: Public) -> Distinguisher:
+    def fit(self, public: AttackerKnowledge) -> Distinguisher:
         """Returns the test; exact in double precision for DEL, from the law's own scores for others.
 
         Raises UserError for a word outside the vocabulary, and where the law is not known.
@@ -87,7 +87,7 @@ class Membership:
         if not self.phrase:
             raise UserError("Expected a phrase of at least one token, got an empty one.")
 
-    def fit(self, public: Public) -> Distinguisher:
+    def fit(self, public: AttackerKnowledge) -> Distinguisher:
         """Returns the test; raises UserError for a word outside the vocabulary, and where the law is not known."""
         words = checked_tokens(self.phrase, public.words)
         _ = public.channel
@@ -121,7 +121,7 @@ class _OfCounts:
 
 @dataclass(frozen=True, slots=True)
 class _OfScores:
-    public: Public
+    public: AttackerKnowledge
     first: NDArray[np.int64]
     second: NDArray[np.int64]
 
@@ -142,7 +142,7 @@ class _OfScores:
 
 @dataclass(frozen=True, slots=True)
 class _OfMembership:
-    public: Public
+    public: AttackerKnowledge
     phrase: NDArray[np.int64]
 
     def statistic(self, messages: Sequence[bytes]) -> Floats:

@@ -12,7 +12,7 @@ from mechanisms.channel import BLOCK_ROWS
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism
 from mechanisms.pipeline import Pipeline
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import RandomSource
 from mechanisms.validation import whole_at_least
 
 NOT_SENT = -1
@@ -40,7 +40,7 @@ class History:
         """What one release is accounted by."""
         return self.mechanism.spec
 
-    def release_turns(self, turns: Sequence[Sequence[int]], source: WordSource) -> bytes:
+    def release_turns(self, turns: Sequence[Sequence[int]], source: RandomSource) -> bytes:
         """Returns all exchanges of a chat; raises UserError for no turns, an empty one, or more than `exchanges`."""
         if not 1 <= len(turns) <= self.exchanges or not all(len(turn) for turn in turns):
             raise UserError(f"Expected 1..{self.exchanges} turns, none empty, got lengths {[len(t) for t in turns]}.")
@@ -51,7 +51,7 @@ class History:
             sent.append(self.mechanism.release(so_far, source))
         return join(sent)
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns a chat of one turn; raises UserError as the mechanism's release does."""
         return join([self.mechanism.release(tokens, source)])
 

@@ -13,7 +13,7 @@ from mechanisms.decoding import Decoder, LinearDecoder, PosteriorMeanDecoder
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism
 from mechanisms.pipeline import Pipeline
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import RandomSource
 from mechanisms.trained_projection import TrainedDecoder
 from mechanisms.validation import whole_at_least
 from mechanisms.wire import unpack
@@ -44,7 +44,7 @@ class Repeated:
         """What one release is accounted by."""
         return self.mechanism.spec
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns all releases of a tokenized prompt; raises UserError as the mechanism's release does."""
         return join([self.mechanism.release(tokens, source) for _ in range(self.times)])
 
@@ -112,7 +112,7 @@ class RepeatedPipeline(Pipeline):
 
     times: int = 1
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns all releases of a tokenized prompt; raises UserError as CodeReleaser does."""
         return join([Pipeline.release(self, tokens, source) for _ in range(self.times)])
 

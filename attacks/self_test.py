@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from attacks.base import InversionAttack, Public
+from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.outcome import invert
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline, assemble
 from mechanisms.projection import EncoderSettings
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 
 PROMPTS, TOKENS = 8, 24
@@ -44,7 +44,7 @@ _PRINCIPAL = EncoderSettings(whitening=1.0, fill=LOUD_FILL, rotate=False)
 class Ceilinged(Protocol):
     """An attack that cannot read everything even from a clean prompt, and says how much it can."""
 
-    def ceiling(self, public: Public, prompts: Sequence[Sequence[int]]) -> float:
+    def ceiling(self, public: AttackerKnowledge, prompts: Sequence[Sequence[int]]) -> float:
         """Returns the share of the prompts' tokens that it reads when it is shown the prompts themselves."""
         ...
 
@@ -90,12 +90,12 @@ class SelfTest:
 class References:
     """Two public worlds that differ in the mechanism only, and public prompts that no attack is fitted on."""
 
-    loud: Public
-    silent: Public
+    loud: AttackerKnowledge
+    silent: AttackerKnowledge
     prompts: list[list[int]]
 
     @classmethod
-    def of(cls, public: Public, prompts: int = PROMPTS, tokens: int = TOKENS) -> "References":
+    def of(cls, public: AttackerKnowledge, prompts: int = PROMPTS, tokens: int = TOKENS) -> "References":
         """Returns the references over a public world; the prompts are the first tokens of its last documents.
 
         Documents whose first tokens are mostly not readable are passed over where enough others are there.
@@ -167,24 +167,27 @@ def readable(table: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def _hits(
     attack: InversionAttack,
-    public: Public,
+    public: AttackerKnowledge,
     prompts: Sequence[Sequence[int]],
     counted: NDArray[np.bool_],
     seed: int,
 ) -> int:
     """Returns how many of the tokens that count are read; counted: shape (tokens of all prompts,)."""
-    source = SimulatedWords(seed, "self-test")
+    source = SimulatedRandomness(seed, "self-test")
     messages = [public.mechanism.release(prompt, source) for prompt in prompts]
     return int(invert(attack, attack.fit(public), messages, prompts).hits[counted].sum())
 
 
 def _reference(
-    public: Public, documents: Sequence[Sequence[int]], spec: QuantizerSpec, encoder: EncoderSettings | Encoder
+    public: AttackerKnowledge,
+    documents: Sequence[Sequence[int]],
+    spec: QuantizerSpec,
+    encoder: EncoderSettings | Encoder,
 ) -> Pipeline:
     return assemble(public.table, documents, spec, encoder, "posterior-mean-plain")
 
 
-def _rank(public: Public) -> int:
+def _rank(public: AttackerKnowledge) -> int:
     """Returns how many principal coordinates the table has, less those that rounding alone makes."""
     weighted = (public.table - public.prior @ public.table) * np.sqrt(public.prior)[:, None]
     spread = np.linalg.eigvalsh(weighted.T @ weighted)

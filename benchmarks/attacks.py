@@ -26,7 +26,7 @@ import torch
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]  # `attacks` is a package
 
 from attacks.attribute import Viewer
-from attacks.base import InversionAttack, Public
+from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.inversion import (
     CodeNeighbour,
     CommonestWord,
@@ -52,9 +52,9 @@ from mechanisms.corpora import load_corpus
 from mechanisms.models import LanguageModel, load_causal_lm, load_embedding_table
 from mechanisms.pipeline import assemble
 from mechanisms.projection import EncoderSettings
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
-from mechanisms.stepping import Reading
+from mechanisms.stepping import CachedReader
 from mechanisms.trained_projection import load_projection
 
 MODEL, DIM, CLIP = "package:smollm2-135m-instruct", 18, 0.05
@@ -120,12 +120,12 @@ def beam_speed(language: LanguageModel, table: np.ndarray) -> None:
     documents = generator.integers(0, WORDS, (20, LENGTH)).tolist()
     spec = QuantizerSpec.from_mu(4, DIM, CLIP, 10.0)
     pipeline = assemble(table, documents, spec, EncoderSettings(fill=3.0), "posterior-mean-plain")
-    public = Public(pipeline, table, pipeline.prior, documents, language)
-    messages = [pipeline.release(text, SimulatedWords(0, "beam speed")) for text in documents[:10]]
+    public = AttackerKnowledge(pipeline, table, pipeline.prior, documents, language)
+    messages = [pipeline.release(text, SimulatedRandomness(0, "beam speed")) for text in documents[:10]]
     attacker, model = LanguageBeam(width=8).fit(public), language.model
 
     def steps() -> None:
-        reading = Reading(model)
+        reading = CachedReader(model)
         reading.read(attacker.reader.opening.expand(80, -1, -1))
         for place in range(LENGTH - 1):
             reading.keep(range(80))  # a beam reorders its cache at each step; so does the bare model here
@@ -137,7 +137,9 @@ def beam_speed(language: LanguageModel, table: np.ndarray) -> None:
         print(f"{name + ', 10 x 64 tokens, width 8':<46}{median:6.1f} s  {median / base:6.2f}x")
 
 
-def worlds(language: LanguageModel, options: argparse.Namespace) -> Iterator[tuple[str, Public, list[list[int]]]]:
+def worlds(
+    language: LanguageModel, options: argparse.Namespace
+) -> Iterator[tuple[str, AttackerKnowledge, list[list[int]]]]:
     """Yields label, public world and held-out prompts for each encoder, number of bits and mu."""
     table = load_embedding_table(MODEL)
     public, held = split(language, options.prompts)
@@ -154,7 +156,7 @@ def worlds(language: LanguageModel, options: argparse.Namespace) -> Iterator[tup
                     encoder = EncoderSettings(whitening=1.0, fill=6.0, rotate=False)
                 pipeline = assemble(table, public, spec, encoder, "posterior-mean-plain")  # type: ignore[arg-type]
                 label = f"{kind:<9}n {n}  mu {level:>5g}"
-                yield label, Public(pipeline, table, pipeline.prior, public, language), held
+                yield label, AttackerKnowledge(pipeline, table, pipeline.prior, public, language), held
 
 
 def split(language: LanguageModel, prompts: int = 10) -> tuple[list[list[int]], list[list[int]]]:
@@ -170,15 +172,17 @@ def split(language: LanguageModel, prompts: int = 10) -> tuple[list[list[int]], 
     return public, tested + [text[SPEECH_START : SPEECH_START + LENGTH] for text in spoken[::10]][:prompts]
 
 
-def read(attack: InversionAttack, public: Public, held: list[list[int]], seed: int) -> tuple[Outcome, float]:
+def read(attack: InversionAttack, public: AttackerKnowledge, held: list[list[int]], seed: int) -> tuple[Outcome, float]:
     """Returns what an attack reads of a fresh release of the held-out prompts, and the seconds that it took."""
-    source = SimulatedWords(seed, "attack benchmark")
+    source = SimulatedRandomness(seed, "attack benchmark")
     messages = [public.mechanism.release(text, source) for text in held]
     start = time.perf_counter()
     return invert(attack, attack.fit(public), messages, held), time.perf_counter() - start
 
 
-def report(label: str, attacks: Sequence[InversionAttack], public: Public, held: list[list[int]], seed: int) -> None:
+def report(
+    label: str, attacks: Sequence[InversionAttack], public: AttackerKnowledge, held: list[list[int]], seed: int
+) -> None:
     """Prints what each attack reads, with its interval over prompts, theorem 6's bound, and the ratio to MAP's.
 
     The bound is at the commonest word's share of these very tokens; BROKEN: it is beaten, as
@@ -216,7 +220,7 @@ def context_attacks(folder: Path | None) -> list[InversionAttack]:
     ]
 
 
-def attribute(public: Public, language: LanguageModel, label: str, seed: int) -> None:
+def attribute(public: AttackerKnowledge, language: LanguageModel, label: str, seed: int) -> None:
     """Prints how well the medical condition of a review, of five, is told from its release."""
     corpus = load_corpus("package:drug-reviews")
     common = [name for name, _ in Counter(corpus.subset("train").column("condition")).most_common() if name][:5]
@@ -227,7 +231,7 @@ def attribute(public: Public, language: LanguageModel, label: str, seed: int) ->
         texts = [
             row[:256] for row in language.tokenizer(list(rows.take(chosen).texts), add_special_tokens=False).input_ids
         ]
-        source = SimulatedWords(seed, "attribute benchmark", part)
+        source = SimulatedRandomness(seed, "attribute benchmark", part)
         messages = [public.mechanism.release(text, source) for text in texts]
         released = viewer.released(messages, texts if part == "train" else None).rows
         labels = tuple(str(rows.column("condition")[i]) for i in chosen)

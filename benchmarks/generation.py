@@ -11,7 +11,7 @@ from mechanisms.generation import GenerationSettings
 from mechanisms.models import load_causal_lm
 from mechanisms.pipeline import assemble
 from mechanisms.projection import EncoderSettings
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.server import Server
 from mechanisms.soft_prompt import SoftPrompt
 from mechanisms.spec import QuantizerSpec
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     tokens = simulation_generator(0, "benchmark").integers(100, len(table), 20_000)
     pipeline = assemble(table, [tokens.tolist()], QuantizerSpec.from_mu(4, 18, 0.05, 40.0), EncoderSettings())
     prompt = tokens[:PROMPT].tolist()
-    message = Client(language.tokenizer, pipeline, PROMPT, SimulatedWords(0)).release_tokens(prompt)
+    message = Client(language.tokenizer, pipeline, PROMPT, SimulatedRandomness(0)).release_tokens(prompt)
     server = Server(language, pipeline, SoftPrompt("benchmark", torch.from_numpy(table[200 : 200 + VIRTUAL]), {}, ""))
     settings = GenerationSettings(NEW, greedy=True)
     inputs = torch.tensor([prompt])

@@ -9,10 +9,10 @@ import torch
 from scipy.stats import binom
 
 from mechanisms.entropy_coding import restore, shorten
-from mechanisms.inversion import BinomialTable
 from mechanisms.levels import LEVELS, ZERO_LEVEL
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
-from mechanisms.randomness import SystemWords, simulation_generator
+from mechanisms.randomness import SystemRandomness, simulation_generator
+from mechanisms.sampler import BinomialTable
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import pack, unpack
 
@@ -35,7 +35,7 @@ def row(tokens: int, bits: int) -> str:
     """Returns one line of the table. A client's table of codes holds levels; floats are rounded to levels first."""
     spec = QuantizerSpec.from_mu(bits, DIM, 0.05, 8.0)
     values = simulation_generator(0, "benchmark").uniform(-0.05, 0.05, (tokens, DIM))
-    quantizer, source = StochasticQuantizer(spec), SystemWords()
+    quantizer, source = StochasticQuantizer(spec), SystemRandomness()
     levels = quantizer.levels(values)
     success = torch.from_numpy(0.5 + values / (2 * spec.scale)).float()
     message = pack(quantizer.sample(levels, source), spec)
@@ -55,7 +55,7 @@ def row(tokens: int, bits: int) -> str:
 def sizes(bits: int, mu: float, tokens: int = 512) -> str:
     """Returns one line of the second table: bits a coordinate as sent, shortened, and the least for codes at zero."""
     spec = QuantizerSpec.from_mu(bits, DIM, 0.05, mu)
-    quantizer, source = StochasticQuantizer(spec), SystemWords()
+    quantizer, source = StochasticQuantizer(spec), SystemRandomness()
     spread = simulation_generator(0, "benchmark").integers(0, LEVELS, (tokens, DIM), dtype=np.uint8)
     found = []
     for levels in (spread, np.full_like(spread, ZERO_LEVEL)):

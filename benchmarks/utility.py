@@ -32,7 +32,7 @@ from mechanisms.models import LanguageModel, load_causal_lm
 from mechanisms.pipeline import assemble
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.rivals import Gaussian, Metric, RandomizedResponse
 from mechanisms.server import Server
 from mechanisms.soft_prompt import load_soft_prompt
@@ -231,7 +231,7 @@ def _prompt_name(name: str) -> str:
 def _row(bench: Bench, label: str, epsilon: float, mechanism: Mechanism, prompt: str) -> np.ndarray:
     """Prints one line and returns the gain of each prompt."""
     server = Server(bench.language, mechanism, load_soft_prompt(prompt, bench.table.shape[1], bench.language.record))
-    words = SimulatedWords(bench.options.seed, "utility benchmark")
+    words = SimulatedRandomness(bench.options.seed, "utility benchmark")
     made = bench.cuts.released(lambda tokens: mechanism.release(tokens, words))
     own = server.losses(made.messages, made.responses)
     other = server.losses([made.messages[index] for index in strangers(made.documents)], made.responses)

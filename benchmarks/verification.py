@@ -14,7 +14,7 @@ from museum.near_misses import Reference
 from del_audit.evidence.verification import Verification, stein_need, verify_mechanism
 from del_audit.statistics.intervals import rate
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
 
 LADDER = (200, 500, 1000, 2000, 4000, 8000, 15_000, 30_000)
@@ -67,7 +67,7 @@ def scale(spec: QuantizerSpec, error: float, trials: int, runs: int) -> None:
 
 
 def battery(actual: QuantizerSpec, claimed: QuantizerSpec, trials: int, seed: int) -> Verification:
-    quantizer, source = StochasticQuantizer(actual), SimulatedWords(seed, "scale")
+    quantizer, source = StochasticQuantizer(actual), SimulatedRandomness(seed, "scale")
     return verify_mechanism(
         lambda values: quantizer.quantize(values, source),
         claimed,

@@ -11,7 +11,7 @@ from mechanisms.errors import UserError
 from mechanisms.ledger import Account, Ledger
 from mechanisms.mechanism import Description, Releaser
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SystemWords, WordSource
+from mechanisms.randomness import RandomSource, SystemRandomness
 from mechanisms.spec import QuantizerSpec
 from mechanisms.terms import Deployment, Terms
 from mechanisms.tokens import checked_tokens, tokenizer_sha256
@@ -36,7 +36,7 @@ class CodeReleaser:
             if wanted != got:
                 raise UserError(f"Expected an encoder of {name}={wanted}, got {name}={got}: trained for another spec.")
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt, with fresh noise.
 
         Raises UserError as checked_tokens does; then nothing is drawn or sent.
@@ -62,7 +62,7 @@ class Client:
         tokenizer: Any,
         releaser: Releaser,
         max_tokens: int,
-        source: WordSource | None = None,
+        source: RandomSource | None = None,
         terms: Terms | None = None,
         account: Account | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class Client:
         self._tokenizer = tokenizer
         self._releaser = releaser
         self._max_tokens = max_tokens
-        self._source = source if source is not None else SystemWords()
+        self._source = source if source is not None else SystemRandomness()
         self._terms = terms if terms is not None else Terms()
         self._account = own_account(tokenizer, releaser) if terms is not None and account is None else account
         self._charged = 0

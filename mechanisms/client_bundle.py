@@ -25,7 +25,7 @@ from mechanisms.errors import UserError
 from mechanisms.files import new_folder
 from mechanisms.keyring import trusted_keys
 from mechanisms.ledger import Account, Ledger
-from mechanisms.randomness import SystemWords, WordSource
+from mechanisms.randomness import RandomSource, SystemRandomness
 from mechanisms.signed_document import SignedDocument, open_signed
 from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
@@ -114,7 +114,7 @@ def save_client_bundle(
 
 def load_client(
     folder: Path,
-    source: WordSource | None = None,
+    source: RandomSource | None = None,
     *,
     certificate: Path | SignedDocument | Uncertified | None = None,
     trusted: Collection[bytes] | None = None,
@@ -151,7 +151,7 @@ def load_client(
         keys = trusted_keys() if trusted is None else trusted
         terms = terms_of(signed, deployment, keys, at, accept_quick=accept_quick, require=require)
     account = None
-    if source is None or isinstance(source, SystemWords):
+    if source is None or isinstance(source, SystemRandomness):
         account = Account(ledger or Ledger.of_user(), deployment.fingerprint, deployment.tokenizer)
     return Client(tokenizer, CodeReleaser(encoder, spec), card["max_tokens"], source, terms, account)
 

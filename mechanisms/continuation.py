@@ -15,7 +15,7 @@ from mechanisms.errors import UserError
 from mechanisms.generation import GenerationSettings, write
 from mechanisms.model_facts import input_weight
 from mechanisms.own_forward import embed, logits_within
-from mechanisms.stepping import Reading, require_context
+from mechanisms.stepping import CachedReader, require_context
 
 __all__ = ["BATCH", "embed", "generate", "require_context", "response_losses", "score"]
 
@@ -94,7 +94,7 @@ def _after_shared(
     mask = None
     if len({len(row) for row in rows}) > 1:
         mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True, 0, "left")
-    reading = Reading(model)
+    reading = CachedReader(model)
     opening = reading.read(pad_sequence([row.detach() for row in rows], True, 0.0, "left"), mask)
     behind = [(row, pair) for row, group in enumerate(groups) for pair in group]
     for start in range(0, len(behind), BATCH):

@@ -17,7 +17,7 @@ from mechanisms.errors import UserError
 from mechanisms.model_facts import end_tokens, input_weight
 from mechanisms.own_forward import embed
 from mechanisms.randomness import simulation_generator
-from mechanisms.stepping import Reading, require_context
+from mechanisms.stepping import CachedReader, require_context
 from mechanisms.text_pieces import TextPieces
 from mechanisms.validation import whole_at_least
 
@@ -90,7 +90,7 @@ def _write_batch(
     if len({len(row) for row in rows}) > 1:
         mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True, 0, "left")
     draws = {text: simulation_generator(settings.seed, "generation", str(text)) for text in prefixes}
-    reading, going = Reading(model), list(prefixes)
+    reading, going = CachedReader(model), list(prefixes)
     logits = reading.read(pad_sequence(rows, True, 0.0, "left"), mask)
     for step in range(settings.new_tokens):
         uniforms = np.array([draws[text].random() for text in going])

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import RandomSource
 
 
 class Description(Protocol):
@@ -30,7 +30,7 @@ class Releaser(Protocol):
         """What the accountant bounds."""
         ...
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt.
 
         Raises UserError for an empty prompt and for tokens outside the vocabulary; then nothing is drawn or sent.

@@ -15,7 +15,7 @@ from mechanisms.errors import UserError
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings, fit_encoder
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import RandomSource
 from mechanisms.registry import DECODERS, DecoderName, checked_decoder, imported
 from mechanisms.spec import QuantizerSpec
 from mechanisms.trained_projection import TrainedDecoder, TrainedProjection
@@ -44,7 +44,7 @@ class Pipeline:
     decoder: Decoder
     name: str = "DEL"
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as CodeReleaser does."""
         return CodeReleaser(self.encoder, self.spec).release(tokens, source)
 

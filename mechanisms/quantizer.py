@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.errors import UserError
-from mechanisms.inversion import BinomialTable
 from mechanisms.levels import LEVELS, ZERO_LEVEL, from_levels, to_levels
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import RandomSource
+from mechanisms.sampler import BinomialTable
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 
 COORDINATES_AT_ONCE = 1 << 20
@@ -58,11 +58,11 @@ class StochasticQuantizer:
         """Returns the integer thresholds of values: those of their levels; raises UserError as levels does."""
         return level_thresholds(self.spec)[self.levels(values)]
 
-    def quantize(self, values: ArrayLike, source: WordSource) -> NDArray[np.uint8]:
+    def quantize(self, values: ArrayLike, source: RandomSource) -> NDArray[np.uint8]:
         """Returns the released counts of values, uint8, shape (n, dim); raises UserError as levels does."""
         return self.sample(self.levels(values), source)
 
-    def sample(self, levels: NDArray[np.uint8], source: WordSource) -> NDArray[np.uint8]:
+    def sample(self, levels: NDArray[np.uint8], source: RandomSource) -> NDArray[np.uint8]:
         """Returns the released counts, uint8, shape (n, dim), each exactly Bin(u, threshold / 2^32) from fresh words.
 
         levels: uint8, shape (n, dim), each below 255. Raises UserError for anything else; then nothing is drawn.

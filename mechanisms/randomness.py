@@ -18,7 +18,7 @@ Generator = np.random.Generator
 """What simulation_generator returns; other modules name the type from here and make none themselves."""
 
 
-class WordSource(Protocol):
+class RandomSource(Protocol):
     """Whatever yields uniform, independent 32-bit words."""
 
     def words(self, count: int) -> NDArray[np.uint32]:
@@ -26,7 +26,7 @@ class WordSource(Protocol):
         ...
 
 
-class SystemWords:
+class SystemRandomness:
     """The client's source: AES-256 in counter mode under a key that the operating system draws for every call.
 
     No state outlives a call, so a fork copies nothing and no two calls share a word.
@@ -44,7 +44,7 @@ def secret_key(size: int) -> bytes:
     return os.urandom(size)
 
 
-class SimulatedWords:
+class SimulatedRandomness:
     """A source that its seed repeats: for audits on public text and for tests, never for a user's words."""
 
     def __init__(self, seed: int, *labels: str) -> None:
@@ -55,13 +55,13 @@ class SimulatedWords:
         return self._generator.integers(0, 1 << 32, size=count, dtype=np.uint32)
 
 
-def wide_words(count: int, source: WordSource) -> NDArray[np.uint64]:
+def wide_words(count: int, source: RandomSource) -> NDArray[np.uint64]:
     """Returns uniform 64-bit words, uint64, shape (count,), two words each."""
     halves = source.words(2 * count).astype(np.uint64).reshape(count, 2)
     return (halves[:, 0] << np.uint64(32)) | halves[:, 1]
 
 
-def uniforms(shape: tuple[int, ...], source: WordSource) -> NDArray[np.float64]:
+def uniforms(shape: tuple[int, ...], source: RandomSource) -> NDArray[np.float64]:
     """Returns uniform numbers of 52 bits inside (0, 1), float64, of that shape: odd multiples of 2^-53, all exact."""
     size = int(np.prod(shape))
     return ((wide_words(size, source) >> np.uint64(12)).astype(np.float64) + 0.5).reshape(shape) * 2.0**-52

@@ -12,10 +12,10 @@ from mechanisms.errors import UserError
 from mechanisms.model_facts import input_weight, require_context
 from mechanisms.own_forward import logits_within
 
-__all__ = ["Reading", "require_context"]
+__all__ = ["CachedReader", "require_context"]
 
 
-class Reading:
+class CachedReader:
     """A batch of sequences that a causal language model is reading.
 
     Everything goes in through inputs_embeds, on the model's device and in its number format; logits come out as
@@ -81,22 +81,22 @@ class Reading:
             single = self._cached is not None and self._places is None and len(rows) != 1
             self._rows = None if single else [self._rows[row] for row in rows]
 
-    def copied(self, rows: Sequence[int]) -> "Reading":
+    def copied(self, rows: Sequence[int]) -> "CachedReader":
         """Returns a batch that goes on from these sequences, each as often as it is named; this reading stays."""
-        copied = Reading(self._model)
+        copied = CachedReader(self._model)
         copied._places = self._places
         copied._rows = None if self._rows is None else [self._rows[row] for row in rows]
         copied._cached = None if self._cached is None else self._cached.copied(rows)
         return copied
 
-    def branch(self, read: Sequence[int]) -> "Reading":
+    def branch(self, read: Sequence[int]) -> "CachedReader":
         """Returns a batch that goes on from within the one sequence read so far: row r has its first read[r] inputs.
 
         This reading stays as it is. Raises UserError where more than one sequence was read.
         """
         if self._rows is None or len(self._rows) != 1:
             raise UserError("Expected one sequence to branch from, got several.")
-        branched, (row,) = Reading(self._model), self._rows
+        branched, (row,) = CachedReader(self._model), self._rows
         if self._cached is not None and self._places is None and self._may_hide(len(row) + 1):
             branched._cached, branched._places = self._cached.branch(read), len(row)
         if branched._cached is None or self._able.branch_limit is not None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from attacks.base import AttackOptions, Public, TokenByToken
+from attacks.base import AttackerKnowledge, AttackOptions, TokenByToken
 from attacks.ranking import DEPTH, rank
 from attacks.registry import version_of
 
@@ -22,7 +22,7 @@ class HalfPrior:
         """Returns it with the options' depth."""
         return cls(depth=options.depth)
 
-    def fit(self, public: Public) -> TokenByToken:
+    def fit(self, public: AttackerKnowledge) -> TokenByToken:
         """Returns the attacker who ranks by log P(release | word) + log prior / 2."""
         channel, half = public.channel, public.log_prior / 2
         return TokenByToken(public.mechanism, lambda seen: rank(channel.scores(seen, half), len(seen), self.depth))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from del_audit.accounting.rivals.figures import Figures, at_most, of_pure
 from mechanisms.errors import UserError
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import RandomSource
 from mechanisms.rivals import RivalSpec
 
 GRID = 1 << 16
@@ -37,7 +37,7 @@ class Toy:
     table: NDArray[np.float32]
     name: str = "a word, or any word"
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt."""
         drawn = source.words(2 * len(tokens)).astype(np.int64)
         own = drawn[::2] % GRID >= self.spec.uniform

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from attacks.attribute.channel_bayes import TokenPosteriors
-from attacks.base import Attacker, Public
+from attacks.base import Attacker, AttackerKnowledge
 from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from attacks.ranking import best_words
 from mechanisms.channel import exponentiate
@@ -62,7 +62,7 @@ class Viewer:
     tokenizer, sentences: for the views of text, which are left out without them.
     """
 
-    public: Public
+    public: AttackerKnowledge
     reader: Attacker | None = None
     tokenizer: Any = None
     sentences: SentenceEncoder | None = None

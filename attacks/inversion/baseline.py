@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.base import AttackOptions, Public, TokenByToken
+from attacks.base import AttackerKnowledge, AttackOptions, TokenByToken
 from attacks.ranking import DEPTH, Guesses, best_words
 from attacks.registry import version_of
 
@@ -25,11 +25,11 @@ class CommonestWord:
         """Returns it; it has no options."""
         return cls()
 
-    def ceiling(self, public: Public, prompts: Sequence[Sequence[int]]) -> float:
+    def ceiling(self, public: AttackerKnowledge, prompts: Sequence[Sequence[int]]) -> float:
         """Returns the share of the prompts' tokens that are the commonest word: no release makes it more."""
         return float(np.mean(np.concatenate([np.asarray(prompt) for prompt in prompts]) == public.prior.argmax()))
 
-    def fit(self, public: Public) -> TokenByToken:
+    def fit(self, public: AttackerKnowledge) -> TokenByToken:
         """Returns the attacker who ranks by the prior alone."""
         words, scores = best_words(public.log_prior[None].astype(np.float32), min(DEPTH, public.words))
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from attacks.base import AttackOptions, Public, TokenByToken
+from attacks.base import AttackerKnowledge, AttackOptions, TokenByToken
 from attacks.ranking import DEPTH, rank
 from attacks.registry import version_of
 
@@ -22,7 +22,7 @@ class MaximumLikelihood:
         """Returns it with the options' depth."""
         return cls(depth=options.depth)
 
-    def fit(self, public: Public) -> TokenByToken:
+    def fit(self, public: AttackerKnowledge) -> TokenByToken:
         """Returns the attacker who ranks by log P(release | word); raises UserError where the law is not known."""
         channel = public.channel
         return TokenByToken(public.mechanism, lambda seen: rank(channel.scores(seen), len(seen), self.depth))
@@ -42,7 +42,7 @@ class MaximumAPosteriori:
         """Returns it with the options' depth."""
         return cls(depth=options.depth)
 
-    def fit(self, public: Public) -> TokenByToken:
+    def fit(self, public: AttackerKnowledge) -> TokenByToken:
         """Returns the attacker who ranks by log P(release | word) + log prior; raises UserError as above."""
         channel, log_prior = public.channel, public.log_prior
         return TokenByToken(public.mechanism, lambda seen: rank(channel.scores(seen, log_prior), len(seen), self.depth))

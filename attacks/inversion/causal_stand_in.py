@@ -12,7 +12,7 @@ from mechanisms.errors import UserError
 from mechanisms.model_facts import input_weight, opening_token
 from mechanisms.models import LanguageModel
 from mechanisms.own_forward import embed
-from mechanisms.stepping import Reading
+from mechanisms.stepping import CachedReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class CausalStandIn:
         """Returns words and scores of places first, first + 1, ..., count of them, all tokens before them read."""
         model = self.language.model
         whole = torch.from_numpy(tokens).to(input_weight(model).device)
-        reading = Reading(model)
+        reading = CachedReader(model)
         said = reading.read(embed(model, [int(self.opening or 0), *tokens[:first].tolist()])[None])
         guesses = []
         for place in range(first, first + count):
@@ -75,7 +75,7 @@ class CausalStandIn:
                 said = reading.read(embed(model, tokens[place : place + 1].tolist())[None])
         return guesses
 
-    def _likelihood(self, reading: Reading, words: Tensor, right: Tensor) -> Tensor:
+    def _likelihood(self, reading: CachedReader, words: Tensor, right: Tensor) -> Tensor:
         """Returns log P(right | what was read, word) of each word, float32, shape (words,)."""
         inputs = torch.cat([words[:, None], right[:-1].expand(len(words), -1)], 1)
         rows = embed(self.language.model, inputs.flatten().tolist()).view(*inputs.shape, -1)

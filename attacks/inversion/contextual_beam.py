@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attacks.base import AttackOptions, Public
+from attacks.base import AttackerKnowledge, AttackOptions
 from attacks.inversion.contextual import ContextualInverter
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, Reader
 from attacks.registry import version_of
@@ -50,7 +50,7 @@ class ContextualBeam:
         self.beam.require(language, documents, longest)
         self.inverter.require(language, documents, longest)
 
-    def fit(self, public: Public) -> BeamAttacker:
+    def fit(self, public: AttackerKnowledge) -> BeamAttacker:
         """Returns the attacker; raises UserError without a language model that fits, and as the inverter's fit does."""
         reader = Reader.of(public, self.beam.temper, self.beam.unigram_share)
         inverter = self.inverter.fit(public)

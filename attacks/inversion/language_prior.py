@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from attacks.base import AttackOptions, Public, observe
+from attacks.base import AttackerKnowledge, AttackOptions, observe
 from attacks.ranking import DEPTH, Guesses, rank
 from attacks.registry import version_of
 from mechanisms.abilities import abilities
@@ -25,8 +25,8 @@ from mechanisms.errors import UserError
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.own_forward import logits_within
-from mechanisms.randomness import SimulatedWords
-from mechanisms.stepping import Reading
+from mechanisms.randomness import SimulatedRandomness
+from mechanisms.stepping import CachedReader
 
 WEAK, STRONG = 0.6, 0.8
 """Weights of the language model's say where MAP reads less than READ of public text, and where it reads more."""
@@ -81,7 +81,7 @@ class LanguageBeam:
             raise UserError("Expected a language model to attack with, got none.")
         require_room(language.context_tokens, len(opening_tokens(language.model)), longest)
 
-    def fit(self, public: Public) -> "BeamAttacker":
+    def fit(self, public: AttackerKnowledge) -> "BeamAttacker":
         """Returns the attacker; raises UserError without a language model, a known law, or one vocabulary for both."""
         reader = Reader.of(public, self.temper, self.unigram_share)
         channel, log_prior = public.channel, public.log_prior
@@ -105,7 +105,7 @@ class Reader:
     context: int
 
     @classmethod
-    def of(cls, public: Public, temper: float, share: float) -> "Reader":
+    def of(cls, public: AttackerKnowledge, temper: float, share: float) -> "Reader":
         """Returns the reader of a public language model; raises UserError where there is none that fits."""
         if public.language is None:
             raise UserError("Expected a language model to attack with, got none.")
@@ -172,7 +172,7 @@ class BeamAttacker:
     shape (tokens, words). weight: of what the model says over the unigrams.
     """
 
-    public: Public
+    public: AttackerKnowledge
     settings: LanguageBeam
     reader: Reader
     evidence: Callable[[NDArray[Any]], Tensor]
@@ -220,7 +220,7 @@ class BeamAttacker:
         All start together, so no padding is needed; the short ones end first and leave.
         """
         reader, width, words = self.reader, self.settings.width, self.public.words
-        reading, active = Reading(reader.model), len(prompts)
+        reading, active = CachedReader(reader.model), len(prompts)
         logits = reading.read(reader.opening.expand(active, -1, -1)) if len(reader.opening) else None
         scores = torch.zeros(active, 1, device=reader.unigrams.device)
         histories = torch.empty(active, 1, 0, dtype=torch.long, device=scores.device)
@@ -250,7 +250,7 @@ class BeamAttacker:
         return found
 
 
-def weight_for(public: Public) -> float:
+def weight_for(public: AttackerKnowledge) -> float:
     """Returns WEAK or STRONG, by the share of public tokens that MAP reads of a simulated release.
 
     Without public text it is STRONG. Raises UserError where the law is not known.
@@ -258,13 +258,13 @@ def weight_for(public: Public) -> float:
     text = [token for document in public.documents[-MEASURED_TOKENS:] for token in document][-MEASURED_TOKENS:]
     if not text:
         return STRONG
-    message = public.mechanism.release(text, SimulatedWords(public.seed, "beam weight"))
+    message = public.mechanism.release(text, SimulatedRandomness(public.seed, "beam weight"))
     observed = public.mechanism.observed(message)
     read = rank(public.channel.scores(observed, public.log_prior), len(text), 1).best
     return STRONG if float(np.mean(read == np.asarray(text))) >= READ else WEAK
 
 
-def likelihood(public: Public, observed: NDArray[Any], like: Tensor) -> Tensor:
+def likelihood(public: AttackerKnowledge, observed: NDArray[Any], like: Tensor) -> Tensor:
     """Returns log P(release | word) less a constant of the release, float32, (tokens, words), on like's device."""
     return torch.cat([torch.from_numpy(block.copy()) for _, block in public.channel.scores(observed)]).to(like.device)
 

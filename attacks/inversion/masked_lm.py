@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.base import Attacker, AttackOptions, InversionAttack, Public
+from attacks.base import Attacker, AttackerKnowledge, AttackOptions, InversionAttack
 from attacks.inversion.causal_stand_in import CausalStandIn
 from attacks.inversion.nearest import CosineNeighbour
 from attacks.inversion.word_pieces import WordPieces
@@ -78,7 +78,7 @@ class InputInference:
             f"rescored by the {self.right} tokens to the right."
         )
 
-    def ceiling(self, public: Public, prompts: Sequence[Sequence[int]]) -> float:
+    def ceiling(self, public: AttackerKnowledge, prompts: Sequence[Sequence[int]]) -> float:
         """Returns the share of the prompts' tokens that are inferred from the prompts themselves: no release does more.
 
         Raises UserError as fit does.
@@ -96,7 +96,7 @@ class InputInference:
         else:
             _loaded(self.masked_lm)
 
-    def fit(self, public: Public) -> "InferringAttacker":
+    def fit(self, public: AttackerKnowledge) -> "InferringAttacker":
         """Returns the attacker; raises UserError without a public language model, and as load_masked_lm does."""
         if public.language is None:
             raise UserError("Expected a public language model, whose tokenizer tells words from tokens, got none.")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.base import AttackOptions, Public, TokenByToken
+from attacks.base import AttackerKnowledge, AttackOptions, TokenByToken
 from attacks.ranking import DEPTH, Guesses, rank
 from attacks.registry import version_of
 from mechanisms.channel import BLOCK_ROWS
@@ -38,7 +38,7 @@ class CosineNeighbour:
         """Returns it with the options' depth."""
         return cls(depth=options.depth)
 
-    def fit(self, public: Public) -> "CosineAttacker":
+    def fit(self, public: AttackerKnowledge) -> "CosineAttacker":
         """Returns the attacker."""
         return CosineAttacker(public, self.depth)
 
@@ -47,7 +47,7 @@ class CosineNeighbour:
 class CosineAttacker:
     """The attack on one mechanism."""
 
-    public: Public
+    public: AttackerKnowledge
     depth: int
 
     def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
@@ -60,7 +60,7 @@ class CosineAttacker:
         return ranked.split([len(part) for part in decoded])
 
 
-def decoded_linearly(public: Public, message: bytes) -> NDArray[np.float32]:
+def decoded_linearly(public: AttackerKnowledge, message: bytes) -> NDArray[np.float32]:
     """Returns what the paper's server makes of a message, float32, shape (tokens, width)."""
     mechanism = public.mechanism
     if isinstance(mechanism, Pipeline):
@@ -82,7 +82,7 @@ class CodeNeighbour:
         """Returns it with the options' depth."""
         return cls(depth=options.depth)
 
-    def fit(self, public: Public) -> TokenByToken:
+    def fit(self, public: AttackerKnowledge) -> TokenByToken:
         """Returns the attacker; raises UserError for a mechanism other than DEL."""
         mechanism = public.mechanism
         if not isinstance(mechanism, Pipeline):

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from attacks.base import AttackOptions, Public, observe
+from attacks.base import AttackerKnowledge, AttackOptions, observe
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, likelihood
 from attacks.ranking import DEPTH, Guesses, rank
 from attacks.registry import version_of
 from mechanisms.continuation import embed
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
-from mechanisms.stepping import Reading
+from mechanisms.stepping import CachedReader
 
 LIKELY = 128
 APART = 3
@@ -66,7 +66,7 @@ class TwoSided:
         """Raises UserError as LanguageBeam.require does."""
         self.beam.require(language, documents, longest)
 
-    def fit(self, public: Public) -> "TwoSidedAttacker":
+    def fit(self, public: AttackerKnowledge) -> "TwoSidedAttacker":
         """Returns the attacker; raises UserError as LanguageBeam.fit does."""
         return TwoSidedAttacker(public, self, self.beam.fit(public))
 
@@ -75,7 +75,7 @@ class TwoSided:
 class TwoSidedAttacker:
     """The attack on one mechanism."""
 
-    public: Public
+    public: AttackerKnowledge
     settings: TwoSided
     beam: BeamAttacker
 
@@ -124,7 +124,7 @@ class TwoSidedAttacker:
     def _right(self, words: Sequence[int], places: Tensor, chosen: Tensor, evidence: Tensor) -> Tensor:
         """Returns the right side's evidence for each (place, word) pair, nats, shape (pairs,)."""
         reader, reach = self.beam.reader, self.settings.reach
-        reading = Reading(reader.model)
+        reading = CachedReader(reader.model)
         reading.read(torch.cat([reader.opening, embed(reader.model, words)])[None])
         standing = torch.tensor([*words, *[words[-1]] * reach], device=chosen.device)
         fitting = (evidence + reader.unigrams).topk(min(LIKELY, evidence.shape[1])).indices

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from del_audit.accounting.accountant import Unit
-from del_audit.accounting.table import rounded_up, unit_line
+from del_audit.accounting.guarantee_text import rounded_up, unit_line
 from del_audit.accounting.vocabulary import Profile, Vocabulary, VocabularyGuarantee
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec

@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from del_audit.accounting import Accountant
 from del_audit.attack.inversion import BROKEN
 from del_audit.attack.scene import Scene, at_least, opened
@@ -103,7 +103,7 @@ def _games(
     return games
 
 
-def _one(public: Public, name: str, pair: Pair, rules: GameSettings) -> Game:
+def _one(public: AttackerKnowledge, name: str, pair: Pair, rules: GameSettings) -> Game:
     return play(public, {name: pair}, rules)[0]
 
 

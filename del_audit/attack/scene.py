@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.evidence.readiness import require_texts
 from del_audit.process.quiet import silence_libraries
@@ -18,7 +18,7 @@ from del_audit.service.releases import PrivatePrompts
 from mechanisms.client import Client
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.text_pieces import text_of
 
 FORMAT = "del-audit attack 1"
@@ -33,7 +33,7 @@ class Scene:
     configuration: Configuration
     assets: Assets
     pipeline: Pipeline
-    public: Public
+    public: AttackerKnowledge
     seed: int
 
     @classmethod
@@ -71,7 +71,9 @@ class Scene:
     def client(self, purpose: str) -> Client:
         """Returns the client that serves, on a seeded source: the private split is test text that stands for users."""
         language = self.assets.language
-        return Client(language.tokenizer, self.pipeline, language.context_tokens, SimulatedWords(self.seed, purpose))
+        return Client(
+            language.tokenizer, self.pipeline, language.context_tokens, SimulatedRandomness(self.seed, purpose)
+        )
 
     def prompts(self, count: int | None, tokens: int | None, planting: bool = False) -> PrivatePrompts:
         """Returns the first tokens of each private document, then further whole windows of long ones.

@@ -96,7 +96,7 @@ def _account_quantizer(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(result.to_dict(), indent=2, allow_nan=False))
     else:
-        from del_audit.accounting.table import render
+        from del_audit.accounting.guarantee_text import render
 
         print(render(result))
     return 0

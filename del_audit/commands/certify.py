@@ -33,7 +33,7 @@ def _certify(arguments: argparse.Namespace) -> int:
     folder = arguments.out or Path("out") / _name(arguments.config)
     with held(folder, folder):
         _name(arguments.config)  # a wrong file is said before the seconds that imports take
-        from del_audit.certificate.command import certify
+        from del_audit.certificate.certify import certify
 
         if not arguments.json:
             return certify(arguments.config, folder, arguments.key)

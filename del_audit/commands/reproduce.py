@@ -65,7 +65,7 @@ def add_parser(commands: Commands) -> None:
 def _reproduce(arguments: argparse.Namespace) -> int:
     if arguments.seed < 0:
         raise UserError(f"Expected seed >= 0, got seed={arguments.seed}.")
-    from del_audit.reproduce.command import reproduce
+    from del_audit.reproduce.reproduce import reproduce
 
     values = vars(arguments)
     names = {name.replace("-", "_") for name in _SIZES}

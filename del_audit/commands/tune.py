@@ -58,7 +58,7 @@ def _prompts(text: str) -> tuple[str | None, ...]:
 
 
 def _tune(arguments: argparse.Namespace) -> int:
-    from del_audit.tune.command import tune
+    from del_audit.tune.tune import tune
 
     return tune(
         arguments.config,

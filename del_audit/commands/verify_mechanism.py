@@ -58,8 +58,8 @@ def _add_claim(parser: argparse.ArgumentParser) -> None:
 
 def _verify_mechanism(arguments: argparse.Namespace) -> int:
     _check(arguments)
+    from del_audit.verify_mechanism.audit import run
     from del_audit.verify_mechanism.claim import claimed_spec
-    from del_audit.verify_mechanism.command import run
 
     claim = ("bits", "dim", "clip", "scale", "mu", "config", "bundle")
     spec = claimed_spec(*(getattr(arguments, name) for name in claim))

@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.distinguishing import Distinguisher, LikelihoodRatio, Membership
 from del_audit.accounting import Accountant, TradeOff, Unit
 from del_audit.evidence.games import Claim, Floats, Game, GameSettings, Guarantee, judge
 from del_audit.evidence.pairs import Pair, pair_figures
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 
 
 def play(
-    public: Public,
+    public: AttackerKnowledge,
     pairs: Mapping[str, Pair],
     settings: GameSettings,
     claim: Claim | None = None,
@@ -45,7 +45,7 @@ def play(
 
 
 def play_membership(
-    public: Public,
+    public: AttackerKnowledge,
     phrases: Mapping[str, Sequence[int]],
     texts: Sequence[Sequence[int]],
     length: int,
@@ -82,7 +82,7 @@ def exact_auc(curve: TradeOff) -> float:
     return float(1 - np.trapezoid(beta[::-1], alpha[::-1]))
 
 
-def _guarantee(public: Public, differing: int, delta: float, claim: Claim | None) -> Guarantee:
+def _guarantee(public: AttackerKnowledge, differing: int, delta: float, claim: Claim | None) -> Guarantee:
     """Returns what bounds a game of so many differing tokens."""
     mechanism = public.mechanism
     times = getattr(mechanism, "times", 1)
@@ -97,9 +97,11 @@ def _guarantee(public: Public, differing: int, delta: float, claim: Claim | None
     return Guarantee(unit, tokens, curve, variation, epsilon, area)
 
 
-def _statistics(public: Public, test: Distinguisher, prompts: Sequence[Sequence[int]], seed: int, label: str) -> Floats:
+def _statistics(
+    public: AttackerKnowledge, test: Distinguisher, prompts: Sequence[Sequence[int]], seed: int, label: str
+) -> Floats:
     """Returns the statistic of one release of each prompt, by the mechanism itself, shape (prompts,)."""
-    source = SimulatedWords(seed, "distinguishing", label)
+    source = SimulatedRandomness(seed, "distinguishing", label)
     return test.statistic([public.mechanism.release(prompt, source) for prompt in prompts])
 
 

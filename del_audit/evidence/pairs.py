@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.distinguishing import LikelihoodRatio
 from attacks.repeated import RepeatedPipeline
 from del_audit.accounting import Bound, Composition, Trials
@@ -28,15 +28,17 @@ PARTS = 128
 SAMPLED_PAIRS = 2_001
 
 
-def corner_public(spec: QuantizerSpec) -> Public:
+def corner_public(spec: QuantizerSpec) -> AttackerKnowledge:
     """Returns a vocabulary of two words at opposite corners of the cube: the worst pair (theorem 1), to be released."""
     encoder = Encoder.of(spec.clip * np.array([[-1.0], [1.0]]) * np.ones(spec.dim), spec.clip)
     table, prior = encoder.codes, np.full(2, 0.5)
     linear = LinearDecoder.fit(StochasticQuantizer(spec), encoder, prior, table)
-    return Public(Pipeline(spec, table, prior, encoder, Channel.of(spec, encoder.codes), linear, linear), table, prior)
+    return AttackerKnowledge(
+        Pipeline(spec, table, prior, encoder, Channel.of(spec, encoder.codes), linear, linear), table, prior
+    )
 
 
-def notable_pairs(public: Public, delta: float = 1e-5, seed: int = 0) -> dict[str, Pair]:
+def notable_pairs(public: AttackerKnowledge, delta: float = 1e-5, seed: int = 0) -> dict[str, Pair]:
     """Returns the vocabulary's worst pair of words at delta, and the median one of pairs drawn from the prior.
 
     The median is by the divergence E[log-likelihood ratio] of the laws. Raises UserError for a mechanism other than
@@ -57,7 +59,7 @@ def notable_pairs(public: Public, delta: float = 1e-5, seed: int = 0) -> dict[st
     return pairs
 
 
-def pair_figures(public: Public, test: LikelihoodRatio, delta: float) -> tuple[Bound | None, Bound | None]:
+def pair_figures(public: AttackerKnowledge, test: LikelihoodRatio, delta: float) -> tuple[Bound | None, Bound | None]:
     """Returns total variation, and epsilon (nats) at delta, of this very pair of prompts in either order.
 
     None each for another mechanism than DEL, and where more than PARTS coordinates of different laws make it slow.
@@ -76,7 +78,7 @@ def pair_figures(public: Public, test: LikelihoodRatio, delta: float) -> tuple[B
     return forward.delta(0.0), max(ends, key=lambda bound: bound.upper)
 
 
-def pair_curve(public: Public, pair: Pair, alphas: Sequence[float], epsilons: int = 24) -> Floats:
+def pair_curve(public: AttackerKnowledge, pair: Pair, alphas: Sequence[float], epsilons: int = 24) -> Floats:
     """Returns a lower bound on this pair's own trade-off curve at each alpha, tight but for the grid of epsilons.
 
     It takes two evaluations an epsilon, seconds for one token. Raises UserError for another mechanism than DEL, and

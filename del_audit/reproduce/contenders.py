@@ -19,7 +19,7 @@ from mechanisms.errors import UserError
 from mechanisms.mechanism import Description, KnownChannel, Mechanism, ObservableMechanism
 from mechanisms.pipeline import Pipeline, assemble
 from mechanisms.prior import unigram_prior
-from mechanisms.randomness import SimulatedWords, WordSource
+from mechanisms.randomness import RandomSource, SimulatedRandomness
 from mechanisms.registry import MechanismName
 from mechanisms.rivals import (
     Gaussian,
@@ -79,7 +79,7 @@ class LinearlyRead:
         """What the accountant bounds."""
         return self.inner.spec
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as Gaussian does."""
         return self.inner.release(tokens, source)
 
@@ -296,4 +296,4 @@ def posterior_hits(
 
 
 def _released(contender: Contender, tokens: NDArray[np.int64], seed: int, purpose: str) -> bytes:
-    return contender.mechanism.release(tokens.tolist(), SimulatedWords(seed, "reproduce", purpose))
+    return contender.mechanism.release(tokens.tolist(), SimulatedRandomness(seed, "reproduce", purpose))

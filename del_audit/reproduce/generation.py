@@ -16,7 +16,7 @@ from del_audit.reproduce.protocol import OTHER_MU, Row
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.pipeline import Pipeline
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.rivals.inferdpt import InferDPT
 from mechanisms.server import Server
 from mechanisms.soft_prompt import load_soft_prompt
@@ -30,7 +30,7 @@ def measure_generation(bench: Bench, row: Row, contender: Contender) -> dict[str
     """
     assert bench.cuts is not None
     assert bench.sentences is not None
-    mechanism, source = contender.mechanism, SimulatedWords(bench.seed, "reproduce release")
+    mechanism, source = contender.mechanism, SimulatedRandomness(bench.seed, "reproduce release")
     prompts = bench.cuts.released(lambda tokens: mechanism.release(tokens, source))
     folder = _soft_prompt(bench, row, mechanism)
     soft = None if folder is None else load_soft_prompt(folder, bench.table.shape[1], bench.language.record)

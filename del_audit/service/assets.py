@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.repeated import repeated
 from del_audit.configuration.configuration import Configuration
 from del_audit.service.pipelines import pipelines_of
@@ -16,7 +16,7 @@ from mechanisms.corpora import Corpus
 from mechanisms.hashes import texts_sha256
 from mechanisms.models import LanguageModel, load_causal_lm, load_sentence_encoder
 from mechanisms.pipeline import Pipeline
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt, mechanism_warning, model_warning
 from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenized
@@ -114,14 +114,14 @@ def _tokens(language: LanguageModel, corpus: Corpus) -> list[list[int]]:
 
 def client_of(assets: Assets, pipeline: Pipeline, seed: int, purpose: str) -> Client:
     """Returns the client that serves, on a seeded source: these prompts are public test text."""
-    words = SimulatedWords(seed, purpose)
+    words = SimulatedRandomness(seed, purpose)
     tokenizer, limit = assets.language.tokenizer, assets.language.context_tokens
     return Client(tokenizer, pipeline, limit, words)
 
 
-def public_of(assets: Assets, pipeline: Pipeline, seed: int) -> Public:
+def public_of(assets: Assets, pipeline: Pipeline, seed: int) -> AttackerKnowledge:
     """Returns all that an attacker knows; the private part of the corpus is not in it."""
-    return Public(pipeline, pipeline.table, pipeline.prior, assets.public, assets.language, seed)
+    return AttackerKnowledge(pipeline, pipeline.table, pipeline.prior, assets.public, assets.language, seed)
 
 
 def at_sends(pipeline: Pipeline, sends: int) -> Pipeline:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from attacks.base import InversionAttack, Public
+from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.ladder import ladder, trained_attackers
 from attacks.registry import AttackName
 from del_audit.configuration.configuration import Configuration
@@ -113,7 +113,11 @@ class MeasuringBench:
         }
 
     def _worst(
-        self, attacked: Pipeline, attacks: Mapping[AttackName, InversionAttack], public: Public, sent: Releases
+        self,
+        attacked: Pipeline,
+        attacks: Mapping[AttackName, InversionAttack],
+        public: AttackerKnowledge,
+        sent: Releases,
     ) -> dict[AttackName, Worst]:
         """Returns the worst prompt over repeated releases, as a certificate measures it; nothing without a limit."""
         if self.base.policy.worst_prompt_success_at_most is None:

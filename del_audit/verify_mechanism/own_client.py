@@ -11,7 +11,7 @@ from mechanisms.client_bundle import load_client
 from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import RandomSource
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import unpack
 
@@ -27,7 +27,7 @@ class _ValuesReleaser:
     spec: QuantizerSpec
     table: Encoder | None = None
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message of rows of the table."""
         if self.table is None:
             raise UserError("Expected a table of values before the first release, got none.")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import RandomSource
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class Target:
     release: Callable[[Floats], Any]
     message: Callable[[Floats], bytes] | None = None
     charged: Callable[[], int] | None = None
-    replay: Callable[[Floats, WordSource], Any] | None = None
+    replay: Callable[[Floats, RandomSource], Any] | None = None
     processes: bool = True
     untested: dict[str, str] = field(default_factory=dict)
     answered: Callable[[], int] = lambda: 1

@@ -17,7 +17,7 @@ from mechanisms.errors import UserError
 from mechanisms.model_facts import input_weight, opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.own_forward import embed
-from mechanisms.stepping import Reading
+from mechanisms.stepping import CachedReader
 from mechanisms.validation import at_least
 
 Estimate = Literal["mean", "most-likely"]
@@ -155,7 +155,7 @@ class LanguagePosteriorDecoder:
 
         No padding is needed: all of them stand behind the same opening.
         """
-        reading, logits = Reading(self.language.model), None
+        reading, logits = CachedReader(self.language.model), None
         if len(self.opening):
             logits = reading.read(self.opening.expand(len(prompts), *self.opening.shape))
         lengths = np.array([len(counts) for counts in prompts])

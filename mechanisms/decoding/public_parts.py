@@ -12,7 +12,7 @@ from mechanisms.channel import Channel
 from mechanisms.decoding.protocols import Decoder
 from mechanisms.encoder import Encoder
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 
 if TYPE_CHECKING:  # both need torch
     from mechanisms.models import LanguageModel
@@ -59,5 +59,5 @@ class PublicParts:
 
     def simulated(self, prompts: Sequence[NDArray[np.int64]], purpose: str) -> list[NDArray[np.uint8]]:
         """Returns a simulated release of each prompt, uint8, shape (tokens, dim); one purpose, one release."""
-        source = SimulatedWords(self.seed, purpose)
+        source = SimulatedRandomness(self.seed, purpose)
         return [self.quantizer.sample(self.encoder.levels_of(tokens), source) for tokens in prompts]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mechanisms.continuation import embed
 from mechanisms.mechanism import Mechanism
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 
 
 class Inputs(Protocol):
@@ -55,7 +55,7 @@ class Released:
 
         Raises UserError as the mechanism does for an empty example or tokens outside its vocabulary.
         """
-        source = SimulatedWords(self.seed, "nlu release", *purpose)
+        source = SimulatedRandomness(self.seed, "nlu release", *purpose)
         return [
             torch.from_numpy(self.mechanism.embeddings(self.mechanism.release(example, source))) for example in tokens
         ]

@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import RandomSource
 
 DRAW_BITS = 128
 """Bits behind one draw of weighted_choices: it departs from the exact law by one part in 2^64 at most."""
 
 
-def weighted_choices(weights: NDArray[np.uint64], count: int, source: WordSource) -> NDArray[np.int64]:
+def weighted_choices(weights: NDArray[np.uint64], count: int, source: RandomSource) -> NDArray[np.int64]:
     """Returns indices drawn in proportion to whole weights, shape (n,), whose sum is below 2^63; int64, shape (count,).
 
     The 128 bits w choose the index whose cumulated weights hold floor(w sum / 2^128): each has the probability

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import RandomSource
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec
 from mechanisms.rivals._draws import weighted_choices
@@ -77,11 +77,11 @@ class RowMechanism:
         """The message's layout."""
         return id_format(self.spec.fingerprint, self.words)
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
         return self.format.pack(self.replace(checked_tokens(tokens, self.words), source)[:, None])
 
-    def replace(self, tokens: NDArray[np.int64], source: WordSource) -> NDArray[np.int64]:
+    def replace(self, tokens: NDArray[np.int64], source: RandomSource) -> NDArray[np.int64]:
         """Returns the released words, int64, shape (tokens,), each drawn by the whole weights of its row."""
         different, inverse = np.unique(tokens, return_inverse=True)
         released = np.empty(len(tokens), dtype=np.int64)

@@ -11,7 +11,7 @@ from scipy.special import log_ndtr, ndtr
 
 from mechanisms.errors import UserError
 from mechanisms.finite import shape_and_values
-from mechanisms.randomness import WordSource, wide_words
+from mechanisms.randomness import RandomSource, wide_words
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec, positive, whole
 from mechanisms.rivals._message import MessageFormat, grid_format
@@ -140,11 +140,11 @@ class Gaussian:
         """The message's layout."""
         return grid_format(self.spec.fingerprint, self.spec.dim, self.spec.bits)
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
         return self.format.pack(self.quantize(self.codes[checked_tokens(tokens, self.words)], source))
 
-    def quantize(self, values: ArrayLike, source: WordSource) -> NDArray[np.uint8]:
+    def quantize(self, values: ArrayLike, source: RandomSource) -> NDArray[np.uint8]:
         """Returns released cells, uint8, shape (n, dim): one 64-bit word a coordinate against the cumulated law.
 
         values: shape (n, dim), clipped first. Raises UserError for another shape, and for NaN or infinite values.

@@ -8,7 +8,7 @@ from mechanisms.client import Client
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Description, Releaser
 from mechanisms.models import LanguageModel
-from mechanisms.randomness import SystemWords, WordSource
+from mechanisms.randomness import RandomSource, SystemRandomness
 from mechanisms.text_pieces import text_of
 
 INSTRUCTION = (
@@ -31,7 +31,7 @@ class InferDPT:
     perturbation: Releaser
     extractor: LanguageModel
     max_tokens: int
-    source: WordSource | None = None
+    source: RandomSource | None = None
 
     @property
     def spec(self) -> Description:
@@ -40,7 +40,7 @@ class InferDPT:
 
     def release(self, prompt: str) -> bytes:
         """Returns the message for a prompt; raises UserError as Client does."""
-        source = SystemWords() if self.source is None else self.source
+        source = SystemRandomness() if self.source is None else self.source
         return Client(self.tokenizer, self.perturbation, self.max_tokens, source).release(prompt)
 
     def answer(self, prompt: str, server: Callable[[bytes], str], new_tokens: int, seed: int) -> str:

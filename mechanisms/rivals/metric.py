@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from mechanisms.errors import UserError
 from mechanisms.finite import shape_and_values
-from mechanisms.randomness import WordSource, uniforms
+from mechanisms.randomness import RandomSource, uniforms
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec, positive, whole
 from mechanisms.rivals._message import MessageFormat, grid_format
@@ -98,11 +98,11 @@ class Metric:
         """The message's layout."""
         return grid_format(self.spec.fingerprint, self.spec.dim, self.spec.bits)
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
         return self.format.pack(self.quantize(self.points[checked_tokens(tokens, self.words)], source))
 
-    def quantize(self, values: ArrayLike, source: WordSource) -> NDArray[np.uint16]:
+    def quantize(self, values: ArrayLike, source: RandomSource) -> NDArray[np.uint16]:
         """Returns released cells, uint16, shape (n, dim).
 
         values: shape (n, dim), clipped first. Raises UserError for another shape, and for NaN or infinite values.
@@ -166,7 +166,7 @@ def clipped(vectors: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
     return vectors * np.minimum(1, radius / np.where(norms > 0, norms, 1))
 
 
-def noise(count: int, dim: int, eta: float, source: WordSource) -> NDArray[np.float64]:
+def noise(count: int, dim: int, eta: float, source: RandomSource) -> NDArray[np.float64]:
     """Returns vectors of density proportional to e^(-eta norm), float64, shape (count, dim).
 
     The norm is a sum of dim exponentials, one radius for the whole vector; the direction a normalised normal vector.

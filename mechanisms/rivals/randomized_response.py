@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
-from mechanisms.randomness import WordSource, wide_words
+from mechanisms.randomness import RandomSource, wide_words
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table
 from mechanisms.rivals._description import RivalSpec, positive, whole
 from mechanisms.rivals._message import MessageFormat, id_format
@@ -84,11 +84,11 @@ class RandomizedResponse:
         """The message's layout."""
         return id_format(self.spec.fingerprint, self.spec.words)
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
         return self.format.pack(self.replace(checked_tokens(tokens, self.spec.words), source)[:, None])
 
-    def replace(self, tokens: NDArray[np.int64], source: WordSource) -> NDArray[np.int64]:
+    def replace(self, tokens: NDArray[np.int64], source: RandomSource) -> NDArray[np.int64]:
         """Returns the released words, int64, shape (tokens,), one 64-bit word each."""
         drawn = wide_words(len(tokens), source)
         kept = np.uint64(self.spec.kept)

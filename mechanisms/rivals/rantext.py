@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.errors import UserError
-from mechanisms.randomness import SimulatedWords, WordSource, uniforms
+from mechanisms.randomness import RandomSource, SimulatedRandomness, uniforms
 from mechanisms.rivals._decoding import checked_table
 from mechanisms.rivals._description import RivalSpec, positive, whole
 from mechanisms.rivals._draws import weighted_choices
@@ -91,11 +91,11 @@ class RanText:
         """The message's layout."""
         return id_format(self.spec.fingerprint, self.words)
 
-    def release(self, tokens: Sequence[int], source: WordSource) -> bytes:
+    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
         return self.format.pack(self.replace(checked_tokens(tokens, self.words), source)[:, None])
 
-    def replace(self, tokens: NDArray[np.int64], source: WordSource) -> NDArray[np.int64]:
+    def replace(self, tokens: NDArray[np.int64], source: RandomSource) -> NDArray[np.int64]:
         """Returns the released words, int64, shape (tokens,)."""
         radii = self.radii(len(tokens), source)
         released = np.empty(len(tokens), dtype=np.int64)
@@ -107,7 +107,7 @@ class RanText:
                 released[index] = weighted_choices(weights, 1, source)[0]
         return released
 
-    def radii(self, count: int, source: WordSource) -> NDArray[np.float64]:
+    def radii(self, count: int, source: RandomSource) -> NDArray[np.float64]:
         """Returns fresh radii, float64, shape (count,): norms of Laplace vectors, whose signs do not matter."""
         noise = -np.log(uniforms((count, len(self.scales)), source)) * self.scales
         return np.asarray(np.linalg.norm(noise, axis=1))
@@ -124,7 +124,7 @@ class RanText:
         The law is a mean over radii, which has no closed form; it is taken over these, or 256 simulated ones.
         """
         if radii is None:
-            radii = self.radii(256, SimulatedWords(0, "rantext radii"))
+            radii = self.radii(256, SimulatedRandomness(0, "rantext radii"))
         law = np.zeros((len(words), self.words))
         for index, distances in enumerate(self.points.distances(words)):
             for radius in radii:

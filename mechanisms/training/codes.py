@@ -19,7 +19,7 @@ from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings, fit_codes
-from mechanisms.randomness import Generator, SimulatedWords, simulation_generator
+from mechanisms.randomness import Generator, SimulatedRandomness, simulation_generator
 from mechanisms.registry import DECODERS, DecoderName, decoders_that_train_codes
 from mechanisms.soft_prompt import save_soft_prompt
 from mechanisms.spec import QuantizerSpec
@@ -201,7 +201,7 @@ class _Objective:
         heads, tails = zip(*(self._cut(document, generator) for document in documents), strict=True)
         tokens = np.concatenate([np.asarray(head, dtype=np.int64) for head in heads])
         words, log_prior = self._candidates.choose(tokens, generator)
-        source = SimulatedWords(self._settings.seed, "codes noise", purpose)
+        source = SimulatedRandomness(self._settings.seed, "codes noise", purpose)
         log_posterior = self.codes.log_posterior(spec, tokens, words, log_prior, source)
         decoded = log_posterior.exp() @ self.table[words]
         rows = torch.arange(len(tokens))

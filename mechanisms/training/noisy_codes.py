@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mechanisms.encoder import Encoder
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import Generator, SimulatedWords
+from mechanisms.randomness import Generator, SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 
 INSIDE = 0.98
@@ -61,7 +61,7 @@ class NoisyCodes:
         tokens: NDArray[np.int64],
         words: Tensor,
         log_prior: Tensor,
-        source: SimulatedWords,
+        source: SimulatedRandomness,
     ) -> Tensor:
         """Returns ln P(word | release) for a fresh release of each token, shape (tokens, candidates), differentiable.
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel
-from mechanisms.randomness import SimulatedWords, SystemWords, WordSource, uniforms
+from mechanisms.randomness import RandomSource, SimulatedRandomness, SystemRandomness, uniforms
 from mechanisms.soft_prompt import save_soft_prompt
 from mechanisms.training.documents import documents_sha256, require_tokens
 from mechanisms.training.loop import History, run
@@ -131,8 +131,8 @@ def train_private_prompt(
     gradient = PrivateGradient(virtual, privacy, settings.batch)
 
     def step(number: int) -> Tensor:
-        simulated = SimulatedWords(settings.seed, "private training", str(number))
-        source = simulated if privacy.simulate else SystemWords()
+        simulated = SimulatedRandomness(settings.seed, "private training", str(number))
+        source = simulated if privacy.simulate else SystemRandomness()
         chosen = poisson_sample(len(private), rate, source)
         documents = [private[index] for index in chosen.tolist()]
         gradient.fill(document_gradients(examples, virtual, documents, number), source)
@@ -160,7 +160,7 @@ def train_private_prompt(
     )
 
 
-def poisson_sample(count: int, rate: float, source: WordSource) -> NDArray[np.int64]:
+def poisson_sample(count: int, rate: float, source: RandomSource) -> NDArray[np.int64]:
     """Returns which of count documents are in a batch, int64: each on its own with probability rate, so maybe none."""
     return np.flatnonzero(uniforms((count,), source) < rate)
 
@@ -183,7 +183,7 @@ def document_gradients(
     return torch.cat(found)
 
 
-def normals(shape: tuple[int, ...], source: WordSource) -> Tensor:
+def normals(shape: tuple[int, ...], source: RandomSource) -> Tensor:
     """Returns standard normal numbers, float64: sums of four draws over 2.
 
     The sum of several is what keeps the noise from being read off its last bits (Holohan and Braghin, 2021).
@@ -206,9 +206,9 @@ class PrivateGradient:
             raise _missing() from None
 
         class SourcedNoise(DPOptimizer):  # type: ignore[misc]
-            """DPOptimizer whose noise is made of a WordSource's words."""
+            """DPOptimizer whose noise is made of a RandomSource's words."""
 
-            source: WordSource
+            source: RandomSource
 
             def add_noise(self) -> None:
                 """Sets `.grad` to the sum of clipped gradients and its noise, added in float64."""
@@ -225,7 +225,7 @@ class PrivateGradient:
             expected_batch_size=mean_batch,
         )
 
-    def fill(self, gradients: Tensor, source: WordSource) -> None:
+    def fill(self, gradients: Tensor, source: RandomSource) -> None:
         """Sets the leaf's `.grad`. gradients: shape (documents >= 0, virtual tokens, width).
 
         A document whose gradient is not finite adds nothing.

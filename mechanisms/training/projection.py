@@ -23,7 +23,7 @@ from mechanisms.models import LanguageModel
 from mechanisms.own_forward import embed, logits_within
 from mechanisms.prior import unigram_prior
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
 from mechanisms.trained_projection import PROJECTION_FILE, bounded, principal_pair, table_sha256
 from mechanisms.training.documents import documents_sha256, draw_windows, hold_out, joined, require_tokens
@@ -177,7 +177,7 @@ class _Pair:
     def _released(self, codes: Tensor, purpose: str) -> Tensor:
         """Returns what the server would read of the codes: the quantizer's own release, in units of the clip."""
         clip = self._quantizer.spec.clip
-        words = SimulatedWords(self._settings.seed, "projection noise", purpose)
+        words = SimulatedRandomness(self._settings.seed, "projection noise", purpose)
         counts = self._quantizer.quantize(codes.cpu().numpy() * clip, words)
         return torch.from_numpy(self._quantizer.dequantize(counts) / clip).to(codes)
 

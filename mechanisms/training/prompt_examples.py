@@ -10,7 +10,7 @@ from mechanisms.continuation import embed, response_losses
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.training.prompt_settings import PromptTraining
 
 VALIDATION_BATCH = 8
@@ -75,7 +75,7 @@ class PromptExamples:
         else:
             share = generator.uniform(*settings.prompt_share)
             cut = min(max(round(share * len(window)), settings.shortest_prompt), longest)
-        words = SimulatedWords(settings.seed, "soft prompt noise", purpose)
+        words = SimulatedRandomness(settings.seed, "soft prompt noise", purpose)
         client = Client(self._language.tokenizer, mechanism, settings.window, words)
         decoded = torch.from_numpy(mechanism.embeddings(client.release_tokens(window[:cut])))
         return decoded, window[cut:]

@@ -17,7 +17,7 @@ from del_audit.accounting import Accountant, inversion_bound
 from del_audit.accounting.calibration import BitsChoice, Target, calibrate, render, smallest_bits
 from mechanisms.errors import UserError
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 
 CASES = [
@@ -276,7 +276,7 @@ def test_it_imports_no_heavy_library():
 def test_the_variance_is_what_the_released_counts_show(bits):
     found = calibrate(bits, 18, 0.5, Target.epsilon(40.0))
     quantizer, u = StochasticQuantizer(found.spec), found.spec.trials
-    counts = quantizer.quantize(np.zeros((4000, 18)), SimulatedWords(7, "variance"))
+    counts = quantizer.quantize(np.zeros((4000, 18)), SimulatedRandomness(7, "variance"))
     decoded = quantizer.dequantize(counts).astype(np.float64) / 0.5
     spread = math.sqrt((2 - 2 / u) / decoded.size)  # of the mean square, relative: the binomial's fourth moment
     assert np.mean(decoded**2) == pytest.approx(found.variance, rel=4.9 * spread)
@@ -287,7 +287,7 @@ def test_the_variance_is_what_the_released_counts_show(bits):
 def test_one_bit_at_the_centre_is_plus_or_minus_the_scale():
     found = calibrate(1, 18, 0.5, Target.epsilon(40.0))
     quantizer = StochasticQuantizer(found.spec)
-    decoded = quantizer.dequantize(quantizer.quantize(np.zeros((50, 18)), SimulatedWords(7, "variance")))
+    decoded = quantizer.dequantize(quantizer.quantize(np.zeros((50, 18)), SimulatedRandomness(7, "variance")))
     assert np.unique(np.abs(decoded / 0.5)) ** 2 == pytest.approx(found.variance, rel=1e-6)
 
 

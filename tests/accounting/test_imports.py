@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["del_audit.accounting", "del_audit.accounting.table", "del_audit.cli", "mechanisms.spec"]
+    "module", ["del_audit.accounting", "del_audit.accounting.guarantee_text", "del_audit.cli", "mechanisms.spec"]
 )
 def test_imports_stay_light(module):
     heavy = ["torch", "transformers", "scipy.stats", "pydantic", "sklearn"]

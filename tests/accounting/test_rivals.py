@@ -16,7 +16,7 @@ from del_audit.accounting._word_rows import worst_words
 from del_audit.accounting.other_mechanisms import Gaussian as PlainGaussian
 from del_audit.accounting.rivals import calibrate_rival, rival_guarantee
 from mechanisms.errors import UserError
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.rivals import (
     CusText,
     CusTextSpec,
@@ -187,7 +187,7 @@ def test_theorem_20_in_one_dimension_is_laplace_noise(delta):
 @pytest.mark.parametrize(("dim", "eta"), [(2, 1.0), (12, 4.0)])
 def test_theorem_20_against_the_sampler_itself(dim, eta):
     """Delta at an epsilon, measured on drawn noise: within five standard errors of the one accounted for."""
-    drawn = noise(100_000, dim, eta, SimulatedWords(1, "metric"))
+    drawn = noise(100_000, dim, eta, SimulatedRandomness(1, "metric"))
     shift = np.zeros(dim)
     shift[0] = 2.0
     loss = eta * (np.linalg.norm(drawn - shift, axis=1) - np.linalg.norm(drawn, axis=1))
@@ -202,7 +202,7 @@ def test_theorem_20_against_the_sampler_itself(dim, eta):
 
 def test_the_radius_is_drawn_once_a_vector():
     """Norms follow Gamma(dim), not one radius a coordinate; directions have no preference."""
-    drawn = noise(100_000, 16, 1.0, SimulatedWords(0, "radius"))
+    drawn = noise(100_000, 16, 1.0, SimulatedRandomness(0, "radius"))
     norms = np.linalg.norm(drawn, axis=1)
     assert norms.mean() == pytest.approx(16, abs=5 * 4 / math.sqrt(100_000))
     assert norms.std() == pytest.approx(4, rel=0.02)
@@ -312,7 +312,7 @@ def test_groups_are_the_nearest_that_are_left_most_frequent_word_first():
 def test_theorem_22_rantext_list_is_whole_at_least_as_often_as_stated(rate):
     mechanism = RanText(RanTextSpec.over(POINTS, 6.0, rate), POINTS)
     stated = math.exp(log_whole_list_chance(mechanism.scales, POINTS.diameter_bound))
-    radii = mechanism.radii(100_000, SimulatedWords(0, "radii"))
+    radii = mechanism.radii(100_000, SimulatedRandomness(0, "radii"))
     measured = (radii > POINTS.diameter_bound).mean()
     assert 0 <= stated <= measured + 5 * math.sqrt(measured * (1 - measured) / 100_000) + 5e-5
 
@@ -328,7 +328,7 @@ def test_theorem_22_rantext_list_of_one_coordinate_and_of_many():
 def test_theorem_22_rantext_bound_is_above_its_law():
     points = Points.of(POINTS.vectors[:8])
     mechanism = RanText(RanTextSpec.over(points, 2.0, rate=3.0), points)
-    rows = np.exp(mechanism.log_channel(np.arange(8), mechanism.radii(5_000, SimulatedWords(0, "law"))))
+    rows = np.exp(mechanism.log_channel(np.arange(8), mechanism.radii(5_000, SimulatedRandomness(0, "law"))))
     found = rival_guarantee(mechanism)
     assert found.claimed_epsilon == 2.0
     assert 2.0 < exact_pure(rows) < found.pure_epsilon.upper < math.inf

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from del_audit.accounting import Bound, guarantee
-from del_audit.accounting.table import render
+from del_audit.accounting.guarantee_text import render
 from mechanisms.spec import QuantizerSpec
 
 CERTIFIED = """\

@@ -9,14 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from mechanisms.channel import Channel
 from mechanisms.client import Client
 from mechanisms.decoding import LinearDecoder
 from mechanisms.encoder import Encoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import pack
 
@@ -58,7 +58,7 @@ def exact_success() -> Callable[..., float]:
     def success(attack: Any, public: Pipeline, law: QuantizerSpec | None = None) -> float:
         spec = law or public.spec
         counts = np.array(list(product(range(spec.trials + 1), repeat=spec.dim)), dtype=np.uint8)
-        attacker = attack.fit(Public(public, public.table, public.prior))
+        attacker = attack.fit(AttackerKnowledge(public, public.table, public.prior))
         guesses = attacker.guess([pack(counts, public.spec)])[0].best
         thresholds = StochasticQuantizer(spec).thresholds(public.encoder.codes)[guesses] / 2**32
         chance = binom.pmf(counts, spec.trials, thresholds).prod(axis=1)
@@ -72,7 +72,7 @@ def release() -> Callable[..., tuple[list[bytes], NDArray[np.int64]]]:
     """Returns a maker of messages of 50 tokens drawn from the prior, and the tokens."""
 
     def make(public: Pipeline, messages: int, seed: int) -> tuple[list[bytes], NDArray[np.int64]]:
-        client = Client(None, public, 50, SimulatedWords(seed, "attacks"))
+        client = Client(None, public, 50, SimulatedRandomness(seed, "attacks"))
         words = np.random.default_rng(seed).choice(len(public.prior), (messages, 50), p=public.prior)
         return [client.release_tokens(row.tolist()) for row in words], words.reshape(-1)
 

@@ -7,11 +7,11 @@ from attacks.attribute import VIEWS, Viewer, fit_probe
 from attacks.attribute.candidates import SoftTfidf
 from attacks.attribute.channel_bayes import ChannelBayes, TokenPosteriors
 from attacks.attribute.views import BAG, CODES, EMBEDDING, LEAST, SENTENCE, SEQUENCE, SPREAD, TEXT, TOKENS, WORDS
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.inversion import MaximumLikelihood
 from mechanisms.errors import UserError
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.rivals import Points, RanText, RanTextSpec
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import pack
@@ -31,7 +31,7 @@ def pipeline(random_public):
 
 @pytest.fixture(scope="module")
 def viewer(pipeline):
-    return Viewer(Public(pipeline, pipeline.table, pipeline.prior), tokenizer=Words())
+    return Viewer(AttackerKnowledge(pipeline, pipeline.table, pipeline.prior), tokenizer=Words())
 
 
 def exact_posterior(pipeline, message):
@@ -79,7 +79,7 @@ class TestReleased:
 
     def test_what_cannot_be_seen_is_named(self, pipeline, release):
         messages, _ = release(pipeline, 2, seed=0)
-        views = Viewer(Public(pipeline, pipeline.table, pipeline.prior)).released(messages)
+        views = Viewer(AttackerKnowledge(pipeline, pipeline.table, pipeline.prior)).released(messages)
         assert set(views.left_out) == {TEXT, SENTENCE}
         assert set(views.rows) | set(views.left_out) == set(VIEWS)
 
@@ -87,8 +87,8 @@ class TestReleased:
         table = np.random.default_rng(0).standard_normal((15, 4)).astype(np.float32)
         points = Points.of(table)
         rival = RanText(RanTextSpec.over(points, 4.0), points, table)
-        viewer = Viewer(Public(rival, table, np.full(15, 1 / 15)), tokenizer=Words())
-        messages = [rival.release([1, 2, 3, 4], SimulatedWords(seed, "views")) for seed in range(3)]
+        viewer = Viewer(AttackerKnowledge(rival, table, np.full(15, 1 / 15)), tokenizer=Words())
+        messages = [rival.release([1, 2, 3, 4], SimulatedRandomness(seed, "views")) for seed in range(3)]
         views = viewer.released(messages)
         assert views.left_out[EMBEDDING] == views.left_out[BAG] == "the law of RANTEXT is not known"
         seen = rival.observed(messages[1])
@@ -167,7 +167,7 @@ class TestAllViewsTogether:
         labels = generator.choice(["acne", "pain"], 80).tolist()
         laws = {"acne": np.where(np.arange(15) < 7, 5.0, 1.0), "pain": np.where(np.arange(15) < 7, 1.0, 5.0)}
         texts = [generator.choice(15, 30, p=laws[name] / laws[name].sum()).tolist() for name in labels]
-        messages = [pipeline.release(text, SimulatedWords(i, "study")) for i, text in enumerate(texts)]
+        messages = [pipeline.release(text, SimulatedRandomness(i, "study")) for i, text in enumerate(texts)]
         probe = fit_probe(viewer.released(messages[:40], texts[:40]).rows, labels[:40], range(40))
         test = viewer.released(messages[40:]).rows
         for truth, found in ((labels[40:], True), (generator.permutation(labels[40:]).tolist(), False)):

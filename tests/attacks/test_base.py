@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from attacks.base import Public, observe
+from attacks.base import AttackerKnowledge, observe
 from attacks.inversion import CommonestWord
 from attacks.outcome import Outcome, invert
 from attacks.ranking import STRIDE, Guesses, best_words, rank
@@ -91,7 +91,7 @@ def test_ranks_scores_and_places_of_the_truth_are_kept():
 def test_an_outcome_is_read_back_as_it_was_written(tmp_path, pipeline, release):
     messages, truth = release(pipeline, 2, seed=0)
     attack = CommonestWord()
-    attacker = attack.fit(Public(pipeline, pipeline.table, pipeline.prior))
+    attacker = attack.fit(AttackerKnowledge(pipeline, pipeline.table, pipeline.prior))
     outcome = invert(attack, attacker, messages, truth.reshape(2, 50), ["x", "y"])
     outcome.write(tmp_path / "outcome.parquet")
     again = Outcome.read(tmp_path / "outcome.parquet")
@@ -110,7 +110,7 @@ def test_another_file_is_no_outcome(tmp_path, content):
 def test_parts_of_one_run_are_one_outcome(pipeline, release):
     messages, truth = release(pipeline, 4, seed=0)
     truths, attack = truth.reshape(4, 50), CommonestWord()
-    attacker = attack.fit(Public(pipeline, pipeline.table, pipeline.prior))
+    attacker = attack.fit(AttackerKnowledge(pipeline, pipeline.table, pipeline.prior))
     whole = invert(attack, attacker, messages, truths, list("abca"))
     parts = [invert(attack, attacker, messages[a:b], truths[a:b], list("abca")[a:b]) for a, b in ((0, 1), (1, 4))]
     joined = Outcome.joined(parts)
@@ -147,6 +147,6 @@ def test_no_tokens_and_no_prior_are_refused(pipeline):
     with pytest.raises(UserError, match="tokens to rank words for, got none"):
         rank(iter(()), 0)
     with pytest.raises(UserError, match="prior over 9 words, got shape"):
-        Public(pipeline, pipeline.table, np.full(8, 1 / 8))
+        AttackerKnowledge(pipeline, pipeline.table, np.full(8, 1 / 8))
     with pytest.raises(UserError, match="prior above 0 for every word"):
-        Public(pipeline, pipeline.table, np.eye(9)[0])
+        AttackerKnowledge(pipeline, pipeline.table, np.eye(9)[0])

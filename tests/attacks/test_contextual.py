@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.inversion import CommonestWord, MaximumAPosteriori
 from attacks.inversion.contextual import ContextualAttacker, ContextualInverter, ContextualTraining, NetworkShape
 from attacks.inversion.contextual.loss import Negatives, sampled_loss
-from attacks.inversion.contextual.reading import windows
+from attacks.inversion.contextual.reader import windows
 from attacks.inversion.contextual.training import Fitting, Text
 from mechanisms.channel import Channel
 from mechanisms.decoding import LinearDecoder
@@ -21,7 +21,7 @@ from mechanisms.errors import UserError
 from mechanisms.hashes import file_sha256
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.rivals import Points, RanText, RanTextSpec
 from mechanisms.spec import QuantizerSpec
 
@@ -64,11 +64,11 @@ def public(mu, documents=None, mechanism=None, seed=0, bits=4):
     table = np.random.default_rng(1).standard_normal((WORDS, 16)).astype(np.float32)
     linear = LinearDecoder.fit(StochasticQuantizer(spec), encoder, prior, table)
     pipeline = Pipeline(spec, table, prior, encoder, Channel.of(spec, encoder.codes), linear, linear)
-    return Public(pipeline if mechanism is None else mechanism(pipeline), table, prior, documents, seed=seed)
+    return AttackerKnowledge(pipeline if mechanism is None else mechanism(pipeline), table, prior, documents, seed=seed)
 
 
 def messages_of(mechanism, prompts, seed=9):
-    source = SimulatedWords(seed, "prompts")
+    source = SimulatedRandomness(seed, "prompts")
     return [mechanism.release(prompt, source) for prompt in prompts]
 
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.inversion import ContextualBeam, ContextualInverter, LanguageBeam
 from attacks.inversion.contextual import ContextualTraining, NetworkShape
 from mechanisms.errors import UserError
 from mechanisms.models import load_causal_lm, load_embedding_table
 from mechanisms.pipeline import assemble
 from mechanisms.projection import EncoderSettings
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
 
 SMALL = ContextualInverter(
@@ -28,14 +28,14 @@ def public(tiny_lm_folder):
     language, table = load_causal_lm(str(tiny_lm_folder)), load_embedding_table(str(tiny_lm_folder))
     words = simulation_generator(0, "informed").integers(250, 290, (30, 40))
     pipeline = assemble(table, words.tolist(), QuantizerSpec.from_mu(4, 6, 0.05, 3.0), EncoderSettings())
-    return Public(pipeline, table, pipeline.prior, words.tolist(), language)
+    return AttackerKnowledge(pipeline, table, pipeline.prior, words.tolist(), language)
 
 
 def test_a_hypothesis_scores_evidence_plus_what_the_model_says_over_the_unigrams(public):
     """By hand, over all prompts of two tokens among the words that matter."""
     attack = ContextualBeam(SMALL, LanguageBeam(width=4, unigram_share=0.2, temper=0.8, weight=0.4))
     attacker = attack.fit(public)
-    message = public.mechanism.release([260, 271], SimulatedWords(0, "informed"))
+    message = public.mechanism.release([260, 271], SimulatedRandomness(0, "informed"))
     observed = public.mechanism.observed(message)
     evidence = attacker.evidence(observed).double().numpy()
     assert np.allclose(np.exp(evidence).sum(axis=1), 1, atol=1e-4)
@@ -59,14 +59,16 @@ def test_it_needs_no_known_law(public):
         name, spec, release = "opaque", public.mechanism.spec, public.mechanism.release
         observed, embeddings = public.mechanism.observed, public.mechanism.embeddings
 
-    hidden = Public(Opaque(), public.table, public.prior, public.documents, public.language)
-    guesses = ContextualBeam(SMALL).fit(hidden).guess([Opaque.release([255, 260, 270], SimulatedWords(1, "informed"))])
+    hidden = AttackerKnowledge(Opaque(), public.table, public.prior, public.documents, public.language)
+    guesses = (
+        ContextualBeam(SMALL).fit(hidden).guess([Opaque.release([255, 260, 270], SimulatedRandomness(1, "informed"))])
+    )
     assert guesses[0].words.shape == (3, 50)
 
 
 def test_without_a_language_model_it_is_refused(public):
     with pytest.raises(UserError, match="language model to attack with"):
-        ContextualBeam(SMALL).fit(Public(public.mechanism, public.table, public.prior, public.documents))
+        ContextualBeam(SMALL).fit(AttackerKnowledge(public.mechanism, public.table, public.prior, public.documents))
 
 
 def test_a_brief_one_differs_in_training_only():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.distinguishing import LikelihoodRatio, Membership
 from attacks.repeated import join, repeated
 from mechanisms.channel import Channel
@@ -15,7 +15,7 @@ from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.rivals import (
     CusText,
     CusTextSpec,
@@ -39,11 +39,11 @@ def make_public(bits=2, dim=2, mu=2.0, words=5, seed=0):
     table = (encoder.codes @ generator.standard_normal((dim, 3 * dim))).astype(np.float32)
     linear = LinearDecoder.fit(StochasticQuantizer(spec), encoder, prior, table)
     pipeline = Pipeline(spec, table, prior, encoder, Channel.of(spec, encoder.codes), linear, linear)
-    return Public(pipeline, table, prior)
+    return AttackerKnowledge(pipeline, table, prior)
 
 
 def of(public, mechanism):
-    return Public(mechanism, public.table, public.prior)
+    return AttackerKnowledge(mechanism, public.table, public.prior)
 
 
 def log_law(pipeline):
@@ -101,7 +101,7 @@ def test_a_rivals_own_law_serves():
         Gaussian(GaussianSpec.of(2, 2, 0.05, 0.1), public.mechanism.encoder.codes),
     ):
         first, second = (0, 1, 2), (3, 1, 4)
-        messages = [inner.release(first, SimulatedWords(i, "rival")) for i in range(40)]
+        messages = [inner.release(first, SimulatedRandomness(i, "rival")) for i in range(40)]
         found = LikelihoodRatio(first, second).fit(of(public, inner)).statistic(messages)
         for message, value in zip(messages, found, strict=True):
             _, scores = next(iter(inner.scores(inner.observed(message))))
@@ -115,7 +115,7 @@ def test_what_one_of_the_two_cannot_release_is_certain():
     points, groups = Points.of(public.table), np.array([0, 0, 1, 1, 1])
     inner = CusText(CusTextSpec.over(points, groups, 1.0), points, groups)
     test = LikelihoodRatio((0, 0), (2, 1)).fit(of(public, inner))
-    messages = [inner.release(side, SimulatedWords(0, "c")) for side in [(0, 0), (2, 1), (3, 4)]]
+    messages = [inner.release(side, SimulatedRandomness(0, "c")) for side in [(0, 0), (2, 1), (3, 4)]]
     assert test.statistic(messages).tolist()[:2] == [-np.inf, np.inf]
     assert not np.isnan(test.statistic(messages)).any()
 
@@ -157,7 +157,7 @@ def test_membership_is_the_ratio_of_both_mixtures_for_every_release(phrase):
 def test_membership_of_several_messages_of_several_lengths_is_that_of_each():
     public = make_public()
     test = Membership((2,)).fit(public)
-    messages = [public.mechanism.release(row, SimulatedWords(0, "l")) for row in ([1], [2, 3, 4], [0] * 300)]
+    messages = [public.mechanism.release(row, SimulatedRandomness(0, "l")) for row in ([1], [2, 3, 4], [0] * 300)]
     alone = [test.statistic([message])[0] for message in messages]
     assert test.statistic(messages) == pytest.approx(alone, abs=1e-5)
 
@@ -186,7 +186,7 @@ def test_an_unknown_law_is_refused():
 
 def test_messages_that_do_not_fit_are_refused():
     public = make_public()
-    message = public.mechanism.release([1, 2], SimulatedWords(0, "f"))
+    message = public.mechanism.release([1, 2], SimulatedRandomness(0, "f"))
     with pytest.raises(UserError, match="messages of 1 tokens"):
         LikelihoodRatio((0,), (1,)).fit(public).statistic([message])
     with pytest.raises(UserError, match="messages of 3 tokens"):

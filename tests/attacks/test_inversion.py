@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.inversion import CodeNeighbour, CommonestWord, CosineNeighbour, MaximumAPosteriori, MaximumLikelihood
 from attacks.outcome import invert
 from mechanisms import channel as channel_module
 from mechanisms.errors import UserError
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import pack
 
@@ -26,12 +26,14 @@ def read(attack, pipeline, counts):
 
 
 def ranked(attack, pipeline, counts):
-    (guesses,) = attack.fit(Public(pipeline, pipeline.table, pipeline.prior)).guess([pack(counts, pipeline.spec)])
+    (guesses,) = attack.fit(AttackerKnowledge(pipeline, pipeline.table, pipeline.prior)).guess(
+        [pack(counts, pipeline.spec)]
+    )
     return guesses
 
 
 def hits(attack, pipeline, messages, truth):
-    attacker = attack.fit(Public(pipeline, pipeline.table, pipeline.prior))
+    attacker = attack.fit(AttackerKnowledge(pipeline, pipeline.table, pipeline.prior))
     return invert(attack, attacker, messages, truth.reshape(len(messages), -1)).hits
 
 
@@ -242,10 +244,10 @@ def test_an_unknown_law_is_refused(random_public):
         name, spec, release = "opaque", pipeline.spec, pipeline.release
         observed, embeddings = pipeline.observed, pipeline.embeddings
 
-    public = Public(Unknown(), pipeline.table, pipeline.prior)
+    public = AttackerKnowledge(Unknown(), pipeline.table, pipeline.prior)
     for attack in (MaximumLikelihood(), MaximumAPosteriori()):
         with pytest.raises(UserError, match="whose law is known, got 'opaque'"):
             attack.fit(public)
     with pytest.raises(UserError, match="DEL for the nearest code, got 'opaque'"):
         CodeNeighbour().fit(public)
-    assert len(CosineNeighbour().fit(public).guess([pipeline.release([1, 2], SimulatedWords(0, "x"))])[0]) == 2
+    assert len(CosineNeighbour().fit(public).guess([pipeline.release([1, 2], SimulatedRandomness(0, "x"))])[0]) == 2

@@ -9,7 +9,7 @@ import torch
 from scipy.special import log_softmax, logsumexp
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, RwkvConfig, RwkvForCausalLM
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.inversion import LanguageBeam, MaximumAPosteriori, TwoSided
 from attacks.inversion.language_prior import STRONG, WEAK, first, likelihood, weight_for
 from attacks.inversion.two_sided import improved
@@ -19,7 +19,7 @@ from mechanisms.channel import Channel
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 
 WORDS = 5
 RECORD = AssetRecord("tiny", "test", "", "", "", "", "")
@@ -50,7 +50,7 @@ def world(random_public):
     def make(begin=None, mu=2.0, seed=0):
         pipeline = random_public(bits=3, dim=3, mu=mu, words=WORDS, seed=seed)
         language = LanguageModel(llama(begin), None, RECORD)
-        return Public(pipeline, pipeline.table, pipeline.prior, [[0, 1, 2, 3, 4]], language)
+        return AttackerKnowledge(pipeline, pipeline.table, pipeline.prior, [[0, 1, 2, 3, 4]], language)
 
     return make
 
@@ -81,7 +81,7 @@ def all_prompts(public, settings, observed):
 
 
 def released(public, tokens, seed=0):
-    return public.mechanism.release(tokens, SimulatedWords(seed, "beam"))
+    return public.mechanism.release(tokens, SimulatedRandomness(seed, "beam"))
 
 
 @pytest.mark.parametrize("begin", [None, 0])
@@ -125,7 +125,7 @@ def test_without_a_say_of_the_model_the_beam_is_map(world):
 def test_the_weight_follows_what_map_reads_of_public_text(random_public):
     def public(mu, documents):
         pipeline = random_public(bits=4, dim=6, mu=mu, words=40, seed=1)
-        return Public(pipeline, pipeline.table, pipeline.prior, documents, None)
+        return AttackerKnowledge(pipeline, pipeline.table, pipeline.prior, documents, None)
 
     words = np.random.default_rng(0).integers(0, 40, (20, 30)).tolist()
     assert weight_for(public(0.1, words)) == WEAK
@@ -214,9 +214,9 @@ def test_the_two_sided_attack_reads_more_than_the_beam_where_the_right_side_tell
     codes[1], codes[2] = codes[0], codes[0]  # the openers cannot be told apart by themselves
     encoder = Encoder.of(codes, pipeline.spec.clip)
     mechanism = replace(pipeline, encoder=encoder, channel=Channel.of(pipeline.spec, encoder.codes))
-    public = Public(mechanism, pipeline.table, np.full(6, 1 / 6), texts, LanguageModel(model, None, RECORD))
+    public = AttackerKnowledge(mechanism, pipeline.table, np.full(6, 1 / 6), texts, LanguageModel(model, None, RECORD))
     held = [[w for o in generator.integers(0, 3, 4) for w in (int(o), int(o) + 3)] for _ in range(40)]
-    messages = [mechanism.release(text, SimulatedWords(i, "pairs")) for i, text in enumerate(held)]
+    messages = [mechanism.release(text, SimulatedRandomness(i, "pairs")) for i, text in enumerate(held)]
     truth = np.concatenate(held)
 
     def share(attack):

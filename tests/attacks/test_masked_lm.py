@@ -6,7 +6,7 @@ import torch
 from every_tokenizer import llama
 from scipy.special import logsumexp
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from attacks.inversion.causal_stand_in import CausalStandIn
 from attacks.inversion.masked_lm import InputInference, MaskedFiller
@@ -17,7 +17,7 @@ from mechanisms.masked_models import load_masked_lm
 from mechanisms.models import load_causal_lm, load_embedding_table
 from mechanisms.pipeline import assemble
 from mechanisms.projection import EncoderSettings
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 
 TEXTS = [
@@ -83,13 +83,13 @@ def world(tiny_lm_folder):
     def make(mu):
         spec = QuantizerSpec.from_mu(4, 16, 0.05, mu)
         mechanism = assemble(table, documents, spec, EncoderSettings(fill=1.0), "posterior-mean-plain")
-        return Public(mechanism, table, mechanism.prior, documents, language)
+        return AttackerKnowledge(mechanism, table, mechanism.prior, documents, language)
 
     return make, documents
 
 
 def released(public, documents, seed=1):
-    source = SimulatedWords(seed, "prompts")
+    source = SimulatedRandomness(seed, "prompts")
     return [public.mechanism.release(document, source) for document in documents]
 
 
@@ -282,7 +282,7 @@ def test_models_of_another_kind_are_refused(tiny_lm_folder, tiny_bert_folder, ma
 def test_what_it_needs_is_asked_for(world, masked_folder):
     make, _ = world
     public = make(50.0)
-    without = Public(public.mechanism, public.table, public.prior, public.documents)
+    without = AttackerKnowledge(public.mechanism, public.table, public.prior, public.documents)
     for attack in (InputInference(), InputInference(str(masked_folder))):
         with pytest.raises(UserError, match="public language model"):
             attack.fit(without)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chisquare
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.inversion import CodeNeighbour, CommonestWord, CosineNeighbour, MaximumAPosteriori, MaximumLikelihood
 from attacks.outcome import invert
 from attacks.repeated import Repeated, RepeatedPipeline, join, repeated, split
@@ -17,7 +17,7 @@ from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.rivals import (
     Gaussian,
     GaussianSpec,
@@ -46,11 +46,11 @@ def make_public(bits=3, dim=4, mu=3.0, words=12, seed=0, decoder="linear"):
         "mean": PosteriorMeanDecoder(channel, np.log(prior), table, prior @ table, gain=1.3),
         "most-likely": MostLikelyDecoder(channel, np.log(prior), table),
     }
-    return Public(Pipeline(spec, table, prior, encoder, channel, linear, decoders[decoder]), table, prior)
+    return AttackerKnowledge(Pipeline(spec, table, prior, encoder, channel, linear, decoders[decoder]), table, prior)
 
 
 def of(public, times):
-    return Public(repeated(public.mechanism, times), public.table, public.prior)
+    return AttackerKnowledge(repeated(public.mechanism, times), public.table, public.prior)
 
 
 def chances(pipeline):
@@ -75,9 +75,9 @@ def rantext(public):
 def test_sent_once_every_attack_ranks_as_on_the_plain_mechanism(attack):
     public = make_public()
     tokens = np.random.default_rng(0).integers(0, 12, 60).tolist()
-    plain = public.mechanism.release(tokens, SimulatedWords(1, "a"))
+    plain = public.mechanism.release(tokens, SimulatedRandomness(1, "a"))
     once = of(public, 1)
-    message = once.mechanism.release(tokens, SimulatedWords(1, "a"))
+    message = once.mechanism.release(tokens, SimulatedRandomness(1, "a"))
     assert split(message, 1) == [plain]
     (one,), (other,) = attack.fit(public).guess([plain]), attack.fit(once).guess([message])
     assert np.array_equal(one.words, other.words)
@@ -88,7 +88,7 @@ def test_sent_once_every_attack_ranks_as_on_the_plain_mechanism(attack):
 def test_the_observation_is_the_mean_count_of_all_releases(times):
     public = make_public()
     mechanism = repeated(public.mechanism, times)
-    message = mechanism.release([3, 5, 5], SimulatedWords(0, "b"))
+    message = mechanism.release([3, 5, 5], SimulatedRandomness(0, "b"))
     counts = np.array([public.mechanism.observed(part) for part in split(message, times)], dtype=np.int64)
     assert len({row.tobytes() for row in counts}) == times  # fresh noise each time
     assert np.array_equal(np.rint(mechanism.observed(message) * times), counts.sum(axis=0))
@@ -101,7 +101,7 @@ def test_pooled_counts_are_binomial_in_times_as_many_trials():
     """At a false-alarm rate of 1e-6; and the law of one trial too few is rejected."""
     public = make_public(bits=2, dim=2, mu=1.5)
     mechanism, word, times = repeated(public.mechanism, 3), 4, 3
-    observed = mechanism.observed(mechanism.release([word] * 6_000, SimulatedWords(0, "law"))) * times
+    observed = mechanism.observed(mechanism.release([word] * 6_000, SimulatedRandomness(0, "law"))) * times
     for coordinate, chance in enumerate(chances(public.mechanism)[word]):
         seen = np.bincount(np.rint(observed[:, coordinate]).astype(int), minlength=10)
         assert chisquare(seen, 6_000 * binom.pmf(range(10), 9, chance)).pvalue > 1e-6
@@ -145,7 +145,7 @@ def test_success_grows_with_times(attack):
     found = []
     for times in (1, 8, 64):
         world = of(public, times)
-        messages = [world.mechanism.release(row, SimulatedWords(i, "grow")) for i, row in enumerate(tokens)]
+        messages = [world.mechanism.release(row, SimulatedRandomness(i, "grow")) for i, row in enumerate(tokens)]
         found.append(invert(attack, attack.fit(world), messages, tokens).hits.mean())
     assert found[0] + 0.05 < found[1]
     assert found[1] + 0.02 < found[2]
@@ -171,7 +171,7 @@ def test_of_very_many_releases_everything_is_read(attack):
     public = make_public(mu=1.0)
     world = of(public, 8_000)
     tokens = list(range(12))
-    message = world.mechanism.release(tokens, SimulatedWords(0, "limit"))
+    message = world.mechanism.release(tokens, SimulatedRandomness(0, "limit"))
     assert invert(attack, attack.fit(world), [message], [tokens]).hits.all()
 
 
@@ -182,9 +182,9 @@ def test_dels_server_decodes_the_pooled_evidence(decoder):
     errors = []
     for times in (1, 16, 400):
         mechanism = repeated(public.mechanism, times)
-        decoded = mechanism.embeddings(mechanism.release(tokens, SimulatedWords(0, "decode")))
+        decoded = mechanism.embeddings(mechanism.release(tokens, SimulatedRandomness(0, "decode")))
         assert decoded.dtype == np.float32
-        (again,) = mechanism.embeddings_of([mechanism.release(tokens, SimulatedWords(0, "decode"))])
+        (again,) = mechanism.embeddings_of([mechanism.release(tokens, SimulatedRandomness(0, "decode"))])
         assert np.array_equal(again, decoded)
         errors.append(((decoded - public.table[tokens]) ** 2).mean())
     assert errors[2] < errors[0] / 2
@@ -197,7 +197,7 @@ def test_log_likelihoods_of_a_rivals_releases_add_up(make):
     inner = make(public)
     mechanism = repeated(inner, 3)
     assert isinstance(mechanism, KnownChannel)
-    message = mechanism.release(list(range(12)) * 30, SimulatedWords(0, "rival"))
+    message = mechanism.release(list(range(12)) * 30, SimulatedRandomness(0, "rival"))
     log_prior = np.log(public.prior)
     blocks = list(mechanism.scores(mechanism.observed(message), log_prior))
     assert [rows.stop - rows.start for rows, _ in blocks] == [256, 104]
@@ -214,8 +214,8 @@ def test_attacks_run_on_repeated_rivals_and_read_more(make, attack):
     tokens = [list(range(12)) for _ in range(30)]
     found = []
     for times in (1, 12):
-        world = Public(repeated(make(public), times), public.table, public.prior)
-        messages = [world.mechanism.release(row, SimulatedWords(i, "r")) for i, row in enumerate(tokens)]
+        world = AttackerKnowledge(repeated(make(public), times), public.table, public.prior)
+        messages = [world.mechanism.release(row, SimulatedRandomness(i, "r")) for i, row in enumerate(tokens)]
         found.append(invert(attack, attack.fit(world), messages, tokens).hits.mean())
     assert found[1] > found[0] + 0.1
 
@@ -227,7 +227,7 @@ def test_randomized_responses_pooled_decoding_uses_its_servers_prior():
         (RandomizedResponse(response(public).spec, public.table), 1),
     ]:
         mechanism = repeated(inner, 3)
-        message = mechanism.release(list(range(12)), SimulatedWords(0, "p"))
+        message = mechanism.release(list(range(12)), SimulatedRandomness(0, "p"))
         joint = prior * np.exp(inner.log_channel(np.arange(12)).T[mechanism.observed(message)].sum(axis=1))
         expected = joint @ public.table / joint.sum(axis=1, keepdims=True)
         assert mechanism.embeddings(message) == pytest.approx(expected, abs=1e-5)
@@ -238,7 +238,7 @@ def test_a_rivals_server_decodes_the_pooled_evidence_or_averages(decoding):
     public = make_public()
     inner = gaussian(public, decoding)
     mechanism = repeated(inner, 4)
-    message = mechanism.release(list(range(12)), SimulatedWords(0, "e"))
+    message = mechanism.release(list(range(12)), SimulatedRandomness(0, "e"))
     decoded = mechanism.embeddings(message)
     if decoding == "plain":
         expected = np.mean([inner.values(part) for part in split(message, 4)], axis=0)
@@ -256,11 +256,11 @@ def test_a_mechanism_without_a_known_law_stays_without_one():
     mechanism = repeated(inner, 3)
     assert isinstance(mechanism, Repeated)
     assert not isinstance(mechanism, KnownChannel)
-    message = mechanism.release([1, 2], SimulatedWords(0, "u"))
+    message = mechanism.release([1, 2], SimulatedRandomness(0, "u"))
     assert mechanism.observed(message).shape == (2, 3)
     expected = np.mean([inner.embeddings(part) for part in split(message, 3)], axis=0)
     assert mechanism.embeddings(message) == pytest.approx(expected, abs=1e-6)
-    world = Public(mechanism, public.table, public.prior)
+    world = AttackerKnowledge(mechanism, public.table, public.prior)
     assert len(CosineNeighbour().fit(world).guess([message])[0]) == 2
     with pytest.raises(UserError, match="law is known"):
         MaximumLikelihood().fit(world)
@@ -288,9 +288,9 @@ def test_repeating_twice_is_refused():
 def test_malformed_messages_are_refused():
     public = make_public()
     mechanism = repeated(public.mechanism, 2)
-    message = mechanism.release([1, 2], SimulatedWords(0, "m"))
+    message = mechanism.release([1, 2], SimulatedRandomness(0, "m"))
     assert isinstance(mechanism, RepeatedPipeline)
-    one, two = public.mechanism.release([1], SimulatedWords(0, "x")), split(message, 2)[0]
+    one, two = public.mechanism.release([1], SimulatedRandomness(0, "x")), split(message, 2)[0]
     for wrong, reason in [
         (message[:-1], "truncated"),
         (message[:9], "truncated"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from attacks.base import Public, TokenByToken
+from attacks.base import AttackerKnowledge, TokenByToken
 from attacks.inversion import (
     CodeNeighbour,
     CommonestWord,
@@ -26,7 +26,7 @@ from mechanisms.errors import UserError
 from mechanisms.models import load_causal_lm, load_embedding_table
 from mechanisms.pipeline import assemble
 from mechanisms.projection import EncoderSettings
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
 
 SMALL = ContextualInverter(
@@ -55,7 +55,7 @@ def public(tiny_lm_folder):
     words = generator.choice(40, (30, 40), p=shares / shares.sum()) + 250
     documents = words.tolist()
     pipeline = assemble(table, documents, QuantizerSpec.from_mu(4, 6, 0.05, 3.0), EncoderSettings())
-    return Public(pipeline, table, pipeline.prior, documents, language)
+    return AttackerKnowledge(pipeline, table, pipeline.prior, documents, language)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_words_that_share_an_embedding_row_are_not_asked_for(doubled):
     alone = readable(doubled.table)
     assert alone.sum() == len(doubled.table) - 2 * 14
     assert 0 < (~alone[truth]).sum() <= 36
-    source = SimulatedWords(0, "self-test")
+    source = SimulatedRandomness(0, "self-test")
     messages = [references.loud.mechanism.release(prompt, source) for prompt in references.prompts]
     read = invert(MaximumAPosteriori(), MaximumAPosteriori().fit(references.loud), messages, references.prompts)
     assert read.hits.sum() < REQUIRED * len(truth)  # what every token counted would have asked for

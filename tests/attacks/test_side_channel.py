@@ -4,7 +4,7 @@ import pytest
 from attacks.side_channel import BYTES, CODED, TOKENS, padding_name, side_channels
 from mechanisms.entropy_coding import shorten
 from mechanisms.errors import UserError
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.rivals import RandomizedResponse, RandomizedResponseSpec
 from mechanisms.wire import message_bytes
 
@@ -16,7 +16,7 @@ def pipeline(random_public):
 
 def test_every_size_is_that_of_the_message(pipeline):
     lengths = [1, 31, 32, 33, 70]
-    messages = [pipeline.release([2] * n, SimulatedWords(n, "sizes")) for n in lengths]
+    messages = [pipeline.release([2] * n, SimulatedRandomness(n, "sizes")) for n in lengths]
     found = side_channels(pipeline, messages, buckets=(32, 64))
     assert found.sizes[TOKENS].tolist() == lengths
     assert found.sizes[BYTES].tolist() == [message_bytes(pipeline.spec, n) for n in lengths]
@@ -28,7 +28,7 @@ def test_every_size_is_that_of_the_message(pipeline):
 
 
 def test_the_entropy_coded_size_depends_on_more_than_the_number_of_tokens(pipeline):
-    messages = [pipeline.release([2] * 40, SimulatedWords(n, "sizes")) for n in range(30)]
+    messages = [pipeline.release([2] * 40, SimulatedRandomness(n, "sizes")) for n in range(30)]
     found = side_channels(pipeline, messages).sizes
     assert len(set(found[BYTES].tolist())) == 1
     assert len(set(found[CODED].tolist())) > 1
@@ -36,14 +36,14 @@ def test_the_entropy_coded_size_depends_on_more_than_the_number_of_tokens(pipeli
 
 def test_a_rival_has_no_entropy_coding_and_it_is_said():
     rival = RandomizedResponse(RandomizedResponseSpec.from_epsilon(15, 2.0), np.eye(15, dtype=np.float32))
-    found = side_channels(rival, [rival.release([1, 2], SimulatedWords(0, "sizes"))])
+    found = side_channels(rival, [rival.release([1, 2], SimulatedRandomness(0, "sizes"))])
     assert found.sizes[TOKENS].tolist() == [2]
     assert CODED in found.left_out
     assert CODED not in found.sizes
 
 
 def test_bad_input_is_refused(pipeline):
-    message = pipeline.release([1, 2], SimulatedWords(0, "sizes"))
+    message = pipeline.release([1, 2], SimulatedRandomness(0, "sizes"))
     with pytest.raises(UserError, match="at least one message"):
         side_channels(pipeline, [])
     with pytest.raises(UserError, match="bucket=1"):

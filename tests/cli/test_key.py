@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from del_audit.certificate.command import _signer
+from del_audit.certificate.certify import _signer
 from del_audit.cli import main
 from mechanisms.errors import UserError
 from mechanisms.keyring import load_public_key

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.distinguishing import LikelihoodRatio
 from attacks.repeated import repeated
 from del_audit.accounting import Accountant, TradeOff
@@ -40,7 +40,7 @@ def make_public(bits=2, dim=3, mu=2.0, words=30, seed=0):
     table = (encoder.codes @ generator.standard_normal((dim, 3 * dim))).astype(np.float32)
     linear = LinearDecoder.fit(StochasticQuantizer(spec), encoder, prior, table)
     pipeline = Pipeline(spec, table, prior, encoder, Channel.of(spec, encoder.codes), linear, linear)
-    return Public(pipeline, table, prior)
+    return AttackerKnowledge(pipeline, table, prior)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_claim_is_tested_like_a_curve():
     """Randomized response keeps its own claim and breaks a smaller one."""
     spec = RandomizedResponseSpec.from_epsilon(5, 1.5)
     table = np.eye(5, dtype=np.float32)
-    public = Public(RandomizedResponse(spec, table), table, np.full(5, 0.2))
+    public = AttackerKnowledge(RandomizedResponse(spec, table), table, np.full(5, 0.2))
     pair, settings = {"two words": ((0,), (1,))}, GameSettings(2_500)
     (kept,) = play(public, pair, settings, Claim(1.5))
     (broken,) = play(public, pair, settings, Claim(1.0))

@@ -8,7 +8,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertTokenizerFast
 
-from del_audit.certificate import command
+from del_audit.certificate import certify as certifying
 from del_audit.cli import main
 from mechanisms.masked_models import load_masked_lm
 
@@ -51,7 +51,7 @@ def certify(tiny_lm_folder, tiny_bert_folder, tmp_path, capsys, monkeypatch):
     def build(*_):
         raise AssertionError("the mechanism was built")
 
-    monkeypatch.setattr(command, "build", build)
+    monkeypatch.setattr(certifying, "build", build)
 
     def call(texts=None, **changes):
         with (tmp_path / "corpus.csv").open("w", newline="") as stream:

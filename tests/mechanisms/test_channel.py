@@ -12,7 +12,7 @@ from mechanisms import channel as channel_module
 from mechanisms.channel import Channel, most_likely, posterior, posterior_mean
 from mechanisms.errors import UserError
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 
 TIE = 1e-3
@@ -118,7 +118,7 @@ def test_the_posterior_is_calibrated_on_words_drawn_from_the_prior():
     channel, codes = a_channel(4, 3, words, 2.0)
     table = np.random.default_rng(3).standard_normal((words, 5)).astype(np.float32)
     drawn = np.random.default_rng(4).choice(words, 20_000, p=prior)
-    counts = StochasticQuantizer(channel.spec).quantize(codes[drawn], SimulatedWords(5))
+    counts = StochasticQuantizer(channel.spec).quantize(codes[drawn], SimulatedRandomness(5))
     error = table[drawn] - posterior_mean(channel, counts, np.log(prior), table)
     assert (np.abs(error.mean(axis=0)) < 5 * error.std(axis=0) / np.sqrt(len(drawn))).all()
 

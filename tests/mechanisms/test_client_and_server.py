@@ -16,7 +16,7 @@ from mechanisms.continuation import embed
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.generation import GenerationSettings
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.server import Server
 from mechanisms.soft_prompt import SoftPrompt
 from mechanisms.spec import QuantizerSpec
@@ -108,15 +108,15 @@ class TestClient:
         assert len(messages) == 40
 
     def test_a_seeded_client_repeats_its_releases_and_each_has_fresh_noise(self):
-        first, second = (a_client(SimulatedWords(3, "test")) for _ in range(2))
+        first, second = (a_client(SimulatedRandomness(3, "test")) for _ in range(2))
         once, again = [first.release("abcdefgh") for _ in range(2)], [second.release("abcdefgh") for _ in range(2)]
         assert once == again
         assert once[0] != once[1]
-        assert a_client(SimulatedWords(4, "test")).release("abcdefgh") != once[0]
+        assert a_client(SimulatedRandomness(4, "test")).release("abcdefgh") != once[0]
 
     def test_what_is_released_has_the_law_of_the_words_code(self):
         """The mechanism that is calibrated is the one that is deployed: clip, scale and sign survive the whole path."""
-        client = a_client(SimulatedWords(5), max_tokens=20_000)
+        client = a_client(SimulatedRandomness(5), max_tokens=20_000)
         counts = unpack(client.release("c" * 20_000), SPEC)
         code = client._releaser.encoder.codes[2].astype(np.float64)
         success = 0.5 + 0.5 * code / SPEC.scale
@@ -269,7 +269,7 @@ class TestServer:
             plain.prefix(None)
 
     def test_losses_and_answers_come_in_the_order_of_the_messages(self, server, make_client):
-        client = make_client(SimulatedWords(0))
+        client = make_client(SimulatedRandomness(0))
         messages = [client.release(PROMPT), None, client.release("Short."), client.release(PROMPT * 2)]
         responses = [RESPONSE, [7], [9, 10, 11], RESPONSE]
         together = server.losses(messages, responses)

@@ -14,7 +14,7 @@ from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import unpack
 
@@ -50,8 +50,8 @@ def test_the_folder_holds_three_files_and_nothing_lies_beside_it(folder):
 
 
 def test_the_loaded_client_releases_what_the_full_one_does(folder, encoder, tokenizer):
-    loaded = load_client(folder, SimulatedWords(3), certificate=UNCERTIFIED)
-    full = Client(tokenizer, client_bundle.CodeReleaser(encoder, SPEC), 60, SimulatedWords(3))
+    loaded = load_client(folder, SimulatedRandomness(3), certificate=UNCERTIFIED)
+    full = Client(tokenizer, client_bundle.CodeReleaser(encoder, SPEC), 60, SimulatedRandomness(3))
     assert loaded.spec == SPEC
     for text in TEXTS:
         assert loaded.release(text) == full.release(text)

@@ -14,7 +14,7 @@ from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
 from mechanisms.keyring import own_key, revoked_folder
 from mechanisms.ledger import Ledger
-from mechanisms.randomness import SimulatedWords, SystemWords
+from mechanisms.randomness import SimulatedRandomness, SystemRandomness
 from mechanisms.revocation import revoke
 from mechanisms.signed_document import open_signed, raw_public_key, sign, signed_bytes
 from mechanisms.spec import QuantizerSpec
@@ -24,7 +24,7 @@ SPEC = QuantizerSpec(bits=4, dim=6, clip=0.05, scale=0.1)
 CARD = EncoderCard("tiny", "ab" * 32, SPEC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 TRUSTED = {raw_public_key(KEY)}
-WORDS = SystemWords.words
+WORDS = SystemRandomness.words
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
@@ -241,7 +241,7 @@ def test_what_is_asked_of_a_certificate_goes_with_one(folder, option):
 
 def test_a_certified_client_takes_no_source(folder, given, body):
     """A seed would repeat the noise, which no certificate covers."""
-    for source in (SimulatedWords(3), SystemWords()):
+    for source in (SimulatedRandomness(3), SystemRandomness()):
         with pytest.raises(UserError, match="Expected no source beside a certificate"):
             load_client(folder, source, certificate=given(body), trusted=TRUSTED, at=NOW)
 
@@ -266,9 +266,9 @@ def test_a_resend_is_refused_whatever_client_or_folder_sends_it(folder, given, b
 
 def test_what_is_sent_without_a_certificate_is_entered_and_a_simulation_is_not(folder, given, body):
     text = "The pain was gone within a week."
-    load_client(folder, SimulatedWords(0), certificate=UNCERTIFIED).release(text)
+    load_client(folder, SimulatedRandomness(0), certificate=UNCERTIFIED).release(text)
     assert Ledger.of_user().summary(timedelta(days=1)).spent == ()
-    for source in (None, SystemWords()):
+    for source in (None, SystemRandomness()):
         load_client(folder, source, certificate=UNCERTIFIED).release(text)
     assert Ledger.of_user().summary(timedelta(days=1)).spent[0].releases == 2
     with pytest.raises(UserError, match="sent 2 times"):
@@ -297,11 +297,11 @@ def test_a_session_limit_is_an_allowance(folder, given, body, monkeypatch):
     client.release_tokens([1, 2, 3])
     client.release_tokens([1, 2, 3])
     assert client.charged == 6  # the same prompt again is charged again
-    monkeypatch.setattr(SystemWords, "words", lambda *_: pytest.fail("something was drawn"))
+    monkeypatch.setattr(SystemRandomness, "words", lambda *_: pytest.fail("something was drawn"))
     with pytest.raises(UserError, match="at most 1 tokens, the rest of the session's 7 in 30 days, got 2"):
         client.release_tokens([1, 2])
     assert client.charged == 6
-    monkeypatch.setattr(SystemWords, "words", WORDS)
+    monkeypatch.setattr(SystemRandomness, "words", WORDS)
     client.release_tokens([1])
     with pytest.raises(UserError, match="at most 0 tokens"):
         client.release_tokens([1])

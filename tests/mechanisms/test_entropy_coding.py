@@ -7,7 +7,7 @@ from scipy.stats import binom
 from mechanisms.entropy_coding import frequencies, restore, shorten
 from mechanisms.errors import UserError
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import pack
 
@@ -20,7 +20,7 @@ def a_spec(bits, dim=5, scale=0.2):
 
 def released(spec, tokens, seed=0):
     levels = np.random.default_rng(seed).integers(0, 255, (tokens, spec.dim), dtype=np.uint8)
-    return pack(StochasticQuantizer(spec).sample(levels, SimulatedWords(seed)), spec)
+    return pack(StochasticQuantizer(spec).sample(levels, SimulatedRandomness(seed)), spec)
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)

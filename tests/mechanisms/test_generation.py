@@ -24,7 +24,7 @@ from mechanisms.generation import (
 from mechanisms.randomness import simulation_generator
 from mechanisms.server import Server
 from mechanisms.soft_prompt import SoftPrompt
-from mechanisms.stepping import Reading
+from mechanisms.stepping import CachedReader
 from mechanisms.text_pieces import TextPieces, text_of
 
 GREEDY = GenerationSettings(12, greedy=True)
@@ -245,7 +245,7 @@ def test_models_that_do_not_go_from_left_to_right_are_refused(lively):
         write(encoder, [torch.zeros(3, 8)], GREEDY)
     both = T5ForConditionalGeneration(T5Config(vocab_size=20, d_model=8, d_ff=8, num_layers=1, num_heads=1, d_kv=8))
     with pytest.raises(UserError, match="got the encoder-decoder T5"):
-        Reading(both)
+        CachedReader(both)
 
 
 class TestHalfPrecision:
@@ -330,7 +330,7 @@ class TestIdentity:
         self, lively, tiny_pipeline, broken_quantizer, monkeypatch
     ):
         read = []
-        monkeypatch.setattr(Reading, "read", lambda *arguments: read.append(arguments))
+        monkeypatch.setattr(CachedReader, "read", lambda *arguments: read.append(arguments))
         server, client = Server(lively, tiny_pipeline, None), Client(lively.tokenizer, tiny_pipeline, 100)
         with pytest.raises(RuntimeError, match="the quantizer is broken"):
             server.write([client.release("The pain was gone.")], GREEDY)
@@ -342,9 +342,9 @@ class TestIdentity:
         """Every embedding that goes into the model has one of these three origins; the module itself is untouched."""
         soft = SoftPrompt("test", torch.full((3, 32), 0.1), {}, "")
         message = Client(lively.tokenizer, tiny_pipeline, 100).release("The pain was gone.")
-        seen, read = [], Reading.read
+        seen, read = [], CachedReader.read
         monkeypatch.setattr(
-            Reading, "read", lambda self, inputs, mask=None: seen.append(inputs) or read(self, inputs, mask)
+            CachedReader, "read", lambda self, inputs, mask=None: seen.append(inputs) or read(self, inputs, mask)
         )
         before = lively.model.get_input_embeddings().forward
         server = Server(lively, tiny_pipeline, soft)
@@ -382,7 +382,7 @@ class TestServer:
     def test_a_prompt_over_the_context_is_refused_before_anything_is_written(
         self, lively, tiny_pipeline, soft, messages, monkeypatch
     ):
-        monkeypatch.setattr(Reading, "read", lambda *_arguments: pytest.fail("the model was run"))
+        monkeypatch.setattr(CachedReader, "read", lambda *_arguments: pytest.fail("the model was run"))
         server = Server(lively, tiny_pipeline, soft)
         prompt = len(tiny_pipeline.embeddings(messages[0]))
         numbers = rf"at most 256, the model's context, got 3 \+ {prompt} \+ 250 = {253 + prompt}"

@@ -27,7 +27,7 @@ from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.ledger import HASH_BYTES, WINDOW, Account, Ledger
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords, SystemWords
+from mechanisms.randomness import SimulatedRandomness, SystemRandomness
 from mechanisms.spec import QuantizerSpec
 from mechanisms.terms import Deployment, Terms
 
@@ -86,7 +86,7 @@ class TestSends:
     def test_what_is_refused_is_not_drawn_and_not_charged(self, monkeypatch):
         client = a_client(sends=1)
         client.release_tokens(text(0))
-        monkeypatch.setattr(SystemWords, "words", lambda *_: pytest.fail("something was drawn"))
+        monkeypatch.setattr(SystemRandomness, "words", lambda *_: pytest.fail("something was drawn"))
         said = (
             r"no 8 tokens in a row were sent 1 times before.*got tokens 1 to 8, sent once \(to any service with this "
             r"tokenizer, under earlier certificates as well\)\. Write it in other words"
@@ -352,12 +352,12 @@ class TestTerms:
         assert not allowed(Client(None, CodeReleaser(ENCODER, SPEC), 100, terms=Terms(sends=1)), text(0))
 
     def test_terms_go_with_no_source(self):
-        for source in (SimulatedWords(0), SystemWords()):
+        for source in (SimulatedRandomness(0), SystemRandomness()):
             with pytest.raises(UserError, match="Expected no source beside the terms"):
                 Client(None, CodeReleaser(ENCODER, SPEC), 100, source, Terms())
 
     def test_a_client_without_terms_and_account_has_no_ledger(self, state):
-        Client(None, CodeReleaser(ENCODER, SPEC), 100, SimulatedWords(0)).release_tokens(text(0))
+        Client(None, CodeReleaser(ENCODER, SPEC), 100, SimulatedRandomness(0)).release_tokens(text(0))
         Client(None, CodeReleaser(ENCODER, SPEC), 100).release_tokens(text(0))
         assert not list(state.iterdir())
 
@@ -523,7 +523,7 @@ def test_whatever_is_wrong_with_the_files_sends_nothing(state, damage, monkeypat
     for number in range(6):
         client.release_tokens(text(100 * number, 100))
     damage(state / "ledger.sqlite")
-    monkeypatch.setattr(SystemWords, "words", lambda *_: pytest.fail("something was drawn"))
+    monkeypatch.setattr(SystemRandomness, "words", lambda *_: pytest.fail("something was drawn"))
     try:
         for each in (client, other):
             with pytest.raises(UserError) as refusal:

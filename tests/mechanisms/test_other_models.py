@@ -21,7 +21,7 @@ from mechanisms.generation import GenerationSettings, write
 from mechanisms.model_facts import end_tokens, opening_token
 from mechanisms.models import load_causal_lm
 from mechanisms.nlu.states import read_states
-from mechanisms.stepping import Reading
+from mechanisms.stepping import CachedReader
 from mechanisms.training.projection import next_token_loss
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -102,7 +102,7 @@ class TestPaths:
         inputs, mask = torch.zeros(len(rows), longest, width), torch.zeros(len(rows), longest, dtype=torch.long)
         for index, row in enumerate(rows):
             inputs[index, longest - len(row) :], mask[index, longest - len(row) :] = embed(model, row), 1
-        reading = Reading(model)
+        reading = CachedReader(model)
         assert_near(reading.read(inputs, mask), torch.stack([own_logits(model, row)[-1] for row in rows]))
         for kept in ([3, 1, 1], [2, 0]):
             reading.keep(kept)
@@ -118,7 +118,7 @@ class TestPaths:
         """From places on both sides of every window."""
         model, row, more = loaded(family).model, some_tokens(18, 3), some_tokens(3, 4)
         for length in (4, 18):
-            reading = Reading(model)
+            reading = CachedReader(model)
             reading.read(embed(model, row[:length])[None])
             cuts = [1, length // 2, length]
             branch = reading.branch(cuts)

@@ -11,7 +11,7 @@ from mechanisms.pipeline import assemble
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.registry import DECODERS
 from mechanisms.spec import QuantizerSpec
 from mechanisms.trained_projection import TrainedDecoder, TrainedProjection
@@ -132,7 +132,7 @@ def test_a_trained_projection_serves_its_codes_and_its_decoder(world, documents,
 
 
 def test_messages_are_decoded_together_as_they_are_one_by_one(pipeline):
-    messages = [pipeline.release(tokens, SimulatedWords(7)) for tokens in ([3, 1, 4], [1], [5, 9, 2, 6])]
+    messages = [pipeline.release(tokens, SimulatedRandomness(7)) for tokens in ([3, 1, 4], [1], [5, 9, 2, 6])]
     together = pipeline.embeddings_of(messages)
     assert [len(rows) for rows in together] == [3, 1, 4]
     assert all(np.array_equal(rows, pipeline.embeddings(one)) for rows, one in zip(together, messages, strict=True))
@@ -147,7 +147,7 @@ def test_a_decoder_that_reads_prompts_gets_all_of_them_at_once(pipeline):
         def decode_prompts(self, prompts):
             return [np.full((len(one), 12), len(prompts), np.float32) for one in prompts]
 
-    messages = [pipeline.release(tokens, SimulatedWords(7)) for tokens in ([3, 1, 4], [1])]
+    messages = [pipeline.release(tokens, SimulatedRandomness(7)) for tokens in ([3, 1, 4], [1])]
     decoded = dataclasses.replace(pipeline, decoder=Prompts()).embeddings_of(messages)
     assert [rows.shape for rows in decoded] == [(3, 12), (1, 12)]
     assert all((rows == 2).all() for rows in decoded)

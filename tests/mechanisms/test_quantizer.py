@@ -9,10 +9,10 @@ from scipy.stats import binom
 
 from mechanisms import quantizer as quantizer_module
 from mechanisms.errors import UserError
-from mechanisms.inversion import BinomialTable, Bits
 from mechanisms.levels import from_levels, to_levels
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
+from mechanisms.sampler import BinomialTable, Bits
 from mechanisms.spec import QuantizerSpec
 
 FALSE_ALARM = 1e-6
@@ -78,7 +78,7 @@ def a_spec(bits, dim=5):
 
 def release(quantizer, values, seed=0, source=None):
     rows = TRIALS_A_COORDINATE // quantizer.spec.trials
-    return quantizer.quantize(np.tile(values, (rows, 1)), source or SimulatedWords(seed, "law"))
+    return quantizer.quantize(np.tile(values, (rows, 1)), source or SimulatedRandomness(seed, "law"))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
@@ -131,9 +131,9 @@ def test_law_test_rejects_wrong_cells(monkeypatch, fault):
     right = BinomialTable.of(level_thresholds(spec).tolist()[::40], spec.trials, bits=Bits(5, 51))
     rows = np.tile(np.full(5, 5, dtype=np.uint8), (TRIALS_A_COORDINATE // spec.trials, 1))
     values[:] = from_levels(200, spec.clip)
-    assert release_p_value(spec, values, right.sample(rows, SimulatedWords(0, "law"))) > FALSE_ALARM
+    assert release_p_value(spec, values, right.sample(rows, SimulatedRandomness(0, "law"))) > FALSE_ALARM
     wrong = replace(right, cells=fault(right))
-    assert release_p_value(spec, values, wrong.sample(rows, SimulatedWords(0, "law"))) < FALSE_ALARM
+    assert release_p_value(spec, values, wrong.sample(rows, SimulatedRandomness(0, "law"))) < FALSE_ALARM
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
@@ -166,7 +166,7 @@ class SharedWords:
     """The planted fault of a source that hands every word out twice, `lag` words apart. A word makes two counts."""
 
     def __init__(self, lag):
-        self.lag, self.source = lag, SimulatedWords(0, "shared")
+        self.lag, self.source = lag, SimulatedRandomness(0, "shared")
 
     def words(self, count):
         blocks = -(-count // self.lag)
@@ -292,7 +292,7 @@ def test_a_long_release_is_drawn_in_blocks_with_bits_of_its_own_for_each_count(m
     spec = a_spec(3)
     values = np.tile(SHARES * spec.clip, (301, 1))
 
-    class Counted(SimulatedWords):
+    class Counted(SimulatedRandomness):
         sizes: list[int] = []  # noqa: RUF012
 
         def words(self, count):

@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 
 import mechanisms
 from mechanisms.errors import UserError
-from mechanisms.randomness import SimulatedWords, SystemWords, simulation_generator, uniforms
+from mechanisms.randomness import SimulatedRandomness, SystemRandomness, simulation_generator, uniforms
 
 FALSE_ALARM = 1e-6
 
@@ -33,7 +33,7 @@ def fixed_key(monkeypatch):
 
 
 def test_system_words_are_uniform(fixed_key):
-    assert byte_law_p_value(SystemWords().words(1_000_000)) > FALSE_ALARM
+    assert byte_law_p_value(SystemRandomness().words(1_000_000)) > FALSE_ALARM
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ def test_system_words_are_uniform(fixed_key):
     ids=["stuck bit", "31 bits", "a value left out", "each word twice"],
 )
 def test_law_test_rejects_words_that_are_not_uniform(fixed_key, fault):
-    assert byte_law_p_value(fault(SystemWords().words(1_000_000))) < FALSE_ALARM
+    assert byte_law_p_value(fault(SystemRandomness().words(1_000_000))) < FALSE_ALARM
 
 
 def test_system_words_are_the_aes_256_counter_stream(monkeypatch):
     monkeypatch.setattr("mechanisms.randomness.os.urandom", bytes)
     known = bytes.fromhex("dc95c078a2408989ad48a21492842087")  # AES-256 of the zero block under the zero key
-    words = SystemWords().words(5)
+    words = SystemRandomness().words(5)
     assert words.dtype == np.uint32
     assert words.shape == (5,)
     assert words.astype("<u4").tobytes()[:16] == known
@@ -67,23 +67,23 @@ def test_every_call_takes_a_fresh_key_of_256_bits(monkeypatch):
         return real(size)
 
     monkeypatch.setattr("mechanisms.randomness.os.urandom", spy)
-    source = SystemWords()
+    source = SystemRandomness()
     assert asked == []  # nothing is kept that a fork could copy
-    drawn = [source.words(64), source.words(64), SystemWords().words(64)]
+    drawn = [source.words(64), source.words(64), SystemRandomness().words(64)]
     assert asked == [32, 32, 32]
     assert all((left != right).any() for left, right in combinations(drawn, 2))
 
 
 def test_no_words_are_no_words():
-    assert SystemWords().words(0).size == 0
-    assert SimulatedWords(0).words(0).size == 0
+    assert SystemRandomness().words(0).size == 0
+    assert SimulatedRandomness(0).words(0).size == 0
 
 
 def test_a_fork_draws_other_words_than_its_parent():
     program = (
         "import os, sys\n"
-        "from mechanisms.randomness import SystemWords\n"
-        "source = SystemWords()\n"
+        "from mechanisms.randomness import SystemRandomness\n"
+        "source = SystemRandomness()\n"
         "source.words(8)\n"
         "child = os.fork()\n"
         "os.write(1, (source.words(8).tobytes().hex() + '\\n').encode())\n"
@@ -97,24 +97,24 @@ def test_a_fork_draws_other_words_than_its_parent():
 
 
 def test_simulated_words_repeat_from_seed_and_labels_and_from_nothing_else():
-    assert np.array_equal(SimulatedWords(7, "a").words(100), SimulatedWords(7, "a").words(100))
+    assert np.array_equal(SimulatedRandomness(7, "a").words(100), SimulatedRandomness(7, "a").words(100))
     others = [
-        SimulatedWords(*arguments).words(100)
+        SimulatedRandomness(*arguments).words(100)
         for arguments in [(7, "a"), (8, "a"), (7,), (7, "b"), (7, "a", "b"), (7, "b", "a"), (7, "aaaa", "bbbb")]
     ]
-    others.append(SimulatedWords(7, "aaaabbbb").words(100))
+    others.append(SimulatedRandomness(7, "aaaabbbb").words(100))
     assert all((left != right).any() for left, right in combinations(others, 2))
 
 
 def test_simulated_words_go_on():
-    source, whole = SimulatedWords(3), SimulatedWords(3).words(10)
+    source, whole = SimulatedRandomness(3), SimulatedRandomness(3).words(10)
     first, second = source.words(4), source.words(6)
     assert (first != second[:4]).any()
     assert np.array_equal(np.concatenate([first, second]), whole)
 
 
 def test_simulated_words_are_uniform():
-    assert byte_law_p_value(SimulatedWords(0).words(1_000_000)) > FALSE_ALARM
+    assert byte_law_p_value(SimulatedRandomness(0).words(1_000_000)) > FALSE_ALARM
 
 
 @pytest.mark.parametrize("seed", [-1, 1.0, True, "1", None])
@@ -139,7 +139,7 @@ class Ones:
 
 
 def test_uniform_numbers_are_inside_the_unit_interval():
-    drawn = uniforms((1000, 3), SimulatedWords(0))
+    drawn = uniforms((1000, 3), SimulatedRandomness(0))
     assert drawn.shape == (1000, 3)
     assert 0 < drawn.min() < drawn.max() < 1
     top = uniforms((1,), Ones())[0]

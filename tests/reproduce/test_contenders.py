@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from del_audit.accounting import Accountant
 from del_audit.accounting.rivals import rival_guarantee
 from del_audit.reproduce.contenders import CONTENDERS, Contenders, nearest_hits, posterior_hits
 from del_audit.reproduce.protocol import CLIP, DELTA
 from mechanisms.models import load_causal_lm
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
 from mechanisms.training import ProjectionTraining, train_projection
 
@@ -52,8 +52,8 @@ def test_more_of_the_knob_is_less_private_and_easier_to_attack(made, tokens, kin
 
 def test_the_attack_on_del_is_the_packages_own(made, tokens):
     one = made.at("del", BITS, DIM, 40.0)
-    message = one.mechanism.release(tokens.tolist(), SimulatedWords(0, "reproduce", "test"))
-    public = Public(one.mechanism, made.table, made.prior)
+    message = one.mechanism.release(tokens.tolist(), SimulatedRandomness(0, "reproduce", "test"))
+    public = AttackerKnowledge(one.mechanism, made.table, made.prior)
     paper, law = (a.fit(public).guess([message])[0].best for a in (CosineNeighbour(), MaximumAPosteriori()))
     assert nearest_hits(one, made.table, tokens, 0, "test") == (paper == tokens).sum()
     assert posterior_hits(one, np.log(made.prior), tokens, 0, "test") == (law == tokens).sum()
@@ -87,7 +87,7 @@ def test_gaussian_noise_is_read_by_the_pairs_own_decoder(made, tokens):
     one = made.at("gaussian", BITS, DIM, 900.0)
     clear = made.at("del", 8, DIM, 900.0)
     noisy, exact = (
-        mechanism.embeddings(mechanism.release(tokens[:50].tolist(), SimulatedWords(0, "test")))
+        mechanism.embeddings(mechanism.release(tokens[:50].tolist(), SimulatedRandomness(0, "test")))
         for mechanism in (one.mechanism, clear.mechanism)
     )
     assert noisy.shape == exact.shape == (50, made.table.shape[1])

@@ -14,7 +14,7 @@ from mechanisms.encoder_file import EncoderCard, save_encoder
 from mechanisms.errors import UserError
 from mechanisms.hashes import file_sha256
 from mechanisms.models import load_causal_lm, load_embedding_table
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.soft_prompt import SoftPrompt
 from mechanisms.spec import QuantizerSpec
 from mechanisms.trained_projection import CARD_FILE, PROJECTION_FILE, TrainedDecoder, table_sha256
@@ -130,7 +130,7 @@ def test_the_language_prior_reads_what_the_server_puts_in_front(made, language):
     begin = language.model.config.bos_token_id
     assert len(alone.decoder.opening) == (begin is not None)
     assert alone.decoder.gain > 1
-    messages = [alone.release(tokens, SimulatedWords(5)) for tokens in ([3, 1, 4], [1])]
+    messages = [alone.release(tokens, SimulatedRandomness(5)) for tokens in ([3, 1, 4], [1])]
     together = alone.embeddings_of(messages)
     assert [rows.shape for rows in together] == [(3, 32), (1, 32)]
     for rows, message in zip(together, messages, strict=True):

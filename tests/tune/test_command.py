@@ -9,7 +9,7 @@ from del_audit.accounting.accountant import Accountant
 from del_audit.cli import main
 from del_audit.configuration.configuration import load_configuration
 from del_audit.service.assets import load_assets
-from del_audit.tune import command
+from del_audit.tune import tune as tuning
 from del_audit.tune.bench import MeasuringBench
 from del_audit.tune.parts import HELD_OUT, part_of
 from mechanisms.corpora import load_corpus
@@ -146,8 +146,8 @@ def test_nothing_that_is_chosen_depends_on_the_held_out_text(configured, tmp_pat
                 document[:] = document[::-1]
         return part
 
-    parts = command._parts(load_assets(load_configuration(path)), 0.5, None, 0)
-    monkeypatch.setattr(command, "part_of", scrambled)
+    parts = tuning._parts(load_assets(load_configuration(path)), 0.5, None, 0)
+    monkeypatch.setattr(tuning, "part_of", scrambled)
     assert run(path, tmp_path / "scrambled") == 0
     plain, other = frontier(tmp_path / "plain"), frontier(tmp_path / "scrambled")
     assert plain["candidates"] == other["candidates"]
@@ -176,8 +176,8 @@ def test_a_held_out_part_that_refutes_the_choice_ends_with_code_1(configured, tm
         found["checks"][0]["status"] = "failed"
         return found
 
-    report = command.held_out_report
-    monkeypatch.setattr(command, "held_out_report", refuted)
+    report = tuning.held_out_report
+    monkeypatch.setattr(tuning, "held_out_report", refuted)
     assert run(configured(POLICY), tmp_path / "out", "--soft-prompts", "none") == 1
     assert (tmp_path / "out" / "best.yaml").exists()
 
@@ -276,4 +276,4 @@ def test_an_encoder_that_is_not_there_is_refused(configured, tmp_path, capsys):
 def test_an_out_that_exists_is_refused(configured, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="does not exist yet"):
-        command.tune(configured(POLICY), tmp_path / "out")
+        tuning.tune(configured(POLICY), tmp_path / "out")

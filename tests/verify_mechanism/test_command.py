@@ -9,7 +9,7 @@ import yaml
 
 from del_audit.cli import main
 from del_audit.evidence.verification.battery import TRIALS
-from del_audit.verify_mechanism.command import not_tested, with_connection
+from del_audit.verify_mechanism.audit import not_tested, with_connection
 from mechanisms.spec import QuantizerSpec
 
 SPEC = QuantizerSpec(bits=4, dim=6, clip=0.05, scale=0.1)

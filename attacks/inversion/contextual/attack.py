@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.base import AttackOptions, Public, observe
-from attacks.inversion.contextual.reading import Reader
+from attacks.base import AttackerKnowledge, AttackOptions, observe
+from attacks.inversion.contextual.reader import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
 from attacks.inversion.contextual.training import Fitting, require_text
 from attacks.ranking import DEPTH, Guesses, best_words
@@ -46,7 +46,7 @@ class ContextualInverter:
         """Raises UserError for too little public text to train on."""
         require_text(documents, self.training.window)
 
-    def fit(self, public: Public) -> "ContextualAttacker":
+    def fit(self, public: AttackerKnowledge) -> "ContextualAttacker":
         """Returns the attacker, of the step with the lowest loss on public documents that are kept out of training.
 
         Step 0, which ranks as MAP does where the channel is known, is among them. Raises UserError for fewer than two

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from mechanisms.channel import BLOCK_ROWS, Channel
 from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel, ObservableMechanism
 from mechanisms.pipeline import Pipeline
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 
 MEASURED_TOKENS = 512
 """Public tokens whose simulated release sets the scale of the network's input."""
@@ -45,13 +45,13 @@ class Evidence:
     sha256: str
 
     @classmethod
-    def of(cls, public: Public, common: int, rank: int, tokens: NDArray[np.int64]) -> "Evidence":
+    def of(cls, public: AttackerKnowledge, common: int, rank: int, tokens: NDArray[np.int64]) -> "Evidence":
         """Returns the evidence; tokens: public text, whose simulated release is measured, shape (tokens,).
 
         Raises UserError for a release of a word's number outside the vocabulary.
         """
         commonest = np.argsort(-public.prior, kind="stable")[:common]
-        message = public.mechanism.release(tokens[:MEASURED_TOKENS].tolist(), SimulatedWords(public.seed, "scale"))
+        message = public.mechanism.release(tokens[:MEASURED_TOKENS].tolist(), SimulatedRandomness(public.seed, "scale"))
         observed = public.mechanism.observed(message)
         centre = spread = None
         if observed.ndim == 2:
@@ -130,7 +130,7 @@ class Evidence:
             yield rows, np.tile(prior, (rows.stop - rows.start, 1))
 
 
-def principal_rows(public: Public, rank: int) -> Tensor:
+def principal_rows(public: AttackerKnowledge, rank: int) -> Tensor:
     """Returns the table in its principal coordinates under the prior, about its mean, float32, shape (words, <= rank).
 
     Scaled so that a word's coordinate has mean square 1 under the prior.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attacks.inversion.contextual.evidence import Evidence
-from attacks.inversion.contextual.reading import Reader
+from attacks.inversion.contextual.reader import Reader
 from mechanisms.nlu.states import padded
 from mechanisms.randomness import Generator
 

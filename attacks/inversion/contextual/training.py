@@ -17,14 +17,14 @@ from safetensors.torch import load
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.inversion.contextual.evidence import Evidence
 from attacks.inversion.contextual.loss import Negatives, sampled_loss
 from attacks.inversion.contextual.network import ContextNetwork
-from attacks.inversion.contextual.reading import Reader
+from attacks.inversion.contextual.reader import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
 from mechanisms.errors import UserError
-from mechanisms.randomness import Generator, SimulatedWords, simulation_generator
+from mechanisms.randomness import Generator, SimulatedRandomness, simulation_generator
 from mechanisms.training.checkpoint import CARD
 from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
 from mechanisms.training.loop import PARAMETERS_FILE, LoopPlan, run
@@ -90,7 +90,7 @@ class Fitting:
 
     @classmethod
     def of(
-        cls, public: Public, shape: NetworkShape, settings: ContextualTraining, about: Mapping[str, Any]
+        cls, public: AttackerKnowledge, shape: NetworkShape, settings: ContextualTraining, about: Mapping[str, Any]
     ) -> "Fitting":
         """Returns the fit before its first step; about: what its card says of the attack.
 
@@ -171,5 +171,5 @@ class Fitting:
 
     def released(self, windows: Sequence[NDArray[np.int64]], purpose: str) -> list[NDArray[Any]]:
         """Returns what the mechanism itself releases of each window, with noise of this purpose."""
-        mechanism, source = self.reader.evidence.mechanism, SimulatedWords(self.seed, "contextual noise", purpose)
+        mechanism, source = self.reader.evidence.mechanism, SimulatedRandomness(self.seed, "contextual noise", purpose)
         return [mechanism.observed(mechanism.release(window.tolist(), source)) for window in windows]

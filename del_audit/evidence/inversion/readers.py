@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from attacks.base import Attacker, InversionAttack, Public
+from attacks.base import Attacker, AttackerKnowledge, InversionAttack
 from attacks.outcome import Outcome, invert
 from attacks.registry import AttackName
 from attacks.self_test import References, SelfTest, self_test
@@ -32,7 +32,9 @@ class Kept(Protocol):
         ...
 
 
-def self_tests(ladder: Ladder, public: Public, seed: int, kept: Kept | None = None) -> dict[AttackName, SelfTest]:
+def self_tests(
+    ladder: Ladder, public: AttackerKnowledge, seed: int, kept: Kept | None = None
+) -> dict[AttackName, SelfTest]:
     """Returns the self-test of each attack but the baseline, on public text alone."""
     references: list[References] = []
 
@@ -61,7 +63,7 @@ class AttackReader:
     """One attack over what is public, fitted when it is first needed, and only once."""
 
     attack: InversionAttack
-    public: Public
+    public: AttackerKnowledge
     _attacker: Attacker | None = field(default=None, init=False)
 
     @property
@@ -91,6 +93,8 @@ class AttackReader:
         return Outcome.joined(parts)
 
 
-def read_all(ladder: Ladder, public: Public, sent: Releases) -> dict[AttackName, tuple[InversionAttack, Outcome]]:
+def read_all(
+    ladder: Ladder, public: AttackerKnowledge, sent: Releases
+) -> dict[AttackName, tuple[InversionAttack, Outcome]]:
     """Returns each attack of the ladder with what it reads of the releases."""
     return {key: (attack, AttackReader(attack, public).read(sent)) for key, attack in ladder.items()}

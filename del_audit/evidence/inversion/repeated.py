@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from attacks.base import InversionAttack, Public
+from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.history import history, times_sent
 from attacks.outcome import Outcome, invert
 from attacks.repeated import repeated
@@ -17,7 +17,7 @@ from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clustered_rate, require_longest
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 
 TIMES = (1, 2, 4, 8)
 
@@ -89,7 +89,7 @@ class RepeatedLeakage:
 
 
 def measure_repeated(
-    public: Public,
+    public: AttackerKnowledge,
     attacks: Sequence[InversionAttack],
     prompts: Sequence[Sequence[int]],
     seed: int,
@@ -118,7 +118,7 @@ def measure_repeated(
     judged, rows = sum(attack.context_free for attack in attacks) * len(times), []
     for number in times:
         world = replace(public, mechanism=repeated(public.mechanism, number))
-        source = SimulatedWords(seed, "repeated release", str(number))
+        source = SimulatedRandomness(seed, "repeated release", str(number))
         messages = [world.mechanism.release(prompt, source) for prompt in prompts]
         for attack in attacks:
             attacker = attack.fit(world)
@@ -128,7 +128,7 @@ def measure_repeated(
 
 
 def measure_histories(
-    public: Public,
+    public: AttackerKnowledge,
     attacks: Sequence[InversionAttack],
     histories: Sequence[Sequence[Sequence[int]]],
     seed: int,
@@ -147,7 +147,7 @@ def measure_histories(
         raise UserError("Expected histories, at least one, of at least one turn each, got none.")
     _some(attacks)
     chats = history(public.mechanism, max(map(len, histories)))
-    world, source = replace(public, mechanism=chats), SimulatedWords(seed, "histories")
+    world, source = replace(public, mechanism=chats), SimulatedRandomness(seed, "histories")
     messages = [chats.release_turns(turns, source) for turns in histories]
     truths = [[word for turn in turns for word in turn] for turns in histories]
     sent = [times_sent(np.cumsum([len(turn) for turn in turns]).tolist()) for turns in histories]
@@ -169,7 +169,7 @@ def _some(attacks: Sequence[InversionAttack]) -> None:
 
 
 def _row(
-    public: Public,
+    public: AttackerKnowledge,
     context_free: bool,
     outcome: Outcome,
     times: int,
@@ -190,14 +190,14 @@ def _row(
     return RepeatedRow(outcome.attack, outcome.version, times, success, delta, epsilon, kappa, allowed, beaten, outcome)
 
 
-def _epsilon(public: Public, tokens: int, delta: float) -> Bound | None:
+def _epsilon(public: AttackerKnowledge, tokens: int, delta: float) -> Bound | None:
     """Returns epsilon (nats) at delta of so many tokens sent in one session; None for other mechanisms than DEL."""
     if not isinstance(public.mechanism, Pipeline):
         return None
     return Accountant(public.mechanism.spec, proved=True).epsilon(delta, "session", tokens)
 
 
-def _allowed(public: Public, kappa: float, times: int) -> Bound | None:
+def _allowed(public: AttackerKnowledge, kappa: float, times: int) -> Bound | None:
     """Returns theorem 6's bound on a token that is sent so often: as many trials as a phrase of so many tokens has."""
     if not isinstance(public.mechanism, Pipeline):
         return None

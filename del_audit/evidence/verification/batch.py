@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from del_audit.evidence.verification.binomial import Counts
 from del_audit.evidence.verification.design import NEIGHBOURS
 from del_audit.evidence.verification.finding import Measurement, Part, smallest
 from del_audit.evidence.verification.fitting import fit, followed
-from del_audit.evidence.verification.laws import Counts
 from del_audit.evidence.verification.sample import Sample
 from mechanisms.levels import ZERO_LEVEL
 

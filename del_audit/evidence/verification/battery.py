@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from del_audit.evidence.verification.batch import batch_tests
+from del_audit.evidence.verification.binomial import ClaimedLaw, ProductLaw
 from del_audit.evidence.verification.clipping import clipping_tests, released_bad_values
 from del_audit.evidence.verification.design import PROBE_BATCH, clipping_design, main_design
 from del_audit.evidence.verification.driving import Answer, Charged, Driver, Release
@@ -13,7 +14,6 @@ from del_audit.evidence.verification.guarantee import EpsilonEvidence, epsilon_e
 from del_audit.evidence.verification.independence import independence_tests
 from del_audit.evidence.verification.known_answers import Replay, known_answers
 from del_audit.evidence.verification.law import law_tests
-from del_audit.evidence.verification.laws import ClaimedLaw, ProductLaw
 from del_audit.evidence.verification.message import Message, message_tests, send
 from del_audit.evidence.verification.power import Detects, detects
 from del_audit.evidence.verification.processes import process_tests
@@ -22,7 +22,7 @@ from del_audit.evidence.verification.sample import Sample
 from del_audit.evidence.verification.timing import MEANING as TIMING
 from del_audit.evidence.verification.timing import time_part
 from mechanisms.errors import UserError
-from mechanisms.randomness import Generator, SystemWords, simulation_generator
+from mechanisms.randomness import Generator, SystemRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
 from mechanisms.validation import whole_at_least
 
@@ -92,7 +92,7 @@ def verify_mechanism(
     Raises UserError for arguments out of range.
     """
     _check(release, spec, trials, alpha)
-    rng = rng if rng is not None else simulation_generator(int(SystemWords().words(1)[0]), "verification")
+    rng = rng if rng is not None else simulation_generator(int(SystemRandomness().words(1)[0]), "verification")
     law, driver = ClaimedLaw.of(spec), Driver(release, spec, charged)
     product = ProductLaw.of(law)
     calls = main_design(spec, trials, rng)

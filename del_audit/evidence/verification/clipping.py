@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from del_audit.evidence.verification.binomial import ClaimedLaw, Floats
 from del_audit.evidence.verification.design import FACTORS, corners
 from del_audit.evidence.verification.driving import Answer, Driver
 from del_audit.evidence.verification.finding import Measurement, check
 from del_audit.evidence.verification.fitting import fit
-from del_audit.evidence.verification.laws import ClaimedLaw, Floats
 from del_audit.evidence.verification.sample import Sample
 from mechanisms.levels import from_levels
 from mechanisms.randomness import Generator

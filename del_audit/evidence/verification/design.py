@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from del_audit.evidence.verification.laws import TOP_LEVEL, Levels
+from del_audit.evidence.verification.binomial import TOP_LEVEL, Levels
 from mechanisms.levels import LEVELS, ZERO_LEVEL, from_levels
 from mechanisms.randomness import Generator
 from mechanisms.spec import QuantizerSpec

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from del_audit.evidence.verification.binomial import Counts, Floats
 from del_audit.evidence.verification.design import Call
-from del_audit.evidence.verification.laws import Counts, Floats
 from mechanisms.spec import QuantizerSpec
 
 Release = Callable[[Floats], Any]

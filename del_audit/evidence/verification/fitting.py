@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from del_audit.evidence.verification.binomial import TOP_LEVEL, ClaimedLaw, Counts, binomial_p
 from del_audit.evidence.verification.finding import Part, smallest
-from del_audit.evidence.verification.laws import TOP_LEVEL, ClaimedLaw, Counts, binomial_p
 from del_audit.evidence.verification.sample import Sample
 
 FEW_LEVELS = 3

@@ -10,8 +10,8 @@ from scipy.stats import binom
 
 from del_audit.accounting import Accountant, Bound, TradeOff
 from del_audit.evidence.games import Curve, EpsilonLimit, p_value
+from del_audit.evidence.verification.binomial import DULL, TOP_LEVEL, Counts, Floats, at_least
 from del_audit.evidence.verification.finding import Measurement, Part, smallest
-from del_audit.evidence.verification.laws import DULL, TOP_LEVEL, Counts, Floats, at_least
 from del_audit.evidence.verification.one_run import one_run_limit
 from del_audit.evidence.verification.sample import Sample
 from del_audit.statistics.intervals import clopper_pearson

@@ -4,8 +4,8 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import binom
 
+from del_audit.evidence.verification.binomial import TOP_LEVEL, Counts, ProductLaw, chernoff_p
 from del_audit.evidence.verification.finding import Measurement, Part, smallest
-from del_audit.evidence.verification.laws import TOP_LEVEL, Counts, ProductLaw, chernoff_p
 from del_audit.evidence.verification.pairing import MOST_PAIRS, any_two, calls_of, correlation, equal_rows, joined
 from del_audit.evidence.verification.sample import Sample
 

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from del_audit.evidence.verification.binomial import Floats, Levels
 from del_audit.evidence.verification.driving import usable
 from del_audit.evidence.verification.finding import Measurement, check
-from del_audit.evidence.verification.laws import Floats, Levels
-from mechanisms.inversion import UNDECIDED, BinomialTable
 from mechanisms.levels import LEVELS, from_levels
 from mechanisms.quantizer import StochasticQuantizer, level_table
-from mechanisms.randomness import Generator, SimulatedWords, WordSource
+from mechanisms.randomness import Generator, RandomSource, SimulatedRandomness
+from mechanisms.sampler import UNDECIDED, BinomialTable
 from mechanisms.spec import QuantizerSpec
 
-Replay = Callable[[Floats, WordSource], Any]
+Replay = Callable[[Floats, RandomSource], Any]
 Words = NDArray[np.uint32]
 
 MOST_BOUNDARIES, MOST_TIES = 40_000, 100
@@ -37,7 +37,7 @@ class ScriptedWords:
 
     def __init__(self, script: list[Words]) -> None:
         self._script = list(script)
-        self._rest = SimulatedWords(0, "known answers")
+        self._rest = SimulatedRandomness(0, "known answers")
 
     def words(self, count: int) -> Words:
         """Returns count words; of a prepared array that is too long the head, of one too short the stream's as well."""
@@ -50,8 +50,8 @@ def known_answers(replay: Replay, spec: QuantizerSpec, rng: Generator) -> list[M
     seed = int(rng.integers(1 << 62))
     levels = rng.integers(0, LEVELS, (RANDOM_ROWS, spec.dim)).astype(np.uint8)
     at, script = boundary_script(spec)
-    cases: dict[str, tuple[Levels, Callable[[], WordSource]]] = {
-        "random words": (levels, partial(SimulatedWords, seed, "known answers")),
+    cases: dict[str, tuple[Levels, Callable[[], RandomSource]]] = {
+        "random words": (levels, partial(SimulatedRandomness, seed, "known answers")),
         "boundary words": (at, partial(ScriptedWords, script)),
     }
     tested = []
@@ -62,7 +62,7 @@ def known_answers(replay: Replay, spec: QuantizerSpec, rng: Generator) -> list[M
     return tested
 
 
-def _differences(replay: Replay, values: Floats, source: Callable[[], WordSource], spec: QuantizerSpec) -> list[str]:
+def _differences(replay: Replay, values: Floats, source: Callable[[], RandomSource], spec: QuantizerSpec) -> list[str]:
     expected = StochasticQuantizer(spec).quantize(values, source())
     try:
         answer = usable(replay(values.copy(), source()), values.shape, spec.trials)

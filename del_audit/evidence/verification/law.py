@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from del_audit.evidence.verification.binomial import TOP_LEVEL, Counts, binomial_p
 from del_audit.evidence.verification.finding import Measurement, Part, smallest
 from del_audit.evidence.verification.fitting import fit, followed, shapes, slopes, sums, values
-from del_audit.evidence.verification.laws import TOP_LEVEL, Counts, binomial_p
 from del_audit.evidence.verification.sample import Sample
 from del_audit.statistics.intervals import clopper_pearson
 

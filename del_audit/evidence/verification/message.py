@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from del_audit.evidence.verification.batch import neighbours
+from del_audit.evidence.verification.binomial import TOP_LEVEL, ClaimedLaw, Counts, Floats, ProductLaw
 from del_audit.evidence.verification.design import Call, corners
 from del_audit.evidence.verification.driving import HOPELESS, MOST_NOTED, Answer
 from del_audit.evidence.verification.finding import Measurement, Part, check, smallest
 from del_audit.evidence.verification.fitting import fit
-from del_audit.evidence.verification.laws import TOP_LEVEL, ClaimedLaw, Counts, Floats, ProductLaw
 from del_audit.evidence.verification.pairing import calls_of, correlation, equal_counts, joined
 from del_audit.evidence.verification.sample import Sample
 from del_audit.evidence.verification.timing import MEANING as TIMING

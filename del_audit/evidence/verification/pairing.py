@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from del_audit.evidence.verification.binomial import TOP_LEVEL, ClaimedLaw, ProductLaw, binomial_p
 from del_audit.evidence.verification.finding import Part
-from del_audit.evidence.verification.laws import TOP_LEVEL, ClaimedLaw, ProductLaw, binomial_p
 from del_audit.evidence.verification.sample import Sample
 
 MOST_PAIRS = 3

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from del_audit.evidence.verification.binomial import ClaimedLaw, Counts, Floats, ProductLaw
 from del_audit.evidence.verification.design import Call, corners
 from del_audit.evidence.verification.driving import Answer, Driver, usable
 from del_audit.evidence.verification.finding import Measurement, smallest
-from del_audit.evidence.verification.laws import ClaimedLaw, Counts, Floats, ProductLaw
 from del_audit.evidence.verification.pairing import correlation
 from del_audit.evidence.verification.sample import Sample
 from mechanisms.randomness import Generator

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from del_audit.evidence.verification.binomial import ProductLaw
 from del_audit.evidence.verification.finding import Measurement, Part, check, smallest
-from del_audit.evidence.verification.laws import ProductLaw
 from del_audit.evidence.verification.pairing import any_two, calls_of, correlation, equal_counts, equal_rows, joined
 from del_audit.evidence.verification.sample import Sample
 

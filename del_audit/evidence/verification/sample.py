@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from del_audit.evidence.verification.binomial import TOP_LEVEL, ClaimedLaw, Counts, Floats, Levels
 from del_audit.evidence.verification.driving import Answer
-from del_audit.evidence.verification.laws import TOP_LEVEL, ClaimedLaw, Counts, Floats, Levels
 
 Mask = NDArray[np.bool_]
 

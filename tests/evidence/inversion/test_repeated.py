@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.inversion import CommonestWord, CosineNeighbour, MaximumAPosteriori, MaximumLikelihood
 from del_audit.accounting import Accountant, Session
 from del_audit.accounting.session import Part
@@ -36,7 +36,9 @@ def public():
     encoder = Encoder.of(corner_signs(prior, 5, 0) * spec.clip, spec.clip)
     table = (encoder.codes @ np.random.default_rng(0).standard_normal((5, 15))).astype(np.float32)
     linear = LinearDecoder.fit(StochasticQuantizer(spec), encoder, prior, table)
-    return Public(Pipeline(spec, table, prior, encoder, Channel.of(spec, encoder.codes), linear, linear), table, prior)
+    return AttackerKnowledge(
+        Pipeline(spec, table, prior, encoder, Channel.of(spec, encoder.codes), linear, linear), table, prior
+    )
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.ranking import Guesses
 from del_audit.evidence.inversion.readers import AttackReader
 from del_audit.evidence.inversion.stopping import read_until_decided
@@ -36,7 +36,7 @@ def sent_with(share, documents=300, tokens=10, prompts_each=1):
     return Releases(messages, truths, [i % documents for i in range(len(truths))])
 
 
-NOTHING = Public.__new__(Public)  # the reader asks for nothing
+NOTHING = AttackerKnowledge.__new__(AttackerKnowledge)  # the reader asks for nothing
 
 
 @pytest.mark.parametrize(("share", "limit", "decision"), [(0.1, 0.4, "passed"), (0.6, 0.3, "failed")])

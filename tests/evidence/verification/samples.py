@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from del_audit.evidence.verification.binomial import ClaimedLaw
 from del_audit.evidence.verification.design import Call, corners
 from del_audit.evidence.verification.driving import Answer
-from del_audit.evidence.verification.laws import ClaimedLaw
 from del_audit.evidence.verification.sample import Sample
 
 

@@ -9,7 +9,7 @@ from scipy.stats import binom
 from del_audit.evidence.verification import verify_mechanism
 from mechanisms.errors import UserError
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords, SystemWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, SystemRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import pack
 
@@ -24,7 +24,7 @@ GROUPS = {"contract", "law", "independence", "guarantee", "clipping", "batch", "
 
 
 def battery(seed, spec, trials=400, alpha=1e-3, processes=False):
-    quantizer, source = StochasticQuantizer(spec), SimulatedWords(seed, "battery")
+    quantizer, source = StochasticQuantizer(spec), SimulatedRandomness(seed, "battery")
     charged = [0]
 
     def release(values):
@@ -65,11 +65,11 @@ def test_a_thousand_batteries_of_a_right_client_raise_no_more_alarms_than_alpha_
 def test_every_group_is_tested_and_passes():
     quantizer = StochasticQuantizer(SPECS[0])
     verification = verify_mechanism(
-        lambda values: quantizer.quantize(values, SystemWords()),
+        lambda values: quantizer.quantize(values, SystemRandomness()),
         SPECS[0],
         trials=400,
         rng=simulation_generator(3, "groups"),
-        message=lambda values: pack(quantizer.quantize(values, SystemWords()), SPECS[0]),
+        message=lambda values: pack(quantizer.quantize(values, SystemRandomness()), SPECS[0]),
         charged=None,
         replay=quantizer.quantize,
     )

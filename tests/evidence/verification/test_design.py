@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from del_audit.evidence.verification.binomial import TOP_LEVEL
 from del_audit.evidence.verification.design import FACTORS, NEIGHBOURS, SHARES, clipping_design, main_design
-from del_audit.evidence.verification.laws import TOP_LEVEL
 from mechanisms.levels import ZERO_LEVEL
 from mechanisms.randomness import simulation_generator
 from mechanisms.spec import QuantizerSpec

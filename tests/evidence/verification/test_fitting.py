@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from samples import corner_calls, draw, super_uniform, table
 
+from del_audit.evidence.verification.binomial import TOP_LEVEL, ClaimedLaw
 from del_audit.evidence.verification.design import Call
 from del_audit.evidence.verification.fitting import fit, followed, values
-from del_audit.evidence.verification.laws import TOP_LEVEL, ClaimedLaw
 from mechanisms.spec import QuantizerSpec
 
 LAW = ClaimedLaw.of(QuantizerSpec.from_mu(4, 4, 0.05, 8.0))

@@ -8,9 +8,9 @@ from samples import super_uniform, table
 from scipy.stats import binom
 
 from del_audit.accounting import Accountant
+from del_audit.evidence.verification.binomial import TOP_LEVEL, ClaimedLaw
 from del_audit.evidence.verification.design import Call, corners
 from del_audit.evidence.verification.guarantee import epsilon_evidence, guarantee_tests
-from del_audit.evidence.verification.laws import TOP_LEVEL, ClaimedLaw
 from del_audit.evidence.verification.one_run import one_run_limit, one_run_p
 from mechanisms.levels import ZERO_LEVEL
 from mechanisms.spec import QuantizerSpec

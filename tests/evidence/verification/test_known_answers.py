@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from del_audit.evidence.verification.known_answers import ScriptedWords, boundary_script, known_answers
-from mechanisms.inversion import BinomialTable
 from mechanisms.levels import from_levels
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import simulation_generator
+from mechanisms.sampler import BinomialTable
 from mechanisms.spec import QuantizerSpec
 
 SPECS = [QuantizerSpec.from_mu(bits, dim, 0.05, 6.0) for bits, dim in ((1, 1), (2, 3), (4, 18))]

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from del_audit.evidence.verification.laws import TOP_LEVEL, ClaimedLaw, ProductLaw, at_least, at_most, binomial_p
+from del_audit.evidence.verification.binomial import TOP_LEVEL, ClaimedLaw, ProductLaw, at_least, at_most, binomial_p
 from mechanisms.quantizer import level_thresholds
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from samples import super_uniform
 
-from del_audit.evidence.verification.laws import ClaimedLaw, ProductLaw
+from del_audit.evidence.verification.binomial import ClaimedLaw, ProductLaw
 from del_audit.evidence.verification.message import SIZES, message_tests, send
 from del_audit.evidence.verification.timing import time_part
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import HEADER_BYTES, pack
 
 SPEC = QuantizerSpec.from_mu(3, 5, 0.05, 6.0)
-LAW, SOURCE = ClaimedLaw.of(SPEC), SimulatedWords(0, "messages")
+LAW, SOURCE = ClaimedLaw.of(SPEC), SimulatedRandomness(0, "messages")
 PRODUCT = ProductLaw.of(LAW)
 
 
@@ -70,7 +70,7 @@ def test_contents_are_held_to_the_law_and_to_their_order():
         return honest(values[::-1])
 
     def seeded(values):
-        return pack(StochasticQuantizer(SPEC).quantize(values, SimulatedWords(1)), SPEC)
+        return pack(StochasticQuantizer(SPEC).quantize(values, SimulatedRandomness(1)), SPEC)
 
     assert judged(backwards)[0]["counts"].p_value < 1e-6
     assert judged(seeded)[0]["fresh noise"].p_value < 1e-6

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from samples import corner_calls, draw, super_uniform, table
 
+from del_audit.evidence.verification.binomial import ClaimedLaw, ProductLaw
 from del_audit.evidence.verification.independence import independence_tests
-from del_audit.evidence.verification.laws import ClaimedLaw, ProductLaw
 from del_audit.evidence.verification.pairing import (
     any_two,
     calls_of,

@@ -7,14 +7,14 @@ from scipy.stats import binom
 
 from del_audit.evidence.verification import stein_need, verify_mechanism
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
 
 SPEC = QuantizerSpec.from_mu(4, 18, 0.05, 20.0)
 
 
 def battery(actual, claimed, trials, seed):
-    quantizer, source = StochasticQuantizer(actual), SimulatedWords(seed, "power")
+    quantizer, source = StochasticQuantizer(actual), SimulatedRandomness(seed, "power")
     return verify_mechanism(
         lambda values: quantizer.quantize(values, source),
         claimed,

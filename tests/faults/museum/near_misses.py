@@ -3,7 +3,7 @@
 import numpy as np
 
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SystemWords
+from mechanisms.randomness import SystemRandomness
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 from museum.client import Client
 
@@ -21,7 +21,7 @@ class Reference(Client):
         raise NotImplementedError("the quantizer draws")
 
     def release(self, values):
-        counts = StochasticQuantizer(self.spec).quantize(values, SystemWords())
+        counts = StochasticQuantizer(self.spec).quantize(values, SystemRandomness())
         self.charge(values)
         return counts
 

@@ -5,9 +5,9 @@ import zlib
 
 import numpy as np
 
-from mechanisms.inversion import BinomialTable
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import simulation_generator
+from mechanisms.sampler import BinomialTable
 from mechanisms.spec import WORD_BITS
 from mechanisms.wire import HEADER_BYTES, pack
 from museum.client import SMALL, Client

@@ -12,7 +12,7 @@ from mechanisms.decoding import PromptDecoder, decode_prompts
 from mechanisms.decoding.language import LanguagePosteriorDecoder, LanguagePrior
 from mechanisms.errors import UserError
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 
 
@@ -47,7 +47,7 @@ def make(lively, tiny_pipeline):
 def prompts(make, tiny_pipeline, public_documents):
     """Simulated releases of five prompts of unequal length."""
     quantizer = StochasticQuantizer(make().channel.spec)
-    words = SimulatedWords(1, "prompts")
+    words = SimulatedRandomness(1, "prompts")
     cuts = [document[:length] for document, length in zip(public_documents * 2, (7, 19, 1, 12, 19), strict=False)]
     return [quantizer.sample(tiny_pipeline.encoder.levels_of(np.array(cut)), words) for cut in cuts]
 

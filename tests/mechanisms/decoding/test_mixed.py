@@ -6,7 +6,7 @@ from mechanisms.decoding import LinearDecoder, MixedDecoder, MixSettings, MostLi
 from mechanisms.errors import UserError
 from mechanisms.projection import EncoderSettings, fit_encoder
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 
 PLAIN = MixSettings(spread=0.0)
@@ -29,7 +29,7 @@ class Setting:
 
     def release(self, count, seed):
         words = self.world.draw(count, seed)
-        return words, self.quantizer.sample(self.encoder.levels_of(words), SimulatedWords(seed, "mixed"))
+        return words, self.quantizer.sample(self.encoder.levels_of(words), SimulatedRandomness(seed, "mixed"))
 
     def mixed(self, settings, count=8_000, seed=1):
         words, counts = self.release(count, seed)
@@ -114,7 +114,7 @@ def test_bins_without_tokens_take_the_common_coefficients(toy_world):
     channel = Channel.of(spec, encoder.codes)
     linear = LinearDecoder.fit(StochasticQuantizer(spec), encoder, world.prior, world.table)
     words = world.draw(600, 5)
-    counts = StochasticQuantizer(spec).sample(encoder.levels_of(words), SimulatedWords(5))
+    counts = StochasticQuantizer(spec).sample(encoder.levels_of(words), SimulatedRandomness(5))
     mixed = MixedDecoder.fit(linear, channel, world.prior, world.table, counts, words, PLAIN)
     assert np.isfinite(mixed.coefficients).all()
     assert np.abs(mixed.decode(counts) - world.table[words]).max() < 1e-2

@@ -5,7 +5,7 @@ from mechanisms.channel import Channel
 from mechanisms.decoding import LinearDecoder, PosteriorMeanDecoder
 from mechanisms.projection import EncoderSettings, fit_encoder
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 
 
@@ -24,7 +24,7 @@ class Setting:
 
     def release(self, count, seed):
         words = self.world.draw(count, seed)
-        return words, self.quantizer.quantize(self.encoder.encode(words), SimulatedWords(seed, "decoding"))
+        return words, self.quantizer.quantize(self.encoder.encode(words), SimulatedRandomness(seed, "decoding"))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_posterior_mean_is_the_word_itself_where_the_release_leaves_no_doubt(wor
     encoder = fit_encoder(world.table, world.prior, spec, EncoderSettings())
     channel = Channel.of(spec, encoder.codes)
     words = world.draw(500, 4)
-    counts = StochasticQuantizer(spec).quantize(encoder.encode(words), SimulatedWords(4))
+    counts = StochasticQuantizer(spec).quantize(encoder.encode(words), SimulatedRandomness(4))
     decoder = PosteriorMeanDecoder(channel, np.log(world.prior), world.table, world.prior @ world.table)
     assert np.abs(decoder.decode(counts) - world.table[words]).max() < 1e-3
 

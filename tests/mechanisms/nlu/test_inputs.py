@@ -3,14 +3,14 @@ import torch
 
 from mechanisms.continuation import embed
 from mechanisms.nlu import Clean, Released
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 
 TOKENS = ((65, 70, 80), (300,))
 
 
 def test_rows_are_what_the_mechanism_gives_of_its_release(gentle):
     rows = gentle.rows(TOKENS, "here")
-    source = SimulatedWords(gentle.seed, "nlu release", "here")
+    source = SimulatedRandomness(gentle.seed, "nlu release", "here")
     expected = [gentle.mechanism.embeddings(gentle.mechanism.release(row, source)) for row in TOKENS]
     assert [row.tolist() for row in rows] == [values.tolist() for values in expected]
     assert [tuple(row.shape) for row in rows] == [(3, 32), (1, 32)]

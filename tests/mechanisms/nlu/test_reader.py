@@ -6,7 +6,7 @@ from mechanisms.errors import UserError
 from mechanisms.nlu import PLAIN, SPLIT_AND_DENOISE, ClassifierShape, Denoiser, DenoiserShape, TaskReader, TaskServer
 from mechanisms.nlu.reader import Classifier, TaskParts
 from mechanisms.nlu.states import initial_soft_tokens, read_states
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 
 TOKENS = ((65, 70, 80), (300,), (270, 271, 272, 273, 274))
 
@@ -83,7 +83,7 @@ def test_scores_are_probabilities_in_the_rows_order_whatever_the_batch(make_read
 
 def test_the_server_scores_messages_and_nothing_else(make_reader, gentle):
     mechanism = gentle.mechanism
-    messages = [mechanism.release(tokens, SimulatedWords(0, str(i))) for i, tokens in enumerate(TOKENS)]
+    messages = [mechanism.release(tokens, SimulatedRandomness(0, str(i))) for i, tokens in enumerate(TOKENS)]
     server = TaskServer(mechanism, make_reader())
     rows = [torch.from_numpy(mechanism.embeddings(message)) for message in messages]
     np.testing.assert_array_equal(server.scores(messages), make_reader().scores(rows))

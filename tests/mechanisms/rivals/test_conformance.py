@@ -22,7 +22,7 @@ from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel, ObservableMechanism
 from mechanisms.pipeline import Pipeline, assemble
 from mechanisms.projection import EncoderSettings
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.registry import MECHANISMS, imported, mechanism_of
 from mechanisms.rivals import (
     CusText,
@@ -272,7 +272,7 @@ every_rival = pytest.mark.parametrize("case", RIVALS, ids=lambda case: case.name
 
 def released(mechanism, case, word, seed, count=RELEASES):
     """Returns how often each outcome of a word was released."""
-    message = mechanism.release([word] * count, SimulatedWords(seed, "conformance"))
+    message = mechanism.release([word] * count, SimulatedRandomness(seed, "conformance"))
     return np.bincount(case.outcomes(message), minlength=len(case.law(word)))
 
 
@@ -317,7 +317,7 @@ def test_the_law_test_rejects_the_planted_fault(case):
 def test_tokens_are_released_independently(case):
     """Each two neighbours of one word are released with the product of its law."""
     law = case.law(0)
-    outcomes = case.outcomes(case.mechanism.release([0] * RELEASES, SimulatedWords(3, "independence")))
+    outcomes = case.outcomes(case.mechanism.release([0] * RELEASES, SimulatedRandomness(3, "independence")))
     pairs = np.bincount(outcomes[::2] * len(law) + outcomes[1::2], minlength=len(law) ** 2)
     assert law_p_value(pairs, np.outer(law, law).ravel()) > FALSE_ALARM
 
@@ -374,7 +374,7 @@ def token_bits(mechanism):
 @every_case
 def test_bytes_depend_on_the_number_of_tokens_only(case):
     lengths = {
-        tokens: {len(case.mechanism.release([word] * tokens, SimulatedWords(word))) for word in range(WORDS)}
+        tokens: {len(case.mechanism.release([word] * tokens, SimulatedRandomness(word))) for word in range(WORDS)}
         for tokens in (1, 2, 7, 64)
     }
     assert lengths == {tokens: {16 + -(-token_bits(case.mechanism) * tokens // 8)} for tokens in lengths}
@@ -382,7 +382,7 @@ def test_bytes_depend_on_the_number_of_tokens_only(case):
 
 @every_case
 def test_altered_messages_are_refused(case):
-    message = case.mechanism.release([1, 2, 3], SimulatedWords(0))
+    message = case.mechanism.release([1, 2, 3], SimulatedRandomness(0))
     wrong = {
         "truncated": message[:-1],
         "short": message[:15],
@@ -414,7 +414,7 @@ def test_tokens_that_are_no_whole_numbers_are_refused(case, no_words):
 
 @every_case
 def test_the_server_reads_one_embedding_a_token(case):
-    message = case.mechanism.release([3, 1, 4, 1, 5], SimulatedWords(0))
+    message = case.mechanism.release([3, 1, 4, 1, 5], SimulatedRandomness(0))
     embeddings = case.mechanism.embeddings(message)
     assert embeddings.shape == (5, 5)
     assert embeddings.dtype == np.float32

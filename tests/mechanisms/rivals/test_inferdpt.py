@@ -1,7 +1,7 @@
 import pytest
 
 from mechanisms.errors import UserError
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.rivals import Points, RanText, RanTextSpec
 from mechanisms.rivals.inferdpt import INSTRUCTION, InferDPT, _as_request
 from mechanisms.server import Server
@@ -18,7 +18,7 @@ def perturbation(language):
 
 @pytest.fixture(scope="module")
 def client(language, perturbation):
-    return InferDPT(language.tokenizer, perturbation, language, 64, SimulatedWords(0))
+    return InferDPT(language.tokenizer, perturbation, language, 64, SimulatedRandomness(0))
 
 
 def test_only_the_perturbed_message_reaches_the_server(client, language, perturbation):

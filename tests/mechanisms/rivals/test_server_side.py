@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mechanisms.errors import UserError
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.rivals import (
     CusText,
     CusTextSpec,
@@ -68,7 +68,7 @@ def test_rows_of_the_channel_add_up_and_columns_are_the_same_law(index):
 @by_decoding
 def test_embeddings_are_bayes_rule_over_the_channel(index):
     mean, likely, plain = (word_mechanisms(decoding)[index] for decoding in ("posterior-mean", "most-likely", "plain"))
-    message = mean.release(np.arange(WORDS).repeat(3).tolist(), SimulatedWords(1))
+    message = mean.release(np.arange(WORDS).repeat(3).tolist(), SimulatedRandomness(1))
     observed = mean.observed(message)
     joint = PRIOR[:, None] * np.exp(mean.log_channel(np.arange(WORDS)))[:, observed]
     posterior = joint / joint.sum(axis=0)
@@ -81,16 +81,16 @@ def test_embeddings_are_bayes_rule_over_the_channel(index):
 def test_memory_is_bounded_by_working_in_blocks(index, monkeypatch):
     mechanism = word_mechanisms("posterior-mean")[index]
     tokens = GENERATOR.integers(0, WORDS, 50).tolist()
-    whole = mechanism.embeddings(mechanism.release(tokens, SimulatedWords(2)))
+    whole = mechanism.embeddings(mechanism.release(tokens, SimulatedRandomness(2)))
     monkeypatch.setattr(points_module, "BLOCK_BYTES", 8 * WORDS * 7)
     monkeypatch.setattr("mechanisms.rivals._rows.BLOCK_BYTES", 8 * WORDS * 7)
     again = word_mechanisms("posterior-mean")[index]
-    assert again.embeddings(mechanism.release(tokens, SimulatedWords(2))) == pytest.approx(whole, abs=1e-6)
+    assert again.embeddings(mechanism.release(tokens, SimulatedRandomness(2))) == pytest.approx(whole, abs=1e-6)
 
 
 def test_the_closed_form_of_randomised_response_is_the_general_one():
     mechanism = word_mechanisms("posterior-mean")[0]
-    message = mechanism.release(list(range(WORDS)), SimulatedWords(3))
+    message = mechanism.release(list(range(WORDS)), SimulatedRandomness(3))
     general = decode(mechanism, mechanism.observed(message), np.log(PRIOR), TABLE, "posterior-mean")
     assert mechanism.embeddings(message) == pytest.approx(general, abs=1e-5)
 
@@ -98,7 +98,7 @@ def test_the_closed_form_of_randomised_response_is_the_general_one():
 def test_gaussian_scores_are_the_cell_laws():
     spec = GaussianSpec.of(3, 4, 1.0, 0.7)
     mechanism = Gaussian(spec, POINTS.vectors, TABLE, PRIOR)
-    observed = mechanism.observed(mechanism.release(list(range(WORDS)), SimulatedWords(4)))
+    observed = mechanism.observed(mechanism.release(list(range(WORDS)), SimulatedRandomness(4)))
     law = np.log(cell_law(spec, POINTS.vectors.astype(float)) / 2.0**62)
     exact = sum(law[:, j, observed[:, j]].T for j in range(4)) + np.log(PRIOR)
     for rows, block in mechanism.scores(observed, np.log(PRIOR)):
@@ -109,19 +109,19 @@ def test_more_noise_tells_less_and_none_tells_all():
     """Posterior means near the true embeddings at little noise, near the prior's mean at much."""
     tokens = list(range(WORDS))
     clear, dim = (Gaussian(GaussianSpec.of(8, 4, 3.0, sigma), POINTS.vectors, TABLE, PRIOR) for sigma in (0.01, 1000.0))
-    assert clear.embeddings(clear.release(tokens, SimulatedWords(0))) == pytest.approx(TABLE, abs=1e-3)
+    assert clear.embeddings(clear.release(tokens, SimulatedRandomness(0))) == pytest.approx(TABLE, abs=1e-3)
     mean = PRIOR @ TABLE
-    assert np.abs(dim.embeddings(dim.release(tokens, SimulatedWords(0))) - mean).max() < 0.1
+    assert np.abs(dim.embeddings(dim.release(tokens, SimulatedRandomness(0))) - mean).max() < 0.1
     near, far = (Metric(MetricSpec.of(16, 4, 9.0, eta), POINTS.vectors, TABLE, PRIOR) for eta in (1e4, 1e-3))
-    assert near.embeddings(near.release(tokens, SimulatedWords(0))) == pytest.approx(TABLE, abs=1e-3)
-    assert np.abs(far.embeddings(far.release(tokens, SimulatedWords(0))) - mean).max() < 0.1
+    assert near.embeddings(near.release(tokens, SimulatedRandomness(0))) == pytest.approx(TABLE, abs=1e-3)
+    assert np.abs(far.embeddings(far.release(tokens, SimulatedRandomness(0))) - mean).max() < 0.1
 
 
 @pytest.mark.parametrize("bits", [1, 5, 16])
 def test_plain_values_are_the_cells_that_hold_the_noisy_vectors(bits):
     spec = MetricSpec.of(bits, 4, 9.0, 1e6)
     mechanism = Metric(spec, POINTS.vectors, decoding="plain")
-    values = mechanism.embeddings(mechanism.release(list(range(WORDS)), SimulatedWords(0)))
+    values = mechanism.embeddings(mechanism.release(list(range(WORDS)), SimulatedRandomness(0)))
     assert np.abs(values - POINTS.vectors).max() <= spec.reach / 2**bits * 1.01
 
 
@@ -133,7 +133,7 @@ def test_rantext_draws_its_list_around_the_word_itself():
     assert weights[3] == 0
     assert np.array_equal(mechanism.log_weights(distances, 0.0) > -np.inf, np.arange(WORDS) == 3)
     assert np.exp(mechanism.log_channel(np.arange(3))).sum(axis=1) == pytest.approx(np.ones(3))
-    message = mechanism.release([1, 2], SimulatedWords(0))
+    message = mechanism.release([1, 2], SimulatedRandomness(0))
     assert np.array_equal(mechanism.embeddings(message), TABLE[mechanism.observed(message)])
 
 
@@ -177,4 +177,4 @@ def test_a_server_without_a_table_says_so():
         Metric(MetricSpec.of(4, 4, 1.0, 1.0), POINTS.vectors),
     ):
         with pytest.raises(UserError, match="table=None"):
-            mechanism.embeddings(mechanism.release([1], SimulatedWords(0)))
+            mechanism.embeddings(mechanism.release([1], SimulatedRandomness(0)))

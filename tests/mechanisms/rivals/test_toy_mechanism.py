@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from toy_mechanism import Toy, ToySpec
 
-from attacks.base import Public
+from attacks.base import AttackerKnowledge
 from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from del_audit.accounting.registry import ACCOUNTANTS, AccountantRow
 from del_audit.accounting.rivals import calibrate_rival, rival_guarantee
 from mechanisms.errors import UserError
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.registry import MECHANISMS, MechanismRow, imported
 
 WORDS = 50
@@ -35,9 +35,9 @@ def test_it_is_calibrated_bounded_and_attacked():
     assert 2.9 < rival_guarantee(spec).epsilon.upper <= 3.0
     assert found.epsilon.upper <= found.pure_epsilon.upper <= 12.0
     tokens = generator.integers(0, WORDS, 5_000)
-    message = mechanism.release(tokens.tolist(), SimulatedWords(0, "toy"))
+    message = mechanism.release(tokens.tolist(), SimulatedRandomness(0, "toy"))
     kept = 1 - spec.uniform / 2**16 * (1 - 1 / WORDS)
-    public = Public(mechanism, table, np.full(WORDS, 1 / WORDS))
+    public = AttackerKnowledge(mechanism, table, np.full(WORDS, 1 / WORDS))
     for attack in (CosineNeighbour(), MaximumAPosteriori()):
         success = (attack.fit(public).guess([message])[0].best == tokens).mean()
         assert abs(success - kept) < 5 * (kept * (1 - kept) / len(tokens)) ** 0.5

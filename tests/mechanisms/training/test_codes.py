@@ -11,7 +11,7 @@ from mechanisms.models import load_causal_lm
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings, fit_codes
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.spec import QuantizerSpec
 from mechanisms.training import codes as codes_module
@@ -62,7 +62,7 @@ def world(toy_world):
 
 
 def posterior(codes, tokens, words, log_prior, seed=0):
-    return codes.log_posterior(SPEC, tokens, words, log_prior, SimulatedWords(seed, "codes"))
+    return codes.log_posterior(SPEC, tokens, words, log_prior, SimulatedRandomness(seed, "codes"))
 
 
 def test_the_posterior_over_all_words_is_the_channels_own(world):
@@ -72,7 +72,7 @@ def test_the_posterior_over_all_words_is_the_channels_own(world):
     words, log_prior = Candidates(made.prior, 60, 0).choose(tokens, np.random.default_rng(0))
     found = posterior(codes, tokens, words, log_prior).detach().numpy()
     encoder = codes.encoder()
-    counts = StochasticQuantizer(SPEC).quantize(encoder.encode(tokens), SimulatedWords(0, "codes"))
+    counts = StochasticQuantizer(SPEC).quantize(encoder.encode(tokens), SimulatedRandomness(0, "codes"))
     [(_, scores)] = list(Channel.of(SPEC, encoder.codes).scores(counts, np.log(made.prior)))
     exact = scores.astype(np.float64) - np.logaddexp.reduce(scores.astype(np.float64), axis=1)[:, None]
     assert words.tolist() == list(range(60))

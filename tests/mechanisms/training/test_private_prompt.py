@@ -10,7 +10,7 @@ from scipy import stats
 
 from mechanisms.errors import UserError
 from mechanisms.models import load_causal_lm
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.soft_prompt import CARD_FILE, WEIGHTS_FILE
 from mechanisms.training import PromptTraining, loop
 from mechanisms.training.documents import documents_sha256
@@ -66,7 +66,7 @@ def made_gradients(norms, seed=0):
 def filled(gradients, noise_multiplier=1e-12, clip_norm=0.5, mean_batch=4, seed=0):
     virtual = torch.zeros(gradients.shape[1:], requires_grad=True)
     PrivateGradient(virtual, DpSgdSettings(noise_multiplier, clip_norm), mean_batch).fill(
-        gradients, SimulatedWords(seed)
+        gradients, SimulatedRandomness(seed)
     )
     return virtual.grad
 
@@ -124,17 +124,17 @@ def test_noise_of_another_size_is_found(scale):
 
 
 def test_normals_are_fresh_words_in_float64():
-    draws = normals((1000,), SimulatedWords(1))
+    draws = normals((1000,), SimulatedRandomness(1))
     assert draws.dtype == torch.float64
     assert len(set(draws.tolist())) == 1000
-    assert torch.equal(draws, normals((1000,), SimulatedWords(1)))
-    assert not torch.equal(draws, normals((1000,), SimulatedWords(2)))
+    assert torch.equal(draws, normals((1000,), SimulatedRandomness(1)))
+    assert not torch.equal(draws, normals((1000,), SimulatedRandomness(2)))
     assert float(stats.kstest(draws.numpy(), "norm").pvalue) > FALSE_ALARM
 
 
 def batch_alarm(rate):
     """Returns the probability of batches as far from Poisson sampling at 0.03 as those drawn at rate."""
-    chosen = [poisson_sample(500, rate, SimulatedWords(step)) for step in range(400)]
+    chosen = [poisson_sample(500, rate, SimulatedRandomness(step)) for step in range(400)]
     places = np.bincount(np.concatenate(chosen), minlength=500)
     total = stats.binomtest(int(places.sum()), 500 * 400, 0.03).pvalue
     spread = stats.chi2.sf(((places - 400 * 0.03) ** 2 / (400 * 0.03 * 0.97)).sum(), 500)
@@ -146,8 +146,8 @@ def batch_alarm(rate):
 def test_batches_are_poisson_samples():
     assert batch_alarm(0.03) > FALSE_ALARM
     assert batch_alarm(0.035) < FALSE_ALARM
-    assert poisson_sample(5, 1.0, SimulatedWords(0)).tolist() == [0, 1, 2, 3, 4]
-    assert any(not len(poisson_sample(4, 0.1, SimulatedWords(step))) for step in range(10))
+    assert poisson_sample(5, 1.0, SimulatedRandomness(0)).tolist() == [0, 1, 2, 3, 4]
+    assert any(not len(poisson_sample(4, 0.1, SimulatedRandomness(step))) for step in range(10))
 
 
 def test_gradients_are_each_documents_own(own_language, examples, public_documents):

@@ -14,7 +14,7 @@ from mechanisms.errors import UserError
 from mechanisms.hashes import file_sha256
 from mechanisms.models import load_causal_lm
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 from mechanisms.trained_projection import (
     CARD_FILE,
@@ -145,7 +145,7 @@ def test_the_start_knows_the_noise(toy_world):
     errors = []
     for noise in (False, True):
         encoder, decoder = principal_pair(world.table, world.prior, spec, 0.7, noise)
-        counts = StochasticQuantizer(spec).quantize(world.table[tokens] @ encoder.T * 0.05, SimulatedWords(3))
+        counts = StochasticQuantizer(spec).quantize(world.table[tokens] @ encoder.T * 0.05, SimulatedRandomness(3))
         released = StochasticQuantizer(spec).dequantize(counts) / 0.05
         errors.append(((released @ decoder.T - world.table[tokens]) ** 2).sum(1).mean())
     assert errors[1] < 0.8 * errors[0]
@@ -157,7 +157,7 @@ def test_trained_codes_and_decoder_are_those_of_training(trained, own_language, 
     matrices = load_file(folder / PROJECTION_FILE)
     exact = np.clip(table.astype(float) @ matrices["encoder"].T.astype(float), -1, 1) * 0.05
     assert np.abs(found.encoder.codes - exact).max() <= 0.05 / 254 * 1.001  # half a level
-    counts = StochasticQuantizer(SPEC).quantize(found.encoder.codes[:50], SimulatedWords(0))
+    counts = StochasticQuantizer(SPEC).quantize(found.encoder.codes[:50], SimulatedRandomness(0))
     released = StochasticQuantizer(SPEC).dequantize(counts) / 0.05
     decoded = bounded(torch.from_numpy(released)) @ torch.from_numpy(matrices["decoder"]).T
     assert found.decoder.decode(counts) == pytest.approx(decoded.numpy(), abs=1e-6)

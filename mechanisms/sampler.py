@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.randomness import WordSource
+from mechanisms.randomness import RandomSource
 from mechanisms.spec import WORD_BITS
 
 UNDECIDED = 255
@@ -86,7 +86,7 @@ class BinomialTable:
         points += rows.astype(np.uint64) << np.uint64(bits.leading)
         return cls(tuple(thresholds), trials, word_bits, bits, cells, points.reshape(-1))
 
-    def sample(self, rows: NDArray[np.uint8], source: WordSource) -> NDArray[np.uint8]:
+    def sample(self, rows: NDArray[np.uint8], source: RandomSource) -> NDArray[np.uint8]:
         """Returns one count for each row number, uint8, rows' shape; each from bits of its own."""
         spare = rows.size * self.trials * 2 // (1 << self.bits.cell) + 16
         drawn = source.words(2 * spare + (rows.size + 1) // 2).astype("<u4", copy=False)
@@ -104,7 +104,9 @@ class BinomialTable:
             counts[undecided] = self._look_closer(wide.take(undecided), more, source)
         return counts.reshape(rows.shape)
 
-    def _look_closer(self, index: NDArray[np.int64], more: NDArray[np.uint64], source: WordSource) -> NDArray[np.int64]:
+    def _look_closer(
+        self, index: NDArray[np.int64], more: NDArray[np.uint64], source: RandomSource
+    ) -> NDArray[np.int64]:
         """Returns the counts of numbers that begin with the cells at index and go on with the top bits of more."""
         keys = index.view(np.uint64) << np.uint64(self.bits.more)
         keys |= more >> np.uint64(64 - self.bits.more)
@@ -115,7 +117,7 @@ class BinomialTable:
                 counts[tie] = self._settle(int(keys[tie]), source)
         return counts
 
-    def _settle(self, key: int, source: WordSource) -> int:
+    def _settle(self, key: int, source: RandomSource) -> int:
         """Returns the count of a number whose leading bits are those of a partition point: the rest are drawn."""
         row, leading = divmod(key, 1 << self.bits.leading)
         rest = self.word_bits * self.trials - self.bits.leading

@@ -6,9 +6,9 @@ from math import comb
 import numpy as np
 import pytest
 
-from mechanisms.inversion import UNDECIDED, BinomialTable, Bits, cumulative
 from mechanisms.quantizer import level_table, level_thresholds
-from mechanisms.randomness import SimulatedWords
+from mechanisms.randomness import SimulatedRandomness
+from mechanisms.sampler import UNDECIDED, BinomialTable, Bits, cumulative
 from mechanisms.spec import QuantizerSpec
 
 PRODUCTION = Bits()
@@ -175,7 +175,7 @@ def test_theorem_3_a_number_next_to_a_partition_point_is_told_apart_by_its_last_
         }
 
 
-class Recorded(SimulatedWords):
+class Recorded(SimulatedRandomness):
     """Keeps every call's words."""
 
     def __init__(self, seed):
@@ -250,5 +250,5 @@ def test_equal_thresholds_have_equal_rows():
 
 
 def test_nothing_is_drawn_for_nothing():
-    empty = level_table(QuantizerSpec(4, 5, 0.05, 0.1)).sample(np.empty((0, 5), dtype=np.uint8), SimulatedWords(0))
+    empty = level_table(QuantizerSpec(4, 5, 0.05, 0.1)).sample(np.empty((0, 5), dtype=np.uint8), SimulatedRandomness(0))
     assert empty.shape == (0, 5)

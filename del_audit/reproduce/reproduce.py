@@ -12,6 +12,7 @@ from del_audit.process.quiet import silence_libraries
 from del_audit.reproduce.bench import Bench, cut_samples, first_documents, part_attacked
 from del_audit.reproduce.cells import Cell, grid, run_cell
 from del_audit.reproduce.pairs import labelled_part
+from del_audit.reproduce.paper_table import differences, print_table
 from del_audit.reproduce.protocol import (
     CLIP,
     DELTA,
@@ -26,7 +27,6 @@ from del_audit.reproduce.protocol import (
     Sizes,
 )
 from del_audit.reproduce.store import Store
-from del_audit.reproduce.table import differences, print_table
 from del_audit.service.provenance import commit, versions
 from mechanisms.corpora import load_corpus
 from mechanisms.errors import UserError

@@ -12,10 +12,10 @@ from del_audit.evidence.verification import Finding, Verification, verify_mechan
 from del_audit.evidence.verification.battery import TRIALS
 from del_audit.process.exit_codes import DONE, REFUSED
 from del_audit.service.provenance import commit, versions
-from del_audit.verify_mechanism.table import print_report
+from del_audit.verify_mechanism.report_text import print_report
 from del_audit.verify_mechanism.target import Target
 from mechanisms.files import write_file
-from mechanisms.randomness import SystemWords, simulation_generator
+from mechanisms.randomness import SystemRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
 
 FORMAT = "del-audit verification 1"
@@ -41,7 +41,7 @@ def run(
     for the report. Raises UserError for values out of range, an out that cannot be written, and as the opening does;
     an error of the connection's own code, and a lack of memory, as they came: they are no finding.
     """
-    seed = int(SystemWords().words(1)[0]) if seed is None else seed
+    seed = int(SystemRandomness().words(1)[0]) if seed is None else seed
     trials = TRIALS if trials is None else trials
     rng = simulation_generator(seed, "verify-mechanism")
     with opening as target:
