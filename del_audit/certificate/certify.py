@@ -19,9 +19,8 @@ from del_audit.certificate.report import render
 from del_audit.certificate.signing_keys import own_signing_key
 from del_audit.certificate.summary import print_summary
 from del_audit.configuration.configuration import Configuration, load_configuration
-from del_audit.configuration.policy import PRIVACY
+from del_audit.configuration.verdict import Verdict
 from del_audit.evidence.readiness import require_ready
-from del_audit.evidence.verdict import Verdict
 from del_audit.process.exit_codes import DONE, INCONCLUSIVE, REFUSED
 from del_audit.process.quiet import silence_libraries
 from del_audit.service.assets import build, load_assets
@@ -74,10 +73,12 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
 
 def _require_privacy(configuration: Configuration) -> None:
     """Raises UserError for a policy that limits bytes and utility alone: it would certify any leak."""
-    if not any(configuration.policy.asks(name) for name in PRIVACY):
+    policy = configuration.policy
+    if not any(row.kind == "privacy" for row in policy.asked().values()):
+        names = ", ".join(name for name, row in policy.limits().items() if row.kind == "privacy")
         raise UserError(
-            f"Expected a policy that limits what is told, got none of {', '.join(PRIVACY)}: it would certify any leak. "
-            "Add policy.attack_success_at_most, for one."
+            f"Expected a policy that limits what is told, got none of {names}: it would certify any leak. Add "
+            "policy.attack_success_at_most, for one."
         )
 
 

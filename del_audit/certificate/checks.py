@@ -4,14 +4,14 @@ It takes the body as JSON values, so that whoever holds a certificate computes t
 and a verifier holds them against limits of its own. What a certificate of an older format lacks is undecided.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from attacks.registry import Assurance, current_name, required_by
-from del_audit.configuration.asked import sends_of
-from del_audit.evidence.judge import CONTROLS, judge
-from del_audit.evidence.verdict import Check, Contender, check_bound, unmeasured
+from del_audit.configuration.limits import CONTROLS
+from del_audit.configuration.policy import EpsilonLimit, Policy
+from del_audit.configuration.verdict import Check, Contender, unmeasured
 from del_audit.statistics.bound import Bound
 from del_audit.statistics.contradiction import contradicts
 from del_audit.statistics.figure import Figure
@@ -29,9 +29,7 @@ def checks_of(body: Body, policy: Mapping[str, Any] | None = None) -> list[Check
     return [
         _within_the_guarantee(body),
         _assurance(body, asked),
-        *_epsilons(body, asked),
-        *judge(asked, CertificateFigures(body)),
-        *_bytes(body, asked),
+        *_policy(asked).checks(CertificateFigures(body)),
     ]
 
 
@@ -45,6 +43,19 @@ class CertificateFigures:
     """A certificate's figures, as the judge asks for them."""
 
     body: Body
+
+    def epsilon(self, unit: str, tokens: int, sends: int, delta: float) -> Bound:
+        """Proved epsilon (nats) at delta; raises KeyError for a certificate without that guarantee."""
+        asked = (unit, tokens, sends, delta)
+        for row in self.body["guarantees"]:
+            if row["kind"] == "proved" and (row["unit"], row["tokens"], row.get("sends", 1), row["delta"]) == asked:
+                found = row["epsilon"]
+                return Bound(found["lower"], found["estimate"], found["upper"], "proved")
+        raise KeyError(f"a proved guarantee of {unit}, {tokens} tokens, {sends} sends, delta {delta:g}")
+
+    def bytes_per_token(self) -> float:
+        """Payload on the wire, counted."""
+        return float(self.body["bytes"]["a_token"])
 
     def success(self) -> list[Contender]:
         """Share of tokens recovered by each attack."""
@@ -152,22 +163,7 @@ def _assurance(body: Body, policy: Mapping[str, Any]) -> Check:
     return Check(limit, asked, found, "inconclusive", f"An attack that was not made proves nothing: {reasons}.")
 
 
-def _epsilons(body: Body, policy: Mapping[str, Any]) -> Iterator[Check]:
-    for limit in policy["epsilon"]:
-        unit, tokens, delta = limit["unit"], limit["tokens"], limit["delta"]
-        sends = sends_of(policy, unit)
-        asked = (unit, tokens, sends, delta)
-        proved = [g for g in body["guarantees"] if g["kind"] == "proved"]
-        found = [g["epsilon"] for g in proved if (g["unit"], g["tokens"], g.get("sends", 1), g["delta"]) == asked]
-        if not found:
-            raise KeyError(f"a proved guarantee of {unit}, {tokens} tokens, {sends} sends, delta {delta:g}")
-        count = f"{tokens} token{'s' if tokens > 1 else ''}" + (f", sent {sends} times" if sends > 1 else "")
-        bound = Bound(found[0]["lower"], found[0]["estimate"], found[0]["upper"], "proved")
-        yield check_bound(f"epsilon of a {unit} ({count}) at delta {delta:g}", bound, limit["at_most"], "nats")
-
-
-def _bytes(body: Body, policy: Mapping[str, Any]) -> Iterator[Check]:
-    if (most := policy["bytes_per_token_at_most"]) is not None:
-        sent = body["bytes"]["a_token"]
-        reason = "Counted on the wire; the header comes once per message."
-        yield Check("bytes per token", f"at most {most:g}", f"{sent:g}", "passed" if sent <= most else "failed", reason)
+def _policy(values: Mapping[str, Any]) -> Policy:
+    """Returns a certificate's policy, which the schema has seen; what an older format lacks has its default."""
+    limits = tuple(EpsilonLimit.model_construct(**limit) for limit in values["epsilon"])
+    return Policy.model_construct(**{**values, "epsilon": limits})

@@ -9,7 +9,7 @@ from del_audit.certificate.checks import checks_of, strongest
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.schema import FORMAT_2
 from del_audit.configuration.asked import CLEAN_BYTES, largest_epsilon
-from del_audit.evidence.verdict import Check, verdict_of
+from del_audit.configuration.verdict import Check, verdict_of
 from del_audit.service.seed import seed_of
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.client_certificate import date

@@ -13,8 +13,8 @@ from del_audit.certificate.proved import allowed_of, bytes_of, curve_of, epsilon
 from del_audit.certificate.schema import FORMAT_3
 from del_audit.configuration.asked import quoted_delta
 from del_audit.configuration.configuration import Configuration
+from del_audit.configuration.verdict import verdict_of
 from del_audit.evidence.inference import Inference
-from del_audit.evidence.verdict import verdict_of
 from del_audit.service.asset_hashes import hashes
 from del_audit.service.assets import Assets
 from del_audit.service.provenance import commit, versions

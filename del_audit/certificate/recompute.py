@@ -8,7 +8,7 @@ from del_audit.certificate.checks import checks_of
 from del_audit.certificate.proved import bytes_of, proved_of
 from del_audit.certificate.schema import FORMAT_2
 from del_audit.configuration.asked import prompt_tokens_of
-from del_audit.evidence.verdict import verdict_of
+from del_audit.configuration.verdict import verdict_of
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 

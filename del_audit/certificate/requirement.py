@@ -7,8 +7,8 @@ from typing import Any
 
 from del_audit.certificate.checks import checks_of
 from del_audit.configuration.policy import Policy
+from del_audit.configuration.verdict import Check
 from del_audit.configuration.yaml_file import load_yaml
-from del_audit.evidence.verdict import Check
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 

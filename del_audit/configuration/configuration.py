@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from attacks.registry import AttackName, default_attacks
-from del_audit.configuration.asked import CLEAN_BYTES, FEWEST_PROMPTS
+from del_audit.configuration.asked import FEWEST_PROMPTS
 from del_audit.configuration.attack_names import asked_attacks
 from del_audit.configuration.policy import Policy
 from del_audit.configuration.yaml_file import Strict, load_yaml
-from del_audit.statistics.worst_of_releases import fewest_releases
 from mechanisms.errors import UserError
 from mechanisms.projection import EncoderKind, EncoderSettings
 from mechanisms.registry import DECODERS, DecoderName, checked_decoder
@@ -197,17 +196,6 @@ class Configuration(Strict):
         return self
 
     @model_validator(mode="after")
-    def _limits_can_be_missed(self) -> Self:
-        spec, limit = self.mechanism.spec(), self.policy.bytes_per_token_at_most
-        self.policy.require_missable(spec.dim, spec.trials)
-        if limit is not None and limit > (most := CLEAN_BYTES * spec.dim):
-            raise ValueError(
-                f"expected policy.bytes_per_token_at_most <= {most}, what {spec.dim} coordinates take as they are, got "
-                f"{limit:g}: nothing can miss it"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _other_bits_are_there(self) -> Self:
         here = self.mechanism.spec()
         for bits in self.evaluation.other_bits:
@@ -226,16 +214,6 @@ class Configuration(Strict):
         return self
 
     @model_validator(mode="after")
-    def _worst_prompt_can_be_decided(self) -> Self:
-        limit, releases = self.policy.worst_prompt_success_at_most, self.evaluation.worst_releases
-        if limit is not None and (fewest := fewest_releases(limit)) > releases:
-            raise ValueError(
-                f"expected evaluation.worst_releases >= {fewest} for policy.worst_prompt_success_at_most={limit:g}, "
-                f"got {releases}: with fewer releases of a prompt even one that is never read could not pass"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _stopping_has_a_limit(self) -> Self:
         policy = self.policy
         if self.evaluation.stop_early and policy.attack_success_at_most is None:
@@ -248,17 +226,19 @@ class Configuration(Strict):
         return self
 
     @model_validator(mode="after")
-    def _limits_have_evidence(self) -> Self:
-        if self.policy.attribute_advantage_at_most is not None and self.attribute is None:
-            raise ValueError("policy.attribute_advantage_at_most needs an attribute to measure")
-        gains = [name for name in ("paired_gain_at_least", "share_of_clean_gain_at_least") if self.policy.asks(name)]
-        if gains and (prompts := self.evaluation.prompts) < FEWEST_PROMPTS:
-            raise ValueError(
-                f"expected evaluation.prompts >= {FEWEST_PROMPTS} for policy.{gains[0]}, got {prompts}: with fewer, no "
-                "interval of the gain keeps its level"
-            )
-        if self.policy.task_accuracy_at_least is not None and self.task is None:
-            raise ValueError("policy.task_accuracy_at_least needs a task to measure")
+    def _limits_can_be_decided(self) -> Self:
+        columns, prompts = {"attribute": self.attribute, "task": self.task}, self.evaluation.prompts
+        for name, row in self.policy.asked().items():
+            if row.needs in columns and columns[row.needs] is None:
+                column = "an attribute" if row.needs == "attribute" else "a task"
+                raise ValueError(f"policy.{name} needs {column} to measure")
+            if row.needs == "gains" and prompts < FEWEST_PROMPTS:
+                raise ValueError(
+                    f"expected evaluation.prompts >= {FEWEST_PROMPTS} for policy.{name}, got {prompts}: with fewer, no "
+                    "interval of the gain keeps its level"
+                )
+            if row.require is not None:
+                row.require(name, getattr(self.policy, name), self)
         return self
 
 

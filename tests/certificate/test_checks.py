@@ -7,7 +7,7 @@ import pytest
 
 from del_audit.certificate.checks import checks_of
 from del_audit.certificate.proved import guarantees_of, proved_of
-from del_audit.evidence.verdict import verdict_of
+from del_audit.configuration.verdict import verdict_of
 from mechanisms.spec import QuantizerSpec
 
 

@@ -649,7 +649,7 @@ def test_a_miscalculated_figure_is_refused(body, path, factor, said):
 def follow(body):
     """Makes the checks and the verdict follow from the figures."""
     from del_audit.certificate.checks import checks_of
-    from del_audit.evidence.verdict import verdict_of
+    from del_audit.configuration.verdict import verdict_of
 
     checks = checks_of(body)
     body.update(

@@ -70,7 +70,7 @@ def readings_of(
     shown: dict[AttackName, Outcome] = {}
     sequential: dict[AttackName, Figure] = {}
     worst: dict[AttackName, Outcome] = {}
-    again = released_again(configuration, assets, attacked, some) if policy.worst_prompt_success_at_most else None
+    again = released_again(configuration, assets, attacked, some) if policy.needs("releases") else None
     for key, attack in usable(attacks, tests).items():
         reader, part = AttackReader(attack, public), sent if attack.context_free else some
         limit = policy.attack_success_at_most
