@@ -10,7 +10,7 @@ from del_audit.statistics.bound import Bound
 from del_audit.statistics.figure import Figure
 
 if TYPE_CHECKING:
-    from del_audit.configuration.configuration import Configuration
+    from del_audit.configuration.written import WrittenConfiguration
 
 CONTROLS = ("another user's released prompt", "no prompt", "soft prompt alone")
 """What the server answers from instead of the released prompt: it must do worse from each."""
@@ -66,7 +66,7 @@ class Limit:
     kind: Literal["privacy", "utility"]
     checks: Checks
     needs: Evidence | None = None
-    require: Callable[[str, Any, "Configuration"], None] | None = None
+    require: Callable[[str, Any, "WrittenConfiguration"], None] | None = None
 
 
 def strongest_attack(most: float, measured: Measured, sends: int) -> Iterator[Check]:
@@ -120,9 +120,9 @@ def bytes_sent(most: float, measured: Measured, sends: int) -> Iterator[Check]:
         yield Check(limit, asked, f"{sent:g}", "passed" if sent <= most else "failed", reason)
 
 
-def require_releases(name: str, most: float, configuration: "Configuration") -> None:
+def require_releases(name: str, most: float, configuration: "WrittenConfiguration") -> None:
     """Raises ValueError for fewer releases of a prompt than the limit can pass with."""
-    from del_audit.statistics.worst_of_releases import fewest_releases  # heavy, and few policies have such a limit
+    from del_audit.statistics.worst_of_releases import fewest_releases  # heavy, and verifying has no use for it
 
     if (fewest := fewest_releases(most)) > (releases := configuration.evaluation.worst_releases):
         raise ValueError(
@@ -131,13 +131,13 @@ def require_releases(name: str, most: float, configuration: "Configuration") -> 
         )
 
 
-def require_missable_epsilon(name: str, given: object, configuration: "Configuration") -> None:
+def require_missable_epsilon(name: str, given: object, configuration: "WrittenConfiguration") -> None:
     """Raises ValueError for an epsilon that the configuration's own quantizer cannot miss at any scale."""
     spec = configuration.mechanism.spec()
     configuration.policy.require_missable(spec.dim, spec.trials)
 
 
-def require_missable_bytes(name: str, most: float, configuration: "Configuration") -> None:
+def require_missable_bytes(name: str, most: float, configuration: "WrittenConfiguration") -> None:
     """Raises ValueError for more bytes than the coordinates take without quantization."""
     dim = configuration.mechanism.spec().dim
     if most > (clean := CLEAN_BYTES * dim):

@@ -5,8 +5,8 @@ from typing import Any
 
 from del_audit.accounting.accountant import Accountant
 from del_audit.accounting.calibration import Target, calibrate
-from del_audit.configuration.configuration import Mechanism
 from del_audit.configuration.policy import EpsilonLimit, Policy
+from del_audit.configuration.written import Mechanism
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 

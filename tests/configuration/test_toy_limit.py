@@ -8,6 +8,8 @@ import pytest
 from pydantic import Field, ValidationError
 
 from del_audit.certificate.checks import CertificateFigures
+from del_audit.certificate.model import Certificate
+from del_audit.certificate.typed import typed
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.limits import Limit
 from del_audit.configuration.policy import Policy
@@ -17,7 +19,7 @@ from del_audit.tune.bench import with_limited_columns
 from del_audit.tune.judge import TASK_OVER, Judge, Tuned
 from mechanisms.spec import QuantizerSpec
 
-CERTIFICATE = Path(__file__).parents[1] / "certificate" / "fixtures" / "certificate-3.json"
+CERTIFICATE = Path(__file__).parents[1] / "fixtures" / "certificates" / "certificate-3.json"
 
 
 def lead(least, measured, sends):
@@ -90,7 +92,7 @@ def test_tune_judges_it():
 
 
 def test_a_certificates_figures_are_held_against_it():
-    figures = CertificateFigures(json.loads(CERTIFICATE.read_text(encoding="utf8")))
+    figures = CertificateFigures(typed(Certificate, json.loads(CERTIFICATE.read_text(encoding="utf8"))))
     column, _, over = figures.task()
     for limit, status in ((over.lower - 0.01, "passed"), (over.value, "inconclusive"), (over.upper, "failed")):
         policy = ToyPolicy.model_construct(task_lead_at_least=limit)
