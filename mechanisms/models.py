@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +19,12 @@ from mechanisms.model_sources import model_asset
 from mechanisms.own_forward import embed
 from mechanisms.validation import at_least
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.models.auto.auto_factory import _BaseAutoModelClass
+
 EMBEDDING_KEYS = ("model.embed_tokens.weight", "transformer.wte.weight", "wte.weight", "gpt_neox.embed_in.weight")
+Loaded = TypeVar("Loaded")
 PLAIN_EMBEDDINGS = frozenset({"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "smollm3"})
 """Model types whose input embedding is a row of the table as stored, without a factor."""
 
@@ -31,8 +36,8 @@ NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16
 class LanguageModel:
     """A frozen causal language model in eval mode, its tokenizer, and its record."""
 
-    model: Any
-    tokenizer: Any
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
     record: AssetRecord
 
     @property
@@ -53,8 +58,8 @@ class SentenceEncoder:
     max_tokens: texts are cut after this many tokens.
     """
 
-    model: Any
-    tokenizer: Any
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
     record: AssetRecord
     max_tokens: int
 
@@ -124,7 +129,7 @@ def load_sentence_encoder(name: str) -> SentenceEncoder:
     return SentenceEncoder(model, tokenizer, asset.record, min(int(limit) for limit in limits if limit))
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
     """Returns the tokenizer alone, without reading the weights into memory."""
     return read_tokenizer(model_asset(name))
 
@@ -155,7 +160,9 @@ def _require_device(device: str) -> None:
         raise UserError(f"Expected device to be one that torch can use here, got device={device!r}: {reason}") from None
 
 
-def load_weights(auto_class: Any, asset: Asset, allowed_missing: tuple[str, ...]) -> Any:
+def load_weights(
+    auto_class: "type[_BaseAutoModelClass]", asset: Asset, allowed_missing: tuple[str, ...]
+) -> "PreTrainedModel":
     """Returns the model, and refuses weights that were made up because the files lack them, or that are not finite."""
     model, info = _guarded(
         asset,
@@ -179,7 +186,7 @@ def load_weights(auto_class: Any, asset: Asset, allowed_missing: tuple[str, ...]
     return model.eval().requires_grad_(False)
 
 
-def read_tokenizer(asset: Asset) -> Any:
+def read_tokenizer(asset: Asset) -> "PreTrainedTokenizerBase":
     """Returns the tokenizer of a folder; raises UserError for a broken one, and never runs remote code."""
     from transformers import AutoTokenizer
 
@@ -189,7 +196,7 @@ def read_tokenizer(asset: Asset) -> Any:
     )
 
 
-def _guarded(asset: Asset, load: Callable[[], Any]) -> Any:
+def _guarded(asset: Asset, load: Callable[[], Loaded]) -> Loaded:
     """Returns load(); what a broken folder raises becomes a UserError that names it."""
     try:
         return load()

@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Self
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
 from mechanisms.validation import at_least
@@ -92,7 +93,7 @@ class QuantizerSpec:
         ratio = math.sqrt((self.scale - self.clip) / self.clip) * math.sqrt(self.scale / self.clip + 1)
         return 2 * math.sqrt(self.trials * self.dim) / ratio
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the four fields under their names."""
         return asdict(self)
 

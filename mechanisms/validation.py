@@ -1,7 +1,5 @@
 """Checks of numbers from outside, one message each: the argument, the allowed range, the value."""
 
-from typing import Any
-
 from mechanisms.errors import UserError
 
 
@@ -11,7 +9,7 @@ def at_least(name: str, value: float, low: float) -> None:
         raise UserError(f"Expected {name} >= {low}, got {name}={value}.")
 
 
-def whole_at_least(name: str, value: Any, low: int) -> None:
+def whole_at_least(name: str, value: object, low: int) -> None:
     """Raises UserError for what is no whole number, True and False among it, and for one below low."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise UserError(f"Expected {name} to be a whole number >= {low}, got {name}={value!r}.")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mechanisms.channel import MEMORY_LIMIT, Channel, most_likely, posterior_mean
 from mechanisms.decoding.public_parts import PublicParts
+from mechanisms.mechanism import Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class PosteriorMeanDecoder:
         gain = float(np.sqrt(true_spread / spread))
         return cls(channel, plain.log_prior, table, mean, gain=gain, memory_limit=memory_limit)
 
-    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width)."""
         means = posterior_mean(self.channel, counts, self.log_prior, self.table, self.memory_limit)
         return (self.mean + self.gain * (means - self.mean)).astype(np.float32)
@@ -78,6 +79,6 @@ class MostLikelyDecoder:
         """Returns the decoder under the parts' prior."""
         return cls(parts.channel, parts.log_prior, parts.table)
 
-    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width), each a row of the table."""
         return self.table[most_likely(self.channel, counts, self.log_prior, self.memory_limit)]

@@ -4,12 +4,12 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec
@@ -113,11 +113,11 @@ class RowMechanism:
         return self.log_weights(observed) - self.log_totals
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, log P(observed | word) + log_prior[word]), float32, shape (rows, words)."""
         for rows in self._blocks(len(observed)):
-            block = self.log_columns(observed[rows])
+            block = self.log_columns(np.asarray(observed[rows], dtype=np.int64))
             yield rows, (block if log_prior is None else block + log_prior).astype(np.float32)
 
     def observed(self, message: bytes) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,7 @@ from scipy.special import log_ndtr, ndtr
 
 from mechanisms.errors import UserError
 from mechanisms.finite import shape_and_values
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource, wide_words
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec, positive, whole
@@ -170,7 +171,7 @@ class Gaussian:
         return self.spec.centres[self.observed(message)].astype(np.float32)
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, log P(observed cells | word) + log_prior[word]), float32, shape (rows, words)."""
         for start in range(0, len(observed), _BLOCK_ROWS):

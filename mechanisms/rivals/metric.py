@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,7 @@ from scipy.special import ndtri
 
 from mechanisms.errors import UserError
 from mechanisms.finite import shape_and_values
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource, uniforms
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
 from mechanisms.rivals._description import RivalSpec, positive, whole
@@ -129,7 +130,7 @@ class Metric:
         return self._centres(self.observed(message)).astype(np.float32)
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, -eta distance + log_prior[word]), float32, shape (rows, words).
 
@@ -155,7 +156,7 @@ class Metric:
             raise UserError("Expected an embedding table at the server, got table=None.")
         return decode(self, observed, self.log_prior, self.table, self.decoding)
 
-    def _centres(self, cells: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _centres(self, cells: Observed) -> NDArray[np.float64]:
         half = 1 << (self.spec.bits - 1)
         return np.asarray((cells + 0.5 - half) * (self.spec.reach / half))
 

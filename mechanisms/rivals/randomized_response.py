@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource, wide_words
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table
 from mechanisms.rivals._description import RivalSpec, positive, whole
@@ -102,12 +103,12 @@ class RandomizedResponse:
         return rows
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, log P(observed | word) + log_prior[word]), float32, shape (rows, words)."""
         for start in range(0, len(observed), _BLOCK_ROWS):
             rows = slice(start, min(start + _BLOCK_ROWS, len(observed)))
-            block = self.log_channel(observed[rows])
+            block = self.log_channel(np.asarray(observed[rows], dtype=np.int64))
             yield rows, (block if log_prior is None else block + log_prior).astype(np.float32)
 
     def observed(self, message: bytes) -> NDArray[np.int64]:

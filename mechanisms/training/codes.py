@@ -7,12 +7,13 @@ codes are free, and are moved to where the response is predicted best. A soft pr
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mechanisms.canonical_json import Json
 from mechanisms.continuation import embed, response_losses
 from mechanisms.encoder_file import EncoderCard, save_encoder
 from mechanisms.errors import UserError
@@ -108,7 +109,7 @@ def train_codes(
     documents: Sequence[Sequence[int]],
     settings: CodesTraining,
     folder: Path,
-    about: Mapping[str, Any],
+    about: Mapping[str, Json],
     *,
     fresh: bool = False,
 ) -> History:
@@ -146,7 +147,7 @@ def train_codes(
         return sum(losses) / len(held_out)
 
     trained = {name: value for name, value in asdict(settings).items() if name != "checkpoint_every"}
-    card = {
+    card: dict[str, Json] = {
         "base_model": language.record.to_dict(),
         **about,
         "mechanisms": [

@@ -7,7 +7,7 @@ alike for both and one training serves every clip: the cube is [-1, 1]^dim here.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.model_facts import input_weight, words_of
 from mechanisms.models import LanguageModel
@@ -29,6 +30,9 @@ from mechanisms.trained_projection import PROJECTION_FILE, bounded, principal_pa
 from mechanisms.training.documents import documents_sha256, draw_windows, hold_out, joined, require_tokens
 from mechanisms.training.loop import History, LoopPlan, run
 from mechanisms.validation import at_least
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 POSITIONS_AT_ONCE = 1024
 """Positions whose logits over the vocabulary are in memory together, unless one window is longer."""
@@ -89,7 +93,7 @@ def train_projection(
     documents: Sequence[Sequence[int]],
     settings: ProjectionTraining,
     folder: Path,
-    about: Mapping[str, Any],
+    about: Mapping[str, Json],
     *,
     fresh: bool = False,
 ) -> History:
@@ -152,11 +156,11 @@ class _Pair:
 
     def __init__(
         self,
-        model: Any,
+        model: "PreTrainedModel",
         spec: QuantizerSpec,
         settings: ProjectionTraining,
-        encoder: NDArray[Any],
-        decoder: NDArray[Any],
+        encoder: NDArray[np.float64],
+        decoder: NDArray[np.float64],
     ) -> None:
         self._model, self._settings = model, settings
         self._quantizer = StochasticQuantizer(spec)
@@ -189,7 +193,7 @@ class _Pair:
         )
 
 
-def next_token_loss(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
+def next_token_loss(model: "PreTrainedModel", inputs: Tensor, targets: Tensor) -> Tensor:
     """Returns the mean loss of each position's next token, nats, shape (), differentiable in inputs.
 
     inputs: embeddings, shape (batch, positions, width). targets: the token after each, shape (batch, positions).
@@ -213,7 +217,7 @@ def next_token_loss(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
     return total / targets.numel()
 
 
-def _table(model: Any) -> NDArray[np.float32]:
+def _table(model: "PreTrainedModel") -> NDArray[np.float32]:
     """Returns the embeddings as the model looks them up, float32, shape (words, width)."""
     with torch.no_grad():
         table: NDArray[np.float32] = embed(model, range(words_of(model))).float().cpu().numpy()

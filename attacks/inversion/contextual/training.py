@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,9 @@ from attacks.inversion.contextual.loss import Negatives, sampled_loss
 from attacks.inversion.contextual.network import ContextNetwork
 from attacks.inversion.contextual.reader import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import Generator, SimulatedRandomness, simulation_generator
 from mechanisms.training.checkpoint import CARD
 from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
@@ -86,11 +87,11 @@ class Fitting:
     training: Text
     validation: Text
     seed: int
-    card: Mapping[str, Any]
+    card: Mapping[str, Json]
 
     @classmethod
     def of(
-        cls, public: AttackerKnowledge, shape: NetworkShape, settings: ContextualTraining, about: Mapping[str, Any]
+        cls, public: AttackerKnowledge, shape: NetworkShape, settings: ContextualTraining, about: Mapping[str, Json]
     ) -> "Fitting":
         """Returns the fit before its first step; about: what its card says of the attack.
 
@@ -169,7 +170,7 @@ class Fitting:
                 total += float(functional.cross_entropy(scores, torch.from_numpy(window[rows]), reduction="sum"))
         return total / sum(map(len, windows))
 
-    def released(self, windows: Sequence[NDArray[np.int64]], purpose: str) -> list[NDArray[Any]]:
+    def released(self, windows: Sequence[NDArray[np.int64]], purpose: str) -> list[Observed]:
         """Returns what the mechanism itself releases of each window, with noise of this purpose."""
         mechanism, source = self.reader.evidence.mechanism, SimulatedRandomness(self.seed, "contextual noise", purpose)
         return [mechanism.observed(mechanism.release(window.tolist(), source)) for window in windows]
