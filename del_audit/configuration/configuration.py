@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -18,7 +18,7 @@ from mechanisms.registry import DECODERS, DecoderName, checked_decoder
 from mechanisms.spec import QuantizerSpec
 
 
-def _as_text(given: Any) -> Any:
+def _as_text(given: object) -> object:
     """Returns a YAML number or boolean as the text that a corpus has in its place; everything else as it is."""
     if isinstance(given, bool):
         return "true" if given else "false"
@@ -140,7 +140,7 @@ class Evaluation(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_seed_is_chosen(cls, given: Any) -> Any:
+    def _no_seed_is_chosen(cls, given: object) -> object:
         if isinstance(given, dict) and "seed" in given:
             raise ValueError(
                 "expected no seed, since who can choose it can choose the verdict: it follows from the private split "

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+
+from mechanisms.canonical_json import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,6 @@ class Figure:
         value, lower, upper = (float(increasing(end)) for end in (self.value, self.lower, self.upper))
         return replace(self, value=value, lower=lower, upper=upper, unit=unit)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names."""
         return asdict(self)
