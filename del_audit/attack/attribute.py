@@ -1,10 +1,10 @@
 """`del-audit attack attribute`: what whole releases, and their sizes, tell of a column of the private documents."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 from tqdm import tqdm
@@ -19,6 +19,7 @@ from del_audit.evidence.readiness import require_classes
 from del_audit.evidence.side_channel import mutual_information
 from del_audit.runs import Run
 from del_audit.service.splits import grouped_by
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.splits import first_of_each
 
@@ -80,7 +81,7 @@ def attack_attribute(
     public, private = labelled(scene, asked, bins, count, tokens)
     kept, private = public.first("documents", documents), private.one_of_each().first("prompts", prompts)
     require_classes(asked, kept.labels, kept.groups, private.labels)
-    settings = {
+    settings: dict[str, Json] = {
         "command": "attribute",
         "column": asked,
         "classes": count,
@@ -158,7 +159,7 @@ def _classes(configuration: Configuration, column: str) -> int:
     return own.classes if own is not None and own.column == column else int(Attribute(column=column).classes)
 
 
-def _measured(scene: Scene, column: str, public: Part, private: Part, times: int) -> dict[str, Any]:
+def _measured(scene: Scene, column: str, public: Part, private: Part, times: int) -> dict[str, Json]:
     """Returns the probes' figures, those of the sizes, and what was left out, as JSON values."""
     viewer = Viewer(scene.public, None, scene.assets.language.tokenizer, scene.assets.sentences)
     with tqdm(total=4, desc="public releases", unit="step") as bar:
@@ -173,7 +174,7 @@ def _measured(scene: Scene, column: str, public: Part, private: Part, times: int
     return {"inference": _inference(found), "sizes": measured, "views_left_out": missing}
 
 
-def _next(bar: Any, name: str) -> None:
+def _next(bar: "tqdm[NoReturn]", name: str) -> None:
     bar.update()
     bar.set_description(name)
 
@@ -198,9 +199,9 @@ def _sample(
     return sample, sizes, views.left_out
 
 
-def _sizes(sizes: SideChannels, private: Part, seed: int) -> dict[str, Any]:
+def _sizes(sizes: SideChannels, private: Part, seed: int) -> dict[str, Json]:
     """Returns what each size of the private messages tells of the class, bits; and why one is missing."""
-    figures: dict[str, Any] = {}
+    figures: dict[str, Json] = {}
     left_out = dict(sizes.left_out)
     for name, values in sizes.sizes.items():
         try:
@@ -210,7 +211,7 @@ def _sizes(sizes: SideChannels, private: Part, seed: int) -> dict[str, Any]:
     return {"figures": figures, "left_out": left_out}
 
 
-def _inference(found: Inference) -> dict[str, Any]:
+def _inference(found: Inference) -> dict[str, Json]:
     return {
         "classes": list(found.probe.classes),
         "chance": found.chance,
@@ -223,7 +224,7 @@ def _inference(found: Inference) -> dict[str, Any]:
     }
 
 
-def _probe(figures: ProbeFigures) -> Mapping[str, Any]:
+def _probe(figures: ProbeFigures) -> dict[str, Json]:
     result = figures.result
     return {
         "features": result.features,

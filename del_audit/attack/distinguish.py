@@ -16,6 +16,7 @@ from del_audit.evidence.games import Game, GameSettings, beaten
 from del_audit.evidence.pairs import Pair, corner_public, notable_pairs
 from del_audit.runs import Run
 from del_audit.statistics.contradiction import FALSE_ALARMS
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
 from mechanisms.spec import QuantizerSpec
@@ -51,7 +52,7 @@ def attack_distinguish(
                 f"in {name}."
             )
     phrases = {f"{text!r} in a prompt": _tokens(scene, text) for text in phrase}
-    settings = {
+    settings: dict[str, Json] = {
         "command": "distinguish",
         "trials": trials,
         "delta": delta,
@@ -107,7 +108,7 @@ def _one(public: AttackerKnowledge, name: str, pair: Pair, rules: GameSettings) 
     return play(public, {name: pair}, rules)[0]
 
 
-def _as_lists(pairs: Mapping[str, Pair]) -> dict[str, Any]:
+def _as_lists(pairs: Mapping[str, Pair]) -> dict[str, Json]:
     return {name: [list(map(int, side)) for side in sides] for name, sides in pairs.items()}
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -25,6 +24,7 @@ from del_audit.process.exit_codes import REFUSED
 from del_audit.runs import Run
 from del_audit.service.releases import PrivatePrompts
 from del_audit.statistics.contradiction import FALSE_ALARMS
+from mechanisms.canonical_json import Json
 
 BROKEN = REFUSED
 
@@ -53,7 +53,7 @@ def attack_inversion(
     scene = Scene.of(configuration, seed)
     sent = scene.prompts(prompts, prompt_tokens, plant)
     require_attacks(ladder, scene.assets, sent.prompt_tokens)
-    settings = {
+    settings: dict[str, Json] = {
         "command": "inversion",
         "attacks": described(ladder),
         "prompts": len(sent),
@@ -74,20 +74,20 @@ def attack_inversion(
         run.keep(key, outcome)
     document = inversion_document(scene, settings, kept, outcomes, sent, tests, text_metrics)
     path = run.finish(document)
-    print_inversion(document)
+    print_inversion(document, tests.values())
     print(f"\nWritten: {path}")
     return BROKEN if document["broken"] else 0
 
 
 def inversion_document(
     scene: Scene,
-    settings: dict[str, Any],
+    settings: dict[str, Json],
     ladder: Ladder,
     outcomes: Mapping[AttackName, Outcome],
     sent: PrivatePrompts,
     tests: Mapping[AttackName, SelfTest],
     texts: bool,
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Returns the whole result as JSON values: every figure states its unit, interval, method, kind and seed."""
     failed = [test for test in tests.values() if not test.passed]
     ran = {key: (ladder[key], outcome) for key, outcome in outcomes.items()}
@@ -122,7 +122,7 @@ def _slices(scene: Scene, outcome: Outcome, sent: PrivatePrompts) -> list[Slice]
 
 def _figures(
     scene: Scene, found: AttackFigures, baseline: Outcome, sent: PrivatePrompts, slices: Sequence[Slice], texts: bool
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Returns one attack's figures, each metric and slice beside the baseline's."""
     outcome, seed = found.outcome, scene.seed
     language, depth = scene.assets.language, min(found.outcome.depth, baseline.depth)
@@ -155,11 +155,11 @@ def _figures(
     }
 
 
-def _metric(metric: Metric) -> dict[str, Any]:
+def _metric(metric: Metric) -> dict[str, Json]:
     return {name: getattr(metric, name).to_dict() for name in ("attack", "baseline", "difference")}
 
 
-def _strongest(outcomes: Mapping[AttackName, Outcome], seed: int, longest: int) -> dict[str, Any]:
+def _strongest(outcomes: Mapping[AttackName, Outcome], seed: int, longest: int) -> dict[str, Json]:
     """Returns the strongest, picked on half of the documents and reported on the others, or why there is none."""
     attacks = [outcome for key, outcome in outcomes.items() if key != BASELINE]
     documents = len(set(attacks[0].documents))
@@ -168,7 +168,7 @@ def _strongest(outcomes: Mapping[AttackName, Outcome], seed: int, longest: int) 
     return {**asdict(strongest(attacks, seed, "holdout", outcomes[BASELINE], longest=longest)), "why": ""}
 
 
-def _allowed(leakage: Leakage) -> dict[str, Any]:
+def _allowed(leakage: Leakage) -> dict[str, Json]:
     """Returns theorem 6's bound: what no attack that takes tokens one by one may beat."""
     return {
         "kappa": leakage.kappa,

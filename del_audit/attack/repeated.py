@@ -1,12 +1,13 @@
 """`del-audit attack repeated`: what is read of prompts sent several times, and of chats that send turns again."""
 
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from attacks.base import InversionAttack
 from del_audit.attack.asked_ladder import asked_ladder, described, require_usable
 from del_audit.attack.inversion import BROKEN
 from del_audit.attack.scene import Scene, at_least, opened
@@ -17,8 +18,11 @@ from del_audit.evidence.inversion.repeated import RepeatedLeakage, measure_histo
 from del_audit.evidence.readiness import require_attacks
 from del_audit.runs import Run
 from del_audit.service.releases import PrivatePrompts
+from del_audit.statistics.bound import Bound
 from del_audit.statistics.contradiction import FALSE_ALARMS, contradicts, lower_limit
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
+from mechanisms.progress import Progress
 
 Row = dict[str, Any]
 
@@ -50,7 +54,7 @@ def attack_repeated(
     sent = scene.prompts(prompts, prompt_tokens)
     require_attacks(ladder, scene.assets, sent.prompt_tokens)
     chats = [] if turns is None else [cut_turns(prompt, turns) for prompt in first_of_each(sent)]
-    settings = {
+    settings: dict[str, Json] = {
         "command": "repeated",
         "attacks": described(ladder),
         "times": list(times),
@@ -84,7 +88,7 @@ def attack_repeated(
         "unusable": [test.to_dict() for test in tests.values() if not test.passed],
     }
     path = run.finish(document)
-    print_repeated(document)
+    print_repeated(document, tests.values())
     print(f"\nWritten: {path}")
     return BROKEN if document["broken"] else 0
 
@@ -118,14 +122,14 @@ def first_of_each(sent: PrivatePrompts) -> list[list[int]]:
 
 
 def _sent_again(
-    run: Run, scene: Scene, ladder: Ladder, sent: PrivatePrompts, times: Sequence[int], delta: float, bar: Any
+    run: Run, scene: Scene, ladder: Ladder, sent: PrivatePrompts, times: Sequence[int], delta: float, bar: Progress
 ) -> list[Row]:
     """Returns a row for each number of times and attack, each measured only where it is missing."""
     rows = []
     for number in times:
         for key, attack in ladder.items():
 
-            def measure(number: int = number, attack: Any = attack) -> RepeatedLeakage:
+            def measure(number: int = number, attack: InversionAttack = attack) -> RepeatedLeakage:
                 return measure_repeated(
                     scene.public,
                     [attack],
@@ -150,13 +154,13 @@ def _chats(
     chats: Sequence[Sequence[Sequence[int]]],
     longest: int,
     delta: float,
-    bar: Any,
+    bar: Progress,
 ) -> dict[str, Any]:
     """Returns the rows of all attacks on chats, and the epsilon of the longest session."""
     rows, session = [], {}
     for key, attack in ladder.items():
 
-        def measure(attack: Any = attack) -> RepeatedLeakage:
+        def measure(attack: InversionAttack = attack) -> RepeatedLeakage:
             return measure_histories(scene.public, [attack], chats, scene.seed, delta, longest=longest)
 
         found = _kept(run, f"{key}-chats", key, attack.context_free, measure)
@@ -166,7 +170,7 @@ def _chats(
     return {"rows": rows, **session}
 
 
-def _kept(run: Run, name: str, key: str, context_free: bool, measure: Any) -> dict[str, Any]:
+def _kept(run: Run, name: str, key: str, context_free: bool, measure: Callable[[], RepeatedLeakage]) -> dict[str, Any]:
     """Returns the rows of one measurement as JSON values; their outcomes are part of the result."""
 
     def compute() -> dict[str, Any]:
@@ -183,7 +187,7 @@ def _kept(run: Run, name: str, key: str, context_free: bool, measure: Any) -> di
     return run.part(name, compute)
 
 
-def _bound(bound: Any) -> dict[str, Any] | None:
+def _bound(bound: Bound | None) -> dict[str, Json] | None:
     return None if bound is None else {**bound.to_dict(), "kind": bound.kind}
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from attacks.base import AttackerKnowledge
 from del_audit.configuration.configuration import Configuration, load_configuration
@@ -15,6 +14,7 @@ from del_audit.service.planting import plant, tokenized
 from del_audit.service.private_text import attacked_rounds, windows
 from del_audit.service.provenance import commit, versions
 from del_audit.service.releases import PrivatePrompts
+from mechanisms.canonical_json import Json
 from mechanisms.client import Client
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
@@ -54,7 +54,7 @@ class Scene:
         return self.assets.language.context_tokens - 1
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """Everything about the scene that decides a figure, for Run to compare."""
         return {
             **{f"{name} hash": value for name, value in self.hashes.items()},
@@ -120,7 +120,7 @@ class Scene:
         planted = [tokenized(text, tokenizer, length) for text in texts]
         return PrivatePrompts([list(prompt.ids) for prompt in planted], sent.units, length, sent.prompts_each, planted)
 
-    def document(self, command: str, settings: dict[str, Any]) -> dict[str, Any]:
+    def document(self, command: str, settings: dict[str, Json]) -> dict[str, Json]:
         """Returns the head of a result: what was attacked, how, and what made it."""
         return {
             "format": FORMAT,

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from del_audit.evidence.inversion.stopping import read_until_decided
 from del_audit.service.assets import Assets, public_of
 from del_audit.service.releases import Releases
 from del_audit.statistics.figure import Figure
+from mechanisms.canonical_json import Json
 from mechanisms.pipeline import Pipeline
 from mechanisms.text_pieces import token_texts
 
@@ -152,7 +152,7 @@ def _slices(outcome: Outcome, assets: Assets, pipeline: Pipeline, most: int) -> 
     return [spread_of_each(part, outcome, most) for part in every]
 
 
-def examples_of(assets: Assets, show: Releases, readings: Mapping[AttackName, Outcome]) -> dict[str, Any]:
+def examples_of(assets: Assets, show: Releases, readings: Mapping[AttackName, Outcome]) -> dict[str, Json]:
     """Returns one public prompt as its writer, the wire and each attacker see it."""
     tokenizer = assets.language.tokenizer
     return {
