@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from del_audit.reproduce.contenders import Contenders
 from del_audit.reproduce.protocol import CLIP, LENGTHS, OTHER_MU, Protocol, Sizes
-from del_audit.reproduce.store import Store
+from del_audit.runs import Run
 from del_audit.service.prompts import Cuts, articles, cut_words
 from mechanisms.continuation import embed
 from mechanisms.corpora import Corpus
@@ -48,7 +48,7 @@ class Bench:
     public: list[list[int]]
     general: list[list[int]]
     attacked: NDArray[np.int64]
-    store: Store
+    run: Run
     seed: int
     identity: dict[str, Any]
     cuts: Cuts | None = None
@@ -87,7 +87,7 @@ class Bench:
             seed=self.seed,
         )
         name = {"part": "linear pair", "dim": dim, "of": self.identity["model_and_text"], "training": asdict(settings)}
-        folder = self.store.part(name)
+        folder = self.run.trained(name)
         if not folder.exists():
             spec = QuantizerSpec.from_mu(4, dim, CLIP, OTHER_MU)  # its dim alone matters: there is no noise
             train_projection(self.language, spec, self.general, settings, folder, {"data": "general corpus"})
@@ -117,7 +117,7 @@ class Bench:
             "of": self.identity["model_and_text"],
             "training": asdict(settings),
         }
-        folder = self.store.part(name)
+        folder = self.run.trained(name)
         if not folder.exists():
             documents = self.general if general else self.public
             data = "general corpus" if general else "the table's corpus"

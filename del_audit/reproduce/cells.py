@@ -61,7 +61,7 @@ def grid(bench: Bench, match: MatchKind, targets: tuple[float, ...], bits: Any, 
 
 def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
     """Returns the finished cell: how it was matched, its privacy, its utility; from its file where it is there."""
-    return bench.store.cell({"cell": cell.to_dict(), **bench.identity}, lambda: _computed(bench, cell))
+    return bench.run.cell({"cell": cell.to_dict(), **bench.identity}, lambda: _computed(bench, cell))
 
 
 def _computed(bench: Bench, cell: Cell) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _matched(bench: Bench, cell: Cell) -> dict[str, Any]:
         "dim": cell.dim,
         **bench.identity,
     }
-    return bench.store.cell(settings, lambda: _match(bench, cell))
+    return bench.run.cell(settings, lambda: _match(bench, cell))
 
 
 def _match(bench: Bench, cell: Cell) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def measure_pairs(bench: Bench, mechanism: Mechanism | None, cell: Mapping[str, 
     """
     assert bench.train is not None
     assert bench.test is not None
-    folder = bench.store.part({"part": "task", "cell": cell, **bench.identity})
+    folder = bench.run.trained({"part": "task", "cell": cell, **bench.identity})
     soft = SoftStart(bench.sizes.virtual_tokens, TEXT)
     settings = TaskTraining(soft=soft, epochs=bench.sizes.epochs, seed=bench.seed)
     if mechanism is None:
