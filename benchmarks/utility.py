@@ -29,6 +29,7 @@ from mechanisms.encoder_file import load_encoder
 from mechanisms.mechanism import Mechanism
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel, load_causal_lm
+from mechanisms.own_forward import embedding_table
 from mechanisms.pipeline import assemble
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings
@@ -256,10 +257,8 @@ def _bench(options: argparse.Namespace) -> Bench:
     firsts = {value: index for index, value in reversed(list(enumerate(ids))) if len(private.texts[index].split()) > 99}
     chosen = private.take(sorted(firsts.values()))
     cuts = cut_words(language.tokenizer, chosen.texts, 50, 100, RESPONSE_TOKENS, limit=options.prompts)
-    words = language.model.get_input_embeddings().weight.shape[0]
-    with torch.no_grad():
-        table = embed(language.model, range(words)).float().numpy()
-    prior = unigram_prior(documents, words)
+    table = embedding_table(language.model)
+    prior = unigram_prior(documents, len(table))
     return Bench(language, table, prior, documents, cuts, Path(options.out), options)
 
 

@@ -52,6 +52,7 @@ def test_table_1_at_matched_attack_success(command, tmp_path, capsys):
     assert ours["asr"]["sample"] == 120
     assert ours["asr"]["lower"] <= ours["asr"]["value"] <= ours["asr"]["upper"]
     assert ours["asr_map"]["unit"] == "share of tokens"
+    assert [cell["asr_map"] for cell in found["cells"][1:]] == [None, None], "RANTEXT's law has no closed form"
     assert quantizer(ours).mu == pytest.approx(ours["knob"], rel=1e-9)
     assert ours["epsilon"]["upper"] == Accountant(quantizer(ours)).epsilon(1e-5).upper
     assert ours["epsilon"]["unit"] == "nats a token"
