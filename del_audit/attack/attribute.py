@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from attacks.attribute import QuantileClasses, Viewer
 from attacks.side_channel import SideChannels, side_channels
-from del_audit.attack.scene import Scene, at_least, opened
+from del_audit.attack.scene import Scene, opened
 from del_audit.attack.tables import print_attribute
 from del_audit.configuration.configuration import Attribute, Configuration
 from del_audit.evidence.inference import Inference, ProbeFigures, Sample, infer
@@ -21,6 +21,7 @@ from del_audit.runs import Run
 from del_audit.service.splits import grouped_by
 from mechanisms.errors import UserError
 from mechanisms.splits import first_of_each
+from mechanisms.validation import at_least
 
 LENGTHS = "sizes of the message"
 
@@ -43,7 +44,7 @@ class Part:
 
     def first(self, name: str, count: int | None) -> "Part":
         """Returns the first rows, all of them without a count; raises UserError for a count below 1, under its name."""
-        return self if count is None else self.only(range(min(len(self.texts), at_least(1, name, count))))
+        return self if count is None else self.only(range(min(len(self.texts), at_least(name, count, 1))))
 
 
 def attack_attribute(
@@ -73,9 +74,9 @@ def attack_attribute(
     configuration = grouped_by(configuration, author)
     asked = _column(configuration, column)
     plan = configuration.evaluation
-    tokens = at_least(1, "prompt-tokens", plan.probe_tokens if prompt_tokens is None else prompt_tokens)
-    times = at_least(1, "releases", plan.probe_releases if releases is None else releases)
-    count = at_least(2, "classes", _classes(configuration, asked) if classes is None else classes)
+    tokens = at_least("prompt-tokens", plan.probe_tokens if prompt_tokens is None else prompt_tokens, 1)
+    times = at_least("releases", plan.probe_releases if releases is None else releases, 1)
+    count = at_least("classes", _classes(configuration, asked) if classes is None else classes, 2)
     scene = Scene.of(configuration, seed)
     public, private = labelled(scene, asked, bins, count, tokens)
     kept, private = public.first("documents", documents), private.one_of_each().first("prompts", prompts)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from attacks.base import AttackerKnowledge
 from del_audit.accounting import Accountant
 from del_audit.attack.inversion import BROKEN
-from del_audit.attack.scene import Scene, at_least, opened
+from del_audit.attack.scene import Scene, opened
 from del_audit.attack.tables import print_distinguish
 from del_audit.evidence.distinguishing import play, play_membership
 from del_audit.evidence.games import Game, GameSettings, beaten
@@ -19,6 +19,7 @@ from del_audit.statistics.contradiction import FALSE_ALARMS
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
 from mechanisms.spec import QuantizerSpec
+from mechanisms.validation import at_least
 
 CORNERS = "worst inputs of all"
 Games = dict[str, Callable[[], Game]]
@@ -40,7 +41,7 @@ def attack_distinguish(
     Returns 0, or 1 where a test makes fewer errors than the guarantee allows. The arguments are the command's options.
     Raises UserError for what a user can mend.
     """
-    at_least(1, "prompt-tokens", prompt_tokens)
+    at_least("prompt-tokens", prompt_tokens, 1)
     GameSettings(trials, delta=delta)  # their ranges are checked here, not after the model is loaded
     scene = Scene.of(opened(config, out), seed)
     own = {f"{first!r} or {second!r}": (_tokens(scene, first), _tokens(scene, second)) for first, second in pair}

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from del_audit.attack.asked_ladder import asked_ladder, described, require_usable
 from del_audit.attack.inversion import BROKEN
-from del_audit.attack.scene import Scene, at_least, opened
+from del_audit.attack.scene import Scene, opened
 from del_audit.attack.tables import print_repeated
 from del_audit.evidence.inversion.readers import Ladder
 from del_audit.evidence.inversion.readers import self_tests as test_each
@@ -19,6 +19,7 @@ from del_audit.runs import Run
 from del_audit.service.releases import PrivatePrompts
 from del_audit.statistics.contradiction import FALSE_ALARMS, contradicts, lower_limit
 from mechanisms.errors import UserError
+from mechanisms.validation import at_least
 
 Row = dict[str, Any]
 
@@ -102,7 +103,7 @@ def cut_turns(prompt: Sequence[int], turns: int) -> list[list[int]]:
     >>> cut_turns([1, 2, 3, 4, 5], 2)
     [[1, 2], [3, 4, 5]]
     """
-    at_least(2, "turns", turns)
+    at_least("turns", turns, 2)
     if len(prompt) < turns:
         raise UserError(f"Expected turns <= {len(prompt)}, the tokens of the shortest prompt, got turns={turns}.")
     ends = [len(prompt) * turn // turns for turn in range(turns + 1)]

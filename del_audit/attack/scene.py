@@ -20,6 +20,7 @@ from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.text_pieces import text_of
+from mechanisms.validation import at_least
 
 FORMAT = "del-audit attack 1"
 PLANTED_TOKENS = 64
@@ -86,11 +87,11 @@ class Scene:
         Raises UserError for values out of range, and for prompts of a single document.
         """
         plan = self.configuration.evaluation
-        length = at_least(1, "prompt-tokens", self.configuration.policy.prompt_tokens if tokens is None else tokens)
+        length = at_least("prompt-tokens", self.configuration.policy.prompt_tokens if tokens is None else tokens, 1)
         if length > self.longest:
             raise UserError(f"Expected prompt-tokens <= {self.longest}, the model's, got prompt-tokens={length}.")
         units = self.units
-        wanted = plan.context_prompts if count is None else at_least(2, "prompts", count)
+        wanted = plan.context_prompts if count is None else at_least("prompts", count, 2)
         each = attacked_rounds(max(1, len(set(units))), wanted, 1)
         places = windows(self.assets.private, units, length, each, whole=True)
         if count is not None and count > len(places):
@@ -143,10 +144,3 @@ def opened(path: Path, out: Path) -> Configuration:
     if out.exists():
         raise UserError(f"Expected --out to be a folder that does not exist yet, got {out}.")
     return load_configuration(path)
-
-
-def at_least(low: int, name: str, value: int) -> int:
-    """Returns the value; raises UserError where it is lower."""
-    if value < low:
-        raise UserError(f"Expected {name} >= {low}, got {name}={value}.")
-    return value
