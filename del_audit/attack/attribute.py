@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from attacks.attribute import QuantileClasses, Viewer
 from attacks.side_channel import SideChannels, side_channels
-from del_audit.attack.scene import Scene, opened
+from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_attribute
-from del_audit.configuration.configuration import Attribute, Configuration
+from del_audit.configuration.configuration import Attribute, Configuration, load_configuration
 from del_audit.evidence.inference import Inference, ProbeFigures, Sample, infer
 from del_audit.evidence.readiness import require_classes
 from del_audit.evidence.side_channel import mutual_information
@@ -69,7 +69,7 @@ def attack_attribute(
     """
     if bins is not None and classes is not None:
         raise UserError(f"Expected one of --classes and --bins, got classes={classes} and bins={bins}.")
-    configuration = opened(config, out)
+    configuration = load_configuration(config)
     author = group or configuration.data.group_column or "document_id"
     configuration = grouped_by(configuration, author)
     asked = _column(configuration, column)
@@ -95,7 +95,7 @@ def attack_attribute(
     run = Run(out, {**settings, **scene.identity})
     measured = run.part("inference", lambda: _measured(scene, asked, kept, private, times))
     document = {
-        **scene.document("attribute", settings),
+        **scene.document(settings),
         "unit": "prompt",
         "column": asked,
         "public_rows": len(kept.texts) * times,
@@ -103,10 +103,7 @@ def attack_attribute(
         "left_out_rows": scene.assets.removed,
         **measured,
     }
-    path = run.finish(document)
-    print_attribute(document)
-    print(f"\nWritten: {path}")
-    return 0
+    return finished(run, document, print_attribute)
 
 
 def labelled(scene: Scene, column: str, bins: int | None, classes: int, tokens: int) -> tuple[Part, Part]:

@@ -8,9 +8,9 @@ from typing import Any
 from tqdm import tqdm
 
 from del_audit.attack.asked_ladder import asked_ladder, described, require_usable
-from del_audit.attack.inversion import BROKEN
-from del_audit.attack.scene import Scene, opened
+from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_repeated
+from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.inversion.readers import Ladder
 from del_audit.evidence.inversion.readers import self_tests as test_each
 from del_audit.evidence.inversion.repeated import RepeatedLeakage, measure_histories, measure_repeated
@@ -44,7 +44,7 @@ def attack_repeated(
     guarantee allows. The arguments are the command's options. Raises UserError for what a user can mend.
     """
     _check(times, delta)
-    configuration = opened(config, out)
+    configuration = load_configuration(config)
     plan = configuration.evaluation
     ladder = asked_ladder(plan, attacks, masked_lm)
     scene = Scene.of(configuration, seed)
@@ -71,7 +71,7 @@ def attack_repeated(
     every = [*rows, *(session["rows"] if session else [])]
     judge(every)
     document = {
-        **scene.document("repeated", settings),
+        **scene.document(settings),
         "unit": "token",
         "delta": delta,
         "prompts": len(sent),
@@ -84,10 +84,7 @@ def attack_repeated(
         "self_tests": {key: test.to_dict() for key, test in tests.items()},
         "unusable": [test.to_dict() for test in tests.values() if not test.passed],
     }
-    path = run.finish(document)
-    print_repeated(document)
-    print(f"\nWritten: {path}")
-    return BROKEN if document["broken"] else 0
+    return finished(run, document, print_repeated)
 
 
 def _check(times: Sequence[int], delta: float) -> None:

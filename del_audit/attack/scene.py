@@ -1,14 +1,15 @@
 """What a run attacks: a configuration's mechanism over its public world, and prompts of its private split."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from attacks.base import AttackerKnowledge
-from del_audit.configuration.configuration import Configuration, load_configuration
+from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.readiness import require_texts
+from del_audit.process.exit_codes import REFUSED
 from del_audit.process.quiet import silence_libraries
+from del_audit.runs import Run
 from del_audit.service.asset_hashes import hashes
 from del_audit.service.assets import Assets, build, load_assets, public_of
 from del_audit.service.planting import plant, tokenized
@@ -121,11 +122,11 @@ class Scene:
         planted = [tokenized(text, tokenizer, length) for text in texts]
         return PrivatePrompts([list(prompt.ids) for prompt in planted], sent.units, length, sent.prompts_each, planted)
 
-    def document(self, command: str, settings: dict[str, Any]) -> dict[str, Any]:
+    def document(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the head of a result: what was attacked, how, and what made it."""
         return {
             "format": FORMAT,
-            "command": command,
+            "command": settings["command"],
             "name": self.configuration.name,
             "configuration": self.configuration.model_dump(mode="json"),
             "spec": self.pipeline.spec.to_dict(),
@@ -139,8 +140,9 @@ class Scene:
         }
 
 
-def opened(path: Path, out: Path) -> Configuration:
-    """Returns the configuration in a file; raises UserError as load_configuration does, and for an OUT that exists."""
-    if out.exists():
-        raise UserError(f"Expected --out to be a folder that does not exist yet, got {out}.")
-    return load_configuration(path)
+def finished(run: Run, document: Mapping[str, Any], show: Callable[[Mapping[str, Any]], None]) -> int:
+    """Writes and shows a result; returns 0, or REFUSED where it names an attack that beats the guarantee."""
+    path = run.finish(document)
+    show(document)
+    print(f"\nWritten: {path}")
+    return REFUSED if document.get("broken") else 0
