@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.channel import BLOCK_ROWS, Channel, exponentiate
-from mechanisms.decoding import Decoder, LinearDecoder, PosteriorMeanDecoder
+from mechanisms.decoding import Decoder, LinearDecoder, PooledDecoder
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism, Observed
 from mechanisms.pipeline import Pipeline
@@ -215,12 +215,9 @@ def _same_tokens(parts: list[NDArray[_Scalar]]) -> list[NDArray[_Scalar]]:
 
 
 def _pooled(decoder: Decoder, channel: Channel, times: int) -> Decoder:
-    """Returns the decoder with the pooled channel in the place of its own, if it has one.
-
-    The posterior mean's gain makes up for the shrinking of one release; of several it would overshoot.
-    """
-    if isinstance(decoder, PosteriorMeanDecoder) and times > 1:
-        return replace(decoder, channel=channel, gain=1.0)
+    """Returns the decoder with the pooled channel in the place of its own, if it has one."""
+    if isinstance(decoder, PooledDecoder) and times > 1:
+        return decoder.pooled(channel)
     has_channel: Any = decoder
     return replace(has_channel, channel=channel) if hasattr(decoder, "channel") else decoder
 

@@ -14,9 +14,9 @@ from safetensors import safe_open
 from mechanisms.assets import Asset, AssetRecord
 from mechanisms.errors import UserError, first_line
 from mechanisms.load_checks import require_causal_config, require_finite, require_tokens_within, require_usable
-from mechanisms.model_facts import context_of, width_of, words_of
+from mechanisms.model_facts import context_of, width_of
 from mechanisms.model_sources import model_asset
-from mechanisms.own_forward import embed
+from mechanisms.own_forward import embedding_table
 from mechanisms.validation import at_least
 
 if TYPE_CHECKING:
@@ -145,10 +145,7 @@ def load_embedding_table(name: str) -> NDArray[np.float32]:
         for key in EMBEDDING_KEYS:
             if (path := _file_of_tensor(asset, key)) is not None:
                 return _read_tensor(path, key)
-    model = load_causal_lm(name).model
-    with torch.no_grad():
-        looked_up: NDArray[np.float32] = embed(model, range(words_of(model))).float().numpy()
-    return looked_up
+    return embedding_table(load_causal_lm(name).model)
 
 
 def _require_device(device: str) -> None:

@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mechanisms.abilities import abilities
 from mechanisms.cached_sequences import accepted
+from mechanisms.model_facts import words_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,6 +26,13 @@ def embed(model: "PreTrainedModel", tokens: Sequence[int]) -> Tensor:
     embedded: Tensor = table(torch.as_tensor(list(tokens), dtype=torch.long, device=table.weight.device))
     factor = abilities(model).factor
     return embedded if factor == 1 else embedded * factor
+
+
+def embedding_table(model: "PreTrainedModel") -> NDArray[np.float32]:
+    """Returns the embeddings of all words as the model looks them up, float32, shape (words, width)."""
+    with torch.no_grad():
+        table: NDArray[np.float32] = embed(model, range(words_of(model))).float().cpu().numpy()
+    return table
 
 
 def logits_within(model: "PreTrainedModel", rows: Sequence[Tensor], spans: Sequence[tuple[int, int]]) -> list[Tensor]:

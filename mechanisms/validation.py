@@ -1,12 +1,17 @@
 """Checks of numbers from outside, one message each: the argument, the allowed range, the value."""
 
+from typing import TypeVar
+
 from mechanisms.errors import UserError
 
+Number = TypeVar("Number", bound=float)
 
-def at_least(name: str, value: float, low: float) -> None:
-    """Raises UserError for a value below low."""
+
+def at_least(name: str, value: Number, low: float) -> Number:
+    """Returns the value; raises UserError for one below low."""
     if value < low:
         raise UserError(f"Expected {name} >= {low}, got {name}={value}.")
+    return value
 
 
 def whole_at_least(name: str, value: object, low: int) -> None:

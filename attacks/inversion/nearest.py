@@ -107,14 +107,6 @@ def nearness(codes: NDArray[np.float32], values: NDArray[np.float32]) -> Blocks:
     return _products(values.astype(np.float32), np.ascontiguousarray(codes.T), -(codes**2).sum(axis=1) / 2)
 
 
-def nearest_words(table: NDArray[np.float32], decoded: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Returns the word whose row has the largest cosine with each decoded vector, int64, shape (tokens,).
-
-    table: shape (words, width). decoded: shape (tokens, width), of any mechanism.
-    """
-    return rank(cosines(table, decoded), len(decoded), 1).best
-
-
 def _products(left: NDArray[np.float32], right: NDArray[np.float32], offsets: NDArray[np.float32] | float) -> Blocks:
     for start in range(0, len(left), BLOCK_ROWS):
         rows = slice(start, min(start + BLOCK_ROWS, len(left)))

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from attacks.attribute import QuantileClasses, Viewer
 from attacks.side_channel import SideChannels, side_channels
-from del_audit.attack.scene import Scene, at_least, opened
+from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_attribute
-from del_audit.configuration.configuration import Attribute, Configuration
+from del_audit.configuration.configuration import Attribute, Configuration, load_configuration
 from del_audit.evidence.inference import Inference, ProbeFigures, Sample, infer
 from del_audit.evidence.readiness import require_classes
 from del_audit.evidence.side_channel import mutual_information
@@ -22,6 +22,7 @@ from del_audit.service.splits import grouped_by
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.splits import first_of_each
+from mechanisms.validation import at_least
 
 LENGTHS = "sizes of the message"
 
@@ -44,7 +45,7 @@ class Part:
 
     def first(self, name: str, count: int | None) -> "Part":
         """Returns the first rows, all of them without a count; raises UserError for a count below 1, under its name."""
-        return self if count is None else self.only(range(min(len(self.texts), at_least(1, name, count))))
+        return self if count is None else self.only(range(min(len(self.texts), at_least(name, count, 1))))
 
 
 def attack_attribute(
@@ -69,14 +70,14 @@ def attack_attribute(
     """
     if bins is not None and classes is not None:
         raise UserError(f"Expected one of --classes and --bins, got classes={classes} and bins={bins}.")
-    configuration = opened(config, out)
+    configuration = load_configuration(config)
     author = group or configuration.data.group_column or "document_id"
     configuration = grouped_by(configuration, author)
     asked = _column(configuration, column)
     plan = configuration.evaluation
-    tokens = at_least(1, "prompt-tokens", plan.probe_tokens if prompt_tokens is None else prompt_tokens)
-    times = at_least(1, "releases", plan.probe_releases if releases is None else releases)
-    count = at_least(2, "classes", _classes(configuration, asked) if classes is None else classes)
+    tokens = at_least("prompt-tokens", plan.probe_tokens if prompt_tokens is None else prompt_tokens, 1)
+    times = at_least("releases", plan.probe_releases if releases is None else releases, 1)
+    count = at_least("classes", _classes(configuration, asked) if classes is None else classes, 2)
     scene = Scene.of(configuration, seed)
     public, private = labelled(scene, asked, bins, count, tokens)
     kept, private = public.first("documents", documents), private.one_of_each().first("prompts", prompts)
@@ -95,7 +96,7 @@ def attack_attribute(
     run = Run(out, {**settings, **scene.identity})
     measured = run.part("inference", lambda: _measured(scene, asked, kept, private, times))
     document = {
-        **scene.document("attribute", settings),
+        **scene.document(settings),
         "unit": "prompt",
         "column": asked,
         "public_rows": len(kept.texts) * times,
@@ -103,10 +104,7 @@ def attack_attribute(
         "left_out_rows": scene.assets.removed,
         **measured,
     }
-    path = run.finish(document)
-    print_attribute(document)
-    print(f"\nWritten: {path}")
-    return 0
+    return finished(run, document, print_attribute)
 
 
 def labelled(scene: Scene, column: str, bins: int | None, classes: int, tokens: int) -> tuple[Part, Part]:

@@ -10,8 +10,9 @@ from attacks.outcome import Outcome
 from attacks.registry import AttackName
 from attacks.self_test import SelfTest
 from del_audit.attack.asked_ladder import asked_ladder, described, require_usable
-from del_audit.attack.scene import Scene, opened
+from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_inversion
+from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.inversion.metrics import KS, Metric, text_metrics, token_metrics
 from del_audit.evidence.inversion.planted import identifier_figures, planted_slice
@@ -20,13 +21,10 @@ from del_audit.evidence.inversion.readers import self_tests as test_each
 from del_audit.evidence.inversion.selection import FEWEST_DOCUMENTS, strongest
 from del_audit.evidence.inversion.slices import Slice, SliceFigure, frequency_slices, measure_slice, text_slices
 from del_audit.evidence.readiness import require_attacks
-from del_audit.process.exit_codes import REFUSED
 from del_audit.runs import Run
 from del_audit.service.releases import PrivatePrompts
 from del_audit.statistics.contradiction import FALSE_ALARMS
 from mechanisms.canonical_json import Json
-
-BROKEN = REFUSED
 
 
 def attack_inversion(
@@ -47,7 +45,7 @@ def attack_inversion(
     Returns 0, or 1 where an attack reads more than the guarantee allows. The arguments are the command's options.
     Raises UserError for what a user can mend.
     """
-    configuration = opened(config, out)
+    configuration = load_configuration(config)
     plan = configuration.evaluation
     ladder = asked_ladder(plan, attacks, masked_lm)
     scene = Scene.of(configuration, seed)
@@ -73,10 +71,7 @@ def attack_inversion(
     for key, outcome in outcomes.items():
         run.keep(key, outcome)
     document = inversion_document(scene, settings, kept, outcomes, sent, tests, text_metrics)
-    path = run.finish(document)
-    print_inversion(document, tests.values())
-    print(f"\nWritten: {path}")
-    return BROKEN if document["broken"] else 0
+    return finished(run, document, lambda found: print_inversion(found, tests.values()))
 
 
 def inversion_document(
@@ -99,7 +94,7 @@ def inversion_document(
             about = {"key": figures.key, "context_free": attack.context_free, "note": getattr(attack, "note", "")}
             rows.append({**about, **_figures(scene, figures, outcomes[BASELINE], sent, slices, texts)})
     return {
-        **scene.document("inversion", settings),
+        **scene.document(settings),
         "unit": "token",
         "prompts": len(sent),
         "documents": len(set(sent.units)),

@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from attacks.base import InversionAttack
 from del_audit.attack.asked_ladder import asked_ladder, described, require_usable
-from del_audit.attack.inversion import BROKEN
-from del_audit.attack.scene import Scene, at_least, opened
+from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_repeated
+from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.inversion.readers import Ladder
 from del_audit.evidence.inversion.readers import self_tests as test_each
 from del_audit.evidence.inversion.repeated import RepeatedLeakage, measure_histories, measure_repeated
@@ -23,6 +23,7 @@ from del_audit.statistics.contradiction import FALSE_ALARMS, contradicts, lower_
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.progress import Progress
+from mechanisms.validation import at_least
 
 Row = dict[str, Any]
 
@@ -47,7 +48,7 @@ def attack_repeated(
     guarantee allows. The arguments are the command's options. Raises UserError for what a user can mend.
     """
     _check(times, delta)
-    configuration = opened(config, out)
+    configuration = load_configuration(config)
     plan = configuration.evaluation
     ladder = asked_ladder(plan, attacks, masked_lm)
     scene = Scene.of(configuration, seed)
@@ -74,7 +75,7 @@ def attack_repeated(
     every = [*rows, *(session["rows"] if session else [])]
     judge(every)
     document = {
-        **scene.document("repeated", settings),
+        **scene.document(settings),
         "unit": "token",
         "delta": delta,
         "prompts": len(sent),
@@ -87,10 +88,7 @@ def attack_repeated(
         "self_tests": {key: test.to_dict() for key, test in tests.items()},
         "unusable": [test.to_dict() for test in tests.values() if not test.passed],
     }
-    path = run.finish(document)
-    print_repeated(document, tests.values())
-    print(f"\nWritten: {path}")
-    return BROKEN if document["broken"] else 0
+    return finished(run, document, lambda found: print_repeated(found, tests.values()))
 
 
 def _check(times: Sequence[int], delta: float) -> None:
@@ -106,7 +104,7 @@ def cut_turns(prompt: Sequence[int], turns: int) -> list[list[int]]:
     >>> cut_turns([1, 2, 3, 4, 5], 2)
     [[1, 2], [3, 4, 5]]
     """
-    at_least(2, "turns", turns)
+    at_least("turns", turns, 2)
     if len(prompt) < turns:
         raise UserError(f"Expected turns <= {len(prompt)}, the tokens of the shortest prompt, got turns={turns}.")
     ends = [len(prompt) * turn // turns for turn in range(turns + 1)]

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from del_audit.reproduce.contenders import Contenders
 from del_audit.reproduce.protocol import CLIP, LENGTHS, OTHER_MU, Protocol, Sizes
-from del_audit.reproduce.store import Store
+from del_audit.runs import Run
 from del_audit.service.prompts import Cuts, articles, cut_words
-from mechanisms.continuation import embed
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel, SentenceEncoder
 from mechanisms.nlu import LabelledTokens
+from mechanisms.own_forward import embedding_table
 from mechanisms.randomness import simulation_generator
 from mechanisms.spec import QuantizerSpec
 from mechanisms.training import ProjectionTraining, PromptTraining, train_projection, train_soft_prompt
@@ -48,7 +47,7 @@ class Bench:
     public: list[list[int]]
     general: list[list[int]]
     attacked: NDArray[np.int64]
-    store: Store
+    run: Run
     seed: int
     identity: dict[str, Any]
     cuts: Cuts | None = None
@@ -58,10 +57,7 @@ class Bench:
     @cached_property
     def table(self) -> NDArray[np.float32]:
         """The model's embeddings, as it looks them up."""
-        words = self.language.model.get_input_embeddings().weight.shape[0]
-        with torch.no_grad():
-            rows: NDArray[np.float32] = embed(self.language.model, range(words)).float().cpu().numpy()
-        return rows
+        return embedding_table(self.language.model)
 
     @cached_property
     def contenders(self) -> Contenders:
@@ -87,7 +83,7 @@ class Bench:
             seed=self.seed,
         )
         name = {"part": "linear pair", "dim": dim, "of": self.identity["model_and_text"], "training": asdict(settings)}
-        folder = self.store.part(name)
+        folder = self.run.trained(name)
         if not folder.exists():
             spec = QuantizerSpec.from_mu(4, dim, CLIP, OTHER_MU)  # its dim alone matters: there is no noise
             train_projection(self.language, spec, self.general, settings, folder, {"data": "general corpus"})
@@ -117,7 +113,7 @@ class Bench:
             "of": self.identity["model_and_text"],
             "training": asdict(settings),
         }
-        folder = self.store.part(name)
+        folder = self.run.trained(name)
         if not folder.exists():
             documents = self.general if general else self.public
             data = "general corpus" if general else "the table's corpus"
@@ -173,7 +169,7 @@ def part_attacked(
     return [list(document) for index, document in enumerate(documents) if index not in held], attacked
 
 
-def first_documents(corpus: Corpus, count: int, seed: int) -> Corpus:
-    """Returns so many documents, drawn by the seed, all of them where there are fewer."""
-    order = simulation_generator(seed, "reproduce documents").permutation(len(corpus))[:count]
+def first_documents(corpus: Corpus, count: int, seed: int, purpose: str = "documents") -> Corpus:
+    """Returns so many documents, drawn by the seed and the purpose, all of them where there are fewer."""
+    order = simulation_generator(seed, f"reproduce {purpose}").permutation(len(corpus))[:count]
     return corpus.take(sorted(order.tolist()))

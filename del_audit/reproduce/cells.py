@@ -5,21 +5,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from attacks.base import InversionAttack
+from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from del_audit.accounting import Bound
 from del_audit.reproduce.bench import Bench
-from del_audit.reproduce.contenders import Contender, contender_kind, nearest_hits, posterior_hits
+from del_audit.reproduce.contenders import Contender, contender_kind, hits
 from del_audit.reproduce.generation import measure_generation
 from del_audit.reproduce.matching import bisect_rate
 from del_audit.reproduce.pairs import measure_pairs
 from del_audit.reproduce.protocol import CLEAN, DELTA, MatchKind, Row
 from del_audit.statistics.intervals import rate
 from mechanisms.errors import UserError
+from mechanisms.mechanism import KnownChannel
 
 UNIT, SAMPLE = "share of tokens", "tokens"
 SEARCH, REPORT = "attack in the search", "attack"
 """The reported attack is on a release of its own: that of the search was chosen to be near the target."""
+NEAREST, POSTERIOR = CosineNeighbour(depth=1), MaximumAPosteriori(depth=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def grid(bench: Bench, match: MatchKind, targets: tuple[float, ...], bits: Any, 
 
 def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
     """Returns the finished cell: how it was matched, its privacy, its utility; from its file where it is there."""
-    return bench.store.cell({"cell": cell.to_dict(), **bench.identity}, lambda: _computed(bench, cell))
+    return bench.run.cell({"cell": cell.to_dict(), **bench.identity}, lambda: _computed(bench, cell))
 
 
 def _computed(bench: Bench, cell: Cell) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def _matched(bench: Bench, cell: Cell) -> dict[str, Any]:
         "dim": cell.dim,
         **bench.identity,
     }
-    return bench.store.cell(settings, lambda: _match(bench, cell))
+    return bench.run.cell(settings, lambda: _match(bench, cell))
 
 
 def _match(bench: Bench, cell: Cell) -> dict[str, Any]:
@@ -104,10 +106,10 @@ def _match(bench: Bench, cell: Cell) -> dict[str, Any]:
     found: dict[str, Any] = {"reached": True, "knob_name": knob.name}
     if cell.match == "asr":
 
-        def hits(value: float) -> int:
-            return nearest_hits(_contender(bench, cell, value), bench.table, bench.attacked, bench.seed, SEARCH)
+        def found_at(knob: float) -> int:
+            return _hits(bench, NEAREST, _contender(bench, cell, knob), SEARCH)
 
-        match = bisect_rate(hits, cell.target, tokens, knob.low, knob.high)
+        match = bisect_rate(found_at, cell.target, tokens, knob.low, knob.high)
         contender = _contender(bench, cell, match.knob)
         found |= {
             "reached": match.reached,
@@ -130,9 +132,10 @@ def _match(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 def _privacy(bench: Bench, contender: Contender) -> dict[str, Any]:
     """Returns the paper's attack, the attack by the exact law, and the exact epsilon, each with its kind."""
-    tokens, table = bench.attacked, bench.table
-    nearest = nearest_hits(contender, table, tokens, bench.seed, REPORT)
-    posterior = posterior_hits(contender, np.log(bench.contenders.prior), tokens, bench.seed, REPORT)
+    tokens = bench.attacked
+    nearest = _hits(bench, NEAREST, contender, REPORT)
+    known = isinstance(contender.mechanism, KnownChannel)
+    posterior = _hits(bench, POSTERIOR, contender, REPORT) if known else None
     commonest = int((tokens == int(bench.contenders.prior.argmax())).sum())
     return {
         "asr": _rate(nearest, len(tokens), bench.seed),
@@ -141,6 +144,10 @@ def _privacy(bench: Bench, contender: Contender) -> dict[str, Any]:
         "epsilon": _bound(contender.epsilon),
         "mechanism": contender.mechanism.spec.to_dict(),
     }
+
+
+def _hits(bench: Bench, attack: InversionAttack, contender: Contender, purpose: str) -> int:
+    return hits(bench.contenders, attack, contender, bench.attacked, bench.seed, purpose)
 
 
 def _bound(epsilon: Bound) -> dict[str, Any]:

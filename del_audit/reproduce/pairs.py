@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from del_audit.evidence.classification import classification_figures
-from del_audit.reproduce.bench import Bench
+from del_audit.reproduce.bench import Bench, first_documents
 from del_audit.reproduce.protocol import Sizes
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
@@ -30,7 +30,6 @@ from mechanisms.nlu import (
     train_denoiser,
     train_task,
 )
-from mechanisms.randomness import simulation_generator
 
 TEXT = "The following two sentences are noisy; tell whether they mean the same."
 
@@ -42,7 +41,7 @@ def measure_pairs(bench: Bench, mechanism: Mechanism | None, cell: Mapping[str, 
     """
     assert bench.train is not None
     assert bench.test is not None
-    folder = bench.store.part({"part": "task", "cell": cell, **bench.identity})
+    folder = bench.run.trained({"part": "task", "cell": cell, **bench.identity})
     soft = SoftStart(bench.sizes.virtual_tokens, TEXT)
     settings = TaskTraining(soft=soft, epochs=bench.sizes.epochs, seed=bench.seed)
     if mechanism is None:
@@ -100,10 +99,9 @@ def labelled_part(
 
     Raises UserError as label_corpus does, and for a class that none of them has.
     """
-    order = simulation_generator(seed, "reproduce pairs").permutation(len(corpus))[:count]
     found = label_corpus(
         language.tokenizer,
-        corpus.take(sorted(order.tolist())),
+        first_documents(corpus, count, seed, "pairs"),
         columns[1],
         pair_column=columns[0],
         context_tokens=language.context_tokens,

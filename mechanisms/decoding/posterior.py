@@ -1,6 +1,6 @@
 """Decoders from the exact posterior over the vocabulary under a unigram prior."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,10 @@ class PosteriorMeanDecoder:
         spread = float(((decoded - mean) ** 2).sum())
         gain = float(np.sqrt(true_spread / spread))
         return cls(channel, plain.log_prior, table, mean, gain=gain, memory_limit=memory_limit)
+
+    def pooled(self, channel: Channel) -> "PosteriorMeanDecoder":
+        """Returns it with gain 1: the gain makes up for the shrinking of one release, and of several overshoots."""
+        return replace(self, channel=channel, gain=1.0)
 
     def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width)."""

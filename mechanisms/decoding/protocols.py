@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from mechanisms.channel import Channel
 from mechanisms.mechanism import Observed
 
 
@@ -23,6 +24,15 @@ class PromptDecoder(Decoder, Protocol):
 
     def decode_prompts(self, prompts: Sequence[Observed]) -> list[NDArray[np.float32]]:
         """Returns the embeddings of each prompt, one a token, in the order of prompts."""
+        ...
+
+
+@runtime_checkable
+class PooledDecoder(Decoder, Protocol):
+    """A decoder that makes up for the noise of one release: with several of the same tokens it must be another one."""
+
+    def pooled(self, channel: Channel) -> Decoder:
+        """Returns the decoder of several releases, whose counts together have this law."""
         ...
 
 

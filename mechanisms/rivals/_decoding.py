@@ -60,6 +60,13 @@ def checked_prior(prior: NDArray[np.float64] | None, words: int) -> NDArray[np.f
     return np.asarray(np.log(prior / prior.sum()))
 
 
+def required_table(table: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Returns the server's embedding table; raises UserError where it has none."""
+    if table is None:
+        raise UserError("Expected an embedding table at the server, got table=None.")
+    return table
+
+
 def checked_table(table: NDArray[np.float32], words: int) -> None:
     """Raises UserError for an embedding table of another vocabulary."""
     if table.ndim != 2 or len(table) != words:

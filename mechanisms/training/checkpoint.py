@@ -79,7 +79,7 @@ class RunFolder:
         if difference := _difference(self._identity, identity):
             raise UserError(
                 f"Expected the run in {self.partial} to be this one, got another: {difference}. "
-                "Give the same settings to go on with it, or --fresh to discard it."
+                f"Give the same settings to go on with it, or delete {self.partial} to start again."
             )
         tensors = self.partial / file
         if not tensors.is_file() or file_sha256(tensors) != digest:
@@ -109,7 +109,7 @@ class RunFolder:
             (beside / CARD).write_text(text + "\n", encoding="utf8")
 
     def _unusable(self, found: str) -> UserError:
-        return UserError(f"Expected a whole checkpoint in {self.partial}, got {found}. Give --fresh to discard it.")
+        return UserError(f"Expected a whole checkpoint in {self.partial}, got {found}. Delete it to start again.")
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

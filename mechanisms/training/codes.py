@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from mechanisms.canonical_json import Json
-from mechanisms.continuation import embed, response_losses
+from mechanisms.continuation import response_losses
 from mechanisms.encoder_file import EncoderCard, save_encoder
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
+from mechanisms.own_forward import embedding_table
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings, fit_codes
 from mechanisms.randomness import Generator, SimulatedRandomness, simulation_generator
@@ -186,9 +187,8 @@ class _Objective:
         settings: CodesTraining,
     ) -> None:
         self._language, self._specs, self._settings = language, specs, settings
-        words = language.model.get_input_embeddings().weight.shape[0]
-        with torch.no_grad():
-            self.table = embed(language.model, range(words)).float().cpu()
+        self.table = torch.from_numpy(embedding_table(language.model))
+        words = len(self.table)
         prior = unigram_prior(documents, words)
         self._candidates = Candidates(prior, min(settings.common, words), settings.drawn)
         self._mean = torch.from_numpy(prior).float() @ self.table

@@ -19,9 +19,9 @@ from torch.utils.checkpoint import checkpoint
 
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
-from mechanisms.model_facts import input_weight, words_of
+from mechanisms.model_facts import input_weight
 from mechanisms.models import LanguageModel
-from mechanisms.own_forward import embed, logits_within
+from mechanisms.own_forward import embed, embedding_table, logits_within
 from mechanisms.prior import unigram_prior
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedRandomness, simulation_generator
@@ -106,7 +106,7 @@ def train_projection(
     require_tokens(documents)
     if settings.window > language.context_tokens:
         raise UserError(f"Expected window <= {language.context_tokens}, the context, got window={settings.window}.")
-    table = _table(language.model)
+    table = embedding_table(language.model)
     held = max(1, round(settings.validation_share * len(documents))) if settings.validation_windows else 0
     training, held_out = hold_out(documents, held, settings.seed)
     separator = language.tokenizer.eos_token_id
@@ -215,10 +215,3 @@ def next_token_loss(model: "PreTrainedModel", inputs: Tensor, targets: Tensor) -
         else:
             total = total + checkpoint(part_sum, rows, after, use_reentrant=False, preserve_rng_state=False)
     return total / targets.numel()
-
-
-def _table(model: "PreTrainedModel") -> NDArray[np.float32]:
-    """Returns the embeddings as the model looks them up, float32, shape (words, width)."""
-    with torch.no_grad():
-        table: NDArray[np.float32] = embed(model, range(words_of(model))).float().cpu().numpy()
-    return table

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from mechanisms.mechanism import Observed
 from mechanisms.randomness import Generator, SimulatedRandomness, simulation_generator
 from mechanisms.training.checkpoint import CARD
 from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
-from mechanisms.training.loop import PARAMETERS_FILE, LoopPlan, run
+from mechanisms.training.loop import PARAMETERS_FILE, fit, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +120,15 @@ class Fitting:
 
     def run(self, folder: Path | None) -> None:
         """Trains the network, or reads it where the folder holds this very fit; goes on with one that was killed."""
+        parameters = dict(self.reader.network.named_parameters())
         if folder is None:
-            with tempfile.TemporaryDirectory() as passing:
-                self._train(replace(self.settings.plan, checkpoint_every=self.settings.steps), Path(passing) / "fit")
+            fit(self.step, parameters, self.settings.plan, validate=self.validate)
             return
         identity = hashlib.sha256(json.dumps(self.card).encode()).hexdigest()
         kept = folder / f"contextual-{identity[:16]}"
         if not kept.exists():
-            self._train(self.settings.plan, kept)
+            run(self.step, parameters, self.settings.plan, kept, self.card, validate=self.validate)
         self._load(kept)
-
-    def _train(self, plan: LoopPlan, folder: Path) -> None:
-        parameters = dict(self.reader.network.named_parameters())
-        run(self.step, parameters, plan, folder, self.card, validate=self.validate)
 
     def _load(self, folder: Path) -> None:
         """Reads the parameters of a fit; raises UserError where they are not what its card says."""
