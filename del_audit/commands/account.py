@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from del_audit.commands.values import (
     Commands,
@@ -83,7 +82,7 @@ def _account_training(arguments: argparse.Namespace) -> int:
 
 
 def _account_quantizer(arguments: argparse.Namespace) -> int:
-    from del_audit.accounting import guarantee
+    from del_audit.accounting import Unit, guarantee
     from mechanisms.spec import QuantizerSpec
 
     quantizer = {"bits": arguments.bits, "dim": arguments.dim, "clip": arguments.clip}
@@ -94,7 +93,7 @@ def _account_quantizer(arguments: argparse.Namespace) -> int:
         spec = QuantizerSpec(**quantizer, scale=arguments.scale)
     else:
         spec = QuantizerSpec.from_mu(**quantizer, mu=arguments.mu)
-    unit: Any = "token" if arguments.unit is None else arguments.unit
+    unit: Unit = "token" if arguments.unit is None else arguments.unit
     sends = 1 if arguments.sends is None else arguments.sends
     require_tokens(unit, arguments.tokens)
     if arguments.codes is not None:

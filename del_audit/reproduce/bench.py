@@ -1,10 +1,9 @@
 """What all cells of a table share: the model, the public text, and the parts that are trained once."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from del_audit.reproduce.contenders import Contenders
 from del_audit.reproduce.protocol import CLIP, LENGTHS, OTHER_MU, Protocol, Sizes
 from del_audit.runs import Run
 from del_audit.service.prompts import Cuts, articles, cut_words
+from mechanisms.canonical_json import Json
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
@@ -49,7 +49,7 @@ class Bench:
     attacked: NDArray[np.int64]
     run: Run
     seed: int
-    identity: dict[str, Any]
+    identity: dict[str, Json]
     cuts: Cuts | None = None
     train: LabelledTokens | None = None
     test: LabelledTokens | None = None
@@ -82,7 +82,12 @@ class Bench:
             patience=0,
             seed=self.seed,
         )
-        name = {"part": "linear pair", "dim": dim, "of": self.identity["model_and_text"], "training": asdict(settings)}
+        name: dict[str, Json] = {
+            "part": "linear pair",
+            "dim": dim,
+            "of": self.identity["model_and_text"],
+            "training": asdict(settings),
+        }
         folder = self.run.trained(name)
         if not folder.exists():
             spec = QuantizerSpec.from_mu(4, dim, CLIP, OTHER_MU)  # its dim alone matters: there is no noise
@@ -131,7 +136,7 @@ def cut_samples(
     Raises UserError as cut_words does.
     """
     texts = [text.strip() for text in corpus.texts]
-    ids: list[Any] = list(range(len(corpus)))
+    ids: Sequence[Hashable] = list(range(len(corpus)))
     if column is not None:
         ids = corpus.groups(column)
     else:

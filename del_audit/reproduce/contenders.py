@@ -54,7 +54,7 @@ class Contender:
 
     mechanism: ObservableMechanism
     knob: float
-    bounded_by: Any
+    bounded_by: object
 
     @property
     def epsilon(self) -> Bound:

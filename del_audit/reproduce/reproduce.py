@@ -28,6 +28,7 @@ from del_audit.reproduce.protocol import (
 )
 from del_audit.runs import Run
 from del_audit.service.provenance import commit, versions
+from mechanisms.canonical_json import Json
 from mechanisms.corpora import load_corpus
 from mechanisms.errors import UserError
 from mechanisms.models import load_causal_lm, load_sentence_encoder
@@ -144,8 +145,8 @@ def _document(
     match: MatchKind,
     request: Mapping[str, Any],
     cells: Sequence[Cell],
-    results: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
+    results: Sequence[Mapping[str, Json]],
+) -> dict[str, Json]:
     """Returns the whole result: header, cells, paired differences, and what made them."""
     protocol = bench.protocol
     rows = [{**cell.to_dict(), "label": cell.label, **result} for cell, result in zip(cells, results, strict=True)]
