@@ -1,7 +1,7 @@
 """`del-audit attack repeated`: what is read of prompts sent several times, and of chats that send turns again."""
 
 import itertools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from del_audit.statistics.contradiction import FALSE_ALARMS, contradicts, lower_
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.progress import Progress
+from mechanisms.splits import first_of_each
 from mechanisms.validation import at_least
 
 Row = dict[str, Any]
@@ -54,7 +55,7 @@ def attack_repeated(
     scene = Scene.of(configuration, seed)
     sent = scene.prompts(prompts, prompt_tokens)
     require_attacks(ladder, scene.assets, sent.prompt_tokens)
-    chats = [] if turns is None else [cut_turns(prompt, turns) for prompt in first_of_each(sent)]
+    chats = [] if turns is None else cut_chats(sent, turns)
     settings: dict[str, Json] = {
         "command": "repeated",
         "attacks": described(ladder),
@@ -98,6 +99,11 @@ def _check(times: Sequence[int], delta: float) -> None:
         raise UserError(f"Expected delta in (0, 1), got delta={delta}.")
 
 
+def cut_chats(sent: PrivatePrompts, turns: int) -> list[list[list[int]]]:
+    """Returns the first prompt of each document in turns: chats are taken for independent."""
+    return [cut_turns(sent.prompts[row], turns) for row in first_of_each(sent.units)]
+
+
 def cut_turns(prompt: Sequence[int], turns: int) -> list[list[int]]:
     """Returns the prompt as so many turns of about equal length; raises UserError where it has fewer tokens.
 
@@ -109,14 +115,6 @@ def cut_turns(prompt: Sequence[int], turns: int) -> list[list[int]]:
         raise UserError(f"Expected turns <= {len(prompt)}, the tokens of the shortest prompt, got turns={turns}.")
     ends = [len(prompt) * turn // turns for turn in range(turns + 1)]
     return [list(prompt[start:end]) for start, end in itertools.pairwise(ends)]
-
-
-def first_of_each(sent: PrivatePrompts) -> list[list[int]]:
-    """Returns the first prompt of each document: chats are taken for independent."""
-    first: dict[Hashable, list[int]] = {}
-    for document, prompt in zip(sent.units, sent.prompts, strict=True):
-        first.setdefault(document, prompt)
-    return list(first.values())
 
 
 def _sent_again(
