@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attacks.ranking import DEPTH, Guesses
 from mechanisms.errors import UserError
-from mechanisms.mechanism import KnownChannel, ObservableMechanism
+from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
 from mechanisms.models import LanguageModel
 
 
@@ -79,8 +79,8 @@ class Attacker(Protocol):
         ...
 
 
-class InversionAttack(Protocol):
-    """The description of an attack: frozen settings, no tensors, so that a certificate can name it."""
+class Named(Protocol):
+    """An attack, by what a certificate names."""
 
     @property
     def name(self) -> str:
@@ -91,6 +91,10 @@ class InversionAttack(Protocol):
     def version(self) -> int:
         """Grows whenever the attack becomes stronger: a certificate that rests on an older one has expired."""
         ...
+
+
+class InversionAttack(Named, Protocol):
+    """The description of an attack: frozen settings, no tensors, so that a certificate can name it."""
 
     @property
     def context_free(self) -> bool:
@@ -119,7 +123,7 @@ class TokenByToken:
     """An attacker who looks at one token at a time. rank: from what was observed of tokens to their guesses."""
 
     mechanism: ObservableMechanism
-    rank: Callable[[NDArray[Any]], Guesses]
+    rank: Callable[[Observed], Guesses]
 
     def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
         """Returns the guesses for each message, all tokens ranked at once."""
@@ -127,7 +131,7 @@ class TokenByToken:
         return self.rank(np.concatenate(observed)).split([len(part) for part in observed])
 
 
-def observe(mechanism: ObservableMechanism, messages: Iterable[bytes]) -> list[NDArray[Any]]:
+def observe(mechanism: ObservableMechanism, messages: Iterable[bytes]) -> list[Observed]:
     """Returns what is released in each message, an attacker's whole view.
 
     Raises UserError for no messages, and for a message that the mechanism refuses (another spec's, say).

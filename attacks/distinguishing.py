@@ -5,7 +5,7 @@ No test between two known prompts has fewer errors (Neyman and Pearson, 1933), s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from attacks.base import AttackerKnowledge, observe
 from attacks.repeated import RepeatedPipeline
 from mechanisms.channel import exponentiate
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import level_thresholds
 from mechanisms.spec import WORD_BITS
@@ -152,7 +153,7 @@ class _OfMembership:
         ends = np.cumsum([len(seen) for seen in observed])[:-1]
         return np.array([self._over_positions(part) for part in np.split(evidence, ends)])
 
-    def _evidence(self, rows: NDArray[Any]) -> Floats:
+    def _evidence(self, rows: Observed) -> Floats:
         """Returns log P(row | word of the phrase) - log P(row | any other text), shape (rows, words of the phrase)."""
         log_prior, words = self.public.log_prior, self.phrase
         left_out = float(self.public.prior[words[0]]) if len(words) == 1 else 0.0
@@ -174,7 +175,7 @@ class _OfMembership:
         return float(logsumexp(at) - np.log(positions))
 
 
-def _of_length(observed: list[NDArray[Any]], tokens: int) -> list[NDArray[Any]]:
+def _of_length(observed: list[Observed], tokens: int) -> list[Observed]:
     """Returns what was observed; raises UserError for a message of another number of tokens."""
     other = [len(seen) for seen in observed if len(seen) != tokens]
     if other:

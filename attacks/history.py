@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from attacks.repeated import decode_evidence, join, reads_evidence, refitted, sends_once, split
 from mechanisms.channel import BLOCK_ROWS
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism
+from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism, Observed
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import RandomSource
 from mechanisms.validation import whole_at_least
@@ -55,7 +54,7 @@ class History:
         """Returns a chat of one turn; raises UserError as the mechanism's release does."""
         return join([self.mechanism.release(tokens, source)])
 
-    def observed(self, message: bytes) -> NDArray[Any]:
+    def observed(self, message: bytes) -> Observed:
         """Returns what each release shows of each token; raises UserError for what is no chat, and as the mechanism."""
         parts = self._parts(message)
         seen = np.full((len(parts[-1]), self.exchanges, *parts[-1].shape[1:]), NOT_SENT, dtype=np.int64)
@@ -71,7 +70,7 @@ class History:
             total[: len(part)] += part
         return np.asarray(total / times_sent([len(part) for part in parts])[:, None], dtype=np.float32)
 
-    def _parts(self, message: bytes) -> list[NDArray[Any]]:
+    def _parts(self, message: bytes) -> list[Observed]:
         parts = [self.mechanism.observed(part) for part in split(message)]
         lengths = [len(part) for part in parts]
         if len(parts) > self.exchanges or (np.diff(lengths) <= 0).any():
@@ -85,17 +84,17 @@ class HistoryChannel(History):
     """The same for a mechanism whose law is known: log-likelihoods of the releases that a token is in add up."""
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, log P(all releases | word) + log_prior[word]), float32, shape (rows, words)."""
-        channel: Any = self.mechanism
+        assert isinstance(self.mechanism, KnownChannel)
         for start in range(0, len(observed), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, len(observed)))
             total = np.zeros((0, 0), np.float32)
             for exchange in reversed(range(self.exchanges)):
                 seen = observed[rows, exchange]
                 places = np.flatnonzero((seen.reshape(len(seen), -1) != NOT_SENT).all(axis=1))
-                for part, block in channel.scores(seen[places]) if len(places) else ():
+                for part, block in self.mechanism.scores(seen[places]) if len(places) else ():
                     if not total.size:
                         total = np.zeros((len(seen), block.shape[1]), np.float32)
                     total[places[part]] += block
@@ -116,7 +115,7 @@ class HistoryOfCodes(History):
 
     mechanism: Pipeline
 
-    def observed(self, message: bytes) -> NDArray[Any]:
+    def observed(self, message: bytes) -> Observed:
         """Returns the sums, and how often each token was sent in the last column; raises UserError as History does."""
         parts = self._parts(message)
         seen = np.zeros((len(parts[-1]), self.mechanism.spec.dim + 1))
@@ -126,7 +125,7 @@ class HistoryOfCodes(History):
         return seen
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, log P(all counts | word) + log_prior[word]) less a constant of the counts, (rows, words).
 

@@ -4,12 +4,12 @@ import json
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.base import Attacker
+from attacks.base import Attacker, Named
 from attacks.ranking import Guesses
 from mechanisms.errors import UserError
 from mechanisms.files import PRIVATE, write_file
@@ -50,7 +50,7 @@ class Outcome:
     @classmethod
     def of(
         cls,
-        attack: Any,
+        attack: Named,
         guesses: Sequence[Guesses],
         truths: Sequence[Sequence[int]],
         documents: Sequence[Hashable] | None = None,
@@ -126,7 +126,7 @@ class Outcome:
         columns = {name: getattr(self, name)[chosen] for name in _COLUMNS}
         return type(self)(self.attack, self.version, self.depth, self.documents, **columns)
 
-    def of_one_guess(self, attack: Any, word: int) -> Self:
+    def of_one_guess(self, attack: Named, word: int) -> Self:
         """Returns the outcome of an attack that names one word for every token of the same prompts."""
         right = self.truth == word
         return type(self)(
@@ -174,7 +174,7 @@ class Outcome:
 
 
 def invert(
-    attack: Any,
+    attack: Named,
     attacker: Attacker,
     messages: Sequence[bytes],
     truths: Sequence[Sequence[int]],

@@ -3,15 +3,15 @@
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.channel import BLOCK_ROWS, Channel, exponentiate
-from mechanisms.decoding import Decoder, LinearDecoder, PosteriorMeanDecoder
+from mechanisms.decoding import Decoder, LinearDecoder, PooledDecoder
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism
+from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism, Observed
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import RandomSource
 from mechanisms.trained_projection import TrainedDecoder
@@ -21,6 +21,7 @@ from mechanisms.wire import unpack
 MAGIC = b"REP1"
 _HEAD = struct.Struct("<4sI")
 _LENGTH = struct.Struct("<I")
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Repeated:
         """Returns all releases of a tokenized prompt; raises UserError as the mechanism's release does."""
         return join([self.mechanism.release(tokens, source) for _ in range(self.times)])
 
-    def observed(self, message: bytes) -> NDArray[Any]:
+    def observed(self, message: bytes) -> Observed:
         """Returns what was released of each token, shape (tokens, times) or (tokens, times, dim).
 
         Raises UserError for another number of releases, of tokens that differ in number, and as the mechanism does.
@@ -77,18 +78,18 @@ class RepeatedChannel(Repeated):
     """The same for a mechanism whose law is known: the log-likelihoods of independent releases add up."""
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, sum over releases of log P(release | word) + log_prior[word]), float32, shape (rows, words).
 
         A word that any release rules out stays ruled out.
         """
-        channel: Any = self.mechanism
+        assert isinstance(self.mechanism, KnownChannel)
         for start in range(0, len(observed), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, len(observed)))
             total = np.zeros((0, 0), np.float32)
             for release in range(self.times):
-                for part, block in channel.scores(observed[rows, release], None if release else log_prior):
+                for part, block in self.mechanism.scores(observed[rows, release], None if release else log_prior):
                     if not total.size:
                         total = np.zeros((rows.stop - rows.start, block.shape[1]), np.float32)
                     total[part] += block
@@ -116,7 +117,7 @@ class RepeatedPipeline(Pipeline):
         """Returns all releases of a tokenized prompt; raises UserError as CodeReleaser does."""
         return join([Pipeline.release(self, tokens, source) for _ in range(self.times)])
 
-    def observed(self, message: bytes) -> NDArray[Any]:
+    def observed(self, message: bytes) -> Observed:
         """Returns the mean counts, float64, shape (tokens, dim); raises UserError as Repeated does."""
         counts = _same_tokens([unpack(part, self.spec) for part in split(message, self.times)])
         return np.asarray(np.sum(counts, axis=0, dtype=np.int64) / self.times)
@@ -180,13 +181,14 @@ def split(message: bytes, times: int | None = None) -> list[bytes]:
     return parts
 
 
-def reads_evidence(mechanism: ObservableMechanism) -> bool:
+def reads_evidence(mechanism: ObservableMechanism) -> TypeGuard[PosteriorServer]:
     """Returns whether the mechanism's server decodes by its law, so that it can decode what several releases show."""
     return isinstance(mechanism, PosteriorServer) and mechanism.table is not None and mechanism.decoding != "plain"
 
 
-def decode_evidence(server: Any, channel: KnownChannel, observed: NDArray[Any]) -> NDArray[np.float32]:
+def decode_evidence(server: PosteriorServer, channel: KnownChannel, observed: Observed) -> NDArray[np.float32]:
     """Returns what a server that reads_evidence makes of a pooled observation, float32, shape (tokens, width)."""
+    assert server.table is not None  # as reads_evidence says
     embeddings = np.empty((len(observed), server.table.shape[1]), np.float32)
     for rows, scores in channel.scores(observed, _log_prior_of(server)):
         if server.decoding == "most-likely":
@@ -197,7 +199,7 @@ def decode_evidence(server: Any, channel: KnownChannel, observed: NDArray[Any]) 
     return embeddings
 
 
-def _log_prior_of(server: Any) -> NDArray[np.float64] | None:
+def _log_prior_of(server: PosteriorServer) -> NDArray[np.float64] | None:
     """Returns the logarithm of the prior that a server decodes by; None for a uniform one."""
     if hasattr(server, "log_prior"):
         return np.asarray(server.log_prior)
@@ -205,7 +207,7 @@ def _log_prior_of(server: Any) -> NDArray[np.float64] | None:
     return None if prior is None else np.log(prior)
 
 
-def _same_tokens(parts: list[NDArray[Any]]) -> list[NDArray[Any]]:
+def _same_tokens(parts: list[NDArray[_Scalar]]) -> list[NDArray[_Scalar]]:
     lengths = {len(part) for part in parts}
     if len(lengths) > 1:
         raise UserError(f"Expected releases of the same tokens, got releases of {sorted(lengths)} tokens.")
@@ -213,12 +215,9 @@ def _same_tokens(parts: list[NDArray[Any]]) -> list[NDArray[Any]]:
 
 
 def _pooled(decoder: Decoder, channel: Channel, times: int) -> Decoder:
-    """Returns the decoder with the pooled channel in the place of its own, if it has one.
-
-    The posterior mean's gain makes up for the shrinking of one release; of several it would overshoot.
-    """
-    if isinstance(decoder, PosteriorMeanDecoder) and times > 1:
-        return replace(decoder, channel=channel, gain=1.0)
+    """Returns the decoder with the pooled channel in the place of its own, if it has one."""
+    if isinstance(decoder, PooledDecoder) and times > 1:
+        return decoder.pooled(channel)
     has_channel: Any = decoder
     return replace(has_channel, channel=channel) if hasattr(decoder, "channel") else decoder
 

@@ -8,7 +8,7 @@ whole path, from tokens over wire bytes to ranked guesses, is what is tested.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from scipy.stats import binom
 
 from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.outcome import invert
+from mechanisms.canonical_json import Json
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline, assemble
@@ -81,7 +82,7 @@ class SelfTest:
         """Whether the attack may be used."""
         return not self.reason
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names, and `passed`."""
         return {**{name: getattr(self, name) for name in self.__slots__}, "passed": self.passed}
 

@@ -22,6 +22,7 @@ from del_audit.process.quiet import silence_libraries
 from del_audit.service.prompts import Cuts, cut_words, strangers
 from del_audit.statistics.comparison import compare
 from del_audit.statistics.gain_interval import gain_mean
+from mechanisms import registry
 from mechanisms.continuation import embed, score
 from mechanisms.corners import corner_signs
 from mechanisms.corpora import load_corpus
@@ -29,11 +30,12 @@ from mechanisms.encoder_file import load_encoder
 from mechanisms.mechanism import Mechanism
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel, load_causal_lm
+from mechanisms.own_forward import embedding_table
 from mechanisms.pipeline import assemble
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings
 from mechanisms.randomness import SimulatedRandomness
-from mechanisms.rivals import Gaussian, Metric, RandomizedResponse
+from mechanisms.registry import imported
 from mechanisms.server import Server
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.spec import QuantizerSpec
@@ -124,20 +126,19 @@ def del_at(make: Callable[[Bench, QuantizerSpec], Mechanism]) -> Callable[[Bench
     return at
 
 
+RIVALS = {"gaussian": ("bits", "dim", "clip"), "metric": ("bits", "dim", "radius"), "randomized response": ("words",)}
+"""Keys of mechanisms.registry, and what each is calibrated for."""
+
+
 def rival(kind: str) -> Callable[[Bench, float], tuple[Mechanism, float]]:
     """Returns a maker of a rival that meets an epsilon, and the epsilon it has."""
 
     def at(bench: Bench, epsilon: float) -> tuple[Mechanism, float]:
-        codes = CLIP * corner_signs(bench.prior, DIM, 0)
-        if kind == "randomized response":
-            spec = calibrate_rival(kind, epsilon, DELTA, words=len(bench.table))
-            made: Mechanism = RandomizedResponse(spec, bench.table, bench.prior, "most-likely")
-        elif kind == "gaussian":
-            spec = calibrate_rival(kind, epsilon, DELTA, bits=BITS, dim=DIM, clip=CLIP)
-            made = Gaussian(spec, codes, bench.table, bench.prior, "most-likely")
-        else:
-            spec = calibrate_rival(kind, epsilon, DELTA, bits=BITS, dim=DIM, radius=CLIP * math.sqrt(DIM))
-            made = Metric(spec, codes, bench.table, bench.prior, "most-likely")
+        made_by = imported(registry.MECHANISMS[kind].made_by)
+        takes = {"words": len(bench.table), "bits": BITS, "dim": DIM, "clip": CLIP, "radius": CLIP * math.sqrt(DIM)}
+        spec = calibrate_rival(kind, epsilon, DELTA, **{name: takes[name] for name in RIVALS[kind]})
+        codes = [CLIP * corner_signs(bench.prior, DIM, 0)] if "dim" in RIVALS[kind] else []
+        made: Mechanism = made_by(spec, *codes, bench.table, bench.prior, "most-likely")
         return made, rival_guarantee(spec, DELTA).epsilon.upper
 
     return at
@@ -147,9 +148,7 @@ MECHANISMS: dict[str, Callable[[Bench, float], tuple[Mechanism, float]]] = {
     "learned": del_at(learned),
     "corners": del_at(corners),
     "paper": del_at(paper),
-    "gaussian": rival("gaussian"),
-    "metric": rival("metric"),
-    "response": rival("randomized response"),
+    **{kind.split()[-1]: rival(kind) for kind in RIVALS},
 }
 """Makers at an epsilon. All but the paper's recipe give the model words, right or wrong."""
 SHARED = ("corners", "gaussian", "response")
@@ -256,10 +255,8 @@ def _bench(options: argparse.Namespace) -> Bench:
     firsts = {value: index for index, value in reversed(list(enumerate(ids))) if len(private.texts[index].split()) > 99}
     chosen = private.take(sorted(firsts.values()))
     cuts = cut_words(language.tokenizer, chosen.texts, 50, 100, RESPONSE_TOKENS, limit=options.prompts)
-    words = language.model.get_input_embeddings().weight.shape[0]
-    with torch.no_grad():
-        table = embed(language.model, range(words)).float().numpy()
-    prior = unigram_prior(documents, words)
+    table = embedding_table(language.model)
+    prior = unigram_prior(documents, len(table))
     return Bench(language, table, prior, documents, cuts, Path(options.out), options)
 
 

@@ -19,7 +19,7 @@ sys.excepthook = _early
 import atexit  # noqa: E402
 import threading  # noqa: E402
 from collections.abc import Callable  # noqa: E402
-from typing import Any, NoReturn  # noqa: E402
+from typing import NoReturn  # noqa: E402
 
 from del_audit.process import interruption  # noqa: E402
 from del_audit.process.exit_codes import UNEXPECTED, USER_ERROR  # noqa: E402
@@ -104,7 +104,7 @@ def _hurry() -> None:
             below.patience = _PATIENCE
 
 
-def _unraisable(found: Any) -> None:
+def _unraisable(found: "sys.UnraisableHookArgs") -> None:
     """Says in one line what Python would print with a trace; an interruption is raised again where it can be."""
     if isinstance(found.exc_value, KeyboardInterrupt):
         interruption.raise_again()
@@ -113,6 +113,6 @@ def _unraisable(found: Any) -> None:
     print(f"del-audit: warning: {found.exc_type.__name__} in {where} was ignored", file=sys.stderr)
 
 
-def _in_thread(found: Any) -> None:
+def _in_thread(found: threading.ExceptHookArgs) -> None:
     name = found.thread.name if found.thread is not None else "a thread"
     print(f"del-audit: warning: {found.exc_type.__name__} ended {name}", file=sys.stderr)

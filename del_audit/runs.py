@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from attacks.outcome import Outcome
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.files import remove_parts, write_json
+from mechanisms.hashes import json_sha256
 from mechanisms.private_folders import MARKER, private_folder, rename_private
 
 SETTINGS = "settings.json"
 RESULT = "result.json"
+NAME_DIGITS = 20
+"""Hexadecimal digits of a name that is a hash."""
 
 
 class Run:
@@ -23,25 +27,27 @@ class Run:
     other settings or of no run, and where it cannot be made.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, settings: Mapping[str, Json]) -> None:
         if out.exists():
             raise UserError(f"Expected --out to be a folder that does not exist yet, got {out}.")
         self.out, self.folder = out, out.with_name(f"{out.name}.partial")
-        self.settings: dict[str, Any] = json.loads(json.dumps(settings, allow_nan=False))
+        self.settings: dict[str, Json] = json.loads(json.dumps(settings, allow_nan=False))
         try:
             fresh = not self.folder.exists() or {path.name for path in self.folder.iterdir()} <= {MARKER}
             if not fresh:
                 self._require_same()
             private_folder(self.folder, adopt=not fresh, what="--out")
+            if fresh:
+                write_json(self.folder / SETTINGS, self.settings)
             for name in ("parts", "outcomes"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"Expected --out to be a folder that can be made, got {out}: {error.strerror}.") from None
-        if fresh:
-            write_json(self.folder / SETTINGS, self.settings)
 
     def _require_same(self) -> None:
         path, hint = self.folder / SETTINGS, f"Delete {self.folder} to start again, or give another --out."
+        if not path.exists():
+            raise UserError(f"Expected {self.folder} to be of this version, got a folder without {SETTINGS}. {hint}")
         try:
             kept = dict(json.loads(path.read_text(encoding="utf8")))
         except (OSError, ValueError, TypeError) as error:
@@ -50,7 +56,7 @@ class Run:
         if other := [name for name in names if kept.get(name) != self.settings.get(name)]:
             raise UserError(f"Expected {self.folder} to be of this run, got another {' and '.join(other)}. {hint}")
 
-    def part(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def part(self, name: str, compute: Callable[[], Mapping[str, Json]]) -> dict[str, Any]:
         """Returns a finished part, computed only where it is missing; raises UserError for a damaged file."""
         path = self.folder / "parts" / f"{name}.json"
         if not path.exists():
@@ -59,6 +65,19 @@ class Run:
             return dict(json.loads(path.read_text(encoding="utf8")))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"Expected {path} to hold a finished part: {error}. Delete it.") from None
+
+    def cell(self, settings: Mapping[str, Json], compute: Callable[[], Mapping[str, Json]]) -> dict[str, Any]:
+        """Returns the part of these settings, which the folder's other parts need not share; as `part` does."""
+        name = json_sha256(settings)[:NAME_DIGITS]
+        kept = self.part(name, lambda: {"settings": settings, "result": compute()})
+        if kept.get("settings") != json.loads(json.dumps(settings)) or not isinstance(kept.get("result"), dict):
+            path = self.folder / "parts" / f"{name}.json"
+            raise UserError(f"Expected {path} to hold a finished part: it is of other settings. Delete it.")
+        return dict(kept["result"])
+
+    def trained(self, settings: Mapping[str, Json]) -> Path:
+        """Returns the folder of what is trained with these settings: it exists once it is. The result keeps it."""
+        return self.folder / "trained" / json_sha256(settings)[:NAME_DIGITS]
 
     def outcome(self, name: str, compute: Callable[[], Outcome]) -> Outcome:
         """Returns a finished outcome, computed only where it is missing; raises UserError for a damaged file."""
@@ -71,9 +90,9 @@ class Run:
         """Writes an outcome of the result."""
         outcome.write(self.folder / "outcomes" / f"{name}.parquet")
 
-    def finish(self, document: Mapping[str, Any]) -> Path:
+    def finish(self, document: Mapping[str, Json], result: str = RESULT) -> Path:
         """Writes the result, gives the folder its name and returns the result's path; raises UserError if it cannot."""
-        write_json(self.folder / RESULT, document)
+        write_json(self.folder / result, document)
         remove_parts(self.folder)
         try:
             rename_private(self.folder, self.out)
@@ -85,4 +104,4 @@ class Run:
         (self.out / SETTINGS).unlink(missing_ok=True)
         if not any((self.out / "outcomes").iterdir()):
             (self.out / "outcomes").rmdir()
-        return self.out / RESULT
+        return self.out / result

@@ -10,7 +10,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,10 @@ from mechanisms.cached_sequences import CachedSequences, accepted
 from mechanisms.errors import UserError, first_line
 from mechanisms.model_facts import context_of, input_weight, text_config, width_of, windows_of, words_of
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Result = TypeVar("Result")
 TRIED = 12
 """Tokens of the sequence that a model is tried on, at least; LONGEST_TRIED where that reaches beyond a window."""
 LONGEST_TRIED = 72
@@ -59,10 +63,10 @@ class Abilities:
     branch_limit: int | None = None
 
 
-_known: "weakref.WeakKeyDictionary[Any, Abilities]" = weakref.WeakKeyDictionary()
+_known: "weakref.WeakKeyDictionary[PreTrainedModel, Abilities]" = weakref.WeakKeyDictionary()
 
 
-def abilities(model: Any) -> Abilities:
+def abilities(model: "PreTrainedModel") -> Abilities:
     """Returns what the model can do; it is tried once.
 
     Raises UserError for a model that cannot be run on embeddings: an encoder-decoder, one that looks inputs up by word
@@ -81,7 +85,7 @@ def abilities(model: Any) -> Abilities:
 class _Trial:
     """The sequences that a model is tried on, and what it says after them when it is given words."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: "PreTrainedModel") -> None:
         if getattr(model.config, "is_encoder_decoder", False):
             raise UserError(f"Expected a causal language model, got the encoder-decoder {type(model).__name__}.")
         self.model, self.name = model, type(model).__name__
@@ -142,7 +146,7 @@ class _Trial:
             raise UserError(f"Expected finite logits, got NaN or infinite ones from {self.name}: check its weights.")
         return logits
 
-    def _after(self, rows: Tensor, **more: Any) -> Tensor:
+    def _after(self, rows: Tensor, **more: Tensor) -> Tensor:
         """Returns the logits for a batch of embeddings, shape (rows, tokens, words)."""
         arguments = accepted(self.model, use_cache=False, return_dict=True, **more)
         logits: Tensor = self.model(inputs_embeds=rows.clone(), **arguments).logits.float()
@@ -194,7 +198,7 @@ class _Trial:
         """Returns whether the logits, of chosen places where asked, are right in a batch with padding behind."""
         kept = len(self.said) - padding
         padded = torch.stack([self.rows, torch.cat([self.rows[:kept], torch.zeros_like(self.rows[kept:])])])
-        more: dict[str, Any] = {"attention_mask": _mask(padded, behind=padding)} if padding else {}
+        more: dict[str, Tensor] = {"attention_mask": _mask(padded, behind=padding)} if padding else {}
         if chooses:
             more["logits_to_keep"] = torch.arange(1, len(self.said), device=self.said.device)
             if "logits_to_keep" not in accepted(self.model, **more):
@@ -255,7 +259,7 @@ def _mask(padded: Tensor, front: int = 0, behind: int = 0) -> Tensor:
     return mask
 
 
-def _ordinary(model: Any, count: int) -> Tensor:
+def _ordinary(model: "PreTrainedModel", count: int) -> Tensor:
     """Returns tokens spread over the vocabulary, int64, shape (count,): none that a configuration gives a part."""
     named: set[int] = set()
     for config in (model.config, text_config(model)):
@@ -268,7 +272,7 @@ def _ordinary(model: Any, count: int) -> Tensor:
     return torch.tensor((free * count)[:count], device=input_weight(model).device)
 
 
-def _factors(model: Any) -> Iterator[float]:
+def _factors(model: "PreTrainedModel") -> Iterator[float]:
     """Yields what stored rows may be multiplied by: nothing, what the configuration names, the width's root."""
     yield 1.0
     for name, value in text_config(model).to_dict().items():
@@ -282,7 +286,7 @@ def _factors(model: Any) -> Iterator[float]:
     yield math.sqrt(width_of(model))
 
 
-def _cache_windows(model: Any) -> list[int]:
+def _cache_windows(model: "PreTrainedModel") -> list[int]:
     """Returns the windows of the cache that the model would make, in tokens."""
     from transformers import DynamicCache
 
@@ -298,7 +302,7 @@ def _near(found: Tensor, wanted: Tensor, share: float) -> bool:
     return bool((found - wanted).abs().max() <= share * spread)
 
 
-def _tried(trial: Callable[[], Any]) -> Any:
+def _tried(trial: Callable[[], Result]) -> Result | None:
     """Returns what the trial returns, None where it raises: a model may fail in any way at what it does not support."""
     try:
         return trial()

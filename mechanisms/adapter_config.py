@@ -136,14 +136,14 @@ def require_base_model(config: AdapterConfig, card: Mapping[str, Any], model: As
         )
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Returns a value for an error, cut where it is long."""
     text = repr(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
-def _is_whole(value: Any, low: int, high: int | None = None) -> bool:
-    return type(value) is int and low <= value and (high is None or value <= high)
+def _is_whole(value: object, low: int, high: int | None = None) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value and (high is None or value <= high)
 
 
 def _names(stated: str, revision: str, model: AssetRecord) -> bool:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -182,7 +182,7 @@ def _verified(folder: Path, source: PackageSource) -> AssetRecord:
     """Returns the record of a cached asset after every file of it was checked."""
     mend = f"Delete the folder {folder} and run again: it will be fetched anew."
     try:
-        card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         files = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in card["files"].items()}
         wheel = card["wheel_sha256"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -4,15 +4,18 @@ import copy
 import functools
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from mechanisms.model_facts import input_weight
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def accepted(model: Any, **arguments: Any) -> dict[str, Any]:
+
+def accepted(model: "PreTrainedModel", **arguments: object) -> dict[str, object]:
     """Returns those of the arguments that the model's forward takes."""
     names, takes_any = _parameters(type(model))  # type: ignore[arg-type]
     optional = ("position_ids", "logits_to_keep")  # which a model that takes anything may ignore
@@ -20,7 +23,7 @@ def accepted(model: Any, **arguments: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def _parameters(kind: Any) -> tuple[frozenset[str], bool]:
+def _parameters(kind: "type[PreTrainedModel]") -> tuple[frozenset[str], bool]:
     """Returns the names that a kind of model takes, and whether it takes others as well."""
     parameters = inspect.signature(kind.forward).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -34,7 +37,7 @@ class CachedSequences:
     together behind others.
     """
 
-    def __init__(self, model: Any, *, chooses: bool, at_once: bool = True) -> None:
+    def __init__(self, model: "PreTrainedModel", *, chooses: bool, at_once: bool = True) -> None:
         self._model, self._chooses, self._at_once = model, chooses, at_once
         self._like = input_weight(model)
         self._cache: Any = None
@@ -58,7 +61,7 @@ class CachedSequences:
 
     @torch.no_grad()
     def _step(self, inputs: Tensor, mask: Tensor | None, last: int) -> Tensor:
-        extra: dict[str, Any] = {}
+        extra: dict[str, Tensor] = {}
         if mask is not None or self._mask is not None:
             fresh = torch.ones(inputs.shape[:2], dtype=torch.long) if mask is None else mask
             fresh = fresh.to(self._like.device)

@@ -5,13 +5,15 @@ The reader takes nothing but that text: whoever changes a byte of a file changes
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import rfc8785
 
 from mechanisms.errors import UserError
 
+Json = Mapping[str, "Json"] | Sequence["Json"] | str | float | bool | None
+"""What JSON can hold, to be read only: objects, lists and plain values."""
 LARGEST = 4 << 20
 """Bytes of a document."""
 MOST_VALUES = 200_000
@@ -22,19 +24,19 @@ LONGEST_NUMBER = 25
 """Characters of a number: the longest canonical one has 24."""
 
 
-def canonical(value: Any) -> bytes:
+def canonical(value: object) -> bytes:
     """Returns the canonical JSON of a value, UTF-8.
 
     Raises UserError for what has none: NaN, infinity, whole numbers beyond 2^53 - 1, lone surrogates, and types that
     JSON does not know.
     """
     try:
-        return rfc8785.dumps(value)
+        return rfc8785.dumps(value)  # type: ignore[arg-type]  # refuses what it does not know
     except (ValueError, RecursionError) as error:  # the package's own errors are ValueErrors
         raise UserError(f"Expected a value that canonical JSON can hold: {error}.") from None
 
 
-def canonical_sha256(value: Any) -> str:
+def canonical_sha256(value: object) -> str:
     """Returns the sha256 of a value's canonical JSON, in hex; raises UserError as canonical does."""
     return hashlib.sha256(canonical(value)).hexdigest()
 
@@ -85,7 +87,7 @@ def _constant(text: str) -> NoReturn:
     raise ValueError(f"expected a finite number, got {text}")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) != len(pairs):
         seen: set[str] = set()
@@ -94,7 +96,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _depths(root: Any) -> Iterator[int]:
+def _depths(root: Json) -> Iterator[int]:
     """Yields the depth of every value, parents before children."""
     waiting = [(root, 1)]
     while waiting:

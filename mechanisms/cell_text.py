@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Iterable
 from datetime import date, time
 from decimal import Decimal
-from typing import Any
 
 from mechanisms.errors import UserError
 
@@ -12,7 +11,7 @@ LONGEST_LIST = 20
 """Names that an error lists."""
 
 
-def cell_text(value: Any, column: str, row: int) -> str | None:
+def cell_text(value: object, column: str, row: int) -> str | None:
     """Returns a value as text, None where it is missing: None, NaN, or a text of nothing but spaces.
 
     column, row: where the value stands, row counted from 0, for errors.
@@ -46,7 +45,7 @@ def chosen_name(asked: str, known: Collection[str]) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def listed(names: Iterable[Any]) -> str:
+def listed(names: Iterable[object]) -> str:
     """Returns names in quotation marks, sorted; of many the first ones, and how many there are."""
     quoted = sorted(repr(name) for name in names)
     more = f" and {len(quoted) - LONGEST_LIST} more" if len(quoted) > LONGEST_LIST else ""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 
@@ -46,7 +47,7 @@ class Channel:
 
     def scores(
         self,
-        counts: NDArray[np.uint8],
+        counts: Observed,
         log_prior: NDArray[np.float64] | None = None,
         memory_limit: int = MEMORY_LIMIT,
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
@@ -78,7 +79,7 @@ class Channel:
 
 def most_likely(
     channel: Channel,
-    counts: NDArray[np.uint8],
+    counts: Observed,
     log_prior: NDArray[np.float64] | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> NDArray[np.int64]:
@@ -91,7 +92,7 @@ def most_likely(
 
 def posterior_mean(
     channel: Channel,
-    counts: NDArray[np.uint8],
+    counts: Observed,
     log_prior: NDArray[np.float64],
     table: NDArray[np.float32],
     memory_limit: int = MEMORY_LIMIT,
@@ -106,7 +107,7 @@ def posterior_mean(
 
 def posterior(
     channel: Channel,
-    counts: NDArray[np.uint8],
+    counts: Observed,
     log_prior: NDArray[np.float64],
     table: NDArray[np.float32],
     memory_limit: int = MEMORY_LIMIT,

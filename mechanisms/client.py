@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
@@ -16,6 +16,9 @@ from mechanisms.spec import QuantizerSpec
 from mechanisms.terms import Deployment, Terms
 from mechanisms.tokens import checked_tokens, tokenizer_sha256
 from mechanisms.wire import pack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _ANY_WORD = 1 << 62
 
@@ -59,7 +62,7 @@ class Client:
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: "PreTrainedTokenizerBase",
         releaser: Releaser,
         max_tokens: int,
         source: RandomSource | None = None,
@@ -82,10 +85,10 @@ class Client:
         self._charged = 0
         self._lock = threading.Lock()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state, _lock=threading.Lock())
 
     @property
@@ -149,7 +152,7 @@ def _require_encodable(text: str) -> None:
         ) from None
 
 
-def own_account(tokenizer: Any, releaser: Releaser) -> Account:
+def own_account(tokenizer: "PreTrainedTokenizerBase", releaser: Releaser) -> Account:
     """Returns an account in the user's ledger for a client that is put together by hand.
 
     Raises UserError for a tokenizer that has no hash, and as Ledger.of_user does.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
@@ -33,6 +33,9 @@ from mechanisms.terms import Deployment
 from mechanisms.tokens import tokenizer_sha256
 from mechanisms.validation import whole_at_least
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 FORMAT = "del-audit client 1"
 CARD, ENCODER, TOKENIZER = "card.json", "encoder.safetensors", "tokenizer.json"
 CERTIFICATE = "certificate.json"
@@ -45,7 +48,7 @@ PROBE = "The pain  was gone, 90% of it;\n\tnaïve 東京 <|endoftext|>"
 class PlainTokenizer:
     """A tokenizer of the tokenizers package, called as one of transformers is. It never cuts, pads or adds tokens."""
 
-    tokenizer: Any
+    tokenizer: "PreTrainedTokenizerBase"
 
     @classmethod
     def of(cls, text: str) -> "PlainTokenizer":
@@ -74,7 +77,7 @@ def save_client_bundle(
     folder: Path,
     encoder: Encoder,
     card: EncoderCard,
-    tokenizer: Any,
+    tokenizer: "PreTrainedTokenizerBase",
     max_tokens: int,
     certificate: bytes | None = None,
     trusted: Collection[bytes] | None = None,
@@ -201,7 +204,7 @@ def _deployment(encoder: Encoder, spec: QuantizerSpec, tokenizer: PlainTokenizer
     return Deployment(spec, encoder.sha256, tokenizer_sha256(tokenizer.tokenizer), model_sha256)
 
 
-def _described(tokenizer: Any) -> str:
+def _described(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Returns the tokenizer.json of a tokenizer, having asked both for the tokens of a text."""
     inner = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(inner, Tokenizer):

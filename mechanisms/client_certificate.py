@@ -75,14 +75,14 @@ def require_in_date(body: Mapping[str, Any], now: datetime) -> datetime:
     return expires
 
 
-def date(text: Any, name: str) -> datetime:
+def date(text: object, name: str) -> datetime:
     """Returns an ISO date-time that states its zone, in UTC; raises UserError for anything else."""
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text if isinstance(text, str) else "")
         if found.tzinfo is None:
             raise ValueError("no zone")
         return found.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         raise UserError(f"Expected {name} to be an ISO date and time with a zone, got {str(text)[:100]!r}.") from None
 
 
@@ -136,7 +136,7 @@ def require_format(body: Mapping[str, Any]) -> None:
         raise UserError(f"Expected format {FORMAT!r}, got {str(found)[:100]!r}.")
 
 
-def _require_assurance(found: Any, accept_quick: bool) -> None:
+def _require_assurance(found: object, accept_quick: bool) -> None:
     if found not in ("full", "quick"):
         raise UserError(f"Expected the assurance full or quick, got {str(found)[:100]!r}: certify again.")
     if found == "quick" and not accept_quick:
@@ -161,7 +161,7 @@ def _terms(policy: Mapping[str, Any], expires: datetime) -> Terms:
     )
 
 
-def _count(value: Any, name: str, most: int = 2**53) -> int:
+def _count(value: object, name: str, most: int = 2**53) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise UserError(
             f"Expected {name} of the {WHAT}'s policy in 1..{most}, got {str(value)[:100]!r}: certify again."

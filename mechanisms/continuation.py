@@ -1,7 +1,7 @@
 """What a frozen causal language model makes of embeddings put in front: scores and generated text."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +15,11 @@ from mechanisms.errors import UserError
 from mechanisms.generation import GenerationSettings, write
 from mechanisms.model_facts import input_weight
 from mechanisms.own_forward import embed, logits_within
+from mechanisms.progress import Progress
 from mechanisms.stepping import CachedReader, require_context
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["BATCH", "embed", "generate", "require_context", "response_losses", "score"]
 
@@ -23,7 +27,9 @@ BATCH = 16
 """Texts scored at once."""
 
 
-def response_losses(model: Any, prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]]) -> list[Tensor]:
+def response_losses(
+    model: "PreTrainedModel", prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]]
+) -> list[Tensor]:
     """Returns for each pair the next-token losses of the response after the prefix, nats, shape (tokens of response,).
 
     prefixes: embeddings, each shape (>= 1, width), of any number format. The losses are those of the model's own
@@ -47,7 +53,10 @@ def response_losses(model: Any, prefixes: Sequence[Tensor], responses: Sequence[
 
 
 def score(
-    model: Any, prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]], progress: Any = None
+    model: "PreTrainedModel",
+    prefixes: Sequence[Tensor],
+    responses: Sequence[Sequence[int]],
+    progress: Progress | None = None,
 ) -> NDArray[np.float64]:
     """Returns the mean loss of each response after its prefix, nats a token, float64, shape (pairs,).
 
@@ -77,7 +86,10 @@ def score(
 
 
 def _after(
-    model: Any, prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]], groups: Sequence[Sequence[int]]
+    model: "PreTrainedModel",
+    prefixes: Sequence[Tensor],
+    responses: Sequence[Sequence[int]],
+    groups: Sequence[Sequence[int]],
 ) -> Iterator[tuple[int, Tensor]]:
     """Yields (pair, its losses), each pair's prefix and response read together."""
     chosen = [pair for group in groups for pair in group]
@@ -86,7 +98,10 @@ def _after(
 
 
 def _after_shared(
-    model: Any, prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]], groups: Sequence[Sequence[int]]
+    model: "PreTrainedModel",
+    prefixes: Sequence[Tensor],
+    responses: Sequence[Sequence[int]],
+    groups: Sequence[Sequence[int]],
 ) -> Iterator[tuple[int, Tensor]]:
     """Yields (pair, its losses) of groups that share a prefix each: that is read first, and once."""
     rows = [prefixes[group[0]] for group in groups]
@@ -109,7 +124,12 @@ def _after_shared(
 
 
 def generate(
-    model: Any, prefixes: Sequence[Tensor], new_tokens: int, seed: int, temperature: float = 0.7, top_p: float = 0.9
+    model: "PreTrainedModel",
+    prefixes: Sequence[Tensor],
+    new_tokens: int,
+    seed: int,
+    temperature: float = 0.7,
+    top_p: float = 0.9,
 ) -> list[list[int]]:
     """Returns sampled continuations of prefixes, at most new_tokens tokens each, ended by an end-of-text token.
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from mechanisms.assets import AssetRecord, announce, cache_folder, content_sha256, package_asset
 from mechanisms.cell_text import cell_text, chosen_name, listed
@@ -23,6 +23,10 @@ from mechanisms.tables.column import numbered, repeated
 from mechanisms.tables.rows import not_unicode
 from mechanisms.user_path import user_path
 
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+Value = TypeVar("Value")
 _KNOWN = ("split", "document_id")
 """Columns that every corpus has."""
 
@@ -36,13 +40,13 @@ class Corpus:
     """
 
     texts: Sequence[str]
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, Sequence[object]]
     record: AssetRecord
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def column(self, name: str) -> Sequence[Any]:
+    def column(self, name: str) -> Sequence[object]:
         """Returns a column; raises UserError, which lists the columns, where there is none of that name."""
         if name not in self.columns:
             raise UserError(f"Expected a column of {self.record.name!r} among {listed(self.columns)}, got {name!r}.")
@@ -138,7 +142,7 @@ def load_corpus(
     """
     if not isinstance(name, str) or not name:
         raise UserError(f"Expected a corpus name, got {name!r}. {_allowed()}")
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, Sequence[object]]
     if name in PACKAGE_CORPORA:
         asset = package_asset(name)
         rows, default = PACKAGE_CORPORA[name]
@@ -159,11 +163,17 @@ def _allowed() -> str:
     return f"Allowed are a {', '.join(ENDINGS)} file, a hub name such as 'org/name', and {', '.join(PACKAGE_CORPORA)}."
 
 
-def _taken(values: Sequence[Any], chosen: list[int]) -> Sequence[Any]:
-    return values.take(chosen) if isinstance(values, Column) else [values[index] for index in chosen]
+def _taken(values: Sequence[Value], chosen: list[int]) -> Sequence[Value]:
+    return (
+        cast(Sequence[Value], values.take(chosen))
+        if isinstance(values, Column)
+        else [values[index] for index in chosen]
+    )
 
 
-def _checked(name: str, columns: Mapping[str, Sequence[Any]], record: AssetRecord, text_column: str | None) -> Corpus:
+def _checked(
+    name: str, columns: Mapping[str, Sequence[object]], record: AssetRecord, text_column: str | None
+) -> Corpus:
     column = _text_column(name, columns, text_column)
     texts = columns[column]
     if not len(texts):
@@ -184,15 +194,15 @@ def _checked(name: str, columns: Mapping[str, Sequence[Any]], record: AssetRecor
             f"Expected every document of {name!r} to have text in column {column!r}, got {len(empty)} empty ones, "
             f"the first in row {empty[0]} (counted from 0). Leave those rows out, or give them text."
         )
-    known: dict[str, Sequence[Any]] = {}
+    known: dict[str, Sequence[object]] = {}
     if "split" not in columns:
         known["split"] = repeated("train", len(texts))
     if "document_id" not in columns:
         known["document_id"] = numbered(len(texts))
-    return Corpus(texts, {**known, **columns}, record)
+    return Corpus(cast(Sequence[str], texts), {**known, **columns}, record)
 
 
-def _text_column(name: str, columns: Mapping[str, Sequence[Any]], asked: str | None) -> str:
+def _text_column(name: str, columns: Mapping[str, Sequence[object]], asked: str | None) -> str:
     if asked is None:
         strings = [key for key, values in columns.items() if key not in _KNOWN and _is_text(values)]
         if "text" not in columns and len(strings) != 1:
@@ -206,7 +216,7 @@ def _text_column(name: str, columns: Mapping[str, Sequence[Any]], asked: str | N
     return asked
 
 
-def _is_text(values: Sequence[Any]) -> bool:
+def _is_text(values: Sequence[object]) -> bool:
     return len(values) > 0 and all(isinstance(value, str) for value in values)
 
 
@@ -216,7 +226,7 @@ def _local_path(name: str) -> Path | None:
     return path if Path(name.lower().removesuffix(".gz")).suffix in ENDINGS or path.exists() else None
 
 
-def _local_file(name: str, path: Path) -> tuple[Mapping[str, Sequence[Any]], AssetRecord]:
+def _local_file(name: str, path: Path) -> tuple[Mapping[str, Sequence[object]], AssetRecord]:
     """Returns the columns of a local file; says on stderr what of it was skipped."""
     if not path.exists():
         raise UserError(f"Expected the corpus {name!r} to be a file, got no such file. {_allowed()}")
@@ -232,7 +242,7 @@ def _local_file(name: str, path: Path) -> tuple[Mapping[str, Sequence[Any]], Ass
     return table.columns, AssetRecord(name, "file", "", digest, "", "", str(path.resolve()))
 
 
-def _hub_dataset(name: str, config: str | None) -> tuple[dict[str, list[Any]], AssetRecord]:
+def _hub_dataset(name: str, config: str | None) -> tuple[dict[str, list[object]], AssetRecord]:
     """Returns the columns of every split of a hub dataset; its record's sha256 is of the rows as JSON."""
     from datasets import load_dataset
 
@@ -240,7 +250,7 @@ def _hub_dataset(name: str, config: str | None) -> tuple[dict[str, list[Any]], A
     cache = private_folder(cache_folder() / "datasets", adopt=True)  # a copy of every split, the private one too
     known = (cache / repository.replace("/", "___")).exists()
     loaded = _guarded(name, lambda: load_dataset(repository, config, revision=revision or None, cache_dir=str(cache)))
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[object]] = {}
     for key in next(iter(loaded.values())).column_names:
         columns[key] = [value for part in loaded.values() for value in part[key]]
     columns["split"] = [split for split, part in loaded.items() for _ in range(len(part))]
@@ -254,7 +264,7 @@ def _hub_dataset(name: str, config: str | None) -> tuple[dict[str, list[Any]], A
     return columns, record
 
 
-def _guarded(name: str, load: Callable[[], Any]) -> Any:
+def _guarded(name: str, load: Callable[[], "DatasetDict"]) -> "DatasetDict":
     """Returns load(); what a broken or unreachable source raises becomes a UserError."""
     from datasets.exceptions import DatasetsError
     from pyarrow import ArrowException

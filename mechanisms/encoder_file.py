@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from mechanisms.canonical_json import Json
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.files import write_file
@@ -33,9 +33,9 @@ class EncoderCard:
     model: str
     model_sha256: str
     spec: QuantizerSpec
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Json] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names, as JSON values."""
         return {
             "model": self.model,

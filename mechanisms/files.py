@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from mechanisms import shield
@@ -38,7 +37,7 @@ def write_file(
         place(content, hint)
 
 
-def write_json(path: Path, content: Any, *, mode: int = PUBLIC) -> None:
+def write_json(path: Path, content: object, *, mode: int = PUBLIC) -> None:
     """Writes content as indented JSON, whole or not at all; raises UserError as write_file does, ValueError for NaN."""
     write_file(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode(), mode=mode)
 

@@ -5,7 +5,7 @@ The model's law is used as it is. Of its own generation settings only the end to
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from mechanisms.randomness import simulation_generator
 from mechanisms.stepping import CachedReader, require_context
 from mechanisms.text_pieces import TextPieces
 from mechanisms.validation import whole_at_least
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 GENERATION_BATCH = 32
 """Texts written at once: a step reads all weights, whatever the batch."""
@@ -54,7 +57,7 @@ class GenerationSettings:
             raise UserError(f"Expected top_p in (0, 1], got top_p={self.top_p!r}.")
 
 
-def write(model: Any, prefixes: Sequence[Tensor], settings: GenerationSettings) -> list[list[int]]:
+def write(model: "PreTrainedModel", prefixes: Sequence[Tensor], settings: GenerationSettings) -> list[list[int]]:
     """Returns the tokens written after each prefix, without end tokens; raises UserError as write_stepwise does."""
     written: list[list[int]] = [[] for _ in prefixes]
     for step in write_stepwise(model, prefixes, settings):
@@ -64,7 +67,7 @@ def write(model: Any, prefixes: Sequence[Tensor], settings: GenerationSettings) 
 
 
 def write_stepwise(
-    model: Any, prefixes: Sequence[Tensor], settings: GenerationSettings
+    model: "PreTrainedModel", prefixes: Sequence[Tensor], settings: GenerationSettings
 ) -> Iterator[list[tuple[int, int]]]:
     """Yields for each step of the model the new tokens: (index of the prefix, token) of every text that goes on.
 
@@ -81,7 +84,7 @@ def write_stepwise(
 
 
 def _write_batch(
-    model: Any, prefixes: dict[int, Tensor], settings: GenerationSettings
+    model: "PreTrainedModel", prefixes: dict[int, Tensor], settings: GenerationSettings
 ) -> Iterator[list[tuple[int, int]]]:
     """Yields the steps of one batch; a text that has ended leaves it."""
     ends, like = end_tokens(model), input_weight(model)
@@ -131,7 +134,10 @@ def choose(logits: Tensor, settings: GenerationSettings, uniforms: NDArray[np.fl
 
 
 def stream_texts(
-    model: Any, tokenizer: Any, prefixes: Sequence[Tensor], settings: GenerationSettings
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prefixes: Sequence[Tensor],
+    settings: GenerationSettings,
 ) -> Iterator[tuple[int, str]]:
     """Yields (index of the prefix, piece of its text) as the texts grow; raises UserError as write_stepwise does."""
     pieces = [TextPieces(tokenizer) for _ in prefixes]

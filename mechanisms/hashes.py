@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 
 def file_sha256(path: Path) -> str:
@@ -13,7 +12,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def json_sha256(content: Any) -> str:
+def json_sha256(content: object) -> str:
     """Returns the hash of content as JSON with sorted keys, without spaces, in ASCII; raises ValueError for NaN.
 
     What is signed is hashed as RFC 8785 writes it: mechanisms.canonical_json.canonical_sha256, which differs in how
@@ -31,5 +30,5 @@ def texts_sha256(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _compact(content: Any) -> bytes:
+def _compact(content: object) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

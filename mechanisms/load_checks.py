@@ -1,7 +1,7 @@
 """What a model folder is held against when it is loaded, before any work: its configuration, weights and tokens."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -9,6 +9,9 @@ from mechanisms.abilities import abilities
 from mechanisms.assets import Asset
 from mechanisms.errors import UserError
 from mechanisms.model_facts import opening_token, words_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def require_causal_config(asset: Asset) -> None:
@@ -43,7 +46,7 @@ def require_causal_config(asset: Asset) -> None:
         )
 
 
-def require_finite(name: str, model: Any) -> None:
+def require_finite(name: str, model: "PreTrainedModel") -> None:
     """Raises UserError for weights that are NaN or infinite."""
     for part, weights in model.named_parameters():
         # the sum is NaN or infinite where a weight is, and is faster than a look at each
@@ -54,7 +57,7 @@ def require_finite(name: str, model: Any) -> None:
             )
 
 
-def require_tokens_within(name: str, model: Any, tokenizer: Any) -> None:
+def require_tokens_within(name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
     """Raises UserError for a tokenizer with tokens that have no row in the model's embedding table."""
     words = words_of(model)
     beyond = sorted((token, text) for text, token in tokenizer.get_vocab().items() if token >= words)
@@ -67,7 +70,7 @@ def require_tokens_within(name: str, model: Any, tokenizer: Any) -> None:
         )
 
 
-def require_usable(name: str, model: Any, tokenizer: Any) -> None:
+def require_usable(name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
     """Raises UserError for tokens without an embedding or a logit, and for no opening token.
 
     Raises it as well for a model that cannot be run on embeddings, as `abilities` does. model: float32.

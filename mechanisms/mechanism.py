@@ -1,12 +1,16 @@
 """The one interface of DEL and its rivals: a client that releases a message, a server that reads embeddings from it."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mechanisms.canonical_json import Json
 from mechanisms.randomness import RandomSource
+
+Observed = NDArray[np.integer | np.floating]
+"""What was released of each token: counts, cells or words, shape (tokens,) or (tokens, dim)."""
 
 
 class Description(Protocol):
@@ -17,7 +21,7 @@ class Description(Protocol):
         """32 bytes that name the description: sha256 of its fields in canonical JSON."""
         ...
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names."""
         ...
 
@@ -81,7 +85,7 @@ class Mechanism(Releaser, Receiver, Protocol):
 class ObservableMechanism(Mechanism, Protocol):
     """A mechanism whose messages anyone can read: what a server, and an attacker, sees of a prompt."""
 
-    def observed(self, message: bytes) -> NDArray[Any]:
+    def observed(self, message: bytes) -> Observed:
         """Returns what was released of each token, shape (tokens,) or (tokens, dim).
 
         Raises UserError for a message that this mechanism did not make.
@@ -94,7 +98,7 @@ class KnownChannel(Protocol):
     """A mechanism whose law over the whole vocabulary is written down: exact decoding, and exact attacks, need it."""
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, scores): blocks of log P(observed | word) + log_prior[word], float32, shape (rows, words).
 

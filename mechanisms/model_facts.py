@@ -5,11 +5,14 @@ Configurations name these differently, nest them or leave them out, so the model
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from mechanisms.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 NO_STATED_CONTEXT = 1 << 20
 """Tokens. The context of a model that states none: longer than any text here, and a number like any other."""
@@ -28,29 +31,29 @@ OTHER_PARTS = re.compile(r"(vision|visual|image|audio|speech|encoder)")
 """Parts of a model that do not read text, by their names."""
 
 
-def text_config(model: Any) -> Any:
+def text_config(model: "PreTrainedModel") -> "PretrainedConfig":
     """Returns the configuration of the part that reads text; for a model of text alone, its configuration."""
     ask = getattr(model.config, "get_text_config", None)
     return model.config if ask is None else ask(decoder=True)
 
 
-def input_weight(model: Any) -> Tensor:
+def input_weight(model: "PreTrainedModel") -> Tensor:
     """Returns the input embedding's weight, shape (words, width): rows as stored, without the model's own factors."""
     weight: Tensor = model.get_input_embeddings().weight
     return weight
 
 
-def width_of(model: Any) -> int:
+def width_of(model: "PreTrainedModel") -> int:
     """Returns the width of the embeddings that the model reads."""
     return int(input_weight(model).shape[1])
 
 
-def words_of(model: Any) -> int:
+def words_of(model: "PreTrainedModel") -> int:
     """Returns the number of words that the model has an embedding of."""
     return int(input_weight(model).shape[0])
 
 
-def context_of(model: Any, tokenizer: Any = None) -> int:
+def context_of(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase | None" = None) -> int:
     """Returns the longest input that the model was made for, in tokens.
 
     What its configuration states, and no more than its table of positions holds. A model that states nothing has the
@@ -62,25 +65,25 @@ def context_of(model: Any, tokenizer: Any = None) -> int:
     return min([*limits, NO_STATED_CONTEXT])
 
 
-def require_context(model: Any, tokens: int) -> None:
+def require_context(model: "PreTrainedModel", tokens: int) -> None:
     """Raises UserError for a sequence over the model's context."""
     limit = context_of(model)
     if tokens > limit:
         raise UserError(f"Expected a sequence of at most {limit} tokens, the model's context, got {tokens}.")
 
 
-def windows_of(model: Any) -> list[int]:
+def windows_of(model: "PreTrainedModel") -> list[int]:
     """Returns the lengths of attention windows and chunks that the configuration names, in tokens."""
     named = text_config(model).to_dict()
     return [length for name, value in named.items() if WINDOW_NAME.search(name) for length in _length(value)]
 
 
-def end_tokens(model: Any) -> frozenset[int]:
+def end_tokens(model: "PreTrainedModel") -> frozenset[int]:
     """Returns the tokens that end a text, as the model's configurations name them: none, one or several."""
     return frozenset(_named(model, "eos_token_id"))
 
 
-def opening_token(model: Any) -> int | None:
+def opening_token(model: "PreTrainedModel") -> int | None:
     """Returns the token that stands before every text: the model's opening token, else the first that ends a text.
 
     Models without an opening token are trained on texts that follow one another, parted by the end token. None where
@@ -89,26 +92,27 @@ def opening_token(model: Any) -> int | None:
     return next(_named(model, "bos_token_id"), next(_named(model, "eos_token_id"), None))
 
 
-def opening_tokens(model: Any) -> list[int]:
+def opening_tokens(model: "PreTrainedModel") -> list[int]:
     """Returns the opening token as a list, empty where there is none."""
     token = opening_token(model)
     return [] if token is None else [token]
 
 
-def _named(model: Any, name: str) -> Iterator[int]:
+def _named(model: "PreTrainedModel", name: str) -> Iterator[int]:
     """Yields the tokens that the model's configurations give a name, its own first."""
     for config in (model.config, text_config(model), getattr(model, "generation_config", None)):
         value = getattr(config, name, None)
         yield from value if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
-def _length(value: Any) -> list[int]:
+def _length(value: object) -> list[int]:
     """Returns the value alone where it is a length that something could have, else nothing."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return [value] if whole and 0 < value < NO_STATED_CONTEXT else []
+    if isinstance(value, bool) or not isinstance(value, int):
+        return []
+    return [value] if 0 < value < NO_STATED_CONTEXT else []
 
 
-def _position_rows(model: Any) -> list[int]:
+def _position_rows(model: "PreTrainedModel") -> list[int]:
     """Returns how many places each table of learned positions holds: what stands before the first place is left out."""
     rows = []
     for name, module in model.named_modules():

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,12 +14,17 @@ from safetensors import safe_open
 from mechanisms.assets import Asset, AssetRecord
 from mechanisms.errors import UserError, first_line
 from mechanisms.load_checks import require_causal_config, require_finite, require_tokens_within, require_usable
-from mechanisms.model_facts import context_of, width_of, words_of
+from mechanisms.model_facts import context_of, width_of
 from mechanisms.model_sources import model_asset
-from mechanisms.own_forward import embed
+from mechanisms.own_forward import embedding_table
 from mechanisms.validation import at_least
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.models.auto.auto_factory import _BaseAutoModelClass
+
 EMBEDDING_KEYS = ("model.embed_tokens.weight", "transformer.wte.weight", "wte.weight", "gpt_neox.embed_in.weight")
+Loaded = TypeVar("Loaded")
 PLAIN_EMBEDDINGS = frozenset({"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "smollm3"})
 """Model types whose input embedding is a row of the table as stored, without a factor."""
 
@@ -31,8 +36,8 @@ NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16
 class LanguageModel:
     """A frozen causal language model in eval mode, its tokenizer, and its record."""
 
-    model: Any
-    tokenizer: Any
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
     record: AssetRecord
 
     @property
@@ -53,8 +58,8 @@ class SentenceEncoder:
     max_tokens: texts are cut after this many tokens.
     """
 
-    model: Any
-    tokenizer: Any
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
     record: AssetRecord
     max_tokens: int
 
@@ -124,7 +129,7 @@ def load_sentence_encoder(name: str) -> SentenceEncoder:
     return SentenceEncoder(model, tokenizer, asset.record, min(int(limit) for limit in limits if limit))
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
     """Returns the tokenizer alone, without reading the weights into memory."""
     return read_tokenizer(model_asset(name))
 
@@ -140,10 +145,7 @@ def load_embedding_table(name: str) -> NDArray[np.float32]:
         for key in EMBEDDING_KEYS:
             if (path := _file_of_tensor(asset, key)) is not None:
                 return _read_tensor(path, key)
-    model = load_causal_lm(name).model
-    with torch.no_grad():
-        looked_up: NDArray[np.float32] = embed(model, range(words_of(model))).float().numpy()
-    return looked_up
+    return embedding_table(load_causal_lm(name).model)
 
 
 def _require_device(device: str) -> None:
@@ -155,7 +157,9 @@ def _require_device(device: str) -> None:
         raise UserError(f"Expected device to be one that torch can use here, got device={device!r}: {reason}") from None
 
 
-def load_weights(auto_class: Any, asset: Asset, allowed_missing: tuple[str, ...]) -> Any:
+def load_weights(
+    auto_class: "type[_BaseAutoModelClass]", asset: Asset, allowed_missing: tuple[str, ...]
+) -> "PreTrainedModel":
     """Returns the model, and refuses weights that were made up because the files lack them, or that are not finite."""
     model, info = _guarded(
         asset,
@@ -179,7 +183,7 @@ def load_weights(auto_class: Any, asset: Asset, allowed_missing: tuple[str, ...]
     return model.eval().requires_grad_(False)
 
 
-def read_tokenizer(asset: Asset) -> Any:
+def read_tokenizer(asset: Asset) -> "PreTrainedTokenizerBase":
     """Returns the tokenizer of a folder; raises UserError for a broken one, and never runs remote code."""
     from transformers import AutoTokenizer
 
@@ -189,7 +193,7 @@ def read_tokenizer(asset: Asset) -> Any:
     )
 
 
-def _guarded(asset: Asset, load: Callable[[], Any]) -> Any:
+def _guarded(asset: Asset, load: Callable[[], Loaded]) -> Loaded:
     """Returns load(); what a broken folder raises becomes a UserError that names it."""
     try:
         return load()

@@ -7,9 +7,8 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-Columns = dict[str, list[Any]]
+Columns = dict[str, list[object]]
 
 
 def drug_reviews(folder: Path) -> Columns:

@@ -12,6 +12,7 @@ from mechanisms.client import CodeReleaser
 from mechanisms.decoding import Decoder, LinearDecoder, PromptDecoder, PublicParts
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings, fit_encoder
 from mechanisms.quantizer import StochasticQuantizer
@@ -48,7 +49,7 @@ class Pipeline:
         """Returns the message for a tokenized prompt; raises UserError as CodeReleaser does."""
         return CodeReleaser(self.encoder, self.spec).release(tokens, source)
 
-    def observed(self, message: bytes) -> NDArray[np.uint8]:
+    def observed(self, message: bytes) -> Observed:
         """Returns the counts of a message, uint8, shape (tokens, dim); raises UserError as unpack does."""
         return unpack(message, self.spec)
 

@@ -193,7 +193,7 @@ def mechanism_of(spec: object) -> MechanismRow | None:
 def imported(made_by: str) -> Any:
     """Returns what "module:name" or "module:Class.name" names."""
     module, _, path = made_by.partition(":")
-    found: Any = importlib.import_module(module)
+    found: object = importlib.import_module(module)
     for name in path.split("."):
         found = getattr(found, name)
     return found

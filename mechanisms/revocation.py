@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mechanisms.canonical_json import LARGEST
+from mechanisms.canonical_json import LARGEST, Json
 from mechanisms.curve_point import KEY_BYTES, require_sound
 from mechanisms.errors import UserError
 from mechanisms.files import write_file
@@ -127,7 +126,7 @@ def _entries(path: Path) -> Iterator[Revocation]:
     yield from entries
 
 
-def _entry(given: Any, signer: bytes) -> Revocation:
+def _entry(given: object, signer: bytes) -> Revocation:
     if not isinstance(given, dict) or set(given) != {"key", "date", "reason"}:
         raise UserError(f"Expected entries of key, date and reason, got {str(given)[:100]!r}.")
     key = decode_base64(given["key"], KEY_BYTES, "a revoked key")
@@ -141,7 +140,7 @@ def _entry(given: Any, signer: bytes) -> Revocation:
     return Revocation(key, date, given["reason"], signer)
 
 
-def _require_reason(reason: Any) -> None:
+def _require_reason(reason: object) -> None:
     if not isinstance(reason, str) or len(reason) > LONGEST_REASON or not reason.isprintable():
         raise UserError(
             f"Expected reason to be one line of at most {LONGEST_REASON} printable characters, "
@@ -149,7 +148,7 @@ def _require_reason(reason: Any) -> None:
         )
 
 
-def _body(entries: list[Revocation]) -> dict[str, Any]:
+def _body(entries: list[Revocation]) -> dict[str, Json]:
     keys = [
         {"key": base64.b64encode(one.key).decode(), "date": one.date.isoformat(), "reason": one.reason}
         for one in entries

@@ -1,7 +1,6 @@
 """The server: messages in, text out. It is given nothing of a prompt but its message."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from mechanisms.generation import GenerationSettings, stream_texts, write
 from mechanisms.mechanism import Receiver, embeddings_of
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel
+from mechanisms.progress import Progress
 from mechanisms.soft_prompt import SoftPrompt
 from mechanisms.text_pieces import text_of
 
@@ -25,7 +25,7 @@ class Server:
     """
 
     def __init__(self, language: LanguageModel, receiver: Receiver, soft_prompt: SoftPrompt | None) -> None:
-        self._model: Any = language.model
+        self._model = language.model
         self._tokenizer = language.tokenizer
         self._receiver = receiver
         self._context = language.context_tokens
@@ -91,7 +91,7 @@ class Server:
         return stream_texts(self._model, self._tokenizer, prefixes, settings)
 
     def losses(
-        self, messages: Sequence[bytes | None], responses: Sequence[Sequence[int]], progress: Any = None
+        self, messages: Sequence[bytes | None], responses: Sequence[Sequence[int]], progress: Progress | None = None
     ) -> NDArray[np.float64]:
         """Returns the mean next-token loss of each response after its message, nats a token, shape (messages,).
 

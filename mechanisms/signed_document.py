@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from mechanisms.canonical_json import LARGEST, canonical, parse_canonical
+from mechanisms.canonical_json import LARGEST, Json, canonical, parse_canonical
 from mechanisms.curve_point import KEY_BYTES, require_sound
 from mechanisms.errors import UserError
 
@@ -54,7 +54,7 @@ def raw_public_key(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes_raw()
 
 
-def sign(body: Mapping[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:
+def sign(body: Mapping[str, Json], key: Ed25519PrivateKey) -> dict[str, Json]:
     """Returns the document: the body and, added last, its signature.
 
     Raises UserError for a body that has a signature already, and for one that canonical JSON cannot hold.
@@ -72,7 +72,7 @@ def sign(body: Mapping[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:
     }
 
 
-def signed_bytes(document: Mapping[str, Any]) -> bytes:
+def signed_bytes(document: Mapping[str, Json]) -> bytes:
     """Returns the file of a signed document: its canonical JSON and nothing else.
 
     Raises UserError for more than canonical_json.LARGEST bytes: no reader would take it.
@@ -113,18 +113,18 @@ def _require_key(key: bytes, what: str) -> None:
         raise WrongSignatureError(f"Expected a {what} that the holder of a key signed. {error}") from None
 
 
-def decode_base64(text: Any, length: int, what: str) -> bytes:
+def decode_base64(text: object, length: int, what: str) -> bytes:
     """Returns the bytes of their one base64 text; raises UserError for another text and for another length."""
     try:
-        found = base64.b64decode(text.encode("ascii"), validate=True)
-    except (AttributeError, binascii.Error, ValueError):
+        found = base64.b64decode(text.encode("ascii") if isinstance(text, str) else b"", validate=True)
+    except (binascii.Error, ValueError):
         found = b""
     if len(found) != length or base64.b64encode(found).decode() != text:  # unused bits set would be a second text
         raise UserError(f"Expected {what} in base64, {length} bytes, got {str(text)[:100]!r}.")
     return found
 
 
-def _parts(signature: Any, what: str) -> tuple[bytes, bytes]:
+def _parts(signature: object, what: str) -> tuple[bytes, bytes]:
     if not isinstance(signature, dict) or set(signature) != {"algorithm", "key", "value"}:
         raise UserError(f"Expected a {what} with a signature of algorithm, key and value, got none: it is not signed.")
     if signature["algorithm"] != ALGORITHM:

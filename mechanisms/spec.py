@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from annotated_types import Gt, Interval
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
 from mechanisms.validation import at_least
@@ -101,7 +102,7 @@ class QuantizerSpec:
         ratio = math.sqrt((self.scale - self.clip) / self.clip) * math.sqrt(self.scale / self.clip + 1)
         return 2 * math.sqrt(self.trials * self.dim) / ratio
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the four fields under their names."""
         return asdict(self)
 

@@ -1,6 +1,6 @@
 """The public and the private part of a corpus, with nobody in both."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,13 +83,13 @@ def split_corpus(corpus: Corpus, public: str, private: str, group_column: str | 
     )
 
 
-def first_of_each(groups: Iterable[str]) -> list[int]:
+def first_of_each(groups: Iterable[Hashable]) -> list[int]:
     """Returns the place of each group's first row, rising.
 
     >>> first_of_each(["a", "a", "b", "a"])
     [0, 2]
     """
-    first: dict[str, int] = {}
+    first: dict[Hashable, int] = {}
     for place, group in enumerate(groups):
         first.setdefault(group, place)
     return list(first.values())

@@ -10,7 +10,10 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 UNFINISHED = "\ufffd"
 """What a tokenizer shows for the bytes of a character that is not whole yet."""
@@ -20,7 +23,7 @@ _PARTS = re.compile(r"(Replace )*(ByteFallback )?((Replace|Strip) )*(Fuse )?(Str
 """Sequences of which that is true too but for runs of byte tokens: nothing is replaced across tokens."""
 
 
-def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
+def text_of(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[int]) -> str:
     """Returns the text of tokens without special ones, spaces as they were written."""
     return _decoded(tokenizer, tokens, special=False)
 
@@ -32,7 +35,7 @@ class TextPieces:
     before with every token: then the text comes as one piece at the end.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         self._window = _Window(tokenizer, special=False)
         self._shown = 0
 
@@ -55,7 +58,7 @@ class TextPieces:
         return self._window.text()[self._shown :]
 
 
-def token_texts(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
+def token_texts(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[int]) -> list[str]:
     """Returns what each token, special ones too, adds to the decoded text: one piece per token, together the text.
 
     A character whose bytes are spread over several tokens counts with the last of them.
@@ -73,7 +76,7 @@ def token_texts(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
     return pieces + _shares(grown)
 
 
-def texts_inside(tokenizer: Any, rows: Iterable[Sequence[int]]) -> list[str]:
+def texts_inside(tokenizer: "PreTrainedTokenizerBase", rows: Iterable[Sequence[int]]) -> list[str]:
     """Returns what each row of tokens, special ones too, adds to a text that has begun: its first space is kept."""
     word = list(tokenizer("a", add_special_tokens=False).input_ids)
     before = _decoded(tokenizer, word, special=True)
@@ -92,7 +95,7 @@ class _Window:
     it has done within that piece, and no character or run of byte tokens goes across its start.
     """
 
-    def __init__(self, tokenizer: Any, special: bool) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", special: bool) -> None:
         self._tokenizer, self._special = tokenizer, special
         self._tokens: list[int] = []
         self._closed, self._before = 0, ""
@@ -127,12 +130,12 @@ class _Window:
         return _decoded(self._tokenizer, tokens, self._special)
 
 
-def _decoded(tokenizer: Any, tokens: Sequence[int], special: bool) -> str:
+def _decoded(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[int], special: bool) -> str:
     text = tokenizer.decode(list(tokens), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
     return str(text)
 
 
-def _decoders(tokenizer: Any) -> list[str] | None:
+def _decoders(tokenizer: "PreTrainedTokenizerBase") -> list[str] | None:
     """Returns the kinds of decoder, in turn, of a tokenizer whose text only grows, at known places; None for others."""
     from transformers import PreTrainedTokenizerFast
 

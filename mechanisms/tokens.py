@@ -4,13 +4,16 @@ import json
 import operator
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _OF_THE_CALLER = ("truncation", "padding")
 
@@ -42,13 +45,13 @@ def _row(tokens: Iterable[int]) -> NDArray[np.int64]:
         raise UserError(f"Expected tokens to be whole numbers in a row: {error}.") from None
 
 
-def _whole(token: Any) -> int:
+def _whole(token: SupportsIndex) -> int:
     if isinstance(token, bool):
         raise TypeError(f"got {token}")
     return operator.index(token)
 
 
-def tokenizer_sha256(tokenizer: Any) -> str:
+def tokenizer_sha256(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Returns the hash of a tokenizer's own description, without the cutting and padding that a caller may have set.
 
     tokenizer: of the tokenizers package, or from transformers. One that has no tokenizer.json is named by its
@@ -63,7 +66,11 @@ def tokenizer_sha256(tokenizer: Any) -> str:
 
 
 def tokenized(
-    tokenizer: Any, texts: Iterable[str], limit: int | None = None, shortest: int = 0, batch: int = 1000
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: Iterable[str],
+    limit: int | None = None,
+    shortest: int = 0,
+    batch: int = 1000,
 ) -> list[list[int]]:
     """Returns the tokens of each text, without any that a tokenizer would add.
 

@@ -8,24 +8,29 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from mechanisms.canonical_json import Json
 from mechanisms.decoding.public_parts import PublicParts
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.finite import shape_and_values
+from mechanisms.mechanism import Observed
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.spec import QuantizerSpec
 from mechanisms.user_path import user_path
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 PROJECTION_FILE = "projection.safetensors"
 CARD_FILE = "card.json"
-Rows = TypeVar("Rows", bound=Any)
+Rows = TypeVar("Rows", NDArray[np.float32], NDArray[np.float64], "Tensor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class TrainedDecoder:
             raise UserError("Expected parts of a trained projection, got a linear decoder in closed form.")
         return parts.linear
 
-    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width)."""
         released = self.quantizer.dequantize(counts) / np.float32(self.quantizer.spec.clip)
         return np.asarray(bounded(released) @ self.matrix.T, dtype=np.float32)
@@ -54,7 +59,7 @@ class TrainedProjection:
 
     encoder: Encoder
     decoder: TrainedDecoder
-    card: dict[str, Any]
+    card: dict[str, Json]
     sha256: str
 
 

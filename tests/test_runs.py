@@ -1,6 +1,8 @@
 """Parts that are finished stay finished; nobody else's partial folder is gone on with."""
 
 import json
+from functools import partialmethod
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +80,43 @@ def test_what_fails_leaves_no_part(tmp_path):
     assert run.part("a", lambda: {"x": 1}) == {"x": 1}
 
 
+def test_a_cell_of_these_settings_is_computed_once(tmp_path):
+    run, calls = Run(tmp_path / "run", {}), []
+
+    def compute():
+        calls.append(1)
+        return {"value": 0.1, "pair": (1, 2)}
+
+    first = run.cell({"row": "a", "target": (1, 2)}, compute)
+    again = Run(tmp_path / "run", {}).cell({"row": "a", "target": (1, 2)}, compute)
+    assert again == first == {"value": 0.1, "pair": [1, 2]}
+    assert len(calls) == 1
+    run.cell({"row": "b", "target": (1, 2)}, compute)
+    assert len(calls) == 2
+    assert len(list((run.folder / "parts").iterdir())) == 2
+
+
+def test_a_cell_that_fails_leaves_nothing(tmp_path):
+    run = Run(tmp_path / "run", {})
+    with pytest.raises(ZeroDivisionError):
+        run.cell({"row": "a"}, lambda: {"value": 1 / 0})
+    with pytest.raises(ValueError, match="JSON"):
+        run.cell({"row": "a"}, lambda: {"value": float("nan")})
+    assert not list((run.folder / "parts").iterdir())
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "no json", '{"settings": {"row": "b"}, "result": {}}', '{"settings": {"row": "a"}}']
+)
+def test_a_damaged_cell_is_named(tmp_path, content):
+    run = Run(tmp_path / "run", {})
+    run.cell({"row": "a"}, dict)
+    path = next((run.folder / "parts").iterdir())
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"{path.name}.*Delete it"):
+        run.cell({"row": "a"}, dict)
+
+
 def test_the_result_appears_whole(tmp_path):
     run = Run(tmp_path / "out", {"seed": 0})
     run.part("a", lambda: {"x": 1})
@@ -104,3 +143,17 @@ def test_what_was_read_of_private_text_is_the_owners_alone_and_on_the_list(tmp_p
 def test_a_run_killed_before_it_wrote_its_settings_begins_again(tmp_path):
     private_folder(tmp_path / "out.partial")
     assert Run(tmp_path / "out", {"seed": 0}).part("a", lambda: {"x": 1}) == {"x": 1}
+
+
+def test_a_run_killed_before_it_made_its_folders_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "mkdir", partialmethod(killed_after, Path.mkdir))
+    with pytest.raises(KeyboardInterrupt):
+        Run(tmp_path / "out", {"seed": 0})
+    monkeypatch.undo()
+    assert Run(tmp_path / "out", {"seed": 0}).part("a", lambda: {"x": 1}) == {"x": 1}
+
+
+def killed_after(self, mkdir, *arguments, **options):
+    if self.name == "outcomes":
+        raise KeyboardInterrupt
+    mkdir(self, *arguments, **options)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class AttentionProbe:
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def fit(self, rows: Any, labels: Any, documents: Any) -> Self:
+    def fit(self, rows: NDArray[np.object_], labels: NDArray[np.str_], documents: NDArray[np.int64]) -> Self:
         """Learns from a part of the documents, and stops where the loss on the rest of them is least.
 
         Raises UserError for too few documents to set some aside.
@@ -63,7 +63,7 @@ class AttentionProbe:
         self.classes_, truth = np.unique(np.asarray(labels), return_inverse=True)
         every = np.concatenate(list(rows))
         self.centre_, self.scale_ = every.mean(axis=0), every.std(axis=0) + 1e-6
-        fitted, validation = split_by_group(documents, VALIDATION, self.seed, labels)
+        fitted, validation = split_by_group(list(documents), VALIDATION, self.seed, list(labels))
         generator = simulation_generator(self.seed, "attention probe")
         self.module_ = AttentionPool(every.shape[1], len(self.classes_), generator)
         weights = torch.tensor(len(truth) / np.maximum(np.bincount(truth), 1) / len(self.classes_), dtype=torch.float32)
@@ -83,7 +83,7 @@ class AttentionProbe:
         self.module_.load_state_dict(kept)
         return self
 
-    def predict_proba(self, rows: Any) -> NDArray[np.float64]:
+    def predict_proba(self, rows: NDArray[np.object_]) -> NDArray[np.float64]:
         """Returns probabilities for classes of equal size, shape (rows, classes)."""
         with torch.no_grad():
             return self._all_logits(rows, np.arange(len(rows))).double().softmax(dim=1).numpy()
@@ -91,11 +91,11 @@ class AttentionProbe:
     def _copied(self) -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in self.module_.state_dict().items()}
 
-    def _all_logits(self, rows: Any, chosen: NDArray[np.int64]) -> Tensor:
+    def _all_logits(self, rows: NDArray[np.object_], chosen: NDArray[np.int64]) -> Tensor:
         parts = [chosen[start : start + 4 * BATCH] for start in range(0, len(chosen), 4 * BATCH)]
         return torch.cat([self._logits(rows, part) for part in parts])
 
-    def _logits(self, rows: Any, chosen: NDArray[np.int64], hide: Generator | None = None) -> Tensor:
+    def _logits(self, rows: NDArray[np.object_], chosen: NDArray[np.int64], hide: Generator | None = None) -> Tensor:
         for index in chosen:
             if rows[index].shape[1:] != self.centre_.shape:
                 raise UserError(f"Expected token features of width {len(self.centre_)}, got shape {rows[index].shape}.")

@@ -7,7 +7,7 @@ it is given and no others.
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 
 from attacks.attribute.attention import AttentionProbe
-from attacks.attribute.channel_bayes import ChannelBayes, TokenPosteriors
+from attacks.attribute.channel_bayes import ChannelBayes, Labels, Rows, TokenPosteriors
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse penalties C of logistic regression on scaled numbers."""
@@ -50,18 +50,18 @@ class Candidate:
 
     name: str
     strength: str
-    make: Callable[[], Any]
+    make: Callable[[], ClassifierMixin]
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
     """Candidates that share what prepares their rows. prepare: makes an unfitted transformer; None changes nothing."""
 
-    prepare: Callable[[], Any] | None
+    prepare: Callable[[], TransformerMixin] | None
     candidates: tuple[Candidate, ...]
 
 
-def families(rows: Any, seed: int) -> tuple[Family, ...]:
+def families(rows: Rows, seed: int) -> tuple[Family, ...]:
     """Returns what is tried on a view, by the kind of its rows. seed: of the forests' and networks' random starts."""
     nonlinear = (*_boosting(seed), *_perceptrons(seed))
     if issparse(rows):
@@ -78,7 +78,7 @@ def families(rows: Any, seed: int) -> tuple[Family, ...]:
     return (Family(None, (Candidate("attention", "", lambda: AttentionProbe(seed)),)),)
 
 
-def _of_words(weigh: Callable[[], Any], nonlinear: tuple[Candidate, ...], seed: int) -> tuple[Family, ...]:
+def _of_words(weigh: Callable[[], TransformerMixin], nonlinear: tuple[Candidate, ...], seed: int) -> tuple[Family, ...]:
     """Returns what is tried on words, however they are weighed."""
     return (
         Family(weigh, _linear(TEXT_STRENGTHS) + _bayes()),
@@ -92,17 +92,18 @@ class SoftTfidf(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     df: the sum over rows of min(1, expected count), which for whole counts is the number of rows with the word.
     """
 
-    def fit(self, rows: Any, labels: Any = None) -> Self:
+    def fit(self, rows: csr_array, labels: Labels | None = None) -> Self:
         """Learns the words' frequencies."""
         frequency = np.asarray(rows.minimum(1.0).sum(axis=0), dtype=np.float64).ravel()
         self.weights_ = np.log((1 + rows.shape[0]) / (1 + frequency)) + 1
         return self
 
-    def transform(self, rows: Any) -> Any:
+    def transform(self, rows: csr_array) -> csr_array:
         """Returns the weighted rows, sparse."""
-        weighted = csr_array(rows, dtype=np.float64, copy=True)
+        weighted = rows.astype(np.float64, copy=True)
         weighted.data = np.log1p(weighted.data) * self.weights_[weighted.indices]
-        return normalize(weighted)
+        scaled: csr_array = normalize(weighted)
+        return scaled
 
 
 class Projected(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -112,7 +113,7 @@ class Projected(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.width = width
         self.seed = seed
 
-    def fit(self, rows: Any, labels: Any = None) -> Self:
+    def fit(self, rows: NDArray[np.float64] | csr_array, labels: Labels | None = None) -> Self:
         """Learns the directions."""
         width = min(self.width, rows.shape[0] - 1)
         self.model_ = None
@@ -121,17 +122,18 @@ class Projected(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.model_ = kind(width, random_state=self.seed).fit(rows)
         return self
 
-    def transform(self, rows: Any) -> Any:
+    def transform(self, rows: NDArray[np.float64] | csr_array) -> NDArray[np.float64]:
         """Returns the projected rows, dense."""
         if self.model_ is None:
             return rows if isinstance(rows, np.ndarray) else rows.toarray()
-        return self.model_.transform(rows)
+        projected: NDArray[np.float64] = self.model_.transform(rows)
+        return projected
 
 
 class QuantileBins(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Each number as the bin that it falls into, of BINS that hold equally many of the fitted rows."""
 
-    def fit(self, rows: NDArray[np.float64], labels: Any = None) -> Self:
+    def fit(self, rows: NDArray[np.float64], labels: Labels | None = None) -> Self:
         """Learns where the bins end."""
         self.ends_ = np.quantile(rows, np.linspace(0, 1, BINS + 1)[1:-1], axis=0)
         return self
@@ -149,7 +151,7 @@ class BalancedPerceptron(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.penalty = penalty
         self.seed = seed
 
-    def fit(self, rows: Any, labels: Any) -> Self:
+    def fit(self, rows: Rows, labels: Labels) -> Self:
         """Learns the weights; the rows alone end it, since a random part set aside could hold a row's own copies."""
         self.model_ = MLPClassifier((32,), alpha=self.penalty, max_iter=60, tol=1e-3, random_state=self.seed)
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # a short run is meant
@@ -158,7 +160,7 @@ class BalancedPerceptron(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.shares_ = np.array([np.mean(np.asarray(labels) == name) for name in self.classes_])
         return self
 
-    def predict_proba(self, rows: Any) -> NDArray[np.float64]:
+    def predict_proba(self, rows: Rows) -> NDArray[np.float64]:
         """Returns probabilities, shape (rows, classes)."""
         scores = self.model_.predict_proba(rows) / self.shares_
         return np.asarray(scores / scores.sum(axis=1, keepdims=True))
@@ -218,6 +220,6 @@ def _perceptrons(seed: int) -> tuple[Candidate, ...]:
     return tuple(map(one, PENALTIES))
 
 
-def _text_tfidf() -> Any:
+def _text_tfidf() -> TfidfVectorizer:
     """Returns TF-IDF of words and pairs of words; single letters and digits count: a reading is broken text."""
     return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=20_000, token_pattern=r"(?u)\b\w+\b")

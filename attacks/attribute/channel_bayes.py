@@ -6,13 +6,17 @@ P(release | w), which is, up to what no class changes, sum_w posterior(w) theta_
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 Floats = NDArray[np.float64]
+Labels = Sequence[str] | NDArray[np.str_]
+Rows = NDArray[np.float64] | NDArray[np.object_] | csr_array
+"""A view's rows: numbers, a bag of words, or objects: texts, sequences of token features, TokenPosteriors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class TokenPosteriors:
     under which that was computed. text: the true tokens, in the training part alone, where the text is public.
     """
 
-    words: Any
+    words: csr_array
     prior: Floats
     text: NDArray[np.int64] | None = None
 
@@ -37,7 +41,7 @@ class ChannelBayes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, smoothing: float) -> None:
         self.smoothing = smoothing
 
-    def fit(self, rows: Sequence[TokenPosteriors], labels: Sequence[Any]) -> Self:
+    def fit(self, rows: Sequence[TokenPosteriors], labels: Labels) -> Self:
         """Learns each class's words from the text of its rows, or from their expected counts where there is none."""
         self.classes_, truth = np.unique(np.asarray(labels), return_inverse=True)
         prior = rows[0].prior

@@ -2,16 +2,17 @@
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 from attacks.attribute.attention import AttentionProbe
 from attacks.attribute.candidates import Candidate, Family, families
+from attacks.attribute.channel_bayes import Rows
 from attacks.attribute.splits import numbered
 from mechanisms.errors import UserError
 
@@ -56,9 +57,9 @@ class Member:
 
     view: str
     classifier: str
-    model: Any
+    model: ClassifierMixin
 
-    def probabilities(self, rows: Any, classes: Sequence[str]) -> Floats:
+    def probabilities(self, rows: Rows, classes: Sequence[str]) -> Floats:
         """Returns probabilities, shape (rows, classes)."""
         return _aligned(self.model, rows, classes)
 
@@ -77,7 +78,7 @@ class Probe:
     shares: tuple[float, ...]
     members: tuple[Member, ...]
 
-    def probabilities(self, rows: Mapping[str, Any]) -> Floats:
+    def probabilities(self, rows: Mapping[str, Rows]) -> Floats:
         """Returns the probability of each class for classes of equal size, shape (rows, classes).
 
         Raises UserError where a view is missing that the probe looks at.
@@ -89,7 +90,7 @@ class Probe:
             votes = [member.probabilities(rows[member.view], self.classes) for member in self.members]
         return np.asarray(np.mean(votes, axis=0))
 
-    def score(self, test: Mapping[str, Any], labels: Sequence[str]) -> ProbeResult:
+    def score(self, test: Mapping[str, Rows], labels: Sequence[str]) -> ProbeResult:
         """Returns the result on held-out rows, one a label; raises UserError as `judge` does."""
         return self.judge(self.probabilities(test), labels)
 
@@ -136,7 +137,7 @@ class _Tried:
         return ", ".join(part for part in (self.candidate.name, self.candidate.strength) if part)
 
 
-def fit_probe(train: Mapping[str, Any], labels: Sequence[str], documents: Sequence[Hashable], seed: int = 0) -> Probe:
+def fit_probe(train: Mapping[str, Rows], labels: Sequence[str], documents: Sequence[Hashable], seed: int = 0) -> Probe:
     """Returns the probe that cross-validation likes best, fitted on the whole training part; nothing else is seen.
 
     train: each view's rows. documents: whose row it is, a document's or an author's: their rows (a document may be
@@ -171,13 +172,13 @@ def fit_probe(train: Mapping[str, Any], labels: Sequence[str], documents: Sequen
     )
 
 
-def balanced_accuracy(truth: NDArray[Any], guesses: NDArray[Any], classes: Sequence[str]) -> float:
+def balanced_accuracy(truth: NDArray[np.str_], guesses: NDArray[np.str_], classes: Sequence[str]) -> float:
     """Returns the mean over classes of the share of a class's rows that are guessed right."""
     return float(np.mean([np.mean(guesses[truth == name] == name) for name in classes]))
 
 
 def _checked(
-    train: Mapping[str, Any], labels: Sequence[str], groups: NDArray[np.int64]
+    train: Mapping[str, Rows], labels: Sequence[str], groups: NDArray[np.int64]
 ) -> tuple[NDArray[np.str_], tuple[str, ...]]:
     if not train:
         raise UserError("Expected at least one view of the training part, got none.")
@@ -208,10 +209,10 @@ def require_groups(labels: Sequence[str], groups: Sequence[Hashable], where: str
 
 def _tried(
     view: str,
-    rows: Any,
-    truth: NDArray[Any],
+    rows: Rows,
+    truth: NDArray[np.str_],
     groups: NDArray[np.int64],
-    folds: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     classes: Sequence[str],
     seed: int,
 ) -> Iterator[_Tried]:
@@ -237,26 +238,32 @@ def _heard(ranked: Sequence[_Tried], chance: float) -> list[_Tried]:
     return [ranked[0], *(tried for tried in ranked[1:] if tried.score >= least)]
 
 
-def _voted(tried: Sequence[_Tried], truth: NDArray[Any], classes: Sequence[str]) -> float:
+def _voted(tried: Sequence[_Tried], truth: NDArray[np.str_], classes: Sequence[str]) -> float:
     return _score(np.mean([one.probabilities for one in tried], axis=0), truth, classes)
 
 
-def _score(probabilities: Floats, truth: NDArray[Any], classes: Sequence[str]) -> float:
+def _score(probabilities: Floats, truth: NDArray[np.str_], classes: Sequence[str]) -> float:
     return balanced_accuracy(truth, np.array(classes)[probabilities.argmax(axis=1)], classes)
 
 
-def _fitted(family: Family, candidate: Candidate, rows: Any, truth: NDArray[Any], groups: NDArray[np.int64]) -> Any:
+def _fitted(
+    family: Family, candidate: Candidate, rows: Rows, truth: NDArray[np.str_], groups: NDArray[np.int64]
+) -> ClassifierMixin:
     """Returns a candidate with what prepares its rows, both fitted on all of the training part."""
     if family.prepare is None:
         return _fit(candidate.make(), rows, truth, groups)
     return make_pipeline(family.prepare(), candidate.make()).fit(rows, truth)
 
 
-def _fit(model: Any, rows: Any, truth: NDArray[Any], groups: NDArray[np.int64]) -> Any:
-    return model.fit(rows, truth, groups) if isinstance(model, AttentionProbe) else model.fit(rows, truth)
+def _fit(model: ClassifierMixin, rows: Rows, truth: NDArray[np.str_], groups: NDArray[np.int64]) -> ClassifierMixin:
+    return (
+        model.fit(np.asarray(rows, dtype=np.object_), truth, groups)
+        if isinstance(model, AttentionProbe)
+        else model.fit(rows, truth)
+    )
 
 
-def _aligned(model: Any, rows: Any, classes: Sequence[str]) -> Floats:
+def _aligned(model: ClassifierMixin, rows: Rows, classes: Sequence[str]) -> Floats:
     """Returns a model's probabilities with a column for each class, 0 for one that its training rows lacked."""
     probabilities = np.zeros((rows.shape[0], len(classes)))
     probabilities[:, np.searchsorted(classes, model.classes_)] = model.predict_proba(rows)

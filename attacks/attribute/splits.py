@@ -67,7 +67,7 @@ class QuantileClasses:
     edges: tuple[float, ...]
 
     @classmethod
-    def fit(cls, values: Sequence[Any], classes: int) -> Self:
+    def fit(cls, values: Sequence[object], classes: int) -> Self:
         """Returns classes that the training values, None left out, fill about equally.
 
         Raises UserError for fewer than two classes, for values that are not finite numbers, and where so many classes
@@ -91,7 +91,7 @@ class QuantileClasses:
         inner = [f"{low:g} to below {high:g}" for low, high in pairwise(self.edges)]
         return (f"below {self.edges[0]:g}", *inner, f"{self.edges[-1]:g} and above")
 
-    def labels(self, values: Sequence[Any]) -> list[str | None]:
+    def labels(self, values: Sequence[object]) -> list[str | None]:
         """Returns the class of each value, None for None; raises UserError for a value that is no finite number."""
         names = self.names
         return [

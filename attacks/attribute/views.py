@@ -7,13 +7,13 @@ features (an object array). `attacks/attribute/candidates.py` says what is done 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
-from attacks.attribute.channel_bayes import TokenPosteriors
+from attacks.attribute.channel_bayes import Rows, TokenPosteriors
 from attacks.base import Attacker, AttackerKnowledge
 from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from attacks.ranking import best_words
@@ -24,6 +24,9 @@ from mechanisms.models import SentenceEncoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.text_pieces import text_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CODES, SPREAD = "released codes, mean", "released codes, mean and deviation"
 EMBEDDING, BAG = "posterior-mean embedding", "posterior over words"
@@ -50,7 +53,7 @@ Floats = NDArray[np.float32]
 class Views:
     """rows: of each view, in the order of the prompts. left_out: why a view of VIEWS is missing."""
 
-    rows: dict[str, Any]
+    rows: dict[str, Rows]
     left_out: dict[str, str] = field(default_factory=dict)
 
 
@@ -64,7 +67,7 @@ class Viewer:
 
     public: AttackerKnowledge
     reader: Attacker | None = None
-    tokenizer: Any = None
+    tokenizer: "PreTrainedTokenizerBase | None" = None
     sentences: SentenceEncoder | None = None
 
     def released(self, messages: Sequence[bytes], texts: Sequence[Sequence[int]] | None = None) -> Views:
@@ -151,7 +154,7 @@ class Viewer:
         mechanism = self.public.mechanism
         return mechanism.encoder.encode(tokens) if isinstance(mechanism, Pipeline) else self.public.table[tokens]
 
-    def _posteriors(self, messages: Sequence[bytes]) -> tuple[list[Any], list[Floats], list[Any]]:
+    def _posteriors(self, messages: Sequence[bytes]) -> tuple[list[Floats], list[Floats], list[csr_array]]:
         """Returns each prompt's expected bag of words, its tokens' mean reduced embeddings, and their posteriors."""
         bags, means, posteriors, log_prior = [], [], [], self.public.log_prior
         for message in messages:
@@ -170,14 +173,14 @@ class Viewer:
     def _views(
         self,
         codes: list[Floats],
-        bags: list[Any],
+        bags: list[Floats],
         means: list[Floats],
         readings: Sequence[NDArray[np.int64]],
-        posteriors: Sequence[Any],
+        posteriors: Sequence[csr_array],
         texts: Sequence[NDArray[np.int64]] | None,
     ) -> Views:
         table = self.public.table
-        rows: dict[str, Any] = {
+        rows: dict[str, Rows] = {
             CODES: _numbers([part.mean(axis=0) for part in codes]),
             SPREAD: _numbers([np.concatenate([part.mean(axis=0), part.std(axis=0)]) for part in codes]),
         }
@@ -203,7 +206,7 @@ class Viewer:
         return "no tokenizer was given" if self.tokenizer is None else "no sentence encoder was given"
 
 
-def objects(parts: Sequence[Any]) -> NDArray[np.object_]:
+def objects(parts: Sequence[object]) -> NDArray[np.object_]:
     """Returns parts, whatever they are, as the rows of an object array, shape (parts,)."""
     rows = np.empty(len(parts), dtype=object)
     for index, part in enumerate(parts):
@@ -211,16 +214,16 @@ def objects(parts: Sequence[Any]) -> NDArray[np.object_]:
     return rows
 
 
-def _numbers(rows: Sequence[Any]) -> NDArray[np.float64]:
+def _numbers(rows: Sequence[Floats]) -> NDArray[np.float64]:
     return np.array(rows, dtype=np.float64)
 
 
-def _one_hot(tokens: NDArray[np.int64], words: int) -> Any:
+def _one_hot(tokens: NDArray[np.int64], words: int) -> csr_array:
     ones = np.ones(len(tokens), np.float32)
     return csr_array((ones, tokens, np.arange(len(tokens) + 1)), shape=(len(tokens), words))
 
 
-def _likeliest(weights: Floats, totals: Floats) -> Any:
+def _likeliest(weights: Floats, totals: Floats) -> csr_array:
     """Returns the words of each row that are kept with their probabilities, sparse, shape (rows, words).
 
     weights: probabilities times totals, shape (rows, words).
@@ -235,7 +238,7 @@ def _likeliest(weights: Floats, totals: Floats) -> Any:
     return csr_array((values, words.astype(np.int32), ends), shape=weights.shape)
 
 
-def _sparse(bags: Sequence[Floats]) -> Any:
+def _sparse(bags: Sequence[Floats]) -> csr_array:
     """Returns the bags' KEPT_WORDS largest entries, as one sparse array of shape (bags, words)."""
     kept = []
     for bag in bags:

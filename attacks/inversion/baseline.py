@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attacks.base import AttackerKnowledge, AttackOptions, TokenByToken
 from attacks.ranking import DEPTH, Guesses, best_words
 from attacks.registry import version_of
+from mechanisms.mechanism import Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class CommonestWord:
         """Returns the attacker who ranks by the prior alone."""
         words, scores = best_words(public.log_prior[None].astype(np.float32), min(DEPTH, public.words))
 
-        def guesses(observed: NDArray[Any]) -> Guesses:
+        def guesses(observed: Observed) -> Guesses:
             return Guesses(np.repeat(words, len(observed), 0), np.repeat(scores, len(observed), 0))
 
         return TokenByToken(public.mechanism, guesses)

@@ -7,16 +7,16 @@ Both look to the left, so the model's say counts by a weight below 1, which was 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from attacks.base import AttackerKnowledge, AttackOptions
 from attacks.inversion.contextual import ContextualInverter
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, Reader
 from attacks.registry import version_of
+from mechanisms.mechanism import Observed
 from mechanisms.models import LanguageModel
 
 HALF = 0.5
@@ -55,7 +55,7 @@ class ContextualBeam:
         reader = Reader.of(public, self.beam.temper, self.beam.unigram_share)
         inverter = self.inverter.fit(public)
 
-        def posterior(seen: NDArray[Any]) -> Tensor:
+        def posterior(seen: Observed) -> Tensor:
             return torch.log_softmax(torch.cat([block for _, block in inverter.reader.blocks(seen)]), 1)
 
         return BeamAttacker(public, self.beam, reader, posterior, self.beam.weight or HALF)

@@ -7,11 +7,10 @@ own, mixed with the public unigrams. No candidates are cut off: every word is we
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,11 +21,16 @@ from mechanisms.abilities import abilities
 from mechanisms.continuation import embed
 from mechanisms.decoding.language import language_log_prior, mixed
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.own_forward import logits_within
+from mechanisms.progress import Progress
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.stepping import CachedReader
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WEAK, STRONG = 0.6, 0.8
 """Weights of the language model's say where MAP reads less than READ of public text, and where it reads more."""
@@ -86,7 +90,7 @@ class LanguageBeam:
         reader = Reader.of(public, self.temper, self.unigram_share)
         channel, log_prior = public.channel, public.log_prior
 
-        def posterior(seen: NDArray[Any]) -> Tensor:
+        def posterior(seen: Observed) -> Tensor:
             return torch.cat([torch.from_numpy(block.copy()) for _, block in channel.scores(seen, log_prior)])
 
         weight = weight_for(public) if self.weight is None else self.weight
@@ -97,7 +101,7 @@ class LanguageBeam:
 class Reader:
     """The language model as the prior of the next word. opening: embeddings that it reads first, (0 or 1, width)."""
 
-    model: Any
+    model: "PreTrainedModel"
     opening: Tensor
     unigrams: Tensor
     temper: float
@@ -175,7 +179,7 @@ class BeamAttacker:
     public: AttackerKnowledge
     settings: LanguageBeam
     reader: Reader
-    evidence: Callable[[NDArray[Any]], Tensor]
+    evidence: Callable[[Observed], Tensor]
     weight: float
 
     def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
@@ -192,7 +196,7 @@ class BeamAttacker:
             ]
         return [self._ranked(seen, words) for seen, words in zip(observed, found, strict=True)]
 
-    def search(self, observed: Sequence[NDArray[Any]]) -> list[list[int]]:
+    def search(self, observed: Sequence[Observed]) -> list[list[int]]:
         """Returns the best hypothesis for each prompt."""
         for seen in observed:
             self.reader.require_room(len(seen))
@@ -207,14 +211,14 @@ class BeamAttacker:
                     found[index] = words
         return found
 
-    def _ranked(self, seen: NDArray[Any], words: list[int]) -> Guesses:
+    def _ranked(self, seen: Observed, words: list[int]) -> Guesses:
         """Returns the words by evidence and by what the model says after the hypothesis left of them, its own first."""
         said = self.reader.along(words) - self.reader.unigrams
         scores = self.evidence(seen).to(said.device) + self.weight * said
         return first(rank([(slice(0, len(words)), scores.cpu().numpy())], len(words), self.settings.depth), words)
 
     @torch.no_grad()
-    def _beam(self, prompts: Sequence[NDArray[Any]], bar: Any) -> list[list[int]]:
+    def _beam(self, prompts: Sequence[Observed], bar: Progress) -> list[list[int]]:
         """Returns the best hypothesis for each of the prompts, which come longest first.
 
         All start together, so no padding is needed; the short ones end first and leave.
@@ -264,7 +268,7 @@ def weight_for(public: AttackerKnowledge) -> float:
     return STRONG if float(np.mean(read == np.asarray(text))) >= READ else WEAK
 
 
-def likelihood(public: AttackerKnowledge, observed: NDArray[Any], like: Tensor) -> Tensor:
+def likelihood(public: AttackerKnowledge, observed: Observed, like: Tensor) -> Tensor:
     """Returns log P(release | word) less a constant of the release, float32, (tokens, words), on like's device."""
     return torch.cat([torch.from_numpy(block.copy()) for _, block in public.channel.scores(observed)]).to(like.device)
 

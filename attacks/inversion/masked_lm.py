@@ -6,7 +6,7 @@ It is an attack on what the context gives away: of the masked token itself nothi
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from mechanisms.errors import UserError
 from mechanisms.masked_models import MaskedLanguageModel, load_masked_lm
 from mechanisms.models import LanguageModel
 from mechanisms.text_pieces import texts_inside
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class Filler(Protocol):
@@ -136,7 +139,7 @@ class MaskedFiller:
     """
 
     model: MaskedLanguageModel
-    tokenizer: Any
+    tokenizer: "PreTrainedTokenizerBase"
     pieces: WordPieces
     depth: int
     reach: int

@@ -5,7 +5,7 @@ Neither knows the channel's law, so neither is ever what a certificate rests on 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from attacks.ranking import DEPTH, Guesses, rank
 from attacks.registry import version_of
 from mechanisms.channel import BLOCK_ROWS
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
 
@@ -89,7 +90,7 @@ class CodeNeighbour:
             raise UserError(f"Expected DEL for the nearest code, got {mechanism.name!r}.")
         quantizer, codes = StochasticQuantizer(mechanism.spec), mechanism.encoder.codes.astype(np.float32)
 
-        def guesses(counts: NDArray[Any]) -> Guesses:
+        def guesses(counts: Observed) -> Guesses:
             return rank(nearness(codes, quantizer.dequantize(counts)), len(counts), self.depth)
 
         return TokenByToken(mechanism, guesses)
@@ -106,15 +107,7 @@ def nearness(codes: NDArray[np.float32], values: NDArray[np.float32]) -> Blocks:
     return _products(values.astype(np.float32), np.ascontiguousarray(codes.T), -(codes**2).sum(axis=1) / 2)
 
 
-def nearest_words(table: NDArray[np.float32], decoded: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Returns the word whose row has the largest cosine with each decoded vector, int64, shape (tokens,).
-
-    table: shape (words, width). decoded: shape (tokens, width), of any mechanism.
-    """
-    return rank(cosines(table, decoded), len(decoded), 1).best
-
-
-def _products(left: NDArray[np.float32], right: NDArray[np.float32], offsets: Any) -> Blocks:
+def _products(left: NDArray[np.float32], right: NDArray[np.float32], offsets: NDArray[np.float32] | float) -> Blocks:
     for start in range(0, len(left), BLOCK_ROWS):
         rows = slice(start, min(start + BLOCK_ROWS, len(left)))
         yield rows, left[rows] @ right + offsets

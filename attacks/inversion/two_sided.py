@@ -9,10 +9,9 @@ then the places that prefer another word are changed, a sweep at a time.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,6 +21,7 @@ from attacks.ranking import DEPTH, Guesses, rank
 from attacks.registry import version_of
 from mechanisms.continuation import embed
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.models import LanguageModel
 from mechanisms.stepping import CachedReader
 
@@ -90,7 +90,7 @@ class TwoSidedAttacker:
                 bar.update()
         return ranked
 
-    def _refined(self, seen: NDArray[Any], words: list[int]) -> Guesses:
+    def _refined(self, seen: Observed, words: list[int]) -> Guesses:
         """Returns the guesses for one prompt after all sweeps."""
         evidence = likelihood(self.public, seen, self.beam.reader.unigrams)
         scores = self.scores(words, evidence)

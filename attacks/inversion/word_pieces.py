@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.text_pieces import texts_inside
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,9 @@ class WordPieces:
     log_share: NDArray[np.float32]
 
     @classmethod
-    def of(cls, masked: Any, words: Any, prior: NDArray[np.float64]) -> "WordPieces":
+    def of(
+        cls, masked: "PreTrainedTokenizerBase", words: "PreTrainedTokenizerBase", prior: NDArray[np.float64]
+    ) -> "WordPieces":
         """Returns the map from a masked model's tokenizer to another model's; prior: of its words, shape (words,)."""
         known = min(len(prior), len(words))
         texts = texts_inside(words, ([word] for word in range(known))) + [""] * (len(prior) - known)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from del_audit.accounting._pairs import pair_parts
 from del_audit.accounting._tilted import renyi_epsilons
 from del_audit.accounting.composition import Composition
 from del_audit.statistics.bound import Bound
+from mechanisms.canonical_json import Json
 from mechanisms.spec import WORD_BITS
 from mechanisms.validation import whole_at_least
 
@@ -36,7 +36,7 @@ class Profile:
     seed: int
     quantiles: dict[float, Bound]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields, with the kind of the figures and what they are not."""
         return {
             "kind": "estimated",

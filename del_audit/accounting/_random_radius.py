@@ -1,12 +1,13 @@
 """What RANTEXT guarantees: the chance that its random list is the whole vocabulary (theorem 22)."""
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import erfcx
+
+from mechanisms.rivals.rantext import RanText
 
 _ROUNDING = 1e-9
 _SHARES = 12
@@ -14,7 +15,7 @@ _RESOLUTION = 2.0**-51
 """What drawing a coordinate from 2^52 values changes its chances by, at most."""
 
 
-def pure_epsilon(mechanism: Any) -> float:
+def pure_epsilon(mechanism: RanText) -> float:
     """Returns a pure epsilon (nats) of one token: ln(words) + epsilon / 2 - ln P[list = vocabulary].
 
     mechanism: RanText. Infinite where no bound on that probability is above 0.

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from del_audit.accounting.composition import Composition, Losses
 from del_audit.statistics.bound import Bound
 from mechanisms.rivals._points import Points
 from mechanisms.rivals._rows import unit_bits
+from mechanisms.rivals.custext import CusText
 
 Floats = NDArray[np.float64]
 
@@ -88,9 +89,9 @@ def of_any_weights(words: int) -> float:
     return math.log(words) + math.log(2.0 ** unit_bits(words) + 1) + 1e-9
 
 
-def within_groups(mechanism: Any) -> WorstWords:
+def within_groups(mechanism: CusText) -> WorstWords:
     """Returns the worst pair of words of one group, over all groups of CusText."""
-    groups: NDArray[np.int64] = mechanism.groups
+    groups = mechanism.groups
     order = np.argsort(groups, kind="stable")
     worst, least_weight = WorstWords(0.0, 0.0, 0, 0), 0.0
     for members in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from del_audit.accounting.computed import ComputedTradeOff
 from del_audit.accounting.gaussian_limit import GaussianLimit
@@ -10,6 +10,7 @@ from del_audit.accounting.log_tail import MAX_TRIALS
 from del_audit.accounting.rigorous import ProvedTradeOff
 from del_audit.accounting.trade_off import TradeOff
 from del_audit.statistics.bound import Bound, Kind
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 from mechanisms.validation import at_least
@@ -135,7 +136,7 @@ class Guarantee:
         """How sure the figures are; the least sure of them."""
         return self.epsilon.kind
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the contract of `del-audit account --json`, keys in its order."""
         limit = self.gaussian_limit
         return {

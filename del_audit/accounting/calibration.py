@@ -4,7 +4,7 @@ import math
 import sys
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from del_audit.accounting.accountant import Accountant, Unit, _number, check_unit
 from del_audit.accounting.computed import ComputedTradeOff
@@ -12,6 +12,7 @@ from del_audit.accounting.rigorous import ProvedTradeOff
 from del_audit.accounting.risk import success_bound
 from del_audit.accounting.trade_off import TradeOff
 from del_audit.statistics.bound import Bound
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.spec import MAX_BITS, WORD_BITS, QuantizerSpec
 
@@ -94,7 +95,7 @@ class Target:
         """Returns what the spec achieves of this figure; raises UserError where the trials exceed 10^10."""
         return self.of_threshold(spec.threshold_high, self.trials(spec), proved)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns kind, value, the delta, epsilon or kappa under its name if there is one, unit and tokens."""
         condition = _CONDITIONS[self.kind]
         return {
@@ -165,7 +166,7 @@ class Calibration:
         """
         return (self.spec.scale / self.spec.clip) ** 2 / self.spec.trials
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the contract of `del-audit calibrate --json`: spec, target, achieved."""
         return {"spec": self.spec.to_dict(), "target": self.target.to_dict(), "achieved": self.achieved.to_dict()}
 
@@ -181,7 +182,7 @@ class BitsChoice:
         """Returns by how much the row's variance is above the table's least, relative to it."""
         return row.variance / min(other.variance for other in self.table) - 1
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the chosen calibration's contract, then `table`: bits, bytes_a_token, scale, variance, loss."""
         rows = [
             {

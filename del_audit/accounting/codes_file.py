@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ def account_codes(
     return 0
 
 
-def load_codes(path: Path, spec: QuantizerSpec) -> NDArray[Any]:
+def load_codes(path: Path, spec: QuantizerSpec) -> NDArray[np.generic]:
     """Returns the array of a .npy file, or of a .safetensors file: an encoder's, one tensor, or one named codes.
 
     Raises UserError for any other file, for what cannot be read, and for an encoder of another dim or clip than the

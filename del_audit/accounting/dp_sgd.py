@@ -8,11 +8,12 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from del_audit.accounting.composition import Composition
 from del_audit.accounting.other_mechanisms import DIRECTIONS, DpSgd
 from del_audit.statistics.bound import Bound
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 
 _AGREEMENT = 0.01  # relative
@@ -43,7 +44,7 @@ class TrainingGuarantee:
     unit: ClassVar[str] = "training example"
     adjacency: ClassVar[str] = "two training sets of which one has one example more; batches by Poisson sampling"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the contract of `del-audit account --dp-sgd --json`, keys in its order."""
         return {
             "training": asdict(self.run),

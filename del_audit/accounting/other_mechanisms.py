@@ -8,7 +8,7 @@ its place ("Connect the Dots", arXiv 2207.04380; docs/theory.md, theorem 14).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from scipy.special import erfcx, ndtr
@@ -16,6 +16,9 @@ from scipy.special import erfcx, ndtr
 from del_audit.accounting._density import Floats
 from del_audit.accounting.composition import Losses, Side
 from mechanisms.errors import UserError
+
+if TYPE_CHECKING:
+    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 Direction = Literal["remove", "add"]
 """Whether the person is in the first of two neighbouring inputs, or in the second."""
@@ -166,7 +169,7 @@ class PrivacyLoss:
     for what is no such distribution, an error outside [0, 1), or times outside 1..100000.
     """
 
-    pld: Any
+    pld: "PrivacyLossDistribution"
     times: int = 1
     error: float = 1e-11
     symmetric: ClassVar[bool] = False
@@ -261,17 +264,17 @@ def _thinned(loss: Floats, delta: Floats) -> tuple[Floats, Floats]:
     return loss[kept], delta[kept]
 
 
-def _check_noise(value: Any) -> None:
+def _check_noise(value: object) -> None:
     _check_number("noise_multiplier", value, "in [0.1, 10000]", lambda value: 0.1 <= value <= 10_000)
 
 
-def _check_number(name: str, value: Any, allowed: str, holds: Callable[[float], bool]) -> None:
+def _check_number(name: str, value: object, allowed: str, holds: Callable[[float], bool]) -> None:
     """Raises UserError for what is no number, or not within what is allowed."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not holds(value):
         raise UserError(f"Expected {name} to be a number {allowed}, got {name}={value!r}.")
 
 
-def _check_whole(name: str, value: Any) -> None:
+def _check_whole(name: str, value: object) -> None:
     """Raises UserError for what is no whole number of runs."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_RUNS:
         raise UserError(f"Expected {name} to be a whole number in 1..{MAX_RUNS}, got {name}={value!r}.")

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -271,7 +272,7 @@ def _parts(value: Fraction) -> tuple[float, float]:
     return high, float(value - Fraction(high))
 
 
-def _flint() -> Any:
+def _flint() -> ModuleType:
     """Returns the module flint; raises UserError with the extra's name where it is not installed."""
     try:
         import flint
@@ -279,4 +280,5 @@ def _flint() -> Any:
         raise UserError(
             "Expected python-flint to be installed for proved figures, got none: pip install 'del-audit[proved]'."
         ) from None
-    return flint
+    module: ModuleType = flint
+    return module

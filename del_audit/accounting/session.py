@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 from mechanisms.validation import whole_at_least
+
+if TYPE_CHECKING:
+    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 _POINTS_WITH_OTHERS = 1 << 18
 _NEGLIGIBLE = 1e-7  # of delta: what is given away to losses beyond the grids of other mechanisms
@@ -151,7 +154,7 @@ class Session:
         lower, upper = math.fsum(end.lower for end in ends) + rest, math.fsum(end.upper for end in ends) + rest
         return Bound(math.nextafter(lower, 0), (lower + upper) / 2, math.nextafter(upper, math.inf))
 
-    def privacy_loss_distribution(self, interval: float | None = None) -> tuple[Any, float]:
+    def privacy_loss_distribution(self, interval: float | None = None) -> "tuple[PrivacyLossDistribution, float]":
         """Returns the quantizers' dp_accounting PrivacyLossDistribution, without others, and its interval (nats).
 
         A pessimistic estimate for compositions inside dp_accounting, from the exact curve; losses beyond a delta of

@@ -4,13 +4,14 @@ import json
 import math
 import textwrap
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from del_audit.accounting.other_mechanisms import DpSgd, Gaussian, Guaranteed, Mechanism
 from del_audit.accounting.session import Part, Session
 from del_audit.configuration.yaml_file import Strict, load_yaml
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
@@ -110,12 +111,14 @@ def load_session(path: Path) -> tuple[Session, SessionFile]:
 def account_session(path: Path, delta: float, as_json: bool) -> int:
     """Prints the guarantee of the session in a file, as text or JSON, and returns exit code 0."""
     session, entries = load_session(path)
-    record = describe(session, entries, delta)
-    print(json.dumps(record, indent=2, allow_nan=False) if as_json else render(record))
+    if as_json:
+        print(json.dumps(describe(session, entries, delta), indent=2, allow_nan=False))
+    else:
+        print(render(session, entries, delta))
     return 0
 
 
-def describe(session: Session, entries: SessionFile, delta: float) -> dict[str, Any]:
+def describe(session: Session, entries: SessionFile, delta: float) -> dict[str, Json]:
     """Returns the contract of `del-audit account --session FILE --json`, keys in its order."""
     epsilon = session.epsilon(delta)
     pure = session.pure_epsilon
@@ -144,28 +147,28 @@ def describe(session: Session, entries: SessionFile, delta: float) -> dict[str, 
     }
 
 
-def render(record: dict[str, Any]) -> str:
+def render(session: Session, entries: SessionFile, delta: float) -> str:
     """Returns the same as lines of text for a terminal, each figure by its upper end."""
     lines = []
-    for number, part in enumerate(record["parts"], 1):
-        spec = " ".join(f"{name}={value!r}" for name, value in part["spec"].items())
-        prompts = "" if part["prompts"] is None else f" in {len(part['prompts'])} prompts"
-        times = "once" if part["sends"] == 1 else f"{part['sends']} times"
+    for number, (part, entry) in enumerate(zip(session.parts, entries.parts, strict=True), 1):
+        spec = " ".join(f"{name}={value!r}" for name, value in part.spec.to_dict().items())
+        prompts = "" if entry.prompts is None else f" in {len(entry.prompts)} prompts"
+        times = "once" if part.sends == 1 else f"{part.sends} times"
         lines.append(f"Part {number}     {spec}")
-        lines.append(f"           {part['tokens']:,} tokens{prompts}, sent {times}, {part['trials']:,} trials")
-    for number, other in enumerate(record["others"], 1):
-        ((name, values),) = other.items()
+        lines.append(f"           {part.tokens:,} tokens{prompts}, sent {times}, {part.trials:,} trials")
+    for number, other in enumerate(entries.others, 1):
+        ((name, values),) = other.model_dump(exclude_none=True).items()
         lines.append(f"Other {number}    {name} " + " ".join(f"{key}={value!r}" for key, value in values.items()))
-    epsilon, pure = record["epsilon"], record["pure_epsilon"]
-    what = "exact closed form" if record["exact"] else f"upper bound; not below {epsilon['lower']!r}"
+    epsilon, pure = session.epsilon(delta), session.pure_epsilon.upper
+    what = "exact closed form" if session.exact else f"upper bound; not below {epsilon.lower!r}"
     return "\n".join(
         [
             *lines,
-            f"Unit       session, {record['tokens']:,} tokens with resent ones, {record['trials']:,} trials",
-            textwrap.fill(f"Between    {record['adjacency']}", 100, subsequent_indent=" " * 11),
-            f"Epsilon    <= {epsilon['upper']!r} nats at delta={record['delta']!r} ({what})",
-            f"Total variation <= {record['total_variation']['upper']!r}",
-            f"Pure epsilon    {'none' if pure is None else '<= ' + repr(pure['upper']) + ' nats'}",
-            f"Kind       {record['kind']}",
+            f"Unit       session, {session.tokens:,} tokens with resent ones, {session.trials:,} trials",
+            textwrap.fill(f"Between    {session.adjacency}", 100, subsequent_indent=" " * 11),
+            f"Epsilon    <= {epsilon.upper!r} nats at delta={delta!r} ({what})",
+            f"Total variation <= {session.total_variation.upper!r}",
+            f"Pure epsilon    {f'<= {pure!r} nats' if math.isfinite(pure) else 'none'}",
+            f"Kind       {epsilon.kind}",
         ]
     )

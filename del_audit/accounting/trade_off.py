@@ -1,12 +1,12 @@
 """The exact privacy curve of two binomial laws: delta, epsilon, total variation and the trade-off function."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from del_audit.accounting._density import Extended, Floats
+from del_audit.accounting._density import Extended, Floats, Wide
 from del_audit.accounting._pair import WIDE_UNIT, Pair
 from del_audit.accounting._renyi import renyi_divergence
 from del_audit.accounting._search import first_at_most, largest_epsilon
@@ -14,6 +14,9 @@ from del_audit.accounting.log_tail import MAX_TRIALS, tails
 from mechanisms.errors import UserError
 
 MAX_VERTICES = 1_000_000
+Value = float | Floats
+"""A float where all that it is computed from are scalars, else an array."""
+_Real = TypeVar("_Real", bound=np.floating)
 
 
 class Enclosure(NamedTuple):
@@ -66,25 +69,25 @@ class TradeOff:
         """Returns the pair of a vertex and the centre of the cube, which bounds attack success (theorem 6)."""
         return cls(trials, offset, 0.0, offset_low, 0.0)
 
-    def delta(self, epsilon: ArrayLike) -> Any:
+    def delta(self, epsilon: ArrayLike) -> Value:
         """Returns the hockey-stick divergence at epsilon (nats, >= 0): a float, or an array for arrays."""
         return _plain(np.exp(self.enclose_log_delta(epsilon).estimate))
 
-    def log_delta(self, epsilon: ArrayLike) -> Any:
+    def log_delta(self, epsilon: ArrayLike) -> Value:
         """Returns the logarithm of delta(epsilon), in nats; -inf from the pure epsilon on."""
         return _plain(self.enclose_log_delta(epsilon).estimate)
 
-    def epsilon(self, delta: ArrayLike) -> Any:
+    def epsilon(self, delta: ArrayLike) -> Value:
         """Returns the smallest epsilon >= 0 (nats) with delta(epsilon) <= delta, for delta in (0, 1)."""
         return _plain(self.enclose_epsilon(delta).estimate)
 
     @property
-    def total_variation(self) -> Any:
+    def total_variation(self) -> Value:
         """The best advantage of any test between the two laws: delta(0)."""
         return self.delta(0.0)
 
     @property
-    def pure_epsilon(self) -> Any:
+    def pure_epsilon(self) -> Value:
         """The largest log-likelihood ratio, in nats: the epsilon that holds with delta = 0."""
         return _plain((self._pair.n * self._pair.slope + self._pair.shift).astype(np.float64))
 
@@ -120,7 +123,7 @@ class TradeOff:
         best, error = best.reshape(shape), error.reshape(shape)
         return _enclose(np.maximum(best - error, 0), best, best + error)
 
-    def beta(self, alpha: ArrayLike) -> Any:
+    def beta(self, alpha: ArrayLike) -> Value:
         """Returns the least type II error of a test of the null at type I error alpha, in [0, 1] (Neyman-Pearson).
 
         Piecewise linear between the vertices (Q[X > x], P[X <= x]). Tiny values keep their relative precision.
@@ -137,21 +140,21 @@ class TradeOff:
             more, less = (np.exp(tails(count, n, p, p_low)[1]) for count in (x, x - 1))
         return _plain(((1 - share) * less + share * more).astype(np.float64))
 
-    def alpha(self, beta: ArrayLike) -> Any:
+    def alpha(self, beta: ArrayLike) -> Value:
         """Returns the inverse of `beta`: the least type I error of a test with type II error beta, in [0, 1]."""
         beta = np.asarray(beta, dtype=np.float64)
         if not ((beta >= 0) & (beta <= 1)).all():
             raise UserError(f"Expected beta in [0, 1], got beta={beta}.")
         return self.reversed.beta(beta)
 
-    def advantage(self, alpha: ArrayLike) -> Any:
+    def advantage(self, alpha: ArrayLike) -> Value:
         """Returns 1 - alpha - beta(alpha): true less false positives of the best test at type I error alpha.
 
         Its largest value is the total variation. Absolute error 1e-15.
         """
         return _plain(np.maximum(1 - np.asarray(alpha, dtype=np.float64) - self.beta(alpha), 0))
 
-    def bayes_error(self, prior: ArrayLike) -> Any:
+    def bayes_error(self, prior: ArrayLike) -> Value:
         """Returns the least error probability of whoever guesses the law, where the alternative has this prior.
 
         prior: in [0, 1]. At most min(prior, 1 - prior), the error of a guess without looking.
@@ -166,7 +169,7 @@ class TradeOff:
             false, missed = np.exp(tails(x, n, r, r_low)[0]), np.exp(tails(x, n, p, p_low)[1])
         return _plain(((1 - prior) * false + prior * missed).astype(np.float64))
 
-    def renyi(self, order: ArrayLike) -> Any:
+    def renyi(self, order: ArrayLike) -> Value:
         """Returns the Renyi divergence of the alternative from the null in nats, for orders > 0.
 
         Order 1 is the Kullback-Leibler divergence.
@@ -177,7 +180,7 @@ class TradeOff:
         return _plain(renyi_divergence(self._pair, order.astype(Extended)).astype(np.float64))
 
     @property
-    def zcdp_rho(self) -> Any:
+    def zcdp_rho(self) -> Value:
         """The smallest rho with renyi(order) <= rho order for every order > 1, in nats: zero-concentrated DP.
 
         Of the worst pair it is the Kullback-Leibler divergence, in both directions (theorem 16); of any other pair the
@@ -217,7 +220,7 @@ class TradeOff:
         return alpha.astype(np.float64), beta.astype(np.float64)
 
 
-def _enclose(lower: NDArray[Any], estimate: NDArray[Any], upper: NDArray[Any]) -> Enclosure:
+def _enclose(lower: Wide, estimate: Wide, upper: Wide) -> Enclosure:
     """Returns the three as doubles, the ends rounded outwards; zero and -inf stay themselves."""
     low, middle, high = (np.asarray(end, dtype=np.float64) for end in (lower, estimate, upper))
     exact = (lower == upper) & ((upper == 0) | np.isinf(upper))
@@ -225,11 +228,11 @@ def _enclose(lower: NDArray[Any], estimate: NDArray[Any], upper: NDArray[Any]) -
     return Enclosure(np.where(exact, low, down), middle, np.where(exact, high, up))
 
 
-def _flat(field: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def _flat(field: NDArray[_Real], shape: tuple[int, ...]) -> NDArray[_Real]:
     """Returns the field broadcast to the shape, without axes."""
     return field.reshape(-1) if field.shape == shape else np.broadcast_to(field, shape).ravel()
 
 
-def _plain(value: NDArray[Any]) -> Any:
+def _plain(value: Floats) -> Value:
     """Returns a float for an array without axes, else the array."""
     return float(value) if value.ndim == 0 else value

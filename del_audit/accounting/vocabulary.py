@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from del_audit.accounting._tilted import Tilt, trial_log_mgf
 from del_audit.accounting.accountant import Guarantee, Unit, check_unit, guarantee
 from del_audit.accounting.composition import Composition, Losses, Trials
 from del_audit.statistics.bound import Bound
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 from mechanisms.validation import whole_at_least
@@ -41,7 +42,7 @@ class VocabularyGuarantee:
     words: int
     sha256: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns every figure with its unit and what it holds for, keys in a stable order."""
         return {
             "holds_for": f"codes of the vocabulary of {self.words} words with thresholds sha256 {self.sha256} only",

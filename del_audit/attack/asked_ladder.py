@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from attacks.ladder import ladder, trained_attackers
 from attacks.registry import AttackName, always_run, attack_names, rows_of
@@ -10,6 +9,7 @@ from attacks.self_test import SelfTest
 from del_audit.configuration.attack_names import asked_attacks
 from del_audit.configuration.configuration import Evaluation
 from del_audit.evidence.inversion.readers import BASELINE, Ladder, usable
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 
 
@@ -37,13 +37,13 @@ def _reads_with_masked_lm(names: Sequence[AttackName]) -> bool:
     return any(row.masked_lm for row in rows_of(names))
 
 
-def described(attacks: Ladder) -> dict[str, Any]:
+def described(attacks: Ladder) -> dict[str, Json]:
     """Returns name, version and settings of each attack, as JSON: what Run compares, and what a result states."""
-    stated = {}
+    stated: dict[str, Json] = {}
     for key, attack in attacks.items():
-        settings: Any = attack  # every attack is a dataclass, which its protocol does not say
-        stated[key] = {**asdict(settings), "name": attack.name, "version": attack.version}
-    return dict(_without_folders(stated))
+        settings = asdict(attack)  # type: ignore[call-overload]  # a dataclass, which its protocol does not say
+        stated[key] = _without_folders({**settings, "name": attack.name, "version": attack.version})
+    return stated
 
 
 def require_usable(ladder: Ladder, tests: Mapping[AttackName, SelfTest]) -> Ladder:
@@ -55,8 +55,8 @@ def require_usable(ladder: Ladder, tests: Mapping[AttackName, SelfTest]) -> Ladd
     return kept
 
 
-def _without_folders(settings: Any) -> Any:
+def _without_folders(settings: Json) -> Json:
     """Returns nested settings without where fits are kept, which decides nothing and names a machine."""
-    if not isinstance(settings, dict):
+    if not isinstance(settings, Mapping):
         return settings
     return {name: _without_folders(value) for name, value in settings.items() if name != "folder"}

@@ -1,27 +1,29 @@
 """`del-audit attack attribute`: what whole releases, and their sizes, tell of a column of the private documents."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 from tqdm import tqdm
 
 from attacks.attribute import QuantileClasses, Viewer
 from attacks.side_channel import SideChannels, side_channels
-from del_audit.attack.scene import Scene, at_least, opened
+from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_attribute
-from del_audit.configuration.configuration import Configuration
+from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.configuration.written import Attribute
 from del_audit.evidence.inference import Inference, ProbeFigures, Sample, infer
 from del_audit.evidence.readiness import require_classes
 from del_audit.evidence.side_channel import mutual_information
 from del_audit.runs import Run
 from del_audit.service.splits import grouped_by
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.splits import first_of_each
+from mechanisms.validation import at_least
 
 LENGTHS = "sizes of the message"
 
@@ -44,7 +46,7 @@ class Part:
 
     def first(self, name: str, count: int | None) -> "Part":
         """Returns the first rows, all of them without a count; raises UserError for a count below 1, under its name."""
-        return self if count is None else self.only(range(min(len(self.texts), at_least(1, name, count))))
+        return self if count is None else self.only(range(min(len(self.texts), at_least(name, count, 1))))
 
 
 def attack_attribute(
@@ -69,19 +71,19 @@ def attack_attribute(
     """
     if bins is not None and classes is not None:
         raise UserError(f"Expected one of --classes and --bins, got classes={classes} and bins={bins}.")
-    configuration = opened(config, out)
+    configuration = load_configuration(config)
     author = group or configuration.data.group_column or "document_id"
     configuration = grouped_by(configuration, author)
     asked = _column(configuration, column)
     plan = configuration.evaluation
-    tokens = at_least(1, "prompt-tokens", plan.probe_tokens if prompt_tokens is None else prompt_tokens)
-    times = at_least(1, "releases", plan.probe_releases if releases is None else releases)
-    count = at_least(2, "classes", _classes(configuration, asked) if classes is None else classes)
+    tokens = at_least("prompt-tokens", plan.probe_tokens if prompt_tokens is None else prompt_tokens, 1)
+    times = at_least("releases", plan.probe_releases if releases is None else releases, 1)
+    count = at_least("classes", _classes(configuration, asked) if classes is None else classes, 2)
     scene = Scene.of(configuration, seed)
     public, private = labelled(scene, asked, bins, count, tokens)
     kept, private = public.first("documents", documents), private.one_of_each().first("prompts", prompts)
     require_classes(asked, kept.labels, kept.groups, private.labels)
-    settings = {
+    settings: dict[str, Json] = {
         "command": "attribute",
         "column": asked,
         "classes": count,
@@ -95,7 +97,7 @@ def attack_attribute(
     run = Run(out, {**settings, **scene.identity})
     measured = run.part("inference", lambda: _measured(scene, asked, kept, private, times))
     document = {
-        **scene.document("attribute", settings),
+        **scene.document(settings),
         "unit": "prompt",
         "column": asked,
         "public_rows": len(kept.texts) * times,
@@ -103,10 +105,7 @@ def attack_attribute(
         "left_out_rows": scene.assets.removed,
         **measured,
     }
-    path = run.finish(document)
-    print_attribute(document)
-    print(f"\nWritten: {path}")
-    return 0
+    return finished(run, document, print_attribute)
 
 
 def labelled(scene: Scene, column: str, bins: int | None, classes: int, tokens: int) -> tuple[Part, Part]:
@@ -159,7 +158,7 @@ def _classes(configuration: Configuration, column: str) -> int:
     return own.classes if own is not None and own.column == column else int(Attribute(column=column).classes)
 
 
-def _measured(scene: Scene, column: str, public: Part, private: Part, times: int) -> dict[str, Any]:
+def _measured(scene: Scene, column: str, public: Part, private: Part, times: int) -> dict[str, Json]:
     """Returns the probes' figures, those of the sizes, and what was left out, as JSON values."""
     viewer = Viewer(scene.public, None, scene.assets.language.tokenizer, scene.assets.sentences)
     with tqdm(total=4, desc="public releases", unit="step") as bar:
@@ -174,7 +173,7 @@ def _measured(scene: Scene, column: str, public: Part, private: Part, times: int
     return {"inference": _inference(found), "sizes": measured, "views_left_out": missing}
 
 
-def _next(bar: Any, name: str) -> None:
+def _next(bar: "tqdm[NoReturn]", name: str) -> None:
     bar.update()
     bar.set_description(name)
 
@@ -199,9 +198,9 @@ def _sample(
     return sample, sizes, views.left_out
 
 
-def _sizes(sizes: SideChannels, private: Part, seed: int) -> dict[str, Any]:
+def _sizes(sizes: SideChannels, private: Part, seed: int) -> dict[str, Json]:
     """Returns what each size of the private messages tells of the class, bits; and why one is missing."""
-    figures: dict[str, Any] = {}
+    figures: dict[str, Json] = {}
     left_out = dict(sizes.left_out)
     for name, values in sizes.sizes.items():
         try:
@@ -211,7 +210,7 @@ def _sizes(sizes: SideChannels, private: Part, seed: int) -> dict[str, Any]:
     return {"figures": figures, "left_out": left_out}
 
 
-def _inference(found: Inference) -> dict[str, Any]:
+def _inference(found: Inference) -> dict[str, Json]:
     return {
         "classes": list(found.probe.classes),
         "chance": found.chance,
@@ -224,7 +223,7 @@ def _inference(found: Inference) -> dict[str, Any]:
     }
 
 
-def _probe(figures: ProbeFigures) -> Mapping[str, Any]:
+def _probe(figures: ProbeFigures) -> dict[str, Json]:
     result = figures.result
     return {
         "features": result.features,

@@ -8,17 +8,19 @@ from tqdm import tqdm
 
 from attacks.base import AttackerKnowledge
 from del_audit.accounting import Accountant
-from del_audit.attack.inversion import BROKEN
-from del_audit.attack.scene import Scene, at_least, opened
+from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_distinguish
+from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.distinguishing import play, play_membership
 from del_audit.evidence.games import Game, GameSettings, beaten
 from del_audit.evidence.pairs import Pair, corner_public, notable_pairs
 from del_audit.runs import Run
 from del_audit.statistics.contradiction import FALSE_ALARMS
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
 from mechanisms.spec import QuantizerSpec
+from mechanisms.validation import at_least
 
 CORNERS = "worst inputs of all"
 Games = dict[str, Callable[[], Game]]
@@ -40,9 +42,9 @@ def attack_distinguish(
     Returns 0, or 1 where a test makes fewer errors than the guarantee allows. The arguments are the command's options.
     Raises UserError for what a user can mend.
     """
-    at_least(1, "prompt-tokens", prompt_tokens)
+    at_least("prompt-tokens", prompt_tokens, 1)
     GameSettings(trials, delta=delta)  # their ranges are checked here, not after the model is loaded
-    scene = Scene.of(opened(config, out), seed)
+    scene = Scene.of(load_configuration(config), seed)
     own = {f"{first!r} or {second!r}": (_tokens(scene, first), _tokens(scene, second)) for first, second in pair}
     for name, (first, second) in own.items():
         if len(first) != len(second) or first == second:
@@ -51,7 +53,7 @@ def attack_distinguish(
                 f"in {name}."
             )
     phrases = {f"{text!r} in a prompt": _tokens(scene, text) for text in phrase}
-    settings = {
+    settings: dict[str, Json] = {
         "command": "distinguish",
         "trials": trials,
         "delta": delta,
@@ -69,17 +71,14 @@ def attack_distinguish(
             played.append(run.part(f"game-{json_sha256(name)[:16]}", lambda game=game: game().to_dict()))  # type: ignore[misc]
     judge(played, scene.pipeline.spec)
     document = {
-        **scene.document("distinguish", settings),
+        **scene.document(settings),
         "trials": trials,
         "delta": delta,
         "games": played,
         "broken": [game["name"] for game in played if game["broken"]],
         "false_alarm_rate": FALSE_ALARMS,
     }
-    path = run.finish(document)
-    print_distinguish(document)
-    print(f"\nWritten: {path}")
-    return BROKEN if document["broken"] else 0
+    return finished(run, document, print_distinguish)
 
 
 def _games(
@@ -107,7 +106,7 @@ def _one(public: AttackerKnowledge, name: str, pair: Pair, rules: GameSettings) 
     return play(public, {name: pair}, rules)[0]
 
 
-def _as_lists(pairs: Mapping[str, Pair]) -> dict[str, Any]:
+def _as_lists(pairs: Mapping[str, Pair]) -> dict[str, Json]:
     return {name: [list(map(int, side)) for side in sides] for name, sides in pairs.items()}
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -11,8 +10,9 @@ from attacks.outcome import Outcome
 from attacks.registry import AttackName
 from attacks.self_test import SelfTest
 from del_audit.attack.asked_ladder import asked_ladder, described, require_usable
-from del_audit.attack.scene import Scene, opened
+from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_inversion
+from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.inversion.metrics import KS, Metric, text_metrics, token_metrics
 from del_audit.evidence.inversion.planted import identifier_figures, planted_slice
@@ -21,12 +21,10 @@ from del_audit.evidence.inversion.readers import self_tests as test_each
 from del_audit.evidence.inversion.selection import FEWEST_DOCUMENTS, strongest
 from del_audit.evidence.inversion.slices import Slice, SliceFigure, frequency_slices, measure_slice, text_slices
 from del_audit.evidence.readiness import require_attacks
-from del_audit.process.exit_codes import REFUSED
 from del_audit.runs import Run
 from del_audit.service.releases import PrivatePrompts
 from del_audit.statistics.contradiction import FALSE_ALARMS
-
-BROKEN = REFUSED
+from mechanisms.canonical_json import Json
 
 
 def attack_inversion(
@@ -47,13 +45,13 @@ def attack_inversion(
     Returns 0, or 1 where an attack reads more than the guarantee allows. The arguments are the command's options.
     Raises UserError for what a user can mend.
     """
-    configuration = opened(config, out)
+    configuration = load_configuration(config)
     plan = configuration.evaluation
     ladder = asked_ladder(plan, attacks, masked_lm)
     scene = Scene.of(configuration, seed)
     sent = scene.prompts(prompts, prompt_tokens, plant)
     require_attacks(ladder, scene.assets, sent.prompt_tokens)
-    settings = {
+    settings: dict[str, Json] = {
         "command": "inversion",
         "attacks": described(ladder),
         "prompts": len(sent),
@@ -73,21 +71,18 @@ def attack_inversion(
     for key, outcome in outcomes.items():
         run.keep(key, outcome)
     document = inversion_document(scene, settings, kept, outcomes, sent, tests, text_metrics)
-    path = run.finish(document)
-    print_inversion(document)
-    print(f"\nWritten: {path}")
-    return BROKEN if document["broken"] else 0
+    return finished(run, document, lambda found: print_inversion(found, tests.values()))
 
 
 def inversion_document(
     scene: Scene,
-    settings: dict[str, Any],
+    settings: dict[str, Json],
     ladder: Ladder,
     outcomes: Mapping[AttackName, Outcome],
     sent: PrivatePrompts,
     tests: Mapping[AttackName, SelfTest],
     texts: bool,
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Returns the whole result as JSON values: every figure states its unit, interval, method, kind and seed."""
     failed = [test for test in tests.values() if not test.passed]
     ran = {key: (ladder[key], outcome) for key, outcome in outcomes.items()}
@@ -99,7 +94,7 @@ def inversion_document(
             about = {"key": figures.key, "context_free": attack.context_free, "note": getattr(attack, "note", "")}
             rows.append({**about, **_figures(scene, figures, outcomes[BASELINE], sent, slices, texts)})
     return {
-        **scene.document("inversion", settings),
+        **scene.document(settings),
         "unit": "token",
         "prompts": len(sent),
         "documents": len(set(sent.units)),
@@ -122,7 +117,7 @@ def _slices(scene: Scene, outcome: Outcome, sent: PrivatePrompts) -> list[Slice]
 
 def _figures(
     scene: Scene, found: AttackFigures, baseline: Outcome, sent: PrivatePrompts, slices: Sequence[Slice], texts: bool
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Returns one attack's figures, each metric and slice beside the baseline's."""
     outcome, seed = found.outcome, scene.seed
     language, depth = scene.assets.language, min(found.outcome.depth, baseline.depth)
@@ -155,11 +150,11 @@ def _figures(
     }
 
 
-def _metric(metric: Metric) -> dict[str, Any]:
+def _metric(metric: Metric) -> dict[str, Json]:
     return {name: getattr(metric, name).to_dict() for name in ("attack", "baseline", "difference")}
 
 
-def _strongest(outcomes: Mapping[AttackName, Outcome], seed: int, longest: int) -> dict[str, Any]:
+def _strongest(outcomes: Mapping[AttackName, Outcome], seed: int, longest: int) -> dict[str, Json]:
     """Returns the strongest, picked on half of the documents and reported on the others, or why there is none."""
     attacks = [outcome for key, outcome in outcomes.items() if key != BASELINE]
     documents = len(set(attacks[0].documents))
@@ -168,7 +163,7 @@ def _strongest(outcomes: Mapping[AttackName, Outcome], seed: int, longest: int) 
     return {**asdict(strongest(attacks, seed, "holdout", outcomes[BASELINE], longest=longest)), "why": ""}
 
 
-def _allowed(leakage: Leakage) -> dict[str, Any]:
+def _allowed(leakage: Leakage) -> dict[str, Json]:
     """Returns theorem 6's bound: what no attack that takes tokens one by one may beat."""
     return {
         "kappa": leakage.kappa,

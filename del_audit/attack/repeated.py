@@ -1,24 +1,30 @@
 """`del-audit attack repeated`: what is read of prompts sent several times, and of chats that send turns again."""
 
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from attacks.base import InversionAttack
 from del_audit.attack.asked_ladder import asked_ladder, described, require_usable
-from del_audit.attack.inversion import BROKEN
-from del_audit.attack.scene import Scene, at_least, opened
+from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_repeated
+from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.inversion.readers import Ladder
 from del_audit.evidence.inversion.readers import self_tests as test_each
 from del_audit.evidence.inversion.repeated import RepeatedLeakage, measure_histories, measure_repeated
 from del_audit.evidence.readiness import require_attacks
 from del_audit.runs import Run
 from del_audit.service.releases import PrivatePrompts
+from del_audit.statistics.bound import Bound
 from del_audit.statistics.contradiction import FALSE_ALARMS, contradicts, lower_limit
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
+from mechanisms.progress import Progress
+from mechanisms.splits import first_of_each
+from mechanisms.validation import at_least
 
 Row = dict[str, Any]
 
@@ -43,14 +49,14 @@ def attack_repeated(
     guarantee allows. The arguments are the command's options. Raises UserError for what a user can mend.
     """
     _check(times, delta)
-    configuration = opened(config, out)
+    configuration = load_configuration(config)
     plan = configuration.evaluation
     ladder = asked_ladder(plan, attacks, masked_lm)
     scene = Scene.of(configuration, seed)
     sent = scene.prompts(prompts, prompt_tokens)
     require_attacks(ladder, scene.assets, sent.prompt_tokens)
-    chats = [] if turns is None else [cut_turns(prompt, turns) for prompt in first_of_each(sent)]
-    settings = {
+    chats = [] if turns is None else cut_chats(sent, turns)
+    settings: dict[str, Json] = {
         "command": "repeated",
         "attacks": described(ladder),
         "times": list(times),
@@ -70,7 +76,7 @@ def attack_repeated(
     every = [*rows, *(session["rows"] if session else [])]
     judge(every)
     document = {
-        **scene.document("repeated", settings),
+        **scene.document(settings),
         "unit": "token",
         "delta": delta,
         "prompts": len(sent),
@@ -83,10 +89,7 @@ def attack_repeated(
         "self_tests": {key: test.to_dict() for key, test in tests.items()},
         "unusable": [test.to_dict() for test in tests.values() if not test.passed],
     }
-    path = run.finish(document)
-    print_repeated(document)
-    print(f"\nWritten: {path}")
-    return BROKEN if document["broken"] else 0
+    return finished(run, document, lambda found: print_repeated(found, tests.values()))
 
 
 def _check(times: Sequence[int], delta: float) -> None:
@@ -96,36 +99,33 @@ def _check(times: Sequence[int], delta: float) -> None:
         raise UserError(f"Expected delta in (0, 1), got delta={delta}.")
 
 
+def cut_chats(sent: PrivatePrompts, turns: int) -> list[list[list[int]]]:
+    """Returns the first prompt of each document in turns: chats are taken for independent."""
+    return [cut_turns(sent.prompts[row], turns) for row in first_of_each(sent.units)]
+
+
 def cut_turns(prompt: Sequence[int], turns: int) -> list[list[int]]:
     """Returns the prompt as so many turns of about equal length; raises UserError where it has fewer tokens.
 
     >>> cut_turns([1, 2, 3, 4, 5], 2)
     [[1, 2], [3, 4, 5]]
     """
-    at_least(2, "turns", turns)
+    at_least("turns", turns, 2)
     if len(prompt) < turns:
         raise UserError(f"Expected turns <= {len(prompt)}, the tokens of the shortest prompt, got turns={turns}.")
     ends = [len(prompt) * turn // turns for turn in range(turns + 1)]
     return [list(prompt[start:end]) for start, end in itertools.pairwise(ends)]
 
 
-def first_of_each(sent: PrivatePrompts) -> list[list[int]]:
-    """Returns the first prompt of each document: chats are taken for independent."""
-    first: dict[Hashable, list[int]] = {}
-    for document, prompt in zip(sent.units, sent.prompts, strict=True):
-        first.setdefault(document, prompt)
-    return list(first.values())
-
-
 def _sent_again(
-    run: Run, scene: Scene, ladder: Ladder, sent: PrivatePrompts, times: Sequence[int], delta: float, bar: Any
+    run: Run, scene: Scene, ladder: Ladder, sent: PrivatePrompts, times: Sequence[int], delta: float, bar: Progress
 ) -> list[Row]:
     """Returns a row for each number of times and attack, each measured only where it is missing."""
     rows = []
     for number in times:
         for key, attack in ladder.items():
 
-            def measure(number: int = number, attack: Any = attack) -> RepeatedLeakage:
+            def measure(number: int = number, attack: InversionAttack = attack) -> RepeatedLeakage:
                 return measure_repeated(
                     scene.public,
                     [attack],
@@ -150,13 +150,13 @@ def _chats(
     chats: Sequence[Sequence[Sequence[int]]],
     longest: int,
     delta: float,
-    bar: Any,
+    bar: Progress,
 ) -> dict[str, Any]:
     """Returns the rows of all attacks on chats, and the epsilon of the longest session."""
     rows, session = [], {}
     for key, attack in ladder.items():
 
-        def measure(attack: Any = attack) -> RepeatedLeakage:
+        def measure(attack: InversionAttack = attack) -> RepeatedLeakage:
             return measure_histories(scene.public, [attack], chats, scene.seed, delta, longest=longest)
 
         found = _kept(run, f"{key}-chats", key, attack.context_free, measure)
@@ -166,7 +166,7 @@ def _chats(
     return {"rows": rows, **session}
 
 
-def _kept(run: Run, name: str, key: str, context_free: bool, measure: Any) -> dict[str, Any]:
+def _kept(run: Run, name: str, key: str, context_free: bool, measure: Callable[[], RepeatedLeakage]) -> dict[str, Any]:
     """Returns the rows of one measurement as JSON values; their outcomes are part of the result."""
 
     def compute() -> dict[str, Any]:
@@ -183,7 +183,7 @@ def _kept(run: Run, name: str, key: str, context_free: bool, measure: Any) -> di
     return run.part(name, compute)
 
 
-def _bound(bound: Any) -> dict[str, Any] | None:
+def _bound(bound: Bound | None) -> dict[str, Json] | None:
     return None if bound is None else {**bound.to_dict(), "kind": bound.kind}
 
 

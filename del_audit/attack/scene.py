@@ -1,25 +1,28 @@
 """What a run attacks: a configuration's mechanism over its public world, and prompts of its private split."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from attacks.base import AttackerKnowledge
-from del_audit.configuration.configuration import Configuration, load_configuration
+from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.readiness import require_texts
+from del_audit.process.exit_codes import REFUSED
 from del_audit.process.quiet import silence_libraries
+from del_audit.runs import Run
 from del_audit.service.asset_hashes import hashes
 from del_audit.service.assets import Assets, build, load_assets, public_of
 from del_audit.service.planting import plant, tokenized
 from del_audit.service.private_text import attacked_rounds, windows
 from del_audit.service.provenance import commit, versions
 from del_audit.service.releases import PrivatePrompts
+from mechanisms.canonical_json import Json
 from mechanisms.client import Client
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.text_pieces import text_of
+from mechanisms.validation import at_least
 
 FORMAT = "del-audit attack 1"
 PLANTED_TOKENS = 64
@@ -54,7 +57,7 @@ class Scene:
         return self.assets.language.context_tokens - 1
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """Everything about the scene that decides a figure, for Run to compare."""
         return {
             **{f"{name} hash": value for name, value in self.hashes.items()},
@@ -86,11 +89,11 @@ class Scene:
         Raises UserError for values out of range, and for prompts of a single document.
         """
         plan = self.configuration.evaluation
-        length = at_least(1, "prompt-tokens", self.configuration.policy.prompt_tokens if tokens is None else tokens)
+        length = at_least("prompt-tokens", self.configuration.policy.prompt_tokens if tokens is None else tokens, 1)
         if length > self.longest:
             raise UserError(f"Expected prompt-tokens <= {self.longest}, the model's, got prompt-tokens={length}.")
         units = self.units
-        wanted = plan.context_prompts if count is None else at_least(2, "prompts", count)
+        wanted = plan.context_prompts if count is None else at_least("prompts", count, 2)
         each = attacked_rounds(max(1, len(set(units))), wanted, 1)
         places = windows(self.assets.private, units, length, each, whole=True)
         if count is not None and count > len(places):
@@ -120,11 +123,11 @@ class Scene:
         planted = [tokenized(text, tokenizer, length) for text in texts]
         return PrivatePrompts([list(prompt.ids) for prompt in planted], sent.units, length, sent.prompts_each, planted)
 
-    def document(self, command: str, settings: dict[str, Any]) -> dict[str, Any]:
+    def document(self, settings: Mapping[str, Json]) -> dict[str, Json]:
         """Returns the head of a result: what was attacked, how, and what made it."""
         return {
             "format": FORMAT,
-            "command": command,
+            "command": settings["command"],
             "name": self.configuration.name,
             "configuration": self.configuration.model_dump(mode="json"),
             "spec": self.pipeline.spec.to_dict(),
@@ -138,15 +141,9 @@ class Scene:
         }
 
 
-def opened(path: Path, out: Path) -> Configuration:
-    """Returns the configuration in a file; raises UserError as load_configuration does, and for an OUT that exists."""
-    if out.exists():
-        raise UserError(f"Expected --out to be a folder that does not exist yet, got {out}.")
-    return load_configuration(path)
-
-
-def at_least(low: int, name: str, value: int) -> int:
-    """Returns the value; raises UserError where it is lower."""
-    if value < low:
-        raise UserError(f"Expected {name} >= {low}, got {name}={value}.")
-    return value
+def finished(run: Run, document: Mapping[str, Any], show: Callable[[Mapping[str, Any]], None]) -> int:
+    """Writes and shows a result; returns 0, or REFUSED where it names an attack that beats the guarantee."""
+    path = run.finish(document)
+    show(document)
+    print(f"\nWritten: {path}")
+    return REFUSED if document.get("broken") else 0

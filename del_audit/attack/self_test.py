@@ -32,5 +32,5 @@ def run_self_tests(config: Path | None, names: tuple[str, ...] | None, masked_lm
     scene = Scene.of(configuration)
     require_attacks(ladder, scene.assets, configuration.policy.prompt_tokens)
     tests = self_tests(ladder, scene.public, scene.seed)
-    print_self_tests({key: test.to_dict() for key, test in tests.items()})
+    print_self_tests(tests)
     return 0 if all(test.passed for test in tests.values()) else UNUSABLE

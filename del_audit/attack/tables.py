@@ -1,6 +1,6 @@
 """What `del-audit attack` prints: the same figures as in the result, rounded outwards, each with its kind."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING
 from typing import Any
 
@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from attacks.self_test import SelfTest
 from del_audit.show.console import table_width
 from del_audit.show.numbers import at_most, interval, number, percent, printable, upper_end
 
@@ -17,7 +18,7 @@ NOTHING = "-"
 Figure = Mapping[str, Any]
 
 
-def print_inversion(document: Mapping[str, Any]) -> None:
+def print_inversion(document: Mapping[str, Any], tests: Collection[SelfTest]) -> None:
     """Prints an inversion's result."""
     show, attacks = _Page(document), document["attacks"]
     size = f"{document['prompts']} prompts of {document['documents']} documents, {document['tokens']:,} tokens"
@@ -53,7 +54,7 @@ def print_inversion(document: Mapping[str, Any]) -> None:
     for row in attacks:
         if row["note"]:
             show.note(f"{row['name']}: {row['note']}")
-    _tested(show, document)
+    _tested(show, tests)
 
 
 def print_attribute(document: Mapping[str, Any]) -> None:
@@ -93,7 +94,7 @@ def print_attribute(document: Mapping[str, Any]) -> None:
         show.note(f"Left out of training: {document['left_out_rows']} public rows of private authors or documents.")
 
 
-def print_repeated(document: Mapping[str, Any]) -> None:
+def print_repeated(document: Mapping[str, Any], tests: Collection[SelfTest]) -> None:
     """Prints what is read of repeated releases and of chats."""
     show = _Page(document)
     size = f"{document['prompts']} prompts of {document['documents']} documents, {document['tokens']:,} tokens"
@@ -109,7 +110,7 @@ def print_repeated(document: Mapping[str, Any]) -> None:
         )
     show.note("allowed: theorem 6 at so many trials, for attacks that take tokens one by one.")
     _broken(show, document["broken"])
-    _tested(show, document)
+    _tested(show, tests)
 
 
 def print_distinguish(document: Mapping[str, Any]) -> None:
@@ -138,25 +139,25 @@ def print_distinguish(document: Mapping[str, Any]) -> None:
     _broken(show, document["broken"])
 
 
-def print_self_tests(tests: Mapping[str, Mapping[str, Any]]) -> None:
+def print_self_tests(tests: Mapping[str, SelfTest]) -> None:
     """Prints what each attack read at the two references."""
     show = _Page(None)
     show.heading("Self-tests: tokens read of public text")
     rows = [
         (
             key,
-            test["attack"],
-            f"{test['loud']} of {test['tokens']}",
-            str(test["required"]),
-            str(test["silent"]),
-            str(test["allowed"]),
-            "passed" if test["passed"] else "UNUSABLE",
+            test.attack,
+            f"{test.loud} of {test.tokens}",
+            str(test.required),
+            str(test.silent),
+            str(test.allowed),
+            "passed" if test.passed else "UNUSABLE",
         )
         for key, test in tests.items()
     ]
     heads = ("", "attack", "without noise", "at least", "noise alone", "at most", "")
     show.table(heads, rows, left=(0, 1, 6))
-    _unusable(show, [test for test in tests.values() if not test["passed"]])
+    _unusable(show, tests.values())
 
 
 class _Page:
@@ -231,15 +232,15 @@ def _broken(show: _Page, names: Sequence[str]) -> None:
         show.note("No attack beats the guarantee: the implementation is not contradicted.")
 
 
-def _tested(show: _Page, document: Mapping[str, Any]) -> None:
-    tests = document["self_tests"].values()
+def _tested(show: _Page, tests: Collection[SelfTest]) -> None:
     if not tests:
         show.note("Self-tests were not run: an attack that reads little may be a broken attack.")
         return
-    show.note(f"Self-tests: {sum(test['passed'] for test in tests)} of {len(tests)} attacks passed.")
-    _unusable(show, document["unusable"])
+    show.note(f"Self-tests: {sum(test.passed for test in tests)} of {len(tests)} attacks passed.")
+    _unusable(show, tests)
 
 
-def _unusable(show: _Page, tests: Iterable[Mapping[str, Any]]) -> None:
+def _unusable(show: _Page, tests: Iterable[SelfTest]) -> None:
     for test in tests:
-        show.note(f"Unusable: {test['attack']}. {test['reason']}")
+        if not test.passed:
+            show.note(f"Unusable: {test.attack}. {test.reason}")

@@ -3,7 +3,8 @@
 import math
 from datetime import UTC, datetime, timedelta
 
-from attacks.registry import attack_names, required_by
+from attacks.registry import AttackName, attack_names, required_by
+from attacks.self_test import SelfTest
 from del_audit.certificate.attempts import Attempt
 from del_audit.certificate.checks import checks_of
 from del_audit.certificate.error_rate import error_rate_of
@@ -132,8 +133,23 @@ def _inversion(configuration: Configuration, spec: QuantizerSpec, evidence: Evid
         allowed=allowed_of(spec, leakage.kappa, sends),
         strongest=leakage.strongest.name,
         attacks=tuple(_attack(figures, evidence) for figures in leakage.attacks),
-        unusable=tuple(Unusable(key=key, **test.to_dict()) for key, test in readings.unusable.items()),
+        unusable=tuple(_unusable(key, test) for key, test in readings.unusable.items()),
         not_run=tuple(name for name in attack_names() if name not in configuration.evaluation.attacks),
+    )
+
+
+def _unusable(key: AttackName, test: SelfTest) -> Unusable:
+    return Unusable(
+        key=key,
+        attack=test.attack,
+        version=test.version,
+        tokens=test.tokens,
+        loud=test.loud,
+        silent=test.silent,
+        required=test.required,
+        allowed=test.allowed,
+        reason=test.reason,
+        passed=False,
     )
 
 

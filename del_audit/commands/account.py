@@ -3,9 +3,19 @@
 import argparse
 import json
 from collections.abc import Sequence
-from typing import Any
 
-from del_audit.commands.values import Commands, add_json, add_quantizer, option, path, real, require_tokens, whole
+from del_audit.commands.values import (
+    Commands,
+    add_delta,
+    add_json,
+    add_quantizer,
+    add_unit,
+    option,
+    path,
+    real,
+    require_tokens,
+    whole,
+)
 from mechanisms.errors import UserError
 
 _QUANTIZER = ("bits", "dim", "clip", "scale", "mu", "unit", "tokens", "sends", "codes", "proved")
@@ -22,8 +32,7 @@ def add_parser(commands: Commands) -> None:
         allow_abbrev=False,
     )
     add_quantizer(account)
-    account.add_argument("--unit", help="token, phrase, prompt or session (default: token)")
-    account.add_argument("--tokens", type=whole("tokens"), help="tokens in the unit; needed for all but a token")
+    add_unit(account, None)
     account.add_argument("--sends", type=whole("sends"), help="times each token is sent with fresh noise (default: 1)")
     account.add_argument(
         "--session", type=path("--session"), metavar="FILE", help="YAML file of a session, instead of all above"
@@ -36,7 +45,7 @@ def add_parser(commands: Commands) -> None:
         "--codes", type=path("--codes"), metavar="FILE", help="a vocabulary's codes, .npy or .safetensors"
     )
     account.add_argument("--proved", action="store_true", help="enclose each figure of a quantizer by ball arithmetic")
-    account.add_argument("--delta", type=real("delta"), default=1e-5, help="in (0, 1) (default: 1e-5)")
+    add_delta(account, "in (0, 1)")
     add_json(account)
     account.set_defaults(run=_account)
 
@@ -73,7 +82,7 @@ def _account_training(arguments: argparse.Namespace) -> int:
 
 
 def _account_quantizer(arguments: argparse.Namespace) -> int:
-    from del_audit.accounting import guarantee
+    from del_audit.accounting import Unit, guarantee
     from mechanisms.spec import QuantizerSpec
 
     quantizer = {"bits": arguments.bits, "dim": arguments.dim, "clip": arguments.clip}
@@ -84,7 +93,7 @@ def _account_quantizer(arguments: argparse.Namespace) -> int:
         spec = QuantizerSpec(**quantizer, scale=arguments.scale)
     else:
         spec = QuantizerSpec.from_mu(**quantizer, mu=arguments.mu)
-    unit: Any = "token" if arguments.unit is None else arguments.unit
+    unit: Unit = "token" if arguments.unit is None else arguments.unit
     sends = 1 if arguments.sends is None else arguments.sends
     require_tokens(unit, arguments.tokens)
     if arguments.codes is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attacks.registry import always_run, attack_names
-from del_audit.commands.values import Commands, add_config, add_new_folder, names, option, real, whole, wholes
+from del_audit.commands.values import Commands, add_config, add_delta, add_new_folder, names, option, whole, wholes
 from del_audit.process.alone import alone
 from mechanisms.errors import UserError
 
@@ -95,7 +95,7 @@ def _add_repeated(kinds: Commands) -> None:
     repeated.add_argument(
         "--turns", type=whole("turns"), help="also chats of so many turns that send earlier ones again"
     )
-    repeated.add_argument("--delta", type=real("delta"), default=1e-5, help="of every epsilon (default: 1e-5)")
+    add_delta(repeated)
     _add_ladder(repeated)
 
 
@@ -118,7 +118,7 @@ def _add_distinguish(kinds: Commands) -> None:
     distinguish.add_argument(
         "--prompt-tokens", type=whole("prompt-tokens"), default=32, help="of a prompt with a --phrase (default: 32)"
     )
-    distinguish.add_argument("--delta", type=real("delta"), default=1e-5, help="of every epsilon (default: 1e-5)")
+    add_delta(distinguish)
 
 
 def _kind(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from del_audit.commands.values import Commands, add_config, add_trust, path, whole
+from del_audit.commands.values import Commands, add_config, add_new_folder, add_trust, path, whole
 
 
 def add_parser(commands: Commands) -> None:
@@ -15,9 +15,7 @@ def add_parser(commands: Commands) -> None:
         allow_abbrev=False,
     )
     add_config(bundle)
-    bundle.add_argument(
-        "--out", type=path("--out", new=True), required=True, help="folder for the client; must not exist yet"
-    )
+    add_new_folder(bundle, "folder for the client")
     bundle.add_argument(
         "--max-tokens",
         type=whole("max-tokens"),

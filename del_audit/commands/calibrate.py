@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from del_audit.commands.values import Commands, add_json, option, real, require_tokens, whole
+from del_audit.commands.values import Commands, add_json, add_unit, option, real, require_tokens, whole
 from mechanisms.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def add_parser(commands: Commands) -> None:
     calibrate.add_argument(
         "--kappa", type=real("kappa"), help="with --attack-success: success of the best guess without the release"
     )
-    calibrate.add_argument("--unit", default="token", help="token, phrase, prompt or session (default: token)")
-    calibrate.add_argument("--tokens", type=whole("tokens"), help="tokens in the unit; needed for all but a token")
+    add_unit(calibrate, "token")
     add_json(calibrate)
     calibrate.set_defaults(run=_calibrate)
 

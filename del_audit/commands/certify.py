@@ -5,7 +5,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from del_audit.commands.values import Commands, path
+from del_audit.commands.values import Commands, add_config, path
 from del_audit.show.console import json_text
 from mechanisms.folder_lock import held
 
@@ -18,7 +18,7 @@ def add_parser(commands: Commands) -> None:
         description="Exit codes: 0 certified, 1 refused, 3 inconclusive, 2 user error.",
         allow_abbrev=False,
     )
-    certify.add_argument("config", type=path("config"), help="YAML file of the configuration and its policy")
+    add_config(certify, "the configuration and its policy")
     certify.add_argument("--out", type=path("--out"), help="folder for the results (default: out/NAME)")
     certify.add_argument(
         "--key",

@@ -2,7 +2,7 @@
 
 import argparse
 
-from del_audit.commands.values import Commands, path, real
+from del_audit.commands.values import Commands, add_delta, path
 
 
 def add_parser(commands: Commands) -> None:
@@ -22,7 +22,7 @@ def add_parser(commands: Commands) -> None:
         "all but a token) and name besides; give it once a curve: "
         '--spec "bits=4,dim=18,clip=1,mu=2,unit=prompt,tokens=64,name=a prompt"',
     )
-    curve.add_argument("--delta", type=real("delta"), default=1e-5, help="where epsilon is marked (default: 1e-5)")
+    add_delta(curve, "where epsilon is marked")
     curve.add_argument("--out", type=path("--out", new=True), required=True, help="file to write: .html, .svg or .png")
     curve.set_defaults(run=_curve)
 

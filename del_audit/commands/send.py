@@ -2,7 +2,7 @@
 
 import argparse
 
-from del_audit.commands.values import Commands, add_trust, path
+from del_audit.commands.values import Commands, add_new_folder, add_trust, path
 from mechanisms.errors import UserError
 
 
@@ -17,9 +17,7 @@ def add_parser(commands: Commands) -> None:
     )
     send.add_argument("bundle", type=path("bundle"), help="the client's folder, of `del-audit bundle`")
     send.add_argument("--text", help="the prompt (default: standard input, which no process list shows)")
-    send.add_argument(
-        "--out", type=path("--out", new=True), required=True, help="file for the message; must not exist yet"
-    )
+    add_new_folder(send, "file for the message")
     send.add_argument(
         "--certificate", type=path("--certificate"), metavar="CERT", help="(default: certificate.json in the folder)"
     )

@@ -44,11 +44,7 @@ def _add_prompt(parts: Commands) -> None:
     )
     prompt.add_argument("--shortest-prompt", type=whole("shortest-prompt"), help="tokens, at least (default: 16)")
     prompt.add_argument("--shortest-response", type=whole("shortest-response"), help="tokens, at least (default: 16)")
-    prompt.add_argument(
-        "--validation-documents",
-        type=whole("validation-documents"),
-        help="public documents held out (default: one in twenty, at most 32)",
-    )
+    _add_held_out(prompt)
     private = prompt.add_argument_group("private training text (DP-SGD); the configuration's text stays public")
     private.add_argument("--private-corpus", help="whose documents are protected: a corpus name or file")
     private.add_argument("--private-split", help="its split (default: all)")
@@ -103,11 +99,7 @@ def _add_codes(parts: Commands) -> None:
     )
     codes.add_argument("--common", type=whole("common"), help="commonest words in each posterior (default: 8192)")
     codes.add_argument("--drawn", type=whole("drawn"), help="other words drawn for each posterior (default: 4096)")
-    codes.add_argument(
-        "--validation-documents",
-        type=whole("validation-documents"),
-        help="public documents held out (default: one in twenty, at most 32)",
-    )
+    _add_held_out(codes)
     codes.set_defaults(run=alone(_train_codes))
 
 
@@ -125,6 +117,14 @@ def _add_common(part: argparse.ArgumentParser, steps: str) -> None:
     part.add_argument("--documents", type=whole("documents"), help="read the first so many public documents only")
     part.add_argument("--seed", type=whole("seed"), help="of all that is random in training (default: 0)")
     part.add_argument("--fresh", action="store_true", help="discard the checkpoint of a run that was cut off")
+
+
+def _add_held_out(part: argparse.ArgumentParser) -> None:
+    part.add_argument(
+        "--validation-documents",
+        type=whole("validation-documents"),
+        help="public documents held out (default: one in twenty, at most 32)",
+    )
 
 
 def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from del_audit.commands.values import Commands, names, path, real, whole, wholes
+from del_audit.commands.values import Commands, add_config, add_new_folder, names, path, real, whole, wholes
 from del_audit.process.alone import alone
 from mechanisms.registry import decoder_names
 
@@ -18,10 +18,8 @@ def add_parser(commands: Commands) -> None:
         "meets the policy or the held-out part refutes the chosen one, 3 out of time, 2 user error.",
         allow_abbrev=False,
     )
-    tune.add_argument("config", type=path("config"), help="YAML file of a configuration and its policy")
-    tune.add_argument(
-        "--out", type=path("--out", new=True), required=True, help="folder for the results; must not exist yet"
-    )
+    add_config(tune, "a configuration and its policy")
+    add_new_folder(tune, "folder for the results")
     tune.add_argument(
         "--space", type=path("--space"), metavar="FILE", help="YAML file of what is searched, instead of the next four"
     )

@@ -91,16 +91,25 @@ def require_tokens(unit: str, tokens: int | None) -> None:
         )
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
+def add_config(parser: argparse.ArgumentParser, holds: str = "the configuration") -> None:
     """Adds the file of a configuration."""
-    parser.add_argument("config", type=path("config"), help="YAML file of the configuration")
+    parser.add_argument("config", type=path("config"), help=f"YAML file of {holds}")
 
 
-def add_new_folder(parser: argparse.ArgumentParser) -> None:
-    """Adds --out, a folder that the command makes."""
-    parser.add_argument(
-        "--out", type=path("--out", new=True), required=True, help="folder for the result; must not exist yet"
-    )
+def add_new_folder(parser: argparse.ArgumentParser, holds: str = "folder for the result") -> None:
+    """Adds --out, a folder or a file that the command makes."""
+    parser.add_argument("--out", type=path("--out", new=True), required=True, help=f"{holds}; must not exist yet")
+
+
+def add_unit(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Adds --unit and its --tokens. default: token, or None where a command must know whether it was given."""
+    parser.add_argument("--unit", default=default, help="token, phrase, prompt or session (default: token)")
+    parser.add_argument("--tokens", type=whole("tokens"), help="tokens in the unit; needed for all but a token")
+
+
+def add_delta(parser: argparse.ArgumentParser, help_text: str = "of every epsilon") -> None:
+    """Adds --delta, 1e-5 unless told otherwise."""
+    parser.add_argument("--delta", type=real("delta"), default=1e-5, help=f"{help_text} (default: 1e-5)")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -1,10 +1,16 @@
 """`del-audit verify-mechanism`: does a client, any client, release what its spec claims?"""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
 from del_audit.commands.values import Commands, add_quantizer, path, real, whole
 from mechanisms.errors import UserError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from del_audit.verify_mechanism.target import Target
+    from mechanisms.spec import QuantizerSpec
 
 TARGETS = ("python", "command", "http", "bundle")
 TIME_OUT = 30.0
@@ -68,7 +74,7 @@ def _verify_mechanism(arguments: argparse.Namespace) -> int:
     )
 
 
-def _target(arguments: argparse.Namespace, spec: Any) -> Any:
+def _target(arguments: argparse.Namespace, spec: "QuantizerSpec") -> "AbstractContextManager[Target]":
     """Returns a context manager that yields the client."""
     if arguments.python is not None:
         from del_audit.verify_mechanism.python_client import python_client

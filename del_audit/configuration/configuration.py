@@ -1,7 +1,7 @@
 """The configuration that is certified, and the policy that it is held against: one YAML file, nothing else."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -43,7 +43,7 @@ class Evaluation(WrittenEvaluation):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_seed_is_chosen(cls, given: Any) -> Any:
+    def _no_seed_is_chosen(cls, given: object) -> object:
         if isinstance(given, dict) and "seed" in given:
             raise ValueError(
                 "expected no seed, since who can choose it can choose the verdict: it follows from the private split "

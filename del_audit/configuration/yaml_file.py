@@ -1,12 +1,14 @@
 """YAML files that a user writes, read into pydantic models: unknown keys, repeated keys and aliases are refused."""
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.config import JsonDict
+from pydantic_core import ErrorDetails
 
 from mechanisms.errors import UserError
 from mechanisms.small_file import read_small_text
@@ -123,7 +125,7 @@ class _Bounded(yaml.SafeLoader):
         self._depth -= 1
         return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         """Returns the mapping of a node; raises ConstructorError for a key that stands in it twice."""
         seen = set()
         for name, _ in node.value:
@@ -133,7 +135,7 @@ class _Bounded(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
         """Returns the text of a scalar; raises ConstructorError for a NUL, which no path and no name can hold."""
         text = super().construct_scalar(node)
         if isinstance(text, str) and "\0" in text:
@@ -173,7 +175,7 @@ _Bounded.add_constructor(_TAG + "bool", _Bounded.construct_truth)
 _Bounded.add_constructor(_UNCLEAR_TAG, _Bounded.refuse_number)
 
 
-def _either(*classes: Any) -> _Resolvers:
+def _either(*classes: type[yaml.SafeLoader | yaml.SafeDumper]) -> _Resolvers:
     resolvers = [each.yaml_implicit_resolvers for each in classes]
     return {first: [kind for each in resolvers for kind in each.get(first, [])] for first in set().union(*resolvers)}
 
@@ -184,7 +186,7 @@ class _Plain(yaml.SafeDumper):
     yaml_implicit_resolvers = _either(_Bounded, yaml.SafeDumper)
 
 
-def dump_yaml(content: Any, width: int) -> str:
+def dump_yaml(content: object, width: int) -> str:
     """Returns content as YAML that load_yaml reads back as it was; width: characters of a line."""
     return str(yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=width))
 
@@ -194,7 +196,7 @@ def _refused(node: yaml.ScalarNode, advice: str) -> yaml.constructor.Constructor
     return yaml.constructor.ConstructorError(problem=f"line {line}: got {node.value[:80]!r}, {advice}")
 
 
-def _said(error: Any, what: str) -> str:
+def _said(error: ErrorDetails, what: str) -> str:
     """Returns one validation error as `key: what was expected, what was got`."""
     where = ".".join(str(each)[:80] for each in error["loc"]) or what
     if error["type"] == "extra_forbidden":

@@ -202,4 +202,4 @@ def _gaussian_beta(alpha: Floats, mu: float) -> Floats:
 
 def _dense(trade_off: TradeOff) -> tuple[Floats, Floats]:
     alpha = np.concatenate([[1.0], ndtr(np.linspace(8, -8, 1601)), [0.0]])
-    return alpha, trade_off.beta(alpha)
+    return alpha, np.asarray(trade_off.beta(alpha))

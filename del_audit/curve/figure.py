@@ -175,7 +175,7 @@ def _square_root_ticks(last: float) -> list[float]:
     return ticks
 
 
-def _power(value: float, _: Any = None) -> str:
+def _power(value: float, _: object = None) -> str:
     exponent = str(round(math.log10(value)))
     return "1" if exponent == "0" else "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 

@@ -4,7 +4,6 @@ import io
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -20,7 +19,7 @@ VARIABLES = {
 }
 """Colours that nobody sees: each stands for a colour of the page, so that light and dark need one figure."""
 
-STYLE: dict[str, Any] = {
+STYLE: dict[str, str | float | list[str]] = {
     "svg.hashsalt": "del-audit",
     "svg.fonttype": "none",
     "text.parse_math": False,

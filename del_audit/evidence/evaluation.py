@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,10 @@ from del_audit.statistics.bootstrap import bootstrap_ratio
 from del_audit.statistics.comparison import Comparison, compare
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clustered_mean
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, SentenceEncoder
+from mechanisms.progress import Progress
 
 Metric = Literal["prediction", "coherence", "distinct", "mauve"]
 REFERENCE = "true response"
@@ -113,9 +115,9 @@ class Evaluation:
         self._require(bool(self.texts), "distinct")
         return {name: tuple(distinct(texts, n, self.documents) for n in NGRAMS) for name, texts in self.texts.items()}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns every figure that was asked for, under its name; no text of a prompt."""
-        summary: dict[str, Any] = {
+        summary: dict[str, Json] = {
             "name": self.name,
             "sample": self.sample,
             "seed": self.seed,
@@ -145,7 +147,7 @@ def evaluate(
     prompts: Prompts,
     *,
     seed: int,
-    progress: Any,
+    progress: Progress,
     sentences: SentenceEncoder | None = None,
     new_tokens: int = 200,
     metrics: Collection[Metric] = get_args(Metric),
@@ -211,5 +213,5 @@ def compare_evaluations(
     return compare(runs, seed, evaluations[0].documents if evaluations else None, reference)
 
 
-def _dicts(figures: Mapping[str, Figure]) -> dict[str, Any]:
+def _dicts(figures: Mapping[str, Figure]) -> dict[str, Json]:
     return {name: figure.to_dict() for name, figure in figures.items()}

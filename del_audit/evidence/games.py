@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaincinv
 from scipy.stats import rankdata
 
@@ -14,9 +14,13 @@ from del_audit.accounting import Bound, Unit
 from del_audit.statistics.contradiction import improbable, level_of
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clopper_pearson, rate
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 from mechanisms.validation import whole_at_least
+
+if TYPE_CHECKING:
+    from attacks.base import Named
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +33,7 @@ _ALTERNATIVE_LEVELS = (0.0, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9)
 class Curve(Protocol):
     """What no test beats: the least type II error at each type I error."""
 
-    def beta(self, alpha: Any) -> Any:
+    def beta(self, alpha: ArrayLike) -> float | Floats:
         """Returns the least type II error of any test at type I error alpha, both in [0, 1]."""
         ...
 
@@ -48,26 +52,13 @@ class Claim:
         if not 0 <= self.epsilon < math.inf or not 0 <= self.delta < 1:
             raise UserError(f"Expected epsilon >= 0 and delta in [0, 1), got {self.epsilon} and {self.delta}.")
 
-    def beta(self, alpha: Any) -> Any:
+    def beta(self, alpha: ArrayLike) -> float | Floats:
         """Returns the least type II error at alpha (Wasserman and Zhou, 2010, theorem 2.4)."""
         down = math.exp(-self.epsilon)
         left = 1 - self.delta - np.asarray(alpha, dtype=np.float64)
         steep = 1 - self.delta - np.exp(np.minimum(self.epsilon, 700.0)) * np.asarray(alpha, dtype=np.float64)
-        return np.maximum(0.0, np.maximum(steep, down * left))
-
-
-class Attack(Protocol):
-    """What played."""
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        ...
-
-    @property
-    def version(self) -> int:
-        """Grows whenever the attack becomes stronger."""
-        ...
+        least: Floats = np.maximum(0.0, np.maximum(steep, down * left))
+        return least
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +155,7 @@ class Game:
         """The measured (alpha, beta) of the points, for drawing on the curve: shape (points,) each."""
         return np.array([p.alpha.value for p in self.points]), np.array([p.beta.value for p in self.points])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names, and `broken`."""
         return asdict(self) | {"broken": self.broken}
 
@@ -183,7 +174,7 @@ class Guarantee:
 
 def judge(
     name: str,
-    attack: Attack,
+    attack: "Named",
     released: Sequence[Floats],
     allowed: Guarantee,
     settings: GameSettings,

@@ -2,12 +2,12 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attacks.attribute import Probe, ProbeResult, fit_probe
+from attacks.attribute.channel_bayes import Rows
 from del_audit.evidence.classification import classification_figures
 from del_audit.service.prompts import strangers
 from del_audit.statistics.bootstrap import group
@@ -26,11 +26,11 @@ class Sample:
     longest: the most rows that one of them can have, known before any is drawn; intervals over private rows use it.
     """
 
-    released: Mapping[str, Any]
-    clean: Mapping[str, Any]
+    released: Mapping[str, Rows]
+    clean: Mapping[str, Rows]
     labels: tuple[str, ...]
     documents: tuple[Hashable, ...]
-    lengths: Mapping[str, Any] = field(default_factory=dict)
+    lengths: Mapping[str, Rows] = field(default_factory=dict)
     longest: int = 1
 
     def __post_init__(self) -> None:
@@ -147,7 +147,7 @@ def infer(column: str, public: Sample, private: Sample, seed: int) -> Inference:
     )
 
 
-def probe_figures(probe: Probe, rows: Mapping[str, Any], sample: Sample, seed: int) -> ProbeFigures:
+def probe_figures(probe: Probe, rows: Mapping[str, Rows], sample: Sample, seed: int) -> ProbeFigures:
     """Returns a probe's figures on held-out rows; rows of one document or author count as one.
 
     Raises UserError as Probe.judge does, and for a document of more rows than sample.longest.

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from del_audit.evidence.evaluation import Evaluation
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.files import PRIVATE, PUBLIC, write_file
 from mechanisms.private_folders import private_folder
 
 
-def to_rows(evaluation: Evaluation, with_texts: bool = False) -> list[dict[str, Any]]:
+def to_rows(evaluation: Evaluation, with_texts: bool = False) -> list[dict[str, Json]]:
     """Returns one row a prompt: what and who it is, its losses in nats a token, and its cosines, by condition.
 
     with_texts: what was written and the true response too; the prompts themselves are private text, and so is it.
@@ -81,7 +82,7 @@ def read_rows(path: Path) -> Evaluation:
         raise UserError(f"Expected {str(path)!r} to hold the rows of one evaluation: {error}.") from None
 
 
-def _at(values: Mapping[str, Any], index: int) -> dict[str, float]:
+def _at(values: Mapping[str, NDArray[np.float64]], index: int) -> dict[str, float]:
     return {name: float(rows[index]) for name, rows in values.items()}
 
 

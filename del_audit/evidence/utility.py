@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,11 @@ from del_audit.statistics.intervals import clustered_mean
 from mechanisms.continuation import embed, generate, score
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel, SentenceEncoder
+from mechanisms.progress import Progress
 from mechanisms.text_pieces import text_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
     "Answering",
@@ -52,7 +56,7 @@ class Answering(Protocol):
     """A server as the evaluation sees it: messages in, losses and text out. None is a request without a prompt."""
 
     def losses(
-        self, messages: Sequence[bytes | None], responses: Sequence[Sequence[int]], progress: Any = None
+        self, messages: Sequence[bytes | None], responses: Sequence[Sequence[int]], progress: Progress | None = None
     ) -> NDArray[np.float64]:
         """Returns the mean loss of each response after its message, nats a token, shape (messages,)."""
         ...
@@ -79,7 +83,7 @@ class Prediction:
     share: Figure | None
 
 
-def condition_losses(language: LanguageModel, server: Answering, prompts: Prompts, progress: Any) -> Measured:
+def condition_losses(language: LanguageModel, server: Answering, prompts: Prompts, progress: Progress) -> Measured:
     """Returns the loss of each true response in every condition, nats a token, shape (prompts,) each.
 
     Another user's prompt is one of another document. progress: an object with update(n); six updates a prompt.
@@ -122,13 +126,13 @@ def predict(
 
 
 def measure_prediction(
-    language: LanguageModel, server: Answering, prompts: Prompts, seed: int, progress: Any
+    language: LanguageModel, server: Answering, prompts: Prompts, seed: int, progress: Progress
 ) -> Prediction:
     """Returns perplexity's evidence: the loss of each response in every condition, paired by prompt."""
     return predict(condition_losses(language, server, prompts, progress), prompts.clusters, seed, prompts.per_document)
 
 
-def paired_gain(server: Answering, prompts: Prompts, seed: int, progress: Any) -> Figure:
+def paired_gain(server: Answering, prompts: Prompts, seed: int, progress: Progress) -> Figure:
     """Returns the gain alone: two conditions instead of six."""
     others = _picked(prompts.messages, strangers(prompts.clusters))
     losses = server.losses([*prompts.messages, *others], [*prompts.responses, *prompts.responses], progress)
@@ -137,7 +141,7 @@ def paired_gain(server: Answering, prompts: Prompts, seed: int, progress: Any) -
 
 
 def condition_answers(
-    language: LanguageModel, server: Answering, prompts: Prompts, new_tokens: int, seed: int, progress: Any
+    language: LanguageModel, server: Answering, prompts: Prompts, new_tokens: int, seed: int, progress: Progress
 ) -> dict[str, list[str]]:
     """Returns the text that is written in every condition, one a prompt.
 
@@ -183,7 +187,7 @@ def measure_coherence(
     prompts: Prompts,
     new_tokens: int,
     seed: int,
-    progress: Any,
+    progress: Progress,
 ) -> dict[str, Figure]:
     """Returns the cosine of each condition's text with the true response, mean over prompts."""
     answers = condition_answers(language, server, prompts, new_tokens, seed, progress)
@@ -200,7 +204,7 @@ def mean_cosine(values: NDArray[np.float64], clusters: Clusters, seed: int, per_
     return clustered_mean(inside, clusters, per_document, "cosine", "prompts", seed, within=(-1.0, 1.0))
 
 
-def _clean_prefixes(model: Any, prompts: Prompts) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def _clean_prefixes(model: "PreTrainedModel", prompts: Prompts) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Returns the opening token's embedding, and each clean prompt's behind it."""
     opening = embed(model, opening_tokens(model))
     return opening, [torch.cat([opening, embed(model, tokens)]) for tokens in prompts.clean]
@@ -210,5 +214,5 @@ def _picked(rows: Sequence[T], order: Sequence[int]) -> list[T]:
     return [rows[index] for index in order]
 
 
-def _texts(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
+def _texts(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Sequence[int]]) -> list[str]:
     return [text_of(tokenizer, row) for row in rows]

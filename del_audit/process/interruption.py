@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from types import FrameType
 
 from del_audit.process.exit_codes import HUNG_UP, INTERRUPTED, TERMINATED
 from mechanisms import shield
@@ -53,7 +53,7 @@ def leave(code: int) -> None:
     """From now on a signal ends the process with a code, but not within the first seconds: the end takes less."""
     end = time.monotonic() + _END
 
-    def handle(_number: int, _frame: Any) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
         if time.monotonic() > end:
             os._exit(code)
 
@@ -68,7 +68,7 @@ def raise_again() -> None:
         signal.setitimer(signal.ITIMER_REAL, _SOON, _AGAIN)
 
 
-def _first(number: int, _frame: Any) -> None:
+def _first(number: int, _frame: FrameType | None) -> None:
     if _settled or _caught:
         return
     _caught.append(number)
@@ -78,7 +78,7 @@ def _first(number: int, _frame: Any) -> None:
         raise KeyboardInterrupt
 
 
-def _later(_number: int, _frame: Any) -> None:
+def _later(_number: int, _frame: FrameType | None) -> None:
     if not _settled and not shield.up() and not _on_its_way():
         raise KeyboardInterrupt
 

@@ -5,7 +5,10 @@ import io
 import os
 import select
 import sys
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 CHUNK = 4096
 """Bytes that a pipe takes without waiting once it is ready: PIPE_BUF."""
@@ -25,7 +28,7 @@ class Output(io.RawIOBase):
         self.lost = 0
         self.patience: float | None = None
 
-    def write(self, data: Any) -> int:
+    def write(self, data: "ReadableBuffer") -> int:
         """Writes all of it, or counts what is lost; returns its length."""
         view = memoryview(data).cast("B")
         whole, left = len(view), view
@@ -64,7 +67,7 @@ class Output(io.RawIOBase):
         return self.failure.strerror or type(self.failure).__name__
 
 
-_replaced: list[Any] = []
+_replaced: list[TextIO] = []
 """Keeps the interpreter's own streams: theirs are the descriptors."""
 
 

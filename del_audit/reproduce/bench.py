@@ -1,25 +1,24 @@
 """What all cells of a table share: the model, the public text, and the parts that are trained once."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from del_audit.reproduce.contenders import Contenders
 from del_audit.reproduce.protocol import CLIP, LENGTHS, OTHER_MU, Protocol, Sizes
-from del_audit.reproduce.store import Store
+from del_audit.runs import Run
 from del_audit.service.prompts import Cuts, articles, cut_words
-from mechanisms.continuation import embed
+from mechanisms.canonical_json import Json
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel, SentenceEncoder
 from mechanisms.nlu import LabelledTokens
+from mechanisms.own_forward import embedding_table
 from mechanisms.randomness import simulation_generator
 from mechanisms.spec import QuantizerSpec
 from mechanisms.training import ProjectionTraining, PromptTraining, train_projection, train_soft_prompt
@@ -48,9 +47,9 @@ class Bench:
     public: list[list[int]]
     general: list[list[int]]
     attacked: NDArray[np.int64]
-    store: Store
+    run: Run
     seed: int
-    identity: dict[str, Any]
+    identity: dict[str, Json]
     cuts: Cuts | None = None
     train: LabelledTokens | None = None
     test: LabelledTokens | None = None
@@ -58,10 +57,7 @@ class Bench:
     @cached_property
     def table(self) -> NDArray[np.float32]:
         """The model's embeddings, as it looks them up."""
-        words = self.language.model.get_input_embeddings().weight.shape[0]
-        with torch.no_grad():
-            rows: NDArray[np.float32] = embed(self.language.model, range(words)).float().cpu().numpy()
-        return rows
+        return embedding_table(self.language.model)
 
     @cached_property
     def contenders(self) -> Contenders:
@@ -86,8 +82,13 @@ class Bench:
             patience=0,
             seed=self.seed,
         )
-        name = {"part": "linear pair", "dim": dim, "of": self.identity["model_and_text"], "training": asdict(settings)}
-        folder = self.store.part(name)
+        name: dict[str, Json] = {
+            "part": "linear pair",
+            "dim": dim,
+            "of": self.identity["model_and_text"],
+            "training": asdict(settings),
+        }
+        folder = self.run.trained(name)
         if not folder.exists():
             spec = QuantizerSpec.from_mu(4, dim, CLIP, OTHER_MU)  # its dim alone matters: there is no noise
             train_projection(self.language, spec, self.general, settings, folder, {"data": "general corpus"})
@@ -117,7 +118,7 @@ class Bench:
             "of": self.identity["model_and_text"],
             "training": asdict(settings),
         }
-        folder = self.store.part(name)
+        folder = self.run.trained(name)
         if not folder.exists():
             documents = self.general if general else self.public
             data = "general corpus" if general else "the table's corpus"
@@ -135,7 +136,7 @@ def cut_samples(
     Raises UserError as cut_words does.
     """
     texts = [text.strip() for text in corpus.texts]
-    ids: list[Any] = list(range(len(corpus)))
+    ids: Sequence[Hashable] = list(range(len(corpus)))
     if column is not None:
         ids = corpus.groups(column)
     else:
@@ -173,7 +174,7 @@ def part_attacked(
     return [list(document) for index, document in enumerate(documents) if index not in held], attacked
 
 
-def first_documents(corpus: Corpus, count: int, seed: int) -> Corpus:
-    """Returns so many documents, drawn by the seed, all of them where there are fewer."""
-    order = simulation_generator(seed, "reproduce documents").permutation(len(corpus))[:count]
+def first_documents(corpus: Corpus, count: int, seed: int, purpose: str = "documents") -> Corpus:
+    """Returns so many documents, drawn by the seed and the purpose, all of them where there are fewer."""
+    order = simulation_generator(seed, f"reproduce {purpose}").permutation(len(corpus))[:count]
     return corpus.take(sorted(order.tolist()))

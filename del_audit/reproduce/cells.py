@@ -1,25 +1,28 @@
 """The cells of a table: match a mechanism to the target, attack it, and measure what is left of the text."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from attacks.base import InversionAttack
+from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from del_audit.accounting import Bound
 from del_audit.reproduce.bench import Bench
-from del_audit.reproduce.contenders import Contender, contender_kind, nearest_hits, posterior_hits
+from del_audit.reproduce.contenders import Contender, contender_kind, hits
 from del_audit.reproduce.generation import measure_generation
 from del_audit.reproduce.matching import bisect_rate
 from del_audit.reproduce.pairs import measure_pairs
 from del_audit.reproduce.protocol import CLEAN, DELTA, MatchKind, Row
 from del_audit.statistics.intervals import rate
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
+from mechanisms.mechanism import KnownChannel
 
 UNIT, SAMPLE = "share of tokens", "tokens"
 SEARCH, REPORT = "attack in the search", "attack"
 """The reported attack is on a release of its own: that of the search was chosen to be near the target."""
+NEAREST, POSTERIOR = CosineNeighbour(depth=1), MaximumAPosteriori(depth=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,14 @@ class Cell:
         size = f", {self.bits} bits, dim {self.dim}" if self.bits else ""
         return f"{self.row.name}{size}" + ("" if self.target is None else f", {self.match} {self.target:g}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names."""
         return asdict(self)
 
 
-def grid(bench: Bench, match: MatchKind, targets: tuple[float, ...], bits: Any, dims: Any) -> Iterator[Cell]:
+def grid(
+    bench: Bench, match: MatchKind, targets: tuple[float, ...], bits: Sequence[int], dims: Sequence[int]
+) -> Iterator[Cell]:
     """Yields the cells of a table, target by target; the ceiling, which has none, comes last."""
     rows = bench.protocol.rows_for(match)
     for target in targets:
@@ -61,10 +66,10 @@ def grid(bench: Bench, match: MatchKind, targets: tuple[float, ...], bits: Any, 
 
 def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
     """Returns the finished cell: how it was matched, its privacy, its utility; from its file where it is there."""
-    return bench.store.cell({"cell": cell.to_dict(), **bench.identity}, lambda: _computed(bench, cell))
+    return bench.run.cell({"cell": cell.to_dict(), **bench.identity}, lambda: _computed(bench, cell))
 
 
-def _computed(bench: Bench, cell: Cell) -> dict[str, Any]:
+def _computed(bench: Bench, cell: Cell) -> dict[str, Json]:
     if cell.row.kind == CLEAN:
         return {"reached": True, "utility": measure_pairs(bench, None, cell.to_dict())}
     try:
@@ -94,20 +99,20 @@ def _matched(bench: Bench, cell: Cell) -> dict[str, Any]:
         "dim": cell.dim,
         **bench.identity,
     }
-    return bench.store.cell(settings, lambda: _match(bench, cell))
+    return bench.run.cell(settings, lambda: _match(bench, cell))
 
 
-def _match(bench: Bench, cell: Cell) -> dict[str, Any]:
+def _match(bench: Bench, cell: Cell) -> dict[str, Json]:
     assert cell.target is not None
     knob = contender_kind(cell.row.kind).knob
     tokens = len(bench.attacked)
-    found: dict[str, Any] = {"reached": True, "knob_name": knob.name}
+    found: dict[str, Json] = {"reached": True, "knob_name": knob.name}
     if cell.match == "asr":
 
-        def hits(value: float) -> int:
-            return nearest_hits(_contender(bench, cell, value), bench.table, bench.attacked, bench.seed, SEARCH)
+        def found_at(knob: float) -> int:
+            return _hits(bench, NEAREST, _contender(bench, cell, knob), SEARCH)
 
-        match = bisect_rate(hits, cell.target, tokens, knob.low, knob.high)
+        match = bisect_rate(found_at, cell.target, tokens, knob.low, knob.high)
         contender = _contender(bench, cell, match.knob)
         found |= {
             "reached": match.reached,
@@ -128,11 +133,12 @@ def _match(bench: Bench, cell: Cell) -> dict[str, Any]:
     return {**found, "knob": contender.knob, **_privacy(bench, contender)}
 
 
-def _privacy(bench: Bench, contender: Contender) -> dict[str, Any]:
+def _privacy(bench: Bench, contender: Contender) -> dict[str, Json]:
     """Returns the paper's attack, the attack by the exact law, and the exact epsilon, each with its kind."""
-    tokens, table = bench.attacked, bench.table
-    nearest = nearest_hits(contender, table, tokens, bench.seed, REPORT)
-    posterior = posterior_hits(contender, np.log(bench.contenders.prior), tokens, bench.seed, REPORT)
+    tokens = bench.attacked
+    nearest = _hits(bench, NEAREST, contender, REPORT)
+    known = isinstance(contender.mechanism, KnownChannel)
+    posterior = _hits(bench, POSTERIOR, contender, REPORT) if known else None
     commonest = int((tokens == int(bench.contenders.prior.argmax())).sum())
     return {
         "asr": _rate(nearest, len(tokens), bench.seed),
@@ -143,13 +149,17 @@ def _privacy(bench: Bench, contender: Contender) -> dict[str, Any]:
     }
 
 
-def _bound(epsilon: Bound) -> dict[str, Any]:
+def _hits(bench: Bench, attack: InversionAttack, contender: Contender, purpose: str) -> int:
+    return hits(bench.contenders, attack, contender, bench.attacked, bench.seed, purpose)
+
+
+def _bound(epsilon: Bound) -> dict[str, Json]:
     """Returns the bound's fields; None is an end that is infinite."""
     ends = {name: value if math.isfinite(value) else None for name, value in epsilon.to_dict().items()}
     return {**ends, "kind": epsilon.kind, "unit": "nats a token", "delta": DELTA}
 
 
-def _rate(hits: int, tokens: int, seed: int) -> Mapping[str, Any]:
+def _rate(hits: int, tokens: int, seed: int) -> dict[str, Json]:
     return {**rate(hits, tokens, UNIT, SAMPLE).to_dict(), "seed": seed}
 
 

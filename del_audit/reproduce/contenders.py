@@ -10,16 +10,15 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.inversion.nearest import nearest_words
+from attacks.base import AttackerKnowledge, InversionAttack
 from del_audit.accounting import Accountant, Bound, Target, calibrate
 from del_audit.accounting.rivals import calibrate_rival, rival_guarantee
 from del_audit.reproduce.protocol import CLIP, DELTA
-from mechanisms.channel import most_likely
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description, KnownChannel, Mechanism, ObservableMechanism
-from mechanisms.pipeline import Pipeline, assemble
+from mechanisms.mechanism import ObservableMechanism
+from mechanisms.pipeline import assemble
 from mechanisms.prior import unigram_prior
-from mechanisms.randomness import RandomSource, SimulatedRandomness
+from mechanisms.randomness import SimulatedRandomness
 from mechanisms.registry import MechanismName
 from mechanisms.rivals import (
     Gaussian,
@@ -33,8 +32,7 @@ from mechanisms.rivals import (
 )
 from mechanisms.rivals._points import Points
 from mechanisms.spec import QuantizerSpec
-from mechanisms.trained_projection import bounded, load_projection
-from mechanisms.wire import unpack
+from mechanisms.trained_projection import TrainedProjection, bounded, load_projection
 
 METRIC_BITS: Final = 16
 """Split-and-Denoise sends unquantized vectors; so fine a grid stands for that."""
@@ -54,9 +52,9 @@ class Knob:
 class Contender:
     """A mechanism and its knob. bounded_by: the mechanism, or its spec alone where that says all."""
 
-    mechanism: Mechanism
+    mechanism: ObservableMechanism
     knob: float
-    bounded_by: Any
+    bounded_by: object
 
     @property
     def epsilon(self) -> Bound:
@@ -66,26 +64,16 @@ class Contender:
         return rival_guarantee(self.bounded_by, DELTA).epsilon
 
 
-@dataclass(frozen=True, slots=True)
-class LinearlyRead:
-    """Gaussian noise read by the paper's linear decoder. matrix: shape (width, dim), in units of the clip."""
+class LinearlyRead(Gaussian):
+    """Gaussian noise on the codes of a linear pair, read by the pair's decoder."""
 
-    inner: Gaussian
-    matrix: NDArray[np.float32]
-    name: str = "Gaussian noise, linear decoder"
-
-    @property
-    def spec(self) -> Description:
-        """What the accountant bounds."""
-        return self.inner.spec
-
-    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
-        """Returns the message for a tokenized prompt; raises UserError as Gaussian does."""
-        return self.inner.release(tokens, source)
+    def __init__(self, spec: GaussianSpec, pair: TrainedProjection, prior: NDArray[np.float64]) -> None:
+        super().__init__(spec, pair.encoder.codes, prior=prior, decoding="plain", name="Gaussian noise, linear decoder")
+        self.matrix = pair.decoder.matrix
 
     def embeddings(self, message: bytes) -> NDArray[np.float32]:
         """Returns one embedding a token, float32, shape (tokens, width); raises UserError as Gaussian does."""
-        released = self.inner.values(message) / np.float32(self.inner.spec.clip)
+        released = self.values(message) / np.float32(self.spec.clip)
         return np.asarray(bounded(released) @ self.matrix.T, dtype=np.float32)
 
 
@@ -188,8 +176,7 @@ class _Gaussian:
     def contender(self, over: Contenders, spec: GaussianSpec, knob: float) -> Contender:
         like = QuantizerSpec.from_mu(spec.bits, spec.dim, CLIP, _LOADED_AT)
         pair = load_projection(over.pair(spec.dim), over.table, like)
-        noisy = Gaussian(spec, pair.encoder.codes, prior=over.prior, decoding="plain")
-        return Contender(LinearlyRead(noisy, pair.decoder.matrix), knob, spec)
+        return Contender(LinearlyRead(spec, pair, over.prior), knob, spec)
 
 
 class _Metric:
@@ -264,36 +251,19 @@ def contender_kind(kind: MechanismName) -> ContenderKind:
     return CONTENDERS[kind]
 
 
-def nearest_hits(
-    contender: Contender, table: NDArray[np.float32], tokens: NDArray[np.int64], seed: int, purpose: str
+def hits(
+    over: Contenders,
+    attack: InversionAttack,
+    contender: Contender,
+    tokens: NDArray[np.int64],
+    seed: int,
+    purpose: str,
 ) -> int:
-    """Returns how many of the tokens the paper's attack guesses from one release of them.
+    """Returns how many of the tokens an attack guesses from one release of them; raises UserError as its fit does.
 
     purpose: the same one draws the same words at every value of the knob, another one draws fresh ones.
     """
-    message = _released(contender, tokens, seed, purpose)
-    return int((nearest_words(table, contender.mechanism.embeddings(message)) == tokens).sum())
-
-
-def posterior_hits(
-    contender: Contender, log_prior: NDArray[np.float64], tokens: NDArray[np.int64], seed: int, purpose: str
-) -> int | None:
-    """Returns the same for the likeliest word under the mechanism's own law and the unigram prior.
-
-    None where the law of a release has no closed form (RANTEXT).
-    """
     mechanism = contender.mechanism
-    message = _released(contender, tokens, seed, purpose)
-    if isinstance(mechanism, Pipeline):
-        return int((most_likely(mechanism.channel, unpack(message, mechanism.spec), log_prior) == tokens).sum())
-    channel = mechanism.inner if isinstance(mechanism, LinearlyRead) else mechanism
-    if not isinstance(channel, ObservableMechanism) or not isinstance(channel, KnownChannel):
-        return None
-    hits = 0
-    for rows, scores in channel.scores(channel.observed(message), log_prior):
-        hits += int((scores.argmax(axis=1) == tokens[rows]).sum())
-    return hits
-
-
-def _released(contender: Contender, tokens: NDArray[np.int64], seed: int, purpose: str) -> bytes:
-    return contender.mechanism.release(tokens.tolist(), SimulatedRandomness(seed, "reproduce", purpose))
+    message = mechanism.release(tokens.tolist(), SimulatedRandomness(seed, "reproduce", purpose))
+    guesses = attack.fit(AttackerKnowledge(mechanism, over.table, over.prior)).guess([message])[0]
+    return int((guesses.best == tokens).sum())

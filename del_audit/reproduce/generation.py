@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from del_audit.evidence.evaluation import ANSWERS, LOSSES, Metric, evaluate
-from del_audit.evidence.utility import RELEASED
+from del_audit.evidence.utility import RELEASED, Answering
 from del_audit.reproduce.bench import Bench
 from del_audit.reproduce.contenders import Contender
 from del_audit.reproduce.protocol import OTHER_MU, Row
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.pipeline import Pipeline
+from mechanisms.progress import Progress
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.rivals.inferdpt import InferDPT
 from mechanisms.server import Server
@@ -23,7 +24,7 @@ from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.text_pieces import text_of
 
 
-def measure_generation(bench: Bench, row: Row, contender: Contender) -> dict[str, Any]:
+def measure_generation(bench: Bench, row: Row, contender: Contender) -> dict[str, Json]:
     """Returns the figures of one cell, every condition, and each prompt's values, for paired differences.
 
     Perplexity is of the remote model: with local extraction there is none.
@@ -34,12 +35,13 @@ def measure_generation(bench: Bench, row: Row, contender: Contender) -> dict[str
     prompts = bench.cuts.released(lambda tokens: mechanism.release(tokens, source))
     folder = _soft_prompt(bench, row, mechanism)
     soft = None if folder is None else load_soft_prompt(folder, bench.table.shape[1], bench.language.record)
-    server: Any = Server(bench.language, mechanism, soft)
+    remote = Server(bench.language, mechanism, soft)
+    server: Answering = remote
     metrics: tuple[Metric, ...] = ("prediction", "coherence")
     if row.local:
         texts = [text_of(bench.language.tokenizer, tokens) for tokens in prompts.clean]
         local = InferDPT(bench.language.tokenizer, mechanism, bench.extractor, bench.language.context_tokens)
-        server, metrics = WithExtraction(server, local, dict(zip(prompts.messages, texts, strict=True))), ("coherence",)
+        server, metrics = WithExtraction(remote, local, dict(zip(prompts.messages, texts, strict=True))), ("coherence",)
     updates = (0 if row.local else LOSSES) + ANSWERS
     with tqdm(total=updates * len(prompts), desc=f"evaluating {row.name}", unit="text", leave=False) as bar:
         found = evaluate(
@@ -102,7 +104,7 @@ class WithExtraction:
         return drafts
 
     def losses(
-        self, messages: Sequence[bytes | None], responses: Sequence[Sequence[int]], progress: Any = None
+        self, messages: Sequence[bytes | None], responses: Sequence[Sequence[int]], progress: Progress | None = None
     ) -> NDArray[np.float64]:
         """Raises UserError: the answer is two models' work, and no one loss is its own."""
         raise UserError("Expected metric coherence for local extraction, got prediction.")

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from del_audit.evidence.classification import classification_figures
-from del_audit.reproduce.bench import Bench
+from del_audit.reproduce.bench import Bench, first_documents
 from del_audit.reproduce.protocol import Sizes
+from mechanisms.canonical_json import Json
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
@@ -30,19 +30,20 @@ from mechanisms.nlu import (
     train_denoiser,
     train_task,
 )
-from mechanisms.randomness import simulation_generator
+from mechanisms.nlu.denoiser import Denoiser
+from mechanisms.nlu.inputs import Inputs
 
 TEXT = "The following two sentences are noisy; tell whether they mean the same."
 
 
-def measure_pairs(bench: Bench, mechanism: Mechanism | None, cell: Mapping[str, Any]) -> dict[str, Any]:
+def measure_pairs(bench: Bench, mechanism: Mechanism | None, cell: Mapping[str, Json]) -> dict[str, Json]:
     """Returns accuracy and AUC of the held-out pairs, and of the controls; without a mechanism, of the ceiling.
 
     cell: names what is trained. What is there already is loaded.
     """
     assert bench.train is not None
     assert bench.test is not None
-    folder = bench.store.part({"part": "task", "cell": cell, **bench.identity})
+    folder = bench.run.trained({"part": "task", "cell": cell, **bench.identity})
     soft = SoftStart(bench.sizes.virtual_tokens, TEXT)
     settings = TaskTraining(soft=soft, epochs=bench.sizes.epochs, seed=bench.seed)
     if mechanism is None:
@@ -62,7 +63,7 @@ def measure_pairs(bench: Bench, mechanism: Mechanism | None, cell: Mapping[str, 
     }
 
 
-def _denoiser(bench: Bench, inputs: Released, soft: SoftStart, folder: Path) -> Any:
+def _denoiser(bench: Bench, inputs: Released, soft: SoftStart, folder: Path) -> Denoiser:
     assert bench.train is not None
     beside = folder.with_name(f"{folder.name}-denoiser")
     if beside.exists():
@@ -73,7 +74,9 @@ def _denoiser(bench: Bench, inputs: Released, soft: SoftStart, folder: Path) -> 
     return train_denoiser(bench.language, inputs, texts, settings, beside, {"data": "the table's corpus"})
 
 
-def _reader(bench: Bench, inputs: Any, settings: TaskTraining, folder: Path, denoiser: Any) -> TaskReader:
+def _reader(
+    bench: Bench, inputs: Inputs, settings: TaskTraining, folder: Path, denoiser: Denoiser | None
+) -> TaskReader:
     assert bench.train is not None
     if folder.exists():
         return load_task(folder, bench.language)
@@ -81,7 +84,7 @@ def _reader(bench: Bench, inputs: Any, settings: TaskTraining, folder: Path, den
     return train_task(bench.language, inputs, bench.train, settings, folder, about, denoiser)
 
 
-def _figures(test: LabelledTokens, scores: NDArray[np.float64], seed: int) -> dict[str, Any]:
+def _figures(test: LabelledTokens, scores: NDArray[np.float64], seed: int) -> dict[str, Json]:
     labels = [test.classes[label] for label in test.labels]
     found = classification_figures(labels, scores, seed, classes=test.classes)
     return {name: asdict(getattr(found, name)) for name in ("accuracy", "auc", "majority")}
@@ -100,10 +103,9 @@ def labelled_part(
 
     Raises UserError as label_corpus does, and for a class that none of them has.
     """
-    order = simulation_generator(seed, "reproduce pairs").permutation(len(corpus))[:count]
     found = label_corpus(
         language.tokenizer,
-        corpus.take(sorted(order.tolist())),
+        first_documents(corpus, count, seed, "pairs"),
         columns[1],
         pair_column=columns[0],
         context_tokens=language.context_tokens,

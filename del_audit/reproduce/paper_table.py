@@ -12,11 +12,12 @@ from del_audit.reproduce.protocol import Protocol
 from del_audit.show.console import table_width
 from del_audit.show.numbers import at_most, interval, number, percent
 from del_audit.statistics.comparison import compare
+from mechanisms.canonical_json import Json
 
 _UNITS = {"coherence": "cosine", "perplexity": "nats a token", "accuracy": "share of rows right"}
 
 
-def differences(rows: Sequence[Mapping[str, Any]], protocol: Protocol, seed: int) -> list[dict[str, Any]]:
+def differences(rows: Sequence[Mapping[str, Any]], protocol: Protocol, seed: int) -> list[dict[str, Json]]:
     """Returns for each target each row less the first one, on the same prompts, with intervals and corrected tests.
 
     Perplexity's are differences of the loss, nats a token; for text pairs they are of accuracy.

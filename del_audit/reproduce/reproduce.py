@@ -26,17 +26,18 @@ from del_audit.reproduce.protocol import (
     Protocol,
     Sizes,
 )
-from del_audit.reproduce.store import Store
+from del_audit.runs import Run
 from del_audit.service.provenance import commit, versions
+from mechanisms.canonical_json import Json
 from mechanisms.corpora import load_corpus
 from mechanisms.errors import UserError
-from mechanisms.files import write_json
 from mechanisms.models import load_causal_lm, load_sentence_encoder
-from mechanisms.private_folders import rename_private
 from mechanisms.splits import split_corpus
 from mechanisms.tokens import tokenized
 
 RESULT = "table.json"
+SHARED = {"command": "reproduce"}
+"""All that the cells of one folder share: each one has its own settings."""
 
 
 def reproduce(table: int, sizes: Mapping[str, int], *, out: Path, **request: Any) -> int:
@@ -47,8 +48,6 @@ def reproduce(table: int, sizes: Mapping[str, int], *, out: Path, **request: Any
     not fit the table or each other, and as the parts do.
     """
     protocol = TABLES[table]
-    if out.exists():
-        raise UserError(f"Expected --out to be a folder that does not exist yet, got {out}.")
     match: MatchKind = request["match"] or protocol.match
     targets = _targets(protocol, match, request["targets"])
     plan = replace((QUICK if request["quick"] else PAPER)[protocol.task], **sizes)
@@ -57,8 +56,8 @@ def reproduce(table: int, sizes: Mapping[str, int], *, out: Path, **request: Any
     if protocol.general and request["general_corpus"] is None:
         raise UserError(f"Expected --general-corpus for table {table}: its soft prompt is of another corpus.")
     silence_libraries()
-    store = Store(out.with_name(f"{out.name}.partial"))
-    bench = _bench(protocol, plan, request, store)
+    run = Run(out, SHARED)
+    bench = _bench(protocol, plan, request, run)
     cells = list(grid(bench, match, targets, request["bits"] or protocol.bits, request["dim"] or protocol.dims))
     results = []
     with tqdm(total=len(cells), desc=f"table {table}", unit="cell") as bar:
@@ -67,10 +66,9 @@ def reproduce(table: int, sizes: Mapping[str, int], *, out: Path, **request: Any
             results.append(run_cell(bench, cell))
             bar.update()
     document = _document(bench, match, request, cells, results)
-    write_json(store.folder / RESULT, document)
-    _finish(store.folder, out)
+    written = run.finish(document, RESULT)
     print_table(document)
-    print(f"Written: {out / RESULT}")
+    print(f"Written: {written}")
     return 0
 
 
@@ -87,7 +85,7 @@ def _targets(protocol: Protocol, match: MatchKind, asked: Sequence[float] | None
     return targets
 
 
-def _bench(protocol: Protocol, sizes: Sizes, request: Mapping[str, Any], store: Store) -> Bench:
+def _bench(protocol: Protocol, sizes: Sizes, request: Mapping[str, Any], run: Run) -> Bench:
     """Returns everything that cells share, loaded, cut and parted."""
     pairs, seed = protocol.task == "pairs", request["seed"]
     column = request["text_column"] or ("sentence1" if pairs else None)
@@ -139,9 +137,7 @@ def _bench(protocol: Protocol, sizes: Sizes, request: Mapping[str, Any], store: 
         },
     }
     sentences = None if pairs else load_sentence_encoder(request["sentences"])
-    return Bench(
-        protocol, sizes, language, extractor, sentences, rest, general, attacked, store, seed, identity, **parts
-    )
+    return Bench(protocol, sizes, language, extractor, sentences, rest, general, attacked, run, seed, identity, **parts)
 
 
 def _document(
@@ -149,8 +145,8 @@ def _document(
     match: MatchKind,
     request: Mapping[str, Any],
     cells: Sequence[Cell],
-    results: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
+    results: Sequence[Mapping[str, Json]],
+) -> dict[str, Json]:
     """Returns the whole result: header, cells, paired differences, and what made them."""
     protocol = bench.protocol
     rows = [{**cell.to_dict(), "label": cell.label, **result} for cell, result in zip(cells, results, strict=True)]
@@ -211,10 +207,3 @@ def _notes(bench: Bench, match: MatchKind, request: Mapping[str, Any]) -> list[s
     if any(row.prompt == "other mu" for row in protocol.rows):
         notes.append(f"The other soft prompt was trained at mu {OTHER_MU:g}.")
     return notes
-
-
-def _finish(partial: Path, out: Path) -> None:
-    try:
-        rename_private(partial, out)
-    except OSError as error:
-        raise UserError(f"Expected to rename {partial} to {out}: {error.strerror}.") from None

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from attacks.base import AttackerKnowledge
 from attacks.repeated import repeated
@@ -14,7 +13,7 @@ from del_audit.service.splits import read_splits
 from mechanisms.client import Client
 from mechanisms.corpora import Corpus
 from mechanisms.hashes import texts_sha256
-from mechanisms.models import LanguageModel, load_causal_lm, load_sentence_encoder
+from mechanisms.models import LanguageModel, SentenceEncoder, load_causal_lm, load_sentence_encoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt, mechanism_warning, model_warning
@@ -32,7 +31,7 @@ class Assets:
     """
 
     language: LanguageModel
-    sentences: Any
+    sentences: SentenceEncoder
     soft_prompt: SoftPrompt | None
     corpus: Corpus
     public: list[list[int]]

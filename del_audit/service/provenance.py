@@ -6,7 +6,6 @@ import subprocess
 from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -58,7 +57,7 @@ def source_sha256() -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def fingerprint(part: Any) -> str:
+def fingerprint(part: object) -> str:
     """Returns the hash of a decoder: its type and all that it holds, arrays by their bytes, assets by their own hash.
 
     Raises TypeError for a field of a kind that has no bytes: a hash that left it out would not name the decoder.
@@ -68,7 +67,7 @@ def fingerprint(part: Any) -> str:
     return digest.hexdigest()
 
 
-def _feed(digest: Any, part: Any) -> None:
+def _feed(digest: "hashlib._Hash", part: object) -> None:
     record = getattr(part, "record", None)
     digest.update(f"{type(part).__name__}:".encode())
     if record is not None:
@@ -80,7 +79,7 @@ def _feed(digest: Any, part: Any) -> None:
     elif part is None or isinstance(part, str | int | float | tuple):
         digest.update(repr(part).encode())
     elif hasattr(part, "__array__"):
-        array = np.ascontiguousarray(part)
+        array = np.array(part, order="C", ndmin=1)
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(array.tobytes())
     else:

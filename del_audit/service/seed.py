@@ -2,15 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
-from mechanisms.canonical_json import canonical
+from mechanisms.canonical_json import Json, canonical
 
 SEED_BITS = 32
 """As many as every library takes."""
 
 
-def seed_of(private_texts: str, policy: Mapping[str, Any]) -> int:
+def seed_of(private_texts: str, policy: Mapping[str, Json]) -> int:
     """Returns the seed that follows from the sha256 of the private split's texts and from the policy, as JSON values.
 
     Another configuration that is measured on the same people under the same policy draws the same randomness; a new

@@ -4,13 +4,13 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from del_audit.statistics.bootstrap import Clusters, bootstrap_mean, group
 from del_audit.statistics.figure import Figure
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 
@@ -57,7 +57,7 @@ class Comparison:
     test: str = "sign flips of whole documents, two-sided; exact where a document's difference is symmetric"
     correction: str = "Holm"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names."""
         return asdict(self)
 

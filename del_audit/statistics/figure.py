@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
+
+from mechanisms.canonical_json import Json
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -43,6 +45,6 @@ class Figure:
         value, lower, upper = (float(increasing(end)) for end in (self.value, self.lower, self.upper))
         return replace(self, value=value, lower=lower, upper=upper, unit=unit)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names."""
         return asdict(self)

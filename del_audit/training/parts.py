@@ -10,6 +10,7 @@ from del_audit.configuration.configuration import Configuration, load_configurat
 from del_audit.process.quiet import silence_libraries
 from del_audit.service.pipelines import pipelines_of
 from del_audit.service.splits import read_splits
+from mechanisms.canonical_json import Json
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm
@@ -69,7 +70,7 @@ def train_prompt(
     tokens = [row[: language.context_tokens] for row in rows]
     pipelines = pipelines_of(configuration, language, tokens, _specs(configuration, levels))
     plan = PromptTraining(**{"patience": PATIENCE, **settings, "validation_documents": _held_out(held_out, tokens)})
-    about = {
+    about: dict[str, Json] = {
         "base_model": language.record.to_dict(),
         "data": {**public.record.to_dict(), "split": configuration.data.public_split, "documents": len(public)},
         **({} if levels else {"spec": pipelines[0].spec.to_dict()}),
@@ -95,7 +96,9 @@ def train_linear_pair(
     configuration = load_configuration(config_path)
     silence_libraries()
     public, language, rows = _public_text(configuration, documents)
-    about = {"data": {**public.record.to_dict(), "split": configuration.data.public_split, "documents": len(public)}}
+    about: dict[str, Json] = {
+        "data": {**public.record.to_dict(), "split": configuration.data.public_split, "documents": len(public)}
+    }
     plan = ProjectionTraining(**settings)
     history = train_projection(language, configuration.mechanism.spec(), rows, plan, out, about, fresh=fresh)
     print(f"Written: {out}{_result(history)}")
@@ -127,7 +130,9 @@ def train_codes(
     plan = codes.CodesTraining(
         **{"patience": PATIENCE, **settings, "validation_documents": _held_out(held_out, tokens)}
     )
-    about = {"data": {**public.record.to_dict(), "split": configuration.data.public_split, "documents": len(public)}}
+    about: dict[str, Json] = {
+        "data": {**public.record.to_dict(), "split": configuration.data.public_split, "documents": len(public)}
+    }
     history = codes.train_codes(language, _specs(configuration, levels), tokens, plan, out, about, fresh=fresh)
     print(f"Written: {out}{_result(history)}")
     return 0
@@ -159,7 +164,7 @@ def _train_privately(
     public: Sequence[Sequence[int]],
     plan: PromptTraining,
     out: Path,
-    about: dict[str, Any],
+    about: dict[str, Json],
     private: PrivateText,
     fresh: bool,
 ) -> History:

@@ -1,6 +1,5 @@
 """`del-audit tune`: a policy in, the configuration of best utility out, with all that was seen on the way."""
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -22,7 +21,7 @@ from del_audit.evidence.readiness import (
 )
 from del_audit.process.exit_codes import INCONCLUSIVE, REFUSED
 from del_audit.process.quiet import silence_libraries
-from del_audit.runs import SETTINGS, Run
+from del_audit.runs import Run
 from del_audit.service.assets import Assets, load_assets
 from del_audit.service.private_text import one_of_each_group
 from del_audit.service.provenance import commit, versions
@@ -35,9 +34,9 @@ from del_audit.tune.report import BEST, CORPUS, best_configuration, best_yaml, h
 from del_audit.tune.search import Effort, Row, Search, nearest
 from del_audit.tune.space import Candidate, candidates_of, load_space
 from mechanisms.errors import UserError
-from mechanisms.files import remove_parts, write_file, write_json
+from mechanisms.files import write_file
 from mechanisms.hashes import file_sha256
-from mechanisms.private_folders import MARKER, rename_private
+from mechanisms.private_folders import MARKER
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.user_path import user_path
 from mechanisms.validation import at_least
@@ -109,7 +108,7 @@ def tune(
     document = _document(base, rows, chosen, parts, reported, run.settings, least)
     if chosen is not None:
         _keep_best(run, base, chosen.candidate, assets, held_out, document)
-    _finish(run, document)
+    run.finish(document, FRONTIER)
     print_frontier(document, console)
     console.print(f"\nWritten: {', '.join(str(path) for path in sorted(out.iterdir()) if path.name != MARKER)}")
     refuted = reported is not None and any(check["status"] == "failed" for check in reported["checks"])
@@ -229,18 +228,3 @@ def _keep_best(
     best = best_configuration(base, chosen, held_out, run.out / CORPUS)
     write_corpus(run.folder / CORPUS, assets.public_corpus, held_out.private_corpus, base.data.public_split)
     write_file(run.folder / BEST, best_yaml(best, document).encode())
-
-
-def _finish(run: Run, document: Mapping[str, Any]) -> None:
-    """Writes the frontier, gives the folder its name and removes the measurements; raises UserError where it cannot."""
-    write_json(run.folder / FRONTIER, document)
-    remove_parts(run.folder)
-    try:
-        rename_private(run.folder, run.out)
-    except OSError as error:
-        raise UserError(
-            f"Expected to rename {run.folder} to {run.out}: {error.strerror}. The result is in it."
-        ) from None
-    for name in ("parts", "outcomes"):
-        shutil.rmtree(run.out / name, ignore_errors=True)
-    (run.out / SETTINGS).unlink(missing_ok=True)

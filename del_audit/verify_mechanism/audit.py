@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from del_audit.evidence.verification import Finding, Verification, verify_mechanism
 from del_audit.evidence.verification.battery import TRIALS
@@ -14,6 +13,7 @@ from del_audit.process.exit_codes import DONE, REFUSED
 from del_audit.service.provenance import commit, versions
 from del_audit.verify_mechanism.report_text import print_report
 from del_audit.verify_mechanism.target import Target
+from mechanisms.canonical_json import Json
 from mechanisms.files import write_file
 from mechanisms.randomness import SystemRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
@@ -60,13 +60,13 @@ def run(
             raise broken
         if target.faults is not None:
             found = with_connection(found, target.faults(), target.answered())
-        document = report(found, target, seed)
+        document, notes = report(found, target, seed), target.notes()
     if out is not None:
         write_file(out, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode(), new=True)
     if as_json:
         print(json.dumps(document, indent=2, allow_nan=False))
     else:
-        print_report(document)
+        print_report(found, target, seed, not_tested(found.skipped, target.untested), notes)
     return PASSED if found.passed else FAULT
 
 
@@ -80,7 +80,7 @@ def with_connection(found: Verification, faults: Sequence[str], answered: int) -
     )
 
 
-def report(found: Verification, target: Target, seed: int) -> dict[str, Any]:
+def report(found: Verification, target: Target, seed: int) -> dict[str, Json]:
     """Returns the report: what was held to which claim, every finding, and what was not tested, as JSON values."""
     whole = found.to_dict()
     del whole["skipped"]

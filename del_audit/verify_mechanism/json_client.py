@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from del_audit.verify_mechanism.target import Floats, NoAnswer, Refused
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import unpack
@@ -42,7 +44,7 @@ def answer_limit(values: Floats) -> int:
     return (1 << 20) + 64 * values.size
 
 
-def read_answer(data: bytes) -> Any:
+def read_answer(data: bytes) -> NDArray[np.generic] | bytes:
     """Returns the counts of an answer, an array, or its message, bytes.
 
     Raises Refused for an error, and NoAnswer for what is no answer.
@@ -92,7 +94,7 @@ class JsonClient:
             raise UserError(f"Expected the client to release {zeros} at first, got: {error}.") from None
         self.messages = isinstance(answer, bytes)
 
-    def release(self, values: Floats) -> Any:
+    def release(self, values: Floats) -> NDArray[np.generic] | bytes:
         """Returns the counts of an answer, or whatever else came back for values that are no numbers."""
         answer = self._answer(values)
         if not isinstance(answer, bytes):
@@ -104,11 +106,11 @@ class JsonClient:
                 raise
             return answer  # no refusal: something was sent
 
-    def message(self, values: Floats) -> Any:
+    def message(self, values: Floats) -> NDArray[np.generic] | bytes:
         """Returns the message of an answer."""
         return self._answer(values)
 
-    def _answer(self, values: Floats) -> Any:
+    def _answer(self, values: Floats) -> NDArray[np.generic] | bytes:
         if len(self.faults) >= MOST_FAULTS:
             raise NoAnswer(f"it is not called again after {MOST_FAULTS} calls without an answer")
         try:
@@ -125,7 +127,7 @@ class JsonClient:
         self.answered += 1
         return answer
 
-    def _asked(self, values: Floats, exchange: Exchange) -> Any:
+    def _asked(self, values: Floats, exchange: Exchange) -> NDArray[np.generic] | bytes:
         return read_answer(exchange(request(values), answer_limit(values)))
 
 
@@ -133,7 +135,7 @@ def _number(value: float) -> str:
     return repr(value) if math.isfinite(value) else _NO_NUMBER[repr(value)]
 
 
-def _counts(content: Any) -> Any:
+def _counts(content: Json) -> NDArray[np.generic]:
     if not isinstance(content, list) or not all(isinstance(row, list) for row in content):
         raise NoAnswer(f"expected counts to be a list of rows, got {said(str(content).encode())}")
     if any(isinstance(count, bool) for row in content for count in row):
@@ -144,14 +146,14 @@ def _counts(content: Any) -> Any:
         raise NoAnswer("expected counts in rows of equal length, got rows of several lengths") from None
 
 
-def _message(content: Any) -> bytes:
+def _message(content: object) -> bytes:
     try:
-        return base64.b64decode(content, validate=True)
+        return base64.b64decode(content, validate=True)  # type: ignore[arg-type]  # raises TypeError
     except (binascii.Error, TypeError, ValueError) as error:
         raise NoAnswer(f"expected a message in base64: {error}") from None
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from del_audit.verify_mechanism.target import NoAnswer, Target
 from mechanisms.errors import UserError
@@ -41,9 +40,9 @@ def python_client(
         sys.modules.pop(_NAME, None)
 
 
-def _function(name: str, home: str) -> Callable[..., Any]:
+def _function(name: str, home: str) -> Callable[..., object]:
     module, _, dotted = name.rpartition(":")
-    found: Any = _module(module or home)
+    found: object = _module(module or home)
     for part in dotted.split("."):
         found = getattr(found, part, None)
     if not callable(found):
@@ -83,10 +82,10 @@ def _imported(name: str, load: Callable[[], ModuleType]) -> ModuleType:
         raise UserError(f"Expected to import {name!r}, got {type(error).__name__}: {error}.") from None
 
 
-def _answering(function: Callable[..., Any]) -> Callable[..., Any]:
+def _answering(function: Callable[..., object]) -> Callable[..., object]:
     """Returns a function that cannot end the audit: a client that calls sys.exit is no verdict."""
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: object) -> object:
         try:
             return function(*arguments)
         except SystemExit as error:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +32,10 @@ class Target:
 
     kind: str
     name: str
-    release: Callable[[Floats], Any]
-    message: Callable[[Floats], bytes] | None = None
+    release: Callable[[Floats], object]
+    message: Callable[[Floats], object] | None = None
     charged: Callable[[], int] | None = None
-    replay: Callable[[Floats, RandomSource], Any] | None = None
+    replay: Callable[[Floats, RandomSource], object] | None = None
     processes: bool = True
     untested: dict[str, str] = field(default_factory=dict)
     answered: Callable[[], int] = lambda: 1

@@ -6,7 +6,7 @@ LanguagePosteriorDecoder, which needs the language model and with it torch, is i
 from mechanisms.decoding.linear import LinearDecoder
 from mechanisms.decoding.mixed import MixedDecoder, MixSettings
 from mechanisms.decoding.posterior import MostLikelyDecoder, PosteriorMeanDecoder
-from mechanisms.decoding.protocols import Decoder, PromptDecoder, decode_prompts
+from mechanisms.decoding.protocols import Decoder, PooledDecoder, PromptDecoder, decode_prompts
 from mechanisms.decoding.public_parts import PublicParts
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "MixSettings",
     "MixedDecoder",
     "MostLikelyDecoder",
+    "PooledDecoder",
     "PosteriorMeanDecoder",
     "PromptDecoder",
     "PublicParts",

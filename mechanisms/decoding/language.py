@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from mechanisms.abilities import abilities
 from mechanisms.channel import MEMORY_LIMIT, Channel
 from mechanisms.decoding.public_parts import PublicParts
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.model_facts import input_weight, opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.own_forward import embed
@@ -122,11 +123,11 @@ class LanguagePosteriorDecoder:
             fitted = replace(fitted, gain=fitted.gain * float(np.sqrt(true / decoded)))
         return fitted
 
-    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns the embeddings of one prompt's counts, float32, shape (tokens, width)."""
         return self.decode_prompts([counts])[0]
 
-    def decode_prompts(self, prompts: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+    def decode_prompts(self, prompts: Sequence[Observed]) -> list[NDArray[np.float32]]:
         """Returns the embeddings of each prompt, float32, shape (tokens, width) each, in the order of prompts.
 
         A prompt's embeddings do not depend on the others. Raises UserError for counts of another shape, and for a
@@ -150,7 +151,7 @@ class LanguagePosteriorDecoder:
             decoded.update(zip(chosen, self._decode([prompts[index] for index in chosen], table), strict=True))
         return [decoded[index] for index in range(len(prompts))]
 
-    def _decode(self, prompts: Sequence[NDArray[np.uint8]], table: "_Posterior") -> list[NDArray[np.float32]]:
+    def _decode(self, prompts: Sequence[Observed], table: "_Posterior") -> list[NDArray[np.float32]]:
         """Returns the embeddings of prompts, sorted by falling length: they start together, the short ones end first.
 
         No padding is needed: all of them stand behind the same opening.
@@ -202,16 +203,14 @@ class _Posterior:
         return cls(weights, offsets, log_prior, table, mean, decoder.gain)
 
     @torch.no_grad()
-    def estimate(
-        self, counts: NDArray[np.uint8], logits: Tensor | None, settings: LanguagePrior
-    ) -> tuple[Tensor, Tensor]:
+    def estimate(self, counts: Observed, logits: Tensor | None, settings: LanguagePrior) -> tuple[Tensor, Tensor]:
         """Returns output and feedback of one position, float32, shape (prompts, width) each.
 
         logits: None where the model has read nothing yet; the prior is then the unigrams'.
         """
         released = torch.from_numpy(counts).to(self.weights)
         scores = released @ self.weights + self.offsets + self._log_prior(logits, settings)
-        estimates: dict[Any, Tensor] = {}
+        estimates: dict[str, Tensor] = {}
         if "most-likely" in (settings.output, settings.feedback):
             estimates["most-likely"] = self.table[scores.argmax(1)]
         if "mean" in (settings.output, settings.feedback):

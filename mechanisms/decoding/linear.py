@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mechanisms.decoding.public_parts import PublicParts
 from mechanisms.encoder import Encoder
+from mechanisms.mechanism import Observed
 from mechanisms.quantizer import StochasticQuantizer
 
 
@@ -42,7 +43,7 @@ class LinearDecoder:
         matrix = np.asarray(np.linalg.solve(covariance, weighted.T @ (table - mean)).T, dtype=np.float64)
         return cls(quantizer, matrix, mean, centre)
 
-    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width)."""
         released = self.quantizer.dequantize(counts) - self.centre
         return (self.mean + released @ self.matrix.T).astype(np.float32)

@@ -9,6 +9,7 @@ from mechanisms.channel import MEMORY_LIMIT, Channel, posterior
 from mechanisms.decoding.protocols import Decoder
 from mechanisms.decoding.public_parts import PublicParts
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class MixedDecoder:
                 gains[group] = _spread_ratio(decoded[bins == group], true[bins == group]) ** settings.spread
         return cls(linear, channel, log_prior, table, mean, edges, coefficients, gains, memory_limit)
 
-    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width)."""
         means, entropies = posterior(self.channel, counts, self.log_prior, self.table, self.memory_limit)
         bins = np.digitize(entropies, self.edges)

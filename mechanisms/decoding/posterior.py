@@ -1,12 +1,13 @@
 """Decoders from the exact posterior over the vocabulary under a unigram prior."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.channel import MEMORY_LIMIT, Channel, most_likely, posterior_mean
 from mechanisms.decoding.public_parts import PublicParts
+from mechanisms.mechanism import Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,11 @@ class PosteriorMeanDecoder:
         gain = float(np.sqrt(true_spread / spread))
         return cls(channel, plain.log_prior, table, mean, gain=gain, memory_limit=memory_limit)
 
-    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def pooled(self, channel: Channel) -> "PosteriorMeanDecoder":
+        """Returns it with gain 1: the gain makes up for the shrinking of one release, and of several overshoots."""
+        return replace(self, channel=channel, gain=1.0)
+
+    def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width)."""
         means = posterior_mean(self.channel, counts, self.log_prior, self.table, self.memory_limit)
         return (self.mean + self.gain * (means - self.mean)).astype(np.float32)
@@ -78,6 +83,6 @@ class MostLikelyDecoder:
         """Returns the decoder under the parts' prior."""
         return cls(parts.channel, parts.log_prior, parts.table)
 
-    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width), each a row of the table."""
         return self.table[most_likely(self.channel, counts, self.log_prior, self.memory_limit)]

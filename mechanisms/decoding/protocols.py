@@ -6,11 +6,14 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from mechanisms.channel import Channel
+from mechanisms.mechanism import Observed
+
 
 class Decoder(Protocol):
     """Whatever turns counts, shape (tokens, dim), into embeddings, float32, shape (tokens, width)."""
 
-    def decode(self, counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns one embedding a token."""
         ...
 
@@ -19,12 +22,21 @@ class Decoder(Protocol):
 class PromptDecoder(Decoder, Protocol):
     """A decoder that reads a token's neighbours: counts are a whole prompt's, in order, and prompts go in batches."""
 
-    def decode_prompts(self, prompts: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+    def decode_prompts(self, prompts: Sequence[Observed]) -> list[NDArray[np.float32]]:
         """Returns the embeddings of each prompt, one a token, in the order of prompts."""
         ...
 
 
-def decode_prompts(decoder: Decoder, prompts: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+@runtime_checkable
+class PooledDecoder(Decoder, Protocol):
+    """A decoder that makes up for the noise of one release: with several of the same tokens it must be another one."""
+
+    def pooled(self, channel: Channel) -> Decoder:
+        """Returns the decoder of several releases, whose counts together have this law."""
+        ...
+
+
+def decode_prompts(decoder: Decoder, prompts: Sequence[Observed]) -> list[NDArray[np.float32]]:
     """Returns what decoder makes of each prompt's counts, shape (tokens, dim) each.
 
     A decoder that takes tokens one by one gets all of them at once; one that reads prompts gets them as prompts.

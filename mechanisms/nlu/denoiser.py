@@ -6,11 +6,12 @@ and the noise, denoises one pooled vector. Here the server denoises, and is give
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.nlu.initial import draw_parameters
 from mechanisms.nlu.states import padded
@@ -39,7 +40,7 @@ class DenoiserShape:
         if self.inner % self.heads or self.inner % 2:
             raise UserError(f"Expected inner to be even and a multiple of heads={self.heads}, got inner={self.inner}.")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names."""
         return asdict(self)
 

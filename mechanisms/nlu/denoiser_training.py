@@ -1,6 +1,6 @@
 """Training the denoiser on public text: releases of it against the clean text, squared error, early stop."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 from mechanisms.nlu.denoiser import Denoiser, DenoiserShape
@@ -101,7 +102,7 @@ def train_denoiser(
     documents: Sequence[Sequence[int]],
     settings: DenoiserTraining,
     folder: Path,
-    about: dict[str, Any],
+    about: Mapping[str, Json],
 ) -> Denoiser:
     """Trains a denoiser, writes it to folder with a JSON card, and returns it, frozen.
 
@@ -186,7 +187,7 @@ def _pieces(
 
 def _fit(
     denoiser: Denoiser, pairs: PublicPairs, validation: tuple[list[Tensor], list[Tensor]], kept: RunFolder
-) -> list[dict[str, Any]]:
+) -> list[dict[str, float]]:
     """Trains the denoiser and returns a record of each epoch; the language model reads each release once."""
     settings, targets = pairs.settings, pairs.clean(False)
 

@@ -1,7 +1,6 @@
 """Epochs as steps of the training loop: step k is place k % batches in the order of epoch k // batches + 1."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
@@ -27,9 +26,9 @@ def step_of(loss: Callable[[int, int], Tensor], batches: int) -> Callable[[int],
     return lambda step: loss(step // batches + 1, step % batches)
 
 
-def records(history: History, batches: int) -> list[dict[str, Any]]:
+def records(history: History, batches: int) -> list[dict[str, float]]:
     """Returns a record of the start, and one of each epoch: the mean loss of its batches, and its validation."""
-    found: list[dict[str, Any]] = [{"validation": history.validations[0][1]}]
+    found: list[dict[str, float]] = [{"validation": history.validations[0][1]}]
     for step, validation in history.validations[1:]:
         losses = history.losses[step - batches : step]
         found.append({"loss": sum(losses) / len(losses), "validation": validation})

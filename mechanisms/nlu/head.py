@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from mechanisms.randomness import simulation_generator
 from mechanisms.training.loop import History, fit
 
 
-def fit_head(reader: TaskReader, data: TaskData, settings: TaskTraining) -> list[dict[str, Any]]:
+def fit_head(reader: TaskReader, data: TaskData, settings: TaskTraining) -> list[dict[str, float]]:
     """Fits the reader's classifier, returns a record of each epoch; the language model reads each release once.
 
     It is kept in memory alone: an interrupted run of the second stage fits it again, to the same values.

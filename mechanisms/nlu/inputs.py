@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -10,6 +10,9 @@ from torch import Tensor
 from mechanisms.continuation import embed
 from mechanisms.mechanism import Mechanism
 from mechanisms.randomness import SimulatedRandomness
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Inputs(Protocol):
@@ -65,7 +68,7 @@ class Released:
 class Clean:
     """The model's own embeddings: the ceiling that released figures are held against. There is no privacy in it."""
 
-    model: Any
+    model: "PreTrainedModel"
 
     @property
     def private(self) -> bool:

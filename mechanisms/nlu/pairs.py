@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 from mechanisms.tokens import tokenized
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SEPARATOR = "\n"
 """Stands between the two texts of a pair. It is released like any other token: the server is not told where it is."""
@@ -50,13 +53,13 @@ class LabelledTokens:
 
 
 def label_tokens(
-    tokenizer: Any,
-    texts: Sequence[str],
-    labels: Sequence[Any],
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: Sequence[object],
+    labels: Sequence[object],
     *,
     context_tokens: int,
     virtual_tokens: int,
-    pairs: Sequence[str] | None = None,
+    pairs: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
     separator: str = SEPARATOR,
 ) -> LabelledTokens:
@@ -79,7 +82,7 @@ def label_tokens(
     between = tokenizer(separator, add_special_tokens=False).input_ids if pairs is not None else []
     if pairs is not None and not between:
         raise UserError(f"Expected separator to be at least one token, got separator={separator!r}.")
-    rows = [tokenized(tokenizer, column) for column in columns]
+    rows = [tokenized(tokenizer, [str(text) for text in column]) for column in columns]
     sequences = tuple(
         tuple(parts[0] if len(parts) == 1 else [*parts[0], *between, *parts[1]]) for parts in zip(*rows, strict=True)
     )
@@ -94,7 +97,7 @@ def label_tokens(
 
 
 def label_corpus(
-    tokenizer: Any,
+    tokenizer: "PreTrainedTokenizerBase",
     corpus: Corpus,
     label_column: str,
     *,
@@ -119,7 +122,7 @@ def label_corpus(
     )
 
 
-def _classes(labels: Sequence[Any], known: Sequence[str] | None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _classes(labels: Sequence[object], known: Sequence[str] | None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Returns the labels as indices, and the names of the classes."""
     missing = [row for row, label in enumerate(labels) if label is None]
     if missing:

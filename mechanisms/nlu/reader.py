@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Receiver
 from mechanisms.nlu.denoiser import Denoiser
 from mechanisms.nlu.initial import draw_parameters
 from mechanisms.nlu.states import by_length, read_states
 from mechanisms.validation import at_least
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Pooling = Literal["last", "mean and last"]
 
@@ -37,7 +41,7 @@ class ClassifierShape:
             )
         at_least("hidden", self.hidden, 0)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names."""
         return asdict(self)
 
@@ -108,7 +112,7 @@ class TaskParts(nn.Module):
 class TaskReader:
     """Reads embeddings and tells a text's class. The language model is frozen and no part of what is saved."""
 
-    model: Any
+    model: "PreTrainedModel"
     parts: TaskParts
     bfloat16: bool = False
 

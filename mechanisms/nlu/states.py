@@ -1,8 +1,8 @@
 """What the frozen language model makes of embeddings with soft tokens in front: its last hidden states."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from mechanisms.continuation import embed, require_context
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 from mechanisms.validation import at_least
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def initial_soft_tokens(language: LanguageModel, text: str, count: int) -> Tensor:
@@ -36,7 +39,7 @@ def padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return pad_sequence(list(rows), batch_first=True), mask
 
 
-def read_states(model: Any, soft: Tensor, rows: Sequence[Tensor], bfloat16: bool = False) -> list[Tensor]:
+def read_states(model: "PreTrainedModel", soft: Tensor, rows: Sequence[Tensor], bfloat16: bool = False) -> list[Tensor]:
     """Returns the last hidden states over each row, float32, shape (tokens, width): the soft tokens' own are left out.
 
     rows: embeddings, each shape (tokens >= 1, width). bfloat16: the model's products in bfloat16, faster and coarser.
@@ -56,7 +59,7 @@ def read_states(model: Any, soft: Tensor, rows: Sequence[Tensor], bfloat16: bool
     return [states[len(soft) : len(soft) + len(row)].float() for states, row in zip(hidden, rows, strict=True)]
 
 
-def by_length(rows: Sequence[Any], batch: int) -> list[list[int]]:
+def by_length(rows: Sequence[Sized], batch: int) -> list[list[int]]:
     """Returns the indices of rows in batches of like length, so that little is padded."""
     order = np.argsort([len(row) for row in rows], kind="stable").tolist()
     return [order[start : start + batch] for start in range(0, len(order), batch)]
@@ -64,7 +67,7 @@ def by_length(rows: Sequence[Any], batch: int) -> list[list[int]]:
 
 @torch.no_grad()
 def cached_states(
-    model: Any, soft: Tensor, rows: Sequence[Tensor], batch: int, label: str, bfloat16: bool = False
+    model: "PreTrainedModel", soft: Tensor, rows: Sequence[Tensor], batch: int, label: str, bfloat16: bool = False
 ) -> list[Tensor]:
     """Returns read_states of all rows, in their order, without gradients; label names the progress bar."""
     states: list[Tensor] = [soft] * len(rows)

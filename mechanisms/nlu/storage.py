@@ -11,13 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.training.checkpoint import CARD, RunFolder, save_tensors
 
 WEIGHTS_FILE = "weights.safetensors"
 
 
-def publish(run: RunFolder, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+def publish(run: RunFolder, tensors: Mapping[str, Tensor], card: Mapping[str, Json]) -> None:
     """Makes a run's folder appear with weights and card."""
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     run.publish(lambda folder: save_tensors(whole, folder / WEIGHTS_FILE), card)

@@ -1,14 +1,15 @@
 """Training for a task: first the classifier alone, on kept states; then the soft tokens with it, through the model."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
 from mechanisms.models import LanguageModel
@@ -37,7 +38,7 @@ def train_task(
     examples: LabelledTokens,
     settings: TaskTraining,
     folder: Path,
-    about: dict[str, Any],
+    about: Mapping[str, Json],
     denoiser: Denoiser | None = None,
 ) -> TaskReader:
     """Trains soft tokens and a classifier, writes them to folder with a JSON card, and returns the reader.
@@ -97,7 +98,7 @@ def load_task(folder: Path, language: LanguageModel) -> TaskReader:
     return TaskReader(language.model, parts, card["training"]["bfloat16"])
 
 
-def _fit_jointly(reader: TaskReader, data: TaskData, settings: TaskTraining, kept: RunFolder) -> list[dict[str, Any]]:
+def _fit_jointly(reader: TaskReader, data: TaskData, settings: TaskTraining, kept: RunFolder) -> list[dict[str, float]]:
     """Runs the second stage, in which every epoch releases its examples anew; returns a record of each epoch."""
     if not settings.epochs:
         return []

@@ -1,12 +1,13 @@
 """What a server makes of a known channel: the posterior mean, or the most likely word. Free of epsilon."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 
 Decoding = Literal["posterior-mean", "most-likely", "plain"]
 """posterior-mean: E[row of the table | message]. most-likely: the row of the most likely word. plain: what was sent."""
@@ -16,7 +17,7 @@ class Scored(Protocol):
     """Whatever yields log P(observed | word) + log_prior[word] in blocks: (rows, float32, shape (rows, words))."""
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields blocks that are the caller's to overwrite."""
         ...
@@ -24,7 +25,7 @@ class Scored(Protocol):
 
 def decode(
     channel: Scored,
-    observed: NDArray[Any],
+    observed: Observed,
     log_prior: NDArray[np.float64],
     table: NDArray[np.float32],
     decoding: Decoding,
@@ -57,6 +58,13 @@ def checked_prior(prior: NDArray[np.float64] | None, words: int) -> NDArray[np.f
     if prior.shape != (words,) or not (prior > 0).all():
         raise UserError(f"Expected a prior over {words} words, all above 0, got shape {prior.shape}.")
     return np.asarray(np.log(prior / prior.sum()))
+
+
+def required_table(table: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Returns the server's embedding table; raises UserError where it has none."""
+    if table is None:
+        raise UserError("Expected an embedding table at the server, got table=None.")
+    return table
 
 
 def checked_table(table: NDArray[np.float32], words: int) -> None:

@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
 
@@ -14,7 +15,7 @@ class RivalSpec:
     __slots__ = ()
     kind: ClassVar[str]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the kind, then the fields under their names."""
         return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]  # every subclass is a dataclass
 
@@ -24,14 +25,14 @@ class RivalSpec:
         return bytes.fromhex(json_sha256(self.to_dict()))
 
 
-def whole(name: str, value: Any, low: int, high: int) -> int:
+def whole(name: str, value: object, low: int, high: int) -> int:
     """Returns the value; raises UserError unless it is a whole number in low..high."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise UserError(f"Expected {name} to be a whole number in {low}..{high}, got {name}={value!r}.")
     return value
 
 
-def positive(name: str, value: Any) -> float:
+def positive(name: str, value: object) -> float:
     """Returns the value as a float; raises UserError unless it is a finite number above 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
         raise UserError(f"Expected {name} to be a finite number > 0, got {name}={value!r}.")

@@ -2,21 +2,19 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource
-from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
-from mechanisms.rivals._description import RivalSpec
+from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode, required_table
 from mechanisms.rivals._draws import weighted_choices
-from mechanisms.rivals._message import MessageFormat, id_format
 from mechanisms.rivals._points import BLOCK_BYTES, Points
-from mechanisms.tokens import checked_tokens
+from mechanisms.rivals._sent import WordSent
 
 
 def unit_bits(words: int) -> int:
@@ -34,15 +32,13 @@ def whole_weights(log_weights: NDArray[np.float64], words: int) -> NDArray[np.ui
     return np.where(np.isneginf(log_weights), 0, np.floor(scaled) + 1).astype(np.uint64)
 
 
-class RowMechanism:
+class RowMechanism(WordSent):
     """Base: a subclass gives log_weights; what is released of a word is drawn by exactly whole_weights of its row.
 
     points: the public vectors between which distances are measured. table: the server's embeddings, float32, shape
     (words, width), needed there only. prior: the server's, shape (words,), uniform if left out. decoding: what the
     server makes of a number. Raises UserError for parts of another vocabulary than the spec's, or other points.
     """
-
-    spec: RivalSpec
 
     def __init__(
         self,
@@ -71,15 +67,6 @@ class RowMechanism:
     def words(self) -> int:
         """Size of the vocabulary."""
         return self.points.words
-
-    @property
-    def format(self) -> MessageFormat:
-        """The message's layout."""
-        return id_format(self.spec.fingerprint, self.words)
-
-    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
-        """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
-        return self.format.pack(self.replace(checked_tokens(tokens, self.words), source)[:, None])
 
     def replace(self, tokens: NDArray[np.int64], source: RandomSource) -> NDArray[np.int64]:
         """Returns the released words, int64, shape (tokens,), each drawn by the whole weights of its row."""
@@ -113,16 +100,12 @@ class RowMechanism:
         return self.log_weights(observed) - self.log_totals
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, log P(observed | word) + log_prior[word]), float32, shape (rows, words)."""
         for rows in self._blocks(len(observed)):
-            block = self.log_columns(observed[rows])
+            block = self.log_columns(np.asarray(observed[rows], dtype=np.int64))
             yield rows, (block if log_prior is None else block + log_prior).astype(np.float32)
-
-    def observed(self, message: bytes) -> NDArray[np.int64]:
-        """Returns the released words of a message, int64, shape (tokens,); raises UserError as unpack does."""
-        return self.format.unpack(message)[:, 0]
 
     def embeddings(self, message: bytes) -> NDArray[np.float32]:
         """Returns one embedding a token, float32, shape (tokens, width).
@@ -130,12 +113,10 @@ class RowMechanism:
         Any decoding but plain needs log_totals, one pass over all pairs of words, the first time. Raises UserError for
         a message of another mechanism, and where there is no table.
         """
-        observed = self.observed(message)
-        if self.table is None:
-            raise UserError("Expected an embedding table at the server, got table=None.")
+        observed, table = self.observed(message), required_table(self.table)
         if self.decoding == "plain":
-            return self.table[observed]
-        return decode(self, observed, self.log_prior, self.table, self.decoding)
+            return table[observed]
+        return decode(self, observed, self.log_prior, table, self.decoding)
 
     def _blocks(self, rows: int) -> Iterator[slice]:
         """Yields slices of rows over the vocabulary that take BLOCK_BYTES at most."""

@@ -1,21 +1,20 @@
 """Gaussian noise on the clipped code, released as a cell of a fixed public grid."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr, ndtr
 
 from mechanisms.errors import UserError
-from mechanisms.finite import shape_and_values
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource, wide_words
-from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
+from mechanisms.rivals._decoding import Decoding
 from mechanisms.rivals._description import RivalSpec, positive, whole
-from mechanisms.rivals._message import MessageFormat, grid_format
-from mechanisms.tokens import checked_tokens
+from mechanisms.rivals._sent import CellsSent, finite_rows
 
 LAW_BITS = 62
 """A cell's probability is a whole multiple of 2^-62."""
@@ -101,13 +100,15 @@ def cell_law(spec: GaussianSpec, values: NDArray[np.float64]) -> NDArray[np.int6
     return law
 
 
-class Gaussian:
+class Gaussian(CellsSent):
     """The mechanism: what is sent is a cell a coordinate.
 
     codes: the public code of each word, shape (words, dim). table: the server's embeddings, float32, shape (words,
     width), needed there only. prior: the server's, uniform if left out. decoding: plain is the cells' centres, for a
     decoder of its own. Raises UserError for codes of another dim than the spec's, and for NaN or infinite codes.
     """
+
+    spec: GaussianSpec
 
     def __init__(
         self,
@@ -118,40 +119,16 @@ class Gaussian:
         decoding: Decoding = "posterior-mean",
         name: str = "Gaussian noise",
     ) -> None:
-        self.codes = np.asarray(codes, dtype=np.float64)
-        if self.codes.ndim != 2 or self.codes.shape[1] != spec.dim or not np.isfinite(self.codes).all():
-            raise UserError(
-                f"Expected finite codes of shape (words, dim={spec.dim}), got {shape_and_values(self.codes)}."
-            )
-        checked_decoding(decoding)
-        self.spec, self.table, self.decoding, self.name = spec, table, decoding, name
+        self.spec, self.codes = spec, finite_rows(codes, spec.dim, "codes", "words")
+        super().__init__(spec.bits, self.codes, table, prior, decoding, name)
         self._kept: dict[int, NDArray[np.float32]] = {}
-        self.log_prior = checked_prior(prior, self.words)
-        if table is not None:
-            checked_table(table, self.words)
-
-    @property
-    def words(self) -> int:
-        """Size of the vocabulary."""
-        return len(self.codes)
-
-    @property
-    def format(self) -> MessageFormat:
-        """The message's layout."""
-        return grid_format(self.spec.fingerprint, self.spec.dim, self.spec.bits)
-
-    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
-        """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
-        return self.format.pack(self.quantize(self.codes[checked_tokens(tokens, self.words)], source))
 
     def quantize(self, values: ArrayLike, source: RandomSource) -> NDArray[np.uint8]:
         """Returns released cells, uint8, shape (n, dim): one 64-bit word a coordinate against the cumulated law.
 
         values: shape (n, dim), clipped first. Raises UserError for another shape, and for NaN or infinite values.
         """
-        array = np.asarray(values, dtype=np.float64)
-        if array.ndim != 2 or array.shape[1] != self.spec.dim or not np.isfinite(array).all():
-            raise UserError(f"Expected finite values of shape (n, dim={self.spec.dim}), got {shape_and_values(array)}.")
+        array = finite_rows(values, self.spec.dim)
         cells = np.empty(array.shape, dtype=np.uint8)
         rows = max(1, _CELLS_AT_ONCE // (self.spec.dim << self.spec.bits))
         for start in range(0, len(array), rows):
@@ -161,16 +138,12 @@ class Gaussian:
             cells[start : start + rows] = np.count_nonzero(drawn[..., None] >= bounds, axis=-1)
         return cells
 
-    def observed(self, message: bytes) -> NDArray[np.int64]:
-        """Returns the released cells of a message, int64, shape (tokens, dim); raises UserError as unpack does."""
-        return self.format.unpack(message)
-
-    def values(self, message: bytes) -> NDArray[np.float32]:
-        """Returns the centres of the released cells, float32, shape (tokens, dim), for a decoder of one's own."""
-        return self.spec.centres[self.observed(message)].astype(np.float32)
+    def centres(self, cells: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Returns the centres of cells, float64, the shape of the cells."""
+        return self.spec.centres[cells]
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, log P(observed cells | word) + log_prior[word]), float32, shape (rows, words)."""
         for start in range(0, len(observed), _BLOCK_ROWS):
@@ -192,18 +165,6 @@ class Gaussian:
         if 4 * self.codes.size << self.spec.bits <= _KEPT_BYTES:
             self._kept[coordinate] = law
         return law
-
-    def embeddings(self, message: bytes) -> NDArray[np.float32]:
-        """Returns one embedding a token, float32, shape (tokens, width), or the cells' centres where decoding is plain.
-
-        Raises UserError for a message of another mechanism, and where there is no table.
-        """
-        if self.decoding == "plain":
-            return self.values(message)
-        observed = self.observed(message)
-        if self.table is None:
-            raise UserError("Expected an embedding table at the server, got table=None.")
-        return decode(self, observed, self.log_prior, self.table, self.decoding)
 
 
 def noise_multiplier(spec: GaussianSpec) -> float:

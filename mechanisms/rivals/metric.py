@@ -1,21 +1,19 @@
 """d_chi (metric) privacy: multivariate Laplace noise on a vector, released as cells of a fixed public grid."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from mechanisms.errors import UserError
-from mechanisms.finite import shape_and_values
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource, uniforms
-from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode
+from mechanisms.rivals._decoding import Decoding
 from mechanisms.rivals._description import RivalSpec, positive, whole
-from mechanisms.rivals._message import MessageFormat, grid_format
-from mechanisms.tokens import checked_tokens
+from mechanisms.rivals._sent import CellsSent, finite_rows
 
 _BLOCK_ROWS = 256
 _DRAWS_AT_ONCE = 1 << 20
@@ -60,7 +58,7 @@ class MetricSpec(RivalSpec):
         return 2 * self.radius
 
 
-class Metric:
+class Metric(CellsSent):
     """The mechanism: what is sent is a cell a coordinate.
 
     points: the public vector of each word, shape (words, dim): embeddings or codes. table: the server's embeddings,
@@ -68,6 +66,8 @@ class Metric:
     cells' centres, which are noisy embeddings where the points are the table; most-likely under a uniform prior is
     the nearest word, as Feyisetan et al. send it. Raises UserError for points of another dim, or not finite.
     """
+
+    spec: MetricSpec
 
     def __init__(
         self,
@@ -78,39 +78,16 @@ class Metric:
         decoding: Decoding = "posterior-mean",
         name: str = "metric privacy",
     ) -> None:
-        array = np.asarray(points, dtype=np.float64)
-        if array.ndim != 2 or array.shape[1] != spec.dim or not np.isfinite(array).all():
-            raise UserError(f"Expected finite points of shape (words, dim={spec.dim}), got {shape_and_values(array)}.")
-        checked_decoding(decoding)
-        self.spec, self.table, self.decoding, self.name = spec, table, decoding, name
-        self.points = clipped(array, spec.radius)
-        self.log_prior = checked_prior(prior, self.words)
-        if table is not None:
-            checked_table(table, self.words)
-
-    @property
-    def words(self) -> int:
-        """Size of the vocabulary."""
-        return len(self.points)
-
-    @property
-    def format(self) -> MessageFormat:
-        """The message's layout."""
-        return grid_format(self.spec.fingerprint, self.spec.dim, self.spec.bits)
-
-    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
-        """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
-        return self.format.pack(self.quantize(self.points[checked_tokens(tokens, self.words)], source))
+        self.spec = spec
+        self.points = clipped(finite_rows(points, spec.dim, "points", "words"), spec.radius)
+        super().__init__(spec.bits, self.points, table, prior, decoding, name)
 
     def quantize(self, values: ArrayLike, source: RandomSource) -> NDArray[np.uint16]:
         """Returns released cells, uint16, shape (n, dim).
 
         values: shape (n, dim), clipped first. Raises UserError for another shape, and for NaN or infinite values.
         """
-        array = np.asarray(values, dtype=np.float64)
-        if array.ndim != 2 or array.shape[1] != self.spec.dim or not np.isfinite(array).all():
-            raise UserError(f"Expected finite values of shape (n, dim={self.spec.dim}), got {shape_and_values(array)}.")
-        array = clipped(array, self.spec.radius)
+        array = clipped(finite_rows(values, self.spec.dim), self.spec.radius)
         half = 1 << (self.spec.bits - 1)
         cells = np.empty(array.shape, dtype=np.uint16)
         rows = max(1, _DRAWS_AT_ONCE // self.spec.dim)
@@ -120,16 +97,8 @@ class Metric:
             cells[start : start + rows] = np.clip(np.floor(noisy * (half / self.spec.reach)) + half, 0, 2 * half - 1)
         return cells
 
-    def observed(self, message: bytes) -> NDArray[np.int64]:
-        """Returns the released cells of a message, int64, shape (tokens, dim); raises UserError as unpack does."""
-        return self.format.unpack(message)
-
-    def values(self, message: bytes) -> NDArray[np.float32]:
-        """Returns the centres of the released cells, float32, shape (tokens, dim), for a decoder of one's own."""
-        return self._centres(self.observed(message)).astype(np.float32)
-
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, -eta distance + log_prior[word]), float32, shape (rows, words).
 
@@ -138,24 +107,13 @@ class Metric:
         squares = np.einsum("ij,ij->i", self.points, self.points)
         for start in range(0, len(observed), _BLOCK_ROWS):
             rows = slice(start, min(start + _BLOCK_ROWS, len(observed)))
-            centres = self._centres(observed[rows])
+            centres = self.centres(np.asarray(observed[rows], dtype=np.int64))
             block = squares - 2 * centres @ self.points.T + np.einsum("ij,ij->i", centres, centres)[:, None]
             block = -self.spec.eta * np.sqrt(np.maximum(block, 0))
             yield rows, (block if log_prior is None else block + log_prior).astype(np.float32)
 
-    def embeddings(self, message: bytes) -> NDArray[np.float32]:
-        """Returns one embedding a token, float32, shape (tokens, width), or the cells' centres where decoding is plain.
-
-        Raises UserError for a message of another mechanism, and where there is no table.
-        """
-        if self.decoding == "plain":
-            return self.values(message)
-        observed = self.observed(message)
-        if self.table is None:
-            raise UserError("Expected an embedding table at the server, got table=None.")
-        return decode(self, observed, self.log_prior, self.table, self.decoding)
-
-    def _centres(self, cells: NDArray[np.int64]) -> NDArray[np.float64]:
+    def centres(self, cells: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Returns the centres of cells, float64, the shape of the cells."""
         half = 1 << (self.spec.bits - 1)
         return np.asarray((cells + 0.5 - half) * (self.spec.reach / half))
 

@@ -1,20 +1,20 @@
 """k-ary randomized response over the vocabulary: a token's number is kept, or replaced by any other, all alike."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource, wide_words
-from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table
+from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, required_table
 from mechanisms.rivals._description import RivalSpec, positive, whole
-from mechanisms.rivals._message import MessageFormat, id_format
-from mechanisms.tokens import checked_tokens
+from mechanisms.rivals._sent import WordSent
 
 WIDE = 1 << 64
 MAX_WORDS = 1 << 24
@@ -59,7 +59,7 @@ class RandomizedResponseSpec(RivalSpec):
 
 
 @dataclass(frozen=True)
-class RandomizedResponse:
+class RandomizedResponse(WordSent):
     """The mechanism: what is sent is a word's number.
 
     table: the server's embeddings, float32, shape (words, width); a client needs none. prior: the server's unigram
@@ -80,13 +80,9 @@ class RandomizedResponse:
             checked_table(self.table, self.spec.words)
 
     @property
-    def format(self) -> MessageFormat:
-        """The message's layout."""
-        return id_format(self.spec.fingerprint, self.spec.words)
-
-    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
-        """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
-        return self.format.pack(self.replace(checked_tokens(tokens, self.spec.words), source)[:, None])
+    def words(self) -> int:
+        """Size of the vocabulary."""
+        return self.spec.words
 
     def replace(self, tokens: NDArray[np.int64], source: RandomSource) -> NDArray[np.int64]:
         """Returns the released words, int64, shape (tokens,), one 64-bit word each."""
@@ -102,17 +98,13 @@ class RandomizedResponse:
         return rows
 
     def scores(
-        self, observed: NDArray[Any], log_prior: NDArray[np.float64] | None = None
+        self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, log P(observed | word) + log_prior[word]), float32, shape (rows, words)."""
         for start in range(0, len(observed), _BLOCK_ROWS):
             rows = slice(start, min(start + _BLOCK_ROWS, len(observed)))
-            block = self.log_channel(observed[rows])
+            block = self.log_channel(np.asarray(observed[rows], dtype=np.int64))
             yield rows, (block if log_prior is None else block + log_prior).astype(np.float32)
-
-    def observed(self, message: bytes) -> NDArray[np.int64]:
-        """Returns the released words of a message, int64, shape (tokens,); raises UserError as unpack does."""
-        return self.format.unpack(message)[:, 0]
 
     def embeddings(self, message: bytes) -> NDArray[np.float32]:
         """Returns one embedding a token, float32, shape (tokens, width), in closed form.
@@ -120,16 +112,14 @@ class RandomizedResponse:
         The posterior weighs the released word with kept - weight and every word's prior with weight. Raises UserError
         for a message of another mechanism, and where there is no table.
         """
-        observed = self.observed(message)
-        if self.table is None:
-            raise UserError("Expected an embedding table at the server, got table=None.")
+        observed, table = self.observed(message), required_table(self.table)
         if self.decoding == "plain":
-            return self.table[observed]
+            return table[observed]
         log_prior = checked_prior(self.prior, self.spec.words)
         prior = np.exp(log_prior)
         own = (self.spec.kept - self.spec.weight) / self.spec.weight * prior[observed][:, None]
         if self.decoding == "most-likely":
             commonest = int(prior.argmax())
             released = own[:, 0] + prior[observed] >= prior[commonest]
-            return self.table[np.where(released, observed, commonest)]
-        return ((own * self.table[observed] + prior @ self.table) / (own + 1)).astype(np.float32)
+            return table[np.where(released, observed, commonest)]
+        return ((own * table[observed] + prior @ table) / (own + 1)).astype(np.float32)

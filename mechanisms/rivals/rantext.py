@@ -1,22 +1,19 @@
 """RANTEXT (Tong et al., arXiv 2310.12214), the perturbation of InferDPT: the exponential mechanism on a random list."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mechanisms.errors import UserError
 from mechanisms.randomness import RandomSource, SimulatedRandomness, uniforms
-from mechanisms.rivals._decoding import checked_table
+from mechanisms.rivals._decoding import checked_table, required_table
 from mechanisms.rivals._description import RivalSpec, positive, whole
 from mechanisms.rivals._draws import weighted_choices
-from mechanisms.rivals._message import MessageFormat, id_format
 from mechanisms.rivals._points import BLOCK_BYTES, Points
 from mechanisms.rivals._rows import same_points, whole_weights
-from mechanisms.tokens import checked_tokens
+from mechanisms.rivals._sent import WordSent
 
 
 def paper_rate(epsilon: float) -> float:
@@ -61,12 +58,14 @@ class RanTextSpec(RivalSpec):
         )
 
 
-class RanText:
+class RanText(WordSent):
     """The mechanism: what is sent is a word's number; the server reads the released words' own embeddings.
 
     points: the public vectors. table: the server's embeddings, float32, shape (words, width), needed there only.
     Raises UserError for parts of another vocabulary than the spec's, or other points.
     """
+
+    spec: RanTextSpec
 
     def __init__(
         self,
@@ -85,15 +84,6 @@ class RanText:
     def words(self) -> int:
         """Size of the vocabulary."""
         return self.spec.words
-
-    @property
-    def format(self) -> MessageFormat:
-        """The message's layout."""
-        return id_format(self.spec.fingerprint, self.words)
-
-    def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
-        """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
-        return self.format.pack(self.replace(checked_tokens(tokens, self.words), source)[:, None])
 
     def replace(self, tokens: NDArray[np.int64], source: RandomSource) -> NDArray[np.int64]:
         """Returns the released words, int64, shape (tokens,)."""
@@ -133,16 +123,10 @@ class RanText:
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(law))
 
-    def observed(self, message: bytes) -> NDArray[np.int64]:
-        """Returns the released words of a message, int64, shape (tokens,); raises UserError as unpack does."""
-        return self.format.unpack(message)[:, 0]
-
     def embeddings(self, message: bytes) -> NDArray[np.float32]:
         """Returns the released words' rows of the table, float32, shape (tokens, width).
 
         Raises UserError for a message of another mechanism, and where there is no table.
         """
         observed = self.observed(message)
-        if self.table is None:
-            raise UserError("Expected an embedding table at the server, got table=None.")
-        return self.table[observed]
+        return required_table(self.table)[observed]

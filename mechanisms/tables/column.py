@@ -3,25 +3,26 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any, TypeAlias, overload
+from typing import TypeAlias, overload
 
+import numpy as np
 import pyarrow
 from numpy.typing import NDArray
 
 BLOCK = 4096
 """Values that are decoded at a time where a whole column is read."""
-Part: TypeAlias = Any
-"""A pyarrow.Array or a list; pyarrow states no types."""
+Part: TypeAlias = "pyarrow.Array | list[object]"
+"""Text in Arrow, or values as they are."""
 
 
-class Column(Sequence[Any]):
+class Column(Sequence[object]):
     """Values in the order of their rows, read only; equal to a list of the same values.
 
     parts: the values, in pieces: Arrow arrays where all of them are text, lists where they are anything else.
     rows: the rows that are shown, int64; all where it is None.
     """
 
-    def __init__(self, parts: Sequence[Part], rows: NDArray[Any] | None = None) -> None:
+    def __init__(self, parts: Sequence[Part], rows: NDArray[np.int64] | None = None) -> None:
         self._parts = [part for part in parts if len(part)]
         self._ends = list(accumulate(len(part) for part in self._parts))
         self._rows = rows
@@ -32,17 +33,17 @@ class Column(Sequence[Any]):
         return self._ends[-1] if self._ends else 0
 
     @overload
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: int) -> object: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: slice) -> list[object]: ...
+    def __getitem__(self, index: int | slice) -> object:
         """Returns the value of a row, or a list of the values of a slice; raises IndexError outside."""
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
         place = range(len(self))[index]  # negative ones, and IndexError
         return self._value(place if self._rows is None else int(self._rows[place]))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         if self._rows is not None:
             yield from (self._value(int(row)) for row in self._rows)
             return
@@ -65,15 +66,13 @@ class Column(Sequence[Any]):
 
     def take(self, indices: Iterable[int]) -> "Column":
         """Returns the values at the indices, in that order, without copying them; raises IndexError outside."""
-        import numpy as np
-
         chosen, count = np.fromiter(indices, dtype=np.int64), len(self)
         if len(chosen) and not -count <= chosen.min() <= chosen.max() < count:
             raise IndexError(f"Expected indices of {count} values, got {chosen.min()} to {chosen.max()}.")
         chosen = np.where(chosen < 0, chosen + count, chosen)
         return Column(self._parts, chosen if self._rows is None else self._rows[chosen])
 
-    def _value(self, row: int) -> Any:
+    def _value(self, row: int) -> object:
         part = bisect_right(self._ends, row)
         value = self._parts[part][row - (self._ends[part - 1] if part else 0)]
         return value.as_py() if isinstance(value, pyarrow.Scalar) else value

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from mechanisms.errors import UserError
 from mechanisms.tables.rows import RowCollector, require_different, where
@@ -28,10 +28,9 @@ def read_delimited(stream: IO[bytes], path: Path, tabs: bool) -> tuple[RowCollec
     text = io.TextIOWrapper(stream, encoding="utf8", errors="surrogateescape", newline="")
     rows, blank, line = RowCollector(path), 0, 1
     header: list[str] = []
-    dialect: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
     try:
         with _long_cells():
-            reader = csv.reader(text, **dialect)
+            reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(text, strict=True)
             for cells in reader:
                 if not cells:
                     blank += 1

@@ -4,8 +4,9 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, NoReturn
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.tables.rows import RowCollector, not_unicode, where
 
@@ -67,7 +68,7 @@ def read_json(stream: IO[bytes], path: Path) -> tuple[RowCollector, int]:
     return rows, 0
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
@@ -76,7 +77,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _constant(name: str) -> Any:
+def _constant(name: str) -> NoReturn:
     raise _NoJson(f"{name} is no JSON value; write null where a value is missing")
 
 
@@ -96,7 +97,7 @@ def _decoded(data: bytes) -> tuple[str, bool]:
         return data.decode("utf8", "surrogateescape"), False
 
 
-def _row(value: Any, whole: bool, path: Path, row: int, line: int) -> Mapping[str, Any]:
+def _row(value: Json, whole: bool, path: Path, row: int, line: int) -> Mapping[str, Json]:
     if not isinstance(value, dict):
         raise UserError(
             f"Expected every row of {str(path)!r} to be an object, got {type(value).__name__} in {where(row, line)}. "

@@ -2,7 +2,6 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
 import pyarrow
 from pyarrow import parquet
@@ -29,7 +28,7 @@ def read_parquet(stream: io.RawIOBase, path: Path) -> dict[str, Column]:
     return columns
 
 
-def _check_values(column: Column, stored: Any, name: str, path: Path) -> None:
+def _check_values(column: Column, stored: pyarrow.ChunkedArray, name: str, path: Path) -> None:
     """Raises UserError for the first value of a column that cannot be read; stored: it, as pyarrow has it."""
     try:
         stored.validate(full=True)

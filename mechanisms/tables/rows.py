@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow
 
@@ -22,14 +21,14 @@ class RowCollector:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._parts: dict[str, list[Part]] = {}
-        self._rows: list[Mapping[str, Any]] = []
+        self._rows: list[Mapping[str, object]] = []
         self._lines: list[int] = []
         self._characters = self._done = 0
 
     def __len__(self) -> int:
         return self._done + len(self._rows)
 
-    def add(self, row: Mapping[str, Any], line: int, size: int) -> None:
+    def add(self, row: Mapping[str, object], line: int, size: int) -> None:
         """Adds a row. line: of the file, counted from 1. size: about how many characters it has."""
         self._rows.append(row)
         self._lines.append(line)
@@ -58,7 +57,7 @@ class RowCollector:
         self._done += len(self._rows)
         self._rows, self._lines, self._characters = [], [], 0
 
-    def _part(self, name: str, values: list[Any]) -> Part:
+    def _part(self, name: str, values: list[object]) -> Part:
         texts = [value for value in values if isinstance(value, str)]
         try:
             if len(texts) + values.count(None) == len(values):

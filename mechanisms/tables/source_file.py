@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from mechanisms.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 BUFFER = 1 << 20
 _MARKS = {
@@ -62,13 +65,15 @@ class SourceFile(io.RawIOBase):
         """True."""
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         """Reads the next bytes, hashes them, and returns how many there were; 0 ever after the file's end."""
         if self._ended or self._file is None:
             return 0
         count = self._file.readinto(buffer) or 0
         self._digest.update(memoryview(buffer)[:count])
-        self._ended = not count and len(buffer) > 0  # what is appended from now on is in no table and no hash
+        self._ended = (
+            not count and memoryview(buffer).nbytes > 0
+        )  # what is appended from now on is in no table and no hash
         return count
 
     def sha256(self) -> str:
@@ -90,7 +95,7 @@ def text_bytes(source: SourceFile, path: Path, packed: bool) -> Iterator[IO[byte
 
     Raises UserError for a file that is empty, that begins as no text in UTF-8 does, or that gzip cannot read.
     """
-    inner: Any = gzip.GzipFile(fileobj=source) if packed else source
+    inner: gzip.GzipFile | SourceFile = gzip.GzipFile(fileobj=source) if packed else source
     stream = io.BufferedReader(inner, BUFFER)
     try:
         begin = stream.peek(8)[:8]

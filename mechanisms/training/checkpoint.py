@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.files import is_part, new_folder, remove_parts, write_file
 from mechanisms.folder_lock import SUFFIX, held
@@ -35,7 +36,7 @@ class RunFolder:
     exists, for a partial folder that another process holds, and for one that no training run made.
     """
 
-    def __init__(self, out: Path, identity: Mapping[str, Any], fresh: bool = False) -> None:
+    def __init__(self, out: Path, identity: Mapping[str, object], fresh: bool = False) -> None:
         self.out = out
         self.partial = out.with_name(out.name + SUFFIX)
         self._identity = json.loads(json.dumps(identity, allow_nan=False))
@@ -78,7 +79,7 @@ class RunFolder:
         if difference := _difference(self._identity, identity):
             raise UserError(
                 f"Expected the run in {self.partial} to be this one, got another: {difference}. "
-                "Give the same settings to go on with it, or --fresh to discard it."
+                f"Give the same settings to go on with it, or delete {self.partial} to start again."
             )
         tensors = self.partial / file
         if not tensors.is_file() or file_sha256(tensors) != digest:
@@ -88,7 +89,7 @@ class RunFolder:
         except SafetensorError:
             raise self._unusable(f"a damaged {file}") from None
 
-    def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], step: int) -> None:
+    def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, object], step: int) -> None:
         """Replaces the checkpoint. A process that dies here leaves the old one or the new one, whole."""
         file = f"checkpoint-{step:08d}.safetensors"
         written = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
@@ -99,7 +100,7 @@ class RunFolder:
             if path.name != file:
                 path.unlink()
 
-    def publish(self, write: Callable[[Path], None], card: Mapping[str, Any]) -> None:
+    def publish(self, write: Callable[[Path], None], card: Mapping[str, object]) -> None:
         """Makes out appear: what write puts into the folder that it is given, and a card with the hash of each file."""
         with new_folder(self.out, inside=self.partial) as beside:
             write(beside)
@@ -108,7 +109,7 @@ class RunFolder:
             (beside / CARD).write_text(text + "\n", encoding="utf8")
 
     def _unusable(self, found: str) -> UserError:
-        return UserError(f"Expected a whole checkpoint in {self.partial}, got {found}. Give --fresh to discard it.")
+        return UserError(f"Expected a whole checkpoint in {self.partial}, got {found}. Delete it to start again.")
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -119,7 +120,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         raise OSError(str(error)) from None
 
 
-def _difference(here: Any, there: Any, name: str = "") -> str | None:
+def _difference(here: Json, there: Json, name: str = "") -> str | None:
     """Returns in words where two JSON values differ first, None where they do not."""
     if isinstance(here, dict) and isinstance(there, dict):
         for key in sorted(here.keys() | there.keys()):

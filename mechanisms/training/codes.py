@@ -7,16 +7,18 @@ codes are free, and are moved to where the response is predicted best. A soft pr
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mechanisms.continuation import embed, response_losses
+from mechanisms.canonical_json import Json
+from mechanisms.continuation import response_losses
 from mechanisms.encoder_file import EncoderCard, save_encoder
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
+from mechanisms.own_forward import embedding_table
 from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings, fit_codes
 from mechanisms.randomness import Generator, SimulatedRandomness, simulation_generator
@@ -108,7 +110,7 @@ def train_codes(
     documents: Sequence[Sequence[int]],
     settings: CodesTraining,
     folder: Path,
-    about: Mapping[str, Any],
+    about: Mapping[str, Json],
     *,
     fresh: bool = False,
 ) -> History:
@@ -146,7 +148,7 @@ def train_codes(
         return sum(losses) / len(held_out)
 
     trained = {name: value for name, value in asdict(settings).items() if name != "checkpoint_every"}
-    card = {
+    card: dict[str, Json] = {
         "base_model": language.record.to_dict(),
         **about,
         "mechanisms": [
@@ -185,9 +187,8 @@ class _Objective:
         settings: CodesTraining,
     ) -> None:
         self._language, self._specs, self._settings = language, specs, settings
-        words = language.model.get_input_embeddings().weight.shape[0]
-        with torch.no_grad():
-            self.table = embed(language.model, range(words)).float().cpu()
+        self.table = torch.from_numpy(embedding_table(language.model))
+        words = len(self.table)
         prior = unigram_prior(documents, words)
         self._candidates = Candidates(prior, min(settings.common, words), settings.drawn)
         self._mean = torch.from_numpy(prior).float() @ self.table

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.training.checkpoint import RunFolder
 from mechanisms.validation import at_least
@@ -89,7 +90,7 @@ class History:
         """Returns the validations since the best."""
         return sum(step > self.best_step for step, _ in self.validations)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Json]:
         """Returns what a card says of the run; perplexity is exp(loss)."""
         return {
             "steps_done": self.step,
@@ -107,13 +108,13 @@ def run(
     parameters: Mapping[str, Tensor],
     plan: LoopPlan,
     folder: Path,
-    card: Mapping[str, Any],
+    card: Mapping[str, Json],
     *,
     validate: Callable[[], float] | None = None,
     write: Callable[[Path], None] | None = None,
     fresh: bool = False,
     keep_losses: bool = True,
-    unpublished: Mapping[str, Any] | None = None,
+    unpublished: Mapping[str, Json] | None = None,
 ) -> History:
     """Trains parameters in place, makes folder appear with the result and a card, and returns the history.
 
@@ -236,7 +237,7 @@ class _Trainer:
                     f"try a learning_rate below {self._plan.learning_rate:g}."
                 )
 
-    def _update(self, bar: Any) -> None:
+    def _update(self, bar: "tqdm[NoReturn]") -> None:
         self._optimiser.zero_grad(set_to_none=True)
         for group, peak in zip(self._optimiser.param_groups, self._peaks, strict=True):
             group["lr"] = self._plan.rate(self.history.step, peak)
@@ -261,7 +262,7 @@ class _Trainer:
         if self._keep_losses:
             bar.set_postfix(self._shown(loss=f"{value:.3f}"), refresh=False)
 
-    def _validate_if_due(self, bar: Any) -> None:
+    def _validate_if_due(self, bar: "tqdm[NoReturn]") -> None:
         """Validates before the first step, after every so many, and after the last; never twice at one step."""
         history, plan = self.history, self._plan
         due = self._validate is not None and (history.step % plan.validate_every == 0 or history.step == plan.steps)

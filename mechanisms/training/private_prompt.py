@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel
@@ -107,7 +107,7 @@ def train_private_prompt(
     settings: PromptTraining,
     privacy: DpSgdSettings,
     folder: Path,
-    about: Mapping[str, Any],
+    about: Mapping[str, Json],
     *,
     fresh: bool = False,
 ) -> History:
@@ -138,7 +138,7 @@ def train_private_prompt(
         gradient.fill(document_gradients(examples, virtual, documents, number), source)
         return torch.zeros(())
 
-    dp_sgd = {
+    dp_sgd: dict[str, Json] = {
         "noise_multiplier": privacy.noise_multiplier,
         "clip_norm": privacy.clip_norm,
         "sample_rate": rate,

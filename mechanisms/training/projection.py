@@ -7,7 +7,7 @@ alike for both and one training serves every clip: the cube is [-1, 1]^dim here.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
-from mechanisms.model_facts import input_weight, words_of
+from mechanisms.model_facts import input_weight
 from mechanisms.models import LanguageModel
-from mechanisms.own_forward import embed, logits_within
+from mechanisms.own_forward import embed, embedding_table, logits_within
 from mechanisms.prior import unigram_prior
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedRandomness, simulation_generator
@@ -29,6 +30,9 @@ from mechanisms.trained_projection import PROJECTION_FILE, bounded, principal_pa
 from mechanisms.training.documents import documents_sha256, draw_windows, hold_out, joined, require_tokens
 from mechanisms.training.loop import History, LoopPlan, run
 from mechanisms.validation import at_least
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 POSITIONS_AT_ONCE = 1024
 """Positions whose logits over the vocabulary are in memory together, unless one window is longer."""
@@ -89,7 +93,7 @@ def train_projection(
     documents: Sequence[Sequence[int]],
     settings: ProjectionTraining,
     folder: Path,
-    about: Mapping[str, Any],
+    about: Mapping[str, Json],
     *,
     fresh: bool = False,
 ) -> History:
@@ -102,7 +106,7 @@ def train_projection(
     require_tokens(documents)
     if settings.window > language.context_tokens:
         raise UserError(f"Expected window <= {language.context_tokens}, the context, got window={settings.window}.")
-    table = _table(language.model)
+    table = embedding_table(language.model)
     held = max(1, round(settings.validation_share * len(documents))) if settings.validation_windows else 0
     training, held_out = hold_out(documents, held, settings.seed)
     separator = language.tokenizer.eos_token_id
@@ -152,11 +156,11 @@ class _Pair:
 
     def __init__(
         self,
-        model: Any,
+        model: "PreTrainedModel",
         spec: QuantizerSpec,
         settings: ProjectionTraining,
-        encoder: NDArray[Any],
-        decoder: NDArray[Any],
+        encoder: NDArray[np.float64],
+        decoder: NDArray[np.float64],
     ) -> None:
         self._model, self._settings = model, settings
         self._quantizer = StochasticQuantizer(spec)
@@ -189,7 +193,7 @@ class _Pair:
         )
 
 
-def next_token_loss(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
+def next_token_loss(model: "PreTrainedModel", inputs: Tensor, targets: Tensor) -> Tensor:
     """Returns the mean loss of each position's next token, nats, shape (), differentiable in inputs.
 
     inputs: embeddings, shape (batch, positions, width). targets: the token after each, shape (batch, positions).
@@ -211,10 +215,3 @@ def next_token_loss(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
         else:
             total = total + checkpoint(part_sum, rows, after, use_reentrant=False, preserve_rng_state=False)
     return total / targets.numel()
-
-
-def _table(model: Any) -> NDArray[np.float32]:
-    """Returns the embeddings as the model looks them up, float32, shape (words, width)."""
-    with torch.no_grad():
-        table: NDArray[np.float32] = embed(model, range(words_of(model))).float().cpu().numpy()
-    return table

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from mechanisms.canonical_json import Json
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel
 from mechanisms.randomness import simulation_generator
@@ -24,7 +24,7 @@ def train_soft_prompt(
     documents: Sequence[Sequence[int]],
     settings: PromptTraining,
     folder: Path,
-    about: Mapping[str, Any],
+    about: Mapping[str, Json],
     *,
     fresh: bool = False,
 ) -> History:
@@ -66,8 +66,8 @@ def train_soft_prompt(
 
 
 def prompt_card(
-    language: LanguageModel, mechanisms: Sequence[Mechanism], settings: PromptTraining, about: Mapping[str, Any]
-) -> dict[str, Any]:
+    language: LanguageModel, mechanisms: Sequence[Mechanism], settings: PromptTraining, about: Mapping[str, Json]
+) -> dict[str, Json]:
     """Returns what names a soft prompt: what it was trained for and how.
 
     Its keys are those of about, then `mechanisms`, `width`, `training` and, unless about has it, `base_model`.

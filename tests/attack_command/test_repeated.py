@@ -7,7 +7,7 @@ import pytest
 import del_audit.attack.repeated as command
 from attacks.ladder import ladder
 from attacks.outcome import Outcome
-from del_audit.attack.repeated import cut_turns, first_of_each, judge
+from del_audit.attack.repeated import cut_chats, cut_turns, judge
 from del_audit.attack.scene import Scene
 from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.inversion.repeated import measure_histories, measure_repeated
@@ -90,7 +90,7 @@ def test_rows_share_the_false_alarms():
 
 def test_a_chat_is_of_one_document():
     sent = PrivatePrompts([[1, 2], [3, 4], [5, 6]], ["a", "b", "a"], 2, 2)
-    assert first_of_each(sent) == [[1, 2], [3, 4]]
+    assert cut_chats(sent, 2) == [[[1], [2]], [[3], [4]]]
 
 
 def test_turns_are_cut_whole():

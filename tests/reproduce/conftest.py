@@ -50,10 +50,10 @@ def write_rows(path, columns, rows):
 
 
 @pytest.fixture(scope="session")
-def command(
+def arguments(
     model_folder: Path, tmp_path_factory: pytest.TempPathFactory, corpora: dict[str, Path]
-) -> Callable[..., int]:
-    """Returns a runner of the command on the tiny model; the corpus is `pairs` for tables 3 and 4, else `text`."""
+) -> Callable[..., list[str]]:
+    """Returns a maker of arguments, on the tiny model; the corpus is `pairs` for tables 3 and 4, else `text`."""
     import torch
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -73,9 +73,15 @@ def command(
         BertModel(config, add_pooling_layer=False).save_pretrained(encoder)
     BertTokenizerFast(vocab=str(encoder / "vocab.txt")).save_pretrained(encoder)
 
-    def run(table: int, out: Path, *options: str) -> int:
+    def made(table: int, out: Path, *options: str) -> list[str]:
         corpus = str(corpora["pairs" if table in (3, 4) else "text"])
         own = ["--corpus", corpus, "--model", str(model_folder), "--sentences", str(encoder)]
-        return main(["reproduce", str(table), *own, "--out", str(out), *SMALL, *options])
+        return ["reproduce", str(table), *own, "--out", str(out), *SMALL, *options]
 
-    return run
+    return made
+
+
+@pytest.fixture(scope="session")
+def command(arguments: Callable[..., list[str]]) -> Callable[..., int]:
+    """Returns a runner of the command with these arguments."""
+    return lambda *asked: main(arguments(*asked))

@@ -1,6 +1,10 @@
 """`del-audit reproduce` end to end on a tiny model: every table, both ways to match, resumption and errors."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -8,7 +12,22 @@ from del_audit.accounting import Accountant
 from del_audit.evidence.utility import OTHER, RELEASED
 from del_audit.reproduce import cells as cells_module
 from del_audit.reproduce.matching import resolution
+from mechanisms.private_folders import MARKER, private_folder
 from mechanisms.spec import QuantizerSpec
+
+KILLED = """
+import os, signal, sys
+from del_audit.cli import main
+from del_audit.reproduce import cells
+measure, calls = cells.measure_generation, []
+def killed(*parts):
+    calls.append(1)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return measure(*parts)
+cells.measure_generation = killed
+main(sys.argv[1:])
+"""
 
 
 def read(out):
@@ -33,6 +52,7 @@ def test_table_1_at_matched_attack_success(command, tmp_path, capsys):
     assert ours["asr"]["sample"] == 120
     assert ours["asr"]["lower"] <= ours["asr"]["value"] <= ours["asr"]["upper"]
     assert ours["asr_map"]["unit"] == "share of tokens"
+    assert [cell["asr_map"] for cell in found["cells"][1:]] == [None, None], "RANTEXT's law has no closed form"
     assert quantizer(ours).mu == pytest.approx(ours["knob"], rel=1e-9)
     assert ours["epsilon"]["upper"] == Accountant(quantizer(ours)).epsilon(1e-5).upper
     assert ours["epsilon"]["unit"] == "nats a token"
@@ -107,7 +127,7 @@ def test_table_6_trains_its_prompt_on_the_general_corpus(command, corpora, tmp_p
     assert command(6, tmp_path / "out", *options) == 0
     found = read(tmp_path / "out")
     assert found["corpora"]["general"] != found["corpora"]["corpus"]
-    cards = [json.loads(path.read_text()) for path in (tmp_path / "out" / "parts").glob("*/card.json")]
+    cards = [json.loads(path.read_text()) for path in (tmp_path / "out" / "trained").glob("*/card.json")]
     prompts = [card for card in cards if "mechanisms" in card]
     assert sorted(card["data"] for card in prompts) == ["general corpus", "the table's corpus", "the table's corpus"]
     transferred, own = found["cells"][:2]
@@ -121,7 +141,7 @@ def test_table_7_uses_the_prompt_of_another_mu(command, tmp_path, capsys):
     own, other = read(tmp_path / "out")["cells"]
     assert own["knob"] == other["knob"] == 40.0
     assert own["epsilon"] == other["epsilon"]
-    cards = [json.loads(path.read_text()) for path in (tmp_path / "out" / "parts").glob("*/card.json")]
+    cards = [json.loads(path.read_text()) for path in (tmp_path / "out" / "trained").glob("*/card.json")]
     levels = [QuantizerSpec(**card["mechanisms"][0]["spec"]).mu for card in cards if "mechanisms" in card]
     assert sorted(levels) == pytest.approx([40.0, 52.0])
 
@@ -154,6 +174,36 @@ def test_a_rerun_computes_only_the_cells_that_are_not_there(command, tmp_path, m
     assert read(tmp_path / "out")["cells"] == read(tmp_path / "whole")["cells"]
 
 
+def test_a_run_that_is_killed_between_cells_goes_on(command, arguments, tmp_path, monkeypatch, capsys):
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments(7, tmp_path / "out")], env=dict(os.environ), capture_output=True
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert not (tmp_path / "out").exists()
+    measure, calls = cells_module.measure_generation, []
+
+    def counted(bench, row, contender):
+        calls.append(row.name)
+        return measure(bench, row, contender)
+
+    monkeypatch.setattr(cells_module, "measure_generation", counted)
+    assert command(7, tmp_path / "out") == 0
+    assert calls == ["DEL, prompt of the other mu"]
+    assert command(7, tmp_path / "whole") == 0
+    assert read(tmp_path / "out")["cells"] == read(tmp_path / "whole")["cells"]
+    files = [{path.name for path in (tmp_path / out).iterdir()} for out in ("out", "whole")]
+    assert files == 2 * [{MARKER, "table.json", "trained"}]
+
+
+def test_a_run_that_an_earlier_version_left_is_refused(command, tmp_path, capsys):
+    partial = private_folder(tmp_path / "out.partial")
+    (partial / "cells").mkdir()
+    assert command(7, tmp_path / "out") == 2
+    found = capsys.readouterr().err
+    assert f"Expected {partial} to be of this version" in found
+    assert f"Delete {partial} to start again, or give another --out." in found
+
+
 def test_other_settings_are_other_cells(command, tmp_path, monkeypatch, capsys):
     def interrupted(*_parts):
         raise KeyboardInterrupt
@@ -161,7 +211,7 @@ def test_other_settings_are_other_cells(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cells_module, "measure_generation", interrupted)
     for options in ((), ("--seed", "1")):
         assert command(7, tmp_path / "out", *options) == 130
-    names = [json.loads(path.read_text()) for path in (tmp_path / "out.partial" / "cells").iterdir()]
+    names = [json.loads(path.read_text()) for path in (tmp_path / "out.partial" / "parts").iterdir()]
     assert sorted(name["settings"]["model_and_text"]["seed"] for name in names) == [0, 1]
 
 

@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from attacks.base import AttackerKnowledge
-from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from del_audit.accounting import Accountant
 from del_audit.accounting.rivals import rival_guarantee
-from del_audit.reproduce.contenders import CONTENDERS, Contenders, nearest_hits, posterior_hits
+from del_audit.reproduce.cells import NEAREST, POSTERIOR
+from del_audit.reproduce.contenders import CONTENDERS, Contenders, hits
 from del_audit.reproduce.protocol import CLIP, DELTA
+from mechanisms.errors import UserError
+from mechanisms.mechanism import KnownChannel
 from mechanisms.models import load_causal_lm
 from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
@@ -44,31 +45,42 @@ def tokens():
 def test_more_of_the_knob_is_less_private_and_easier_to_attack(made, tokens, kind):
     knob = CONTENDERS[kind].knob
     ends = [made.at(kind, BITS, DIM, value) for value in (knob.low * 1.5, knob.high / 1.5)]
-    low, high = (nearest_hits(one, made.table, tokens, 0, "test") for one in ends)
+    low, high = (hits(made, NEAREST, one, tokens, 0, "test") for one in ends)
     assert low < 0.1 * len(tokens) < high
     if kind != "rantext":
         assert ends[0].epsilon.upper < ends[1].epsilon.upper
 
 
-def test_the_attack_on_del_is_the_packages_own(made, tokens):
-    one = made.at("del", BITS, DIM, 40.0)
-    message = one.mechanism.release(tokens.tolist(), SimulatedRandomness(0, "reproduce", "test"))
-    public = AttackerKnowledge(one.mechanism, made.table, made.prior)
-    paper, law = (a.fit(public).guess([message])[0].best for a in (CosineNeighbour(), MaximumAPosteriori()))
-    assert nearest_hits(one, made.table, tokens, 0, "test") == (paper == tokens).sum()
-    assert posterior_hits(one, np.log(made.prior), tokens, 0, "test") == (law == tokens).sum()
+@pytest.mark.parametrize(
+    ("kind", "knob", "nearest", "posterior"),
+    [
+        ("del", 40.0, 71, 167),
+        ("gaussian", 40.0, 88, 339),
+        ("metric", 400.0, 400, 400),
+        ("rantext", 6.0, 349, None),
+        ("randomized response", 6.0, 208, 208),
+    ],
+)
+def test_the_figures_of_a_seed_stay(made, tokens, kind, knob, nearest, posterior):
+    one = made.at(kind, BITS, DIM, knob)
+    assert hits(made, NEAREST, one, tokens, 0, "test") == nearest
+    if posterior is not None:
+        assert hits(made, POSTERIOR, one, tokens, 0, "test") == posterior
 
 
 @pytest.mark.parametrize("kind", WITH_LAW)
 def test_the_exact_law_reads_no_less_than_the_papers_attack(made, tokens, kind):
     one = made.at_epsilon(kind, BITS, DIM, 12.0)
-    own = nearest_hits(one, made.table, tokens, 0, "test")
-    law = posterior_hits(one, np.log(made.prior), tokens, 0, "test")
+    own = hits(made, NEAREST, one, tokens, 0, "test")
+    law = hits(made, POSTERIOR, one, tokens, 0, "test")
     assert law >= own - 4 * math.sqrt(len(tokens)) / 2
 
 
-def test_no_law_in_closed_form_is_no_figure(made, tokens):
-    assert posterior_hits(made.at("rantext", BITS, DIM, 6.0), np.log(made.prior), tokens, 0, "test") is None
+def test_a_law_without_a_closed_form_is_refused(made, tokens):
+    one = made.at("rantext", BITS, DIM, 6.0)
+    assert not isinstance(one.mechanism, KnownChannel)
+    with pytest.raises(UserError, match="law is known"):
+        hits(made, POSTERIOR, one, tokens, 0, "test")
 
 
 @pytest.mark.parametrize("kind", WITH_LAW)

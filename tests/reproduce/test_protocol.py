@@ -1,6 +1,4 @@
-"""The tables' descriptions, the split of public text, and the store of finished cells."""
-
-import json
+"""The tables' descriptions and the split of public text."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,6 @@ import pytest
 from del_audit.commands.reproduce import TABLE_NUMBERS
 from del_audit.reproduce.bench import cut_samples, first_documents, part_attacked
 from del_audit.reproduce.protocol import LENGTHS, PAPER, TABLES, Sizes
-from del_audit.reproduce.store import Store
 from mechanisms.assets import AssetRecord
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
@@ -85,45 +82,3 @@ def test_first_documents_are_drawn_by_the_seed():
     assert len(set(some)) == 10
     assert some != first_documents(corpus, 10, 1).texts
     assert first_documents(corpus, 99, 0).texts == corpus.texts
-
-
-def test_a_finished_cell_is_computed_once(tmp_path):
-    store, calls = Store(tmp_path / "run"), []
-
-    def compute():
-        calls.append(1)
-        return {"value": 0.1, "pair": [1, 2]}
-
-    first = store.cell({"row": "a", "target": (1, 2)}, compute)
-    assert (
-        Store(tmp_path / "run").cell({"row": "a", "target": (1, 2)}, compute) == first == {"value": 0.1, "pair": [1, 2]}
-    )
-    assert len(calls) == 1
-    store.cell({"row": "b", "target": (1, 2)}, compute)
-    assert len(calls) == 2
-    assert len(list((tmp_path / "run" / "cells").iterdir())) == 2
-
-
-def test_a_cell_that_fails_leaves_nothing(tmp_path):
-    store = Store(tmp_path / "run")
-    with pytest.raises(ZeroDivisionError):
-        store.cell({"row": "a"}, lambda: {"value": 1 / 0})
-    with pytest.raises(ValueError, match="JSON"):
-        store.cell({"row": "a"}, lambda: {"value": float("nan")})
-    assert not list((tmp_path / "run" / "cells").iterdir())
-
-
-@pytest.mark.parametrize("content", ["", "{}", "no json", json.dumps({"settings": {"row": "b"}, "result": {}})])
-def test_a_damaged_cell_is_named(tmp_path, content):
-    store = Store(tmp_path / "run")
-    store.cell({"row": "a"}, dict)
-    path = next((tmp_path / "run" / "cells").iterdir())
-    path.write_text(content)
-    with pytest.raises(UserError, match=f"{path.name}.*Delete it"):
-        store.cell({"row": "a"}, dict)
-
-
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="--out"):
-        Store(tmp_path / "file" / "run")

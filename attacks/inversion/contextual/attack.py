@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from attacks.base import AttackerKnowledge, AttackOptions, observe
 from attacks.inversion.contextual.reader import Reader
@@ -15,6 +14,8 @@ from attacks.inversion.contextual.settings import ContextualTraining, NetworkSha
 from attacks.inversion.contextual.training import Fitting, require_text
 from attacks.ranking import DEPTH, Guesses, best_words
 from attacks.registry import version_of
+from mechanisms.canonical_json import Json
+from mechanisms.mechanism import Observed
 from mechanisms.models import LanguageModel
 
 BRIEF = 60
@@ -52,7 +53,7 @@ class ContextualInverter:
         Step 0, which ranks as MAP does where the channel is known, is among them. Raises UserError for fewer than two
         public documents, for fewer tokens to train on than a window, and as mechanisms.training.loop.run does.
         """
-        about = {"attack": self.name, "version": self.version}
+        about: dict[str, Json] = {"attack": self.name, "version": self.version}
         fitting = Fitting.of(public, self.shape, self.training, about)
         fitting.run(self.folder)
         return ContextualAttacker(fitting.reader, self.depth)
@@ -73,7 +74,7 @@ class ContextualAttacker:
         """Returns the guesses for each message; their scores are log posterior probabilities over all words, nats."""
         return [self._guess(one) for one in observe(self.reader.evidence.mechanism, messages)]
 
-    def _guess(self, observed: NDArray[Any]) -> Guesses:
+    def _guess(self, observed: Observed) -> Guesses:
         depth = min(self.depth, len(self.reader.evidence.rows))
         words, scores = np.empty((len(observed), depth), np.int32), np.empty((len(observed), depth), np.float32)
         for part, block in self.reader.blocks(observed):

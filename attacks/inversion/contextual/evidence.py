@@ -7,7 +7,6 @@ has learned nothing ranks as MAP does. Where it is not, it starts at the log pri
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from attacks.base import AttackerKnowledge
 from mechanisms.channel import BLOCK_ROWS, Channel
 from mechanisms.errors import UserError
-from mechanisms.mechanism import KnownChannel, ObservableMechanism
+from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedRandomness
 
@@ -89,7 +88,7 @@ class Evidence:
         rank = self.rows.shape[1]
         return (rank if self.centre is None else len(self.centre)) + (2 * rank + 1 if self.known else 0)
 
-    def features(self, observed: NDArray[Any], common_scores: Tensor) -> Tensor:
+    def features(self, observed: Observed, common_scores: Tensor) -> Tensor:
         """Returns what the network reads of each token, float32, shape (tokens, width).
 
         The release itself; and of a known channel the posterior over the common words: mean row, best row, entropy.
@@ -106,11 +105,11 @@ class Evidence:
             parts += [(posterior @ rows).float(), rows[log_posterior.argmax(1)], entropy]
         return torch.cat(parts, 1)
 
-    def released_words(self, observed: NDArray[Any]) -> Tensor:
+    def released_words(self, observed: Observed) -> Tensor:
         """Returns the word that stands for each token where the release is a word's number, int64, shape (tokens,)."""
         return torch.from_numpy(observed.astype(np.int64))
 
-    def scores(self, observed: NDArray[Any], words: NDArray[np.int64]) -> Tensor:
+    def scores(self, observed: Observed, words: NDArray[np.int64]) -> Tensor:
         """Returns where the scores of these words start, float32, shape (tokens, words)."""
         if isinstance(self.mechanism, Pipeline):  # the same law with fewer columns
             whole = self.mechanism.channel
@@ -119,7 +118,7 @@ class Evidence:
             return torch.from_numpy(np.concatenate([block.copy() for _, block in blocks]))
         return torch.from_numpy(np.concatenate([block[:, words] for _, block in self.blocks(observed)]))
 
-    def blocks(self, observed: NDArray[Any]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    def blocks(self, observed: Observed) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, where the scores of all words start), float32, shape (rows, words), to overwrite."""
         if isinstance(self.mechanism, KnownChannel):
             yield from self.mechanism.scores(observed, self.log_prior)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from attacks.inversion.contextual.evidence import Evidence
 from attacks.inversion.contextual.reader import Reader
+from mechanisms.mechanism import Observed
 from mechanisms.nlu.states import padded
 from mechanisms.randomness import Generator
 
@@ -38,7 +38,7 @@ class Negatives:
 
 
 def sampled_loss(
-    reader: Reader, windows: Sequence[NDArray[np.int64]], observed: Sequence[NDArray[Any]], negatives: Negatives
+    reader: Reader, windows: Sequence[NDArray[np.int64]], observed: Sequence[Observed], negatives: Negatives
 ) -> Tensor:
     """Returns the mean loss of the windows' tokens, nats, shape (), differentiable in the network.
 

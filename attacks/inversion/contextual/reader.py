@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from attacks.inversion.contextual.evidence import Evidence
 from attacks.inversion.contextual.network import ContextNetwork
+from mechanisms.mechanism import Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class Reader:
     window: int
 
     @torch.no_grad()
-    def blocks(self, observed: NDArray[Any]) -> Iterator[tuple[slice, Tensor]]:
+    def blocks(self, observed: Observed) -> Iterator[tuple[slice, Tensor]]:
         """Yields (rows, scores of all words) of one prompt, float32, shape (rows, words)."""
         corrections, repeated = self._corrections(observed)
         rows, bias = self._table()
@@ -38,7 +37,7 @@ class Reader:
         rows[places], bias[places] = self.network.rows, self.network.bias
         return rows, bias
 
-    def _corrections(self, observed: NDArray[Any]) -> tuple[Tensor, Tensor | None]:
+    def _corrections(self, observed: Observed) -> tuple[Tensor, Tensor | None]:
         """Returns what the network says of one prompt; a long one is read in overlapping windows."""
         corrections, repeated = [], []
         for seen, kept in windows(len(observed), self.window):

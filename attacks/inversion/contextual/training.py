@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,11 +21,13 @@ from attacks.inversion.contextual.loss import Negatives, sampled_loss
 from attacks.inversion.contextual.network import ContextNetwork
 from attacks.inversion.contextual.reader import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import Generator, SimulatedRandomness, simulation_generator
 from mechanisms.training.checkpoint import CARD
 from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
-from mechanisms.training.loop import PARAMETERS_FILE, LoopPlan, run
+from mechanisms.training.loop import PARAMETERS_FILE, fit, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,11 @@ class Fitting:
     training: Text
     validation: Text
     seed: int
-    card: Mapping[str, Any]
+    card: Mapping[str, Json]
 
     @classmethod
     def of(
-        cls, public: AttackerKnowledge, shape: NetworkShape, settings: ContextualTraining, about: Mapping[str, Any]
+        cls, public: AttackerKnowledge, shape: NetworkShape, settings: ContextualTraining, about: Mapping[str, Json]
     ) -> "Fitting":
         """Returns the fit before its first step; about: what its card says of the attack.
 
@@ -120,19 +120,15 @@ class Fitting:
 
     def run(self, folder: Path | None) -> None:
         """Trains the network, or reads it where the folder holds this very fit; goes on with one that was killed."""
+        parameters = dict(self.reader.network.named_parameters())
         if folder is None:
-            with tempfile.TemporaryDirectory() as passing:
-                self._train(replace(self.settings.plan, checkpoint_every=self.settings.steps), Path(passing) / "fit")
+            fit(self.step, parameters, self.settings.plan, validate=self.validate)
             return
         identity = hashlib.sha256(json.dumps(self.card).encode()).hexdigest()
         kept = folder / f"contextual-{identity[:16]}"
         if not kept.exists():
-            self._train(self.settings.plan, kept)
+            run(self.step, parameters, self.settings.plan, kept, self.card, validate=self.validate)
         self._load(kept)
-
-    def _train(self, plan: LoopPlan, folder: Path) -> None:
-        parameters = dict(self.reader.network.named_parameters())
-        run(self.step, parameters, plan, folder, self.card, validate=self.validate)
 
     def _load(self, folder: Path) -> None:
         """Reads the parameters of a fit; raises UserError where they are not what its card says."""
@@ -169,7 +165,7 @@ class Fitting:
                 total += float(functional.cross_entropy(scores, torch.from_numpy(window[rows]), reduction="sum"))
         return total / sum(map(len, windows))
 
-    def released(self, windows: Sequence[NDArray[np.int64]], purpose: str) -> list[NDArray[Any]]:
+    def released(self, windows: Sequence[NDArray[np.int64]], purpose: str) -> list[Observed]:
         """Returns what the mechanism itself releases of each window, with noise of this purpose."""
         mechanism, source = self.reader.evidence.mechanism, SimulatedRandomness(self.seed, "contextual noise", purpose)
         return [mechanism.observed(mechanism.release(window.tolist(), source)) for window in windows]

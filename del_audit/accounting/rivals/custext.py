@@ -1,7 +1,6 @@
 """CusText: no epsilon between groups, the exponential mechanism within one (theorem 22)."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +13,7 @@ from mechanisms.rivals._points import Points
 from mechanisms.rivals.custext import CusText, CusTextSpec
 
 
-def figures(spec: CusTextSpec, whole: Any, delta: float, tokens: int) -> Figures:
+def figures(spec: CusTextSpec, whole: CusText | None, delta: float, tokens: int) -> Figures:
     """Theorem 22: disjoint outputs between groups, the exponential mechanism inside."""
     reason = "A released word tells its group with certainty: no epsilon holds between groups (theorem 22)."
     text = "the same, each word that changes staying in its group"

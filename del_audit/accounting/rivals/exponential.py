@@ -1,7 +1,6 @@
 """The exponential mechanism: its parameter, or the exact extremes over the vocabulary (theorem 21)."""
 
 from dataclasses import replace
-from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -12,7 +11,7 @@ from mechanisms.rivals._points import Points
 from mechanisms.rivals.exponential import Exponential, ExponentialSpec
 
 
-def figures(spec: ExponentialSpec, whole: Any, delta: float, tokens: int) -> Figures:
+def figures(spec: ExponentialSpec, whole: Exponential | None, delta: float, tokens: int) -> Figures:
     """Theorem 21: the utility's sensitivity, or the exact extremes of each released word's probability."""
     if whole is None:
         pure = min(spec.epsilon * (1 + 1e-12) + 1e-9, of_any_weights(spec.words))

@@ -2,11 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from del_audit.accounting._word_rows import WorstWords, attained, of_any_weights
+from del_audit.accounting._word_rows import WordRows, WorstWords, attained, of_any_weights
 from del_audit.accounting.composition import Composition, Losses
 from del_audit.statistics.bound import Bound
 
@@ -26,11 +25,11 @@ class Figures:
     within_adjacency: str | None = None
 
 
-def of_rows(whole: Any, worst: WorstWords, delta: float, tokens: int, claimed: float | None) -> Figures:
+def of_rows(whole: WordRows, worst: WorstWords, delta: float, tokens: int, claimed: float | None) -> Figures:
     """Returns figures from the exact pure epsilon over the vocabulary; the lower end is what the worst pair shows."""
     reason = "Exact pure epsilon over all pairs of words of this public vocabulary, composed as such (theorem 21)."
     pure = worst.pure_epsilon
-    most = of_any_weights(whole.words)
+    most = of_any_weights(whole.points.words)
     capped = Bound(min(pure.lower, most), min(pure.estimate, most), min(pure.upper, most))
     figures = of_pure(capped, delta, tokens, reason, claimed)
     lower = min(attained(whole, worst, delta, tokens), figures.epsilon.upper)

@@ -1,7 +1,6 @@
 """Gaussian noise on an n-bit grid: opposite corners of the clip (theorem 19), and the least sigma for an epsilon."""
 
 import math
-from typing import Any
 
 from del_audit.accounting._grid_noise import GridNoise
 from del_audit.accounting.rivals.figures import Figures
@@ -9,7 +8,7 @@ from del_audit.accounting.rivals.search import least
 from mechanisms.rivals.gaussian import GaussianSpec
 
 
-def figures(spec: GaussianSpec, whole: Any, delta: float, tokens: int) -> Figures:
+def figures(spec: GaussianSpec, whole: object, delta: float, tokens: int) -> Figures:
     """Theorem 19: opposite corners of the clip, coordinate by coordinate."""
     noise = GridNoise.of(spec, tokens)
     reason = "Exact up to flooring: opposite corners dominate every pair, cell laws are known (theorem 19)."

@@ -2,14 +2,15 @@
 
 import inspect
 from dataclasses import dataclass
-from typing import Any
 
 from del_audit.accounting.accountant import Unit, adjacency, check_unit
 from del_audit.accounting.registry import ACCOUNTANTS, calibrated_mechanisms
 from del_audit.accounting.rivals.figures import Figures
 from del_audit.statistics.bound import Bound, Kind
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.registry import imported, mechanism_of
+from mechanisms.rivals._description import RivalSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class RivalGuarantee:
         """How sure the figures are."""
         return self.epsilon.kind
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names, bounds as lower, estimate and upper."""
         return {
             name: value.to_dict() if isinstance(value, Bound) else value
@@ -48,7 +49,7 @@ class RivalGuarantee:
 
 
 def rival_guarantee(
-    mechanism: Any, delta: float = 1e-5, unit: Unit = "token", tokens: int | None = None
+    mechanism: object, delta: float = 1e-5, unit: Unit = "token", tokens: int | None = None
 ) -> RivalGuarantee:
     """Returns what a rival, or DEL's quantizer, guarantees for one unit.
 
@@ -73,7 +74,7 @@ def rival_guarantee(
     )
 
 
-def calibrate_rival(kind: str, epsilon: float, delta: float = 1e-5, **parts: Any) -> Any:
+def calibrate_rival(kind: str, epsilon: float, delta: float = 1e-5, **parts: object) -> RivalSpec:
     """Returns the spec of a rival whose token epsilon at delta is at most this, as near to it as is found.
 
     parts: the public ones that each kind needs, with the defaults of its spec's own maker: the arguments of the
@@ -91,8 +92,9 @@ def calibrate_rival(kind: str, epsilon: float, delta: float = 1e-5, **parts: Any
     signature = inspect.signature(calibrated)
     try:
         signature.bind(epsilon, delta, **parts)  # its error names the part alone
-        return calibrated(epsilon, delta, **parts)
+        spec: RivalSpec = calibrated(epsilon, delta, **parts)
     except TypeError as error:
         takes = ", ".join(list(signature.parameters)[2:])
         got = ", ".join(parts) or "none"
         raise UserError(f"Expected the parts that {kind} needs ({takes}), got {got}: {error}.") from error
+    return spec

@@ -1,16 +1,14 @@
 """Metric privacy on an n-bit grid: the farthest two vectors (theorem 20), and the largest eta for an epsilon."""
 
-from typing import Any
-
 from del_audit.accounting._metric_noise import losses as metric_losses
 from del_audit.accounting.composition import Composition
 from del_audit.accounting.rivals.figures import Figures, at_most, repeated
 from del_audit.accounting.rivals.search import largest
 from mechanisms.rivals._points import Points
-from mechanisms.rivals.metric import MetricSpec
+from mechanisms.rivals.metric import Metric, MetricSpec
 
 
-def figures(spec: MetricSpec, whole: Any, delta: float, tokens: int) -> Figures:
+def figures(spec: MetricSpec, whole: Metric | None, delta: float, tokens: int) -> Figures:
     """Theorem 20: the farthest pair, at twice the radius or at the largest distance of two clipped public points.
 
     Raises UserError where eta times that distance is outside what the tails are verified for, [1e-6, 10^5] nats.

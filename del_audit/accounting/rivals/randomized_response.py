@@ -2,7 +2,6 @@
 
 import math
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from mechanisms.errors import UserError
 from mechanisms.rivals.randomized_response import WIDE, RandomizedResponseSpec
 
 
-def figures(spec: RandomizedResponseSpec, whole: Any, delta: float, tokens: int) -> Figures:
+def figures(spec: RandomizedResponseSpec, whole: object, delta: float, tokens: int) -> Figures:
     """Theorem 18: three losses a token, exact for any number of tokens."""
     one = math.log(spec.kept / spec.weight)
     pure = around(tokens * one, 1e-14 * tokens)

@@ -1,7 +1,6 @@
 """RANTEXT: the chance that the random list is the whole vocabulary (theorem 22)."""
 
 import math
-from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -12,7 +11,7 @@ from mechanisms.rivals._points import Points
 from mechanisms.rivals.rantext import RanText, RanTextSpec
 
 
-def figures(spec: RanTextSpec, whole: Any, delta: float, tokens: int) -> Figures:
+def figures(spec: RanTextSpec, whole: RanText | None, delta: float, tokens: int) -> Figures:
     """Theorem 22: every word is released with at least the chance that the list is the whole vocabulary."""
     reason = (
         "The claimed epsilon holds only between words of one and the same list, which is random and made around the "

@@ -2,10 +2,9 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from del_audit.accounting._word_rows import of_any_weights, worst_words
 from del_audit.accounting.rivals.figures import UNBOUNDED, Figures, at_most, of_pure, of_rows
@@ -15,7 +14,7 @@ from mechanisms.rivals._points import Points
 from mechanisms.rivals.santext import SanText, SanTextSpec
 
 
-def figures(spec: SanTextSpec, whole: Any, delta: float, tokens: int) -> Figures:
+def figures(spec: SanTextSpec, whole: SanText | None, delta: float, tokens: int) -> Figures:
     """Theorem 21 where every word is sensitive; theorem 22 for SanText+."""
     if whole is None:
         pure = of_any_weights(spec.words) if spec.p == 1 else math.inf
@@ -54,10 +53,10 @@ def calibrated(epsilon: float, delta: float, points: Points | ArrayLike) -> SanT
 class _OnSensitive:
     """SanText+ given that the released word is sensitive, seen from every word."""
 
-    def __init__(self, whole: Any) -> None:
+    def __init__(self, whole: SanText) -> None:
         self.points, self.log_weight_error, self._whole = whole.points, whole.log_weight_error, whole
 
-    def log_channel(self, words: Any) -> Any:
+    def log_channel(self, words: NDArray[np.int64]) -> NDArray[np.float64]:
         rows = self._whole.log_channel(words)
         rows[:, ~self._whole.sensitive] = -np.inf
         return rows - np.logaddexp.reduce(rows, axis=1, keepdims=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from attacks.registry import AttackName
 from attacks.self_test import SelfTest
 from del_audit.accounting import Bound, inversion_bound
 from del_audit.evidence.inversion.worst_prompt import worst_prompt
+from del_audit.statistics.bootstrap import Clusters
 from del_audit.statistics.contradiction import contradicts, lower_limit, upper_limit
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clustered_rate
@@ -122,7 +122,13 @@ def measure_leakage(
 
 
 def rate_and_limit(
-    hits: NDArray[np.bool_], clusters: Any, longest: int, unit: str, seed: int, together: int, confidence: float = 0.95
+    hits: NDArray[np.bool_],
+    clusters: Clusters,
+    longest: int,
+    unit: str,
+    seed: int,
+    together: int,
+    confidence: float = 0.95,
 ) -> tuple[Figure, float]:
     """Returns a rate with its own interval, and its lower limit where so many attacks are judged together.
 
@@ -135,7 +141,7 @@ def rate_and_limit(
 
 def _rate_of(outcome: Outcome, chosen: NDArray[np.bool_], longest: int, seed: int) -> Figure | None:
     """Returns the share of the chosen tokens read; None where they are of fewer than two documents."""
-    clusters: Any = outcome.clusters[chosen]
+    clusters = outcome.clusters[chosen]
     if len(np.unique(clusters)) < 2:
         return None
     return clustered_rate(outcome.hits[chosen], clusters, longest, "share of rarer tokens recovered", "tokens", seed)

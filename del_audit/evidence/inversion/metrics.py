@@ -1,8 +1,8 @@
 """How well an inversion attack read prompts: of tokens, of documents and of their text, beside guessing the prior."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from del_audit.statistics.intervals import UNSEEN, clustered_mean, require_longe
 from mechanisms.errors import UserError
 from mechanisms.models import SentenceEncoder
 from mechanisms.text_pieces import text_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 KS = (1, 5, 10)
 ORDERS = 4
@@ -74,7 +77,7 @@ def token_metrics(
 def text_metrics(
     outcome: Outcome,
     baseline: Outcome,
-    tokenizer: Any,
+    tokenizer: "PreTrainedTokenizerBase",
     seed: int,
     sentences: SentenceEncoder | None = None,
     table: NDArray[np.float32] | None = None,
@@ -141,7 +144,7 @@ def median_rank(outcome: Outcome, seed: int, confidence: float = 0.95, *, longes
     return Figure(value, low, high, unit, len(outcome), "tokens", method, confidence, documents=documents, seed=seed)
 
 
-def decoded(outcome: Outcome, tokenizer: Any, column: NDArray[np.int32]) -> list[str]:
+def decoded(outcome: Outcome, tokenizer: "PreTrainedTokenizerBase", column: NDArray[np.int32]) -> list[str]:
     """Returns each prompt's text of a column of words; raises UserError for an outcome that lacks tokens of them."""
     return [text_of(tokenizer, words.tolist()) for _, words in whole_prompts(outcome, column)]
 
@@ -199,7 +202,7 @@ def bleu_metric(
     require_longest(np.concatenate([part[-2:].ravel() for part in sums]), longest)
     worst, best = bleu_ends(longest)
 
-    def figure(value: Floats, statistics: Floats, ends: list[Floats], statistic: Any) -> Figure:
+    def figure(value: Floats, statistics: Floats, ends: list[Floats], statistic: Callable[[Floats], Floats]) -> Figure:
         lower, upper = unseen_ends(statistics, np.array(ends), statistic, seed, confidence)
         seen, about = float(value), ("BLEU, 0 to 100", len(grouped.numbers), "prompts", UNSEEN, confidence)
         low, high = min(float(lower), seen), max(float(upper), seen)
@@ -227,7 +230,7 @@ def _metric(
     name: str,
     unit: str,
     sample_unit: str,
-    pair: Sequence[NDArray[Any]],
+    pair: Sequence[NDArray[np.float64] | NDArray[np.bool_]],
     clusters: Clusters,
     longest: int,
     seed: int,

@@ -11,6 +11,7 @@ from attacks.outcome import Outcome, invert
 from attacks.registry import AttackName
 from attacks.self_test import References, SelfTest, self_test
 from del_audit.service.releases import Releases
+from mechanisms.progress import Progress
 
 BASELINE: AttackName = "baseline"
 """It reads no release, so that there is nothing to test."""
@@ -80,7 +81,7 @@ class AttackReader:
         """
         return invert(self.attack, self.attacker, sent.messages, sent.truths, sent.documents)
 
-    def read_in_parts(self, sent: Releases, kept: Kept, name: str, progress: Any) -> Outcome:
+    def read_in_parts(self, sent: Releases, kept: Kept, name: str, progress: Progress) -> Outcome:
         """Returns the same, CHUNK prompts at a time, each kept under the name; fitted only where one is missing.
 
         progress: an object with update(n), told of the prompts that are done.

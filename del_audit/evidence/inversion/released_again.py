@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from del_audit.service.assets import Assets, client_of
 from del_audit.service.releases import Releases
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.worst_of_releases import worst_of_releases
+from mechanisms.canonical_json import Json
 from mechanisms.pipeline import Pipeline
 
 
@@ -23,7 +23,7 @@ class Worst:
     success: Figure
     above: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns both as JSON values."""
         return {"success": self.success.to_dict(), "above": self.above}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from del_audit.statistics.bootstrap import group
 from del_audit.statistics.contradiction import contradicts, lower_limit
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clustered_rate, require_longest
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedRandomness
@@ -44,7 +44,7 @@ class RepeatedRow:
     beaten: bool
     outcome: Outcome
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the figures under their names, without the outcome."""
         return {
             "attack": self.attack,
@@ -77,7 +77,7 @@ class RepeatedLeakage:
         """Names of the attacks that read more than the guarantee allows."""
         return tuple(dict.fromkeys(row.attack for row in self.rows if row.beaten))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns rows, seed, the session's figures, and `broken`."""
         return {
             "rows": [row.to_dict() for row in self.rows],

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,13 @@ from del_audit.configuration.slice_names import NAMES, NUMBERS, RARE_WORDS, band
 from del_audit.statistics.bootstrap import group
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clustered_rates
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.text_pieces import token_texts
 from mechanisms.validation import at_least
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FEWEST_TOKENS = 30
 """A slice of fewer has no figure."""
@@ -56,7 +60,7 @@ class SliceFigure:
     why: str = ""
     above: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names."""
         return asdict(self)
 
@@ -98,7 +102,7 @@ def has_words(texts: Iterable[str]) -> bool:
     return any(_WORD.search(text) for text in texts)
 
 
-def text_slices(outcome: Outcome, tokenizer: Any, public: Iterable[str]) -> list[Slice]:
+def text_slices(outcome: Outcome, tokenizer: "PreTrainedTokenizerBase", public: Iterable[str]) -> list[Slice]:
     """Returns names and numbers among the true tokens.
 
     public: texts, whose PUBLIC_WORDS commonest words, in any case, are no names. tokenizer: has decode.

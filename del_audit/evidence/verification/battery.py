@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from del_audit.evidence.verification.batch import batch_tests
 from del_audit.evidence.verification.binomial import ClaimedLaw, ProductLaw
@@ -21,6 +20,7 @@ from del_audit.evidence.verification.resending import resending_tests
 from del_audit.evidence.verification.sample import Sample
 from del_audit.evidence.verification.timing import MEANING as TIMING
 from del_audit.evidence.verification.timing import time_part
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.randomness import Generator, SystemRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
@@ -64,7 +64,7 @@ class Verification:
         """Whether nothing was found against the claim: no proof of it, see `detects` and `skipped`."""
         return not self.rejected
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns all of it in plain values, for JSON."""
         return asdict(self) | {"passed": self.passed, "spec": self.spec.to_dict()}
 

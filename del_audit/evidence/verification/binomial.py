@@ -6,7 +6,6 @@ A battery judges at one in 100,000 a test, where a normal approximation is not g
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,11 +28,12 @@ DEGREES = 4
 _TINY = 1e-150
 
 
-def binomial_p(successes: ArrayLike, trials: ArrayLike, chance: ArrayLike) -> Any:
+def binomial_p(successes: ArrayLike, trials: ArrayLike, chance: ArrayLike) -> Floats:
     """Returns the exact two-sided p-values of binomial counts: twice the smaller tail, at most 1; arrays broadcast."""
     k, n, p = (np.asarray(value, dtype=np.float64) for value in (successes, trials, chance))
     smaller = np.minimum(at_most(k, n, p), at_least(k, n, p))
-    return np.minimum(1.0, 2 * smaller)
+    both: Floats = np.minimum(1.0, 2 * smaller)
+    return both
 
 
 def at_least(successes: ArrayLike, trials: ArrayLike, chance: ArrayLike) -> Floats:

@@ -3,15 +3,15 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from del_audit.evidence.verification.binomial import Counts, Floats
 from del_audit.evidence.verification.design import Call
 from mechanisms.spec import QuantizerSpec
 
-Release = Callable[[Floats], Any]
+Release = Callable[[Floats], object]
 Charged = Callable[[], int]
 
 HOPELESS = 20
@@ -46,7 +46,7 @@ class Driver:
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
     charges: list[str] = field(default_factory=list)
-    _last: tuple[Any, Counts] | None = None
+    _last: tuple[NDArray[np.generic], Counts] | None = None
 
     def drive(self, calls: Iterable[Call]) -> list[Answer]:
         """Returns the answers that can be used, in order; what else came back is noted as a problem."""
@@ -82,7 +82,7 @@ class Driver:
             return None
         if self._last is not None and not np.array_equal(*self._last):
             self._problem("an answer changed after it had been given: a later call wrote into it")
-        self._last = (answer, counts)
+        self._last = (np.asarray(answer), counts)
         self.answered += 1
         return counts
 
@@ -109,7 +109,7 @@ class Driver:
             where.append(text)
 
 
-def usable(answer: Any, shape: tuple[int, ...], trials: int) -> Counts | str:
+def usable(answer: object, shape: tuple[int, ...], trials: int) -> Counts | str:
     """Returns an answer as int64, or what is wrong with it in words."""
     if not isinstance(answer, np.ndarray):
         return f"{type(answer).__name__} instead of an array"

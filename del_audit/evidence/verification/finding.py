@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
+
+from mechanisms.canonical_json import Json
 
 Group = Literal[
     "contract",
@@ -54,7 +56,7 @@ class Finding:
     rejected: bool
     meaning: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields under their names."""
         return asdict(self)
 

@@ -6,7 +6,6 @@ Probabilities in float32 differ from the claimed ones by at most one part in 2^2
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from mechanisms.randomness import Generator, RandomSource, SimulatedRandomness
 from mechanisms.sampler import UNDECIDED, BinomialTable
 from mechanisms.spec import QuantizerSpec
 
-Replay = Callable[[Floats, RandomSource], Any]
+Replay = Callable[[Floats, RandomSource], object]
 Words = NDArray[np.uint32]
 
 MOST_BOUNDARIES, MOST_TIES = 40_000, 100

@@ -21,7 +21,7 @@ from mechanisms.randomness import Generator
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import HEADER_BYTES, message_bytes, pack, unpack
 
-Message = Callable[[Floats], bytes]
+Message = Callable[[Floats], object]
 
 SIZES = (1, 2, 3, 5, 8, 13)
 SHARE = 0.04

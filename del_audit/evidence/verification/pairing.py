@@ -1,7 +1,6 @@
 """Whether the noise of two sets of rows goes together: correlation, equal counts, equal rows."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +73,7 @@ def equal_rows(corners: Sample) -> Part:
     return Part(min(1.0, expected / found) if found else 1.0, text)
 
 
-def _pairs(rows: NDArray[Any]) -> int:
+def _pairs(rows: NDArray[np.uint8]) -> int:
     """Returns how many pairs of equal rows there are."""
     packed = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
     times = np.unique(packed, return_counts=True)[1].astype(np.int64)

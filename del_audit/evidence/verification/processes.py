@@ -3,15 +3,13 @@
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
 
 import numpy as np
 
 from del_audit.evidence.verification.binomial import ClaimedLaw, Counts, Floats, ProductLaw
 from del_audit.evidence.verification.design import Call, corners
-from del_audit.evidence.verification.driving import Answer, Driver, usable
+from del_audit.evidence.verification.driving import Answer, Driver, Release, usable
 from del_audit.evidence.verification.finding import Measurement, smallest
 from del_audit.evidence.verification.pairing import correlation
 from del_audit.evidence.verification.sample import Sample
@@ -48,7 +46,7 @@ def process_tests(
     return [Measurement("independence", "processes", *smallest(parts), _MEANING)], ""
 
 
-def _in_child(release: Callable[[Floats], Any], values: Floats, spec: QuantizerSpec) -> Counts | None:
+def _in_child(release: Release, values: Floats, spec: QuantizerSpec) -> Counts | None:
     """Returns what a forked child releases, or None where it gives nothing usable in time."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
@@ -69,7 +67,7 @@ def _in_child(release: Callable[[Floats], Any], values: Floats, spec: QuantizerS
     return counts.reshape(values.shape) if counts.size == values.size else None
 
 
-def _answer(there: Connection, release: Callable[[Floats], Any], values: Floats, spec: QuantizerSpec) -> None:
+def _answer(there: Connection, release: Release, values: Floats, spec: QuantizerSpec) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told of it too, and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from del_audit.evidence.verification.binomial import TOP_LEVEL, ClaimedLaw, Coun
 from del_audit.evidence.verification.driving import Answer
 
 Mask = NDArray[np.bool_]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,5 +101,5 @@ def _standing(answer: Answer) -> Counts:
     return np.full(len(answer.counts), -1) if answer.call.rows is None else answer.call.rows
 
 
-def _stack(parts: Sequence[NDArray[Any]], empty: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+def _stack(parts: Sequence[NDArray[np.generic]], empty: tuple[int, ...], dtype: type[_Scalar]) -> NDArray[_Scalar]:
     return np.concatenate(parts).astype(dtype, copy=False) if parts else np.zeros(empty, dtype=dtype)

@@ -260,7 +260,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
             (tmp_path / "out.partial" / "checkpoint.json").write_text('{"file": 1')
         case _:
             (tmp_path / "out.partial" / "checkpoint.json").write_text("[]")
-    with pytest.raises(UserError, match="Give --fresh to discard it"):
+    with pytest.raises(UserError, match=r"out\.partial, got .*Delete it to start again"):
         Regression().run(tmp_path / "out")
     Regression().run(tmp_path / "out", fresh=True)
 
