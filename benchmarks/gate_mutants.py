@@ -34,33 +34,39 @@ from mechanisms.randomness import simulation_generator
 
 ROOT = Path(__file__).parents[1]
 TARGET = 0.85
-CERTIFICATE = (
-    *("checks", "verdict", "judge", "requirement", "policy", "consistency"),
-    *("asked", "error_rate", "seed", "verify", "attack_versions"),
-)
-EVIDENCE = ("intervals", "gain_interval", "sequential", "contradiction", "worst_prompt")
-CLIENT = ("client", "ledger", "ledger_file", "client_certificate", "terms")
-MUTATED = [
-    *(f"del_audit/certificate/{name}.py" for name in CERTIFICATE),
-    *(f"del_audit/evidence/{name}.py" for name in EVIDENCE),
-    "del_audit/certificate/attempts.py",
-    *(f"mechanisms/{name}.py" for name in CLIENT),
-]
-TESTS = [
-    *(f"tests/certificate/test_{name}.py" for name in ("checks", "verdict", "verify", "tampering", "config")),
-    *(f"tests/evidence/test_{name}.py" for name in (*EVIDENCE, "rare_documents", "stopping", "sample_size")),
-    "tests/certificate/test_attempts.py",
-    *(f"tests/mechanisms/test_{name}.py" for name in ("client_certificate", "ledger", "client_and_server")),
-    *(f"tests/mechanisms/test_{name}.py" for name in ("client_bundle", "curve_point", "revocation")),
-    *(f"tests/client/test_{name}.py" for name in ("certified_client", "send")),
-    "tests/cli/test_ledger_command.py",
-]
+GATE = {
+    "del_audit/certificate": (
+        *("checks", "requirement", "consistency", "error_rate", "verify", "attack_versions", "attempts"),
+        *("typed", "recompute"),
+    ),
+    "del_audit/configuration": ("policy", "limits", "verdict", "asked"),
+    "del_audit/service": ("seed",),
+    "del_audit/statistics": ("intervals", "gain_interval", "sequential", "contradiction"),
+    "del_audit/evidence/inversion": ("worst_prompt",),
+    "mechanisms": ("client", "ledger", "ledger_file", "client_certificate", "terms"),
+}
+HELD_BY = {
+    "tests/certificate": ("checks", "verify", "tampering", "attempts", "fixture"),
+    "tests/configuration": ("configuration", "limits", "toy_limit", "verdict"),
+    "tests/statistics": ("intervals", "gain_interval", "sequential", "contradiction", "sample_size"),
+    "tests/evidence": ("rare_documents",),
+    "tests/evidence/inversion": ("worst_prompt", "stopping"),
+    "tests/mechanisms": (
+        *("client_certificate", "ledger", "client_and_server", "client_bundle", "curve_point", "revocation"),
+    ),
+    "tests/client": ("certified_client", "send"),
+    "tests/cli": ("ledger_command",),
+}
+MUTATED = [f"{folder}/{name}.py" for folder, names in GATE.items() for name in names]
+TESTS = [f"{folder}/test_{name}.py" for folder, names in HELD_BY.items() for name in names]
 SOURCES = ("del_audit", "mechanisms")
 KILLED = ("killed", "timeout")
 
 
 def copy_tree(folder: Path) -> None:
     """Copies the tracked files as they are, and gives them mutmut's configuration for the gate."""
+    if lacking := [name for name in (*MUTATED, *TESTS) if not (ROOT / name).is_file()]:
+        sys.exit(f"gate_mutants: expected the files of the gate, got none at {', '.join(lacking)}: they were moved")
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, tracked.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

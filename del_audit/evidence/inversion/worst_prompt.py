@@ -35,7 +35,7 @@ def worst_prompt(outcome: Outcome, context_free: bool, confidence: float = 0.95)
     lengths = np.bincount(place)
     right = np.bincount(place, outcome.hits).astype(np.int64)
     share = (1 - confidence) / len(numbers)
-    pairs = list(zip(right.tolist(), lengths.tolist(), strict=True))
+    pairs = set(zip(right.tolist(), lengths.tolist(), strict=True))
     limits: Callable[[int, int, float], tuple[float, float]] = _unequal if context_free else _markov
     lower = max(limits(k, n, 1 - share)[0] for k, n in pairs)
     upper = max(limits(k, n, confidence)[1] for k, n in pairs)
