@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Annotated, Self
+
+from annotated_types import Gt, Interval
 
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
@@ -13,6 +15,8 @@ WORD_BITS = 32
 """Bits of one uniform word. A trial compares a word with an integer threshold of this resolution."""
 
 MAX_BITS = 8
+LARGEST_DIM = 1 << 20
+"""Coordinates per token that a certificate may state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +28,20 @@ class QuantizerSpec:
     threshold t = round(2^32 p), held within [threshold_low, threshold_high]: the released law is exactly
     Bernoulli(t / 2^32), whatever the rounding of v was (docs/theory.md, theorem 3).
 
-    bits: 1 to 8, bits sent a coordinate. dim: coordinates a token. clip, scale: in the unit of the codes.
     Raises UserError for values outside these ranges, and for a scale so near the clip that a trial would
     be certain: such a release has no finite epsilon.
     """
 
-    bits: int
-    dim: int
-    clip: float
-    scale: float
+    __pydantic_config__ = {"extra": "forbid", "strict": True, "use_attribute_docstrings": True}  # noqa: RUF012
+
+    bits: Annotated[int, Interval(ge=1, le=MAX_BITS)]
+    """Bits per coordinate."""
+    dim: Annotated[int, Interval(ge=1, le=LARGEST_DIM)]
+    """Coordinates per token."""
+    clip: Annotated[float, Gt(0)]
+    """Largest magnitude of a coordinate, in the unit of the codes."""
+    scale: Annotated[float, Gt(0)]
+    """Range of the quantizer, in the unit of the codes; above clip."""
 
     def __post_init__(self) -> None:
         for name in ("bits", "dim"):

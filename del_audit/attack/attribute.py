@@ -13,7 +13,8 @@ from attacks.attribute import QuantileClasses, Viewer
 from attacks.side_channel import SideChannels, side_channels
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_attribute
-from del_audit.configuration.configuration import Attribute, Configuration, load_configuration
+from del_audit.configuration.configuration import Configuration, load_configuration
+from del_audit.configuration.written import Attribute
 from del_audit.evidence.inference import Inference, ProbeFigures, Sample, infer
 from del_audit.evidence.readiness import require_classes
 from del_audit.evidence.side_channel import mutual_information

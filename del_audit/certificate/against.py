@@ -1,10 +1,11 @@
 """A certificate held against a configuration's file, and against the assets that it names on this machine."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from attacks.registry import current_name
+from del_audit.certificate.model import Body
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.process.quiet import silence_libraries
 from del_audit.service.pipelines import pipelines_of
@@ -20,7 +21,7 @@ from mechanisms.tokens import tokenized, tokenizer_sha256
 Found = tuple[str, Literal["passed", "failed", "skipped"], str]
 
 
-def compare(body: Mapping[str, Any], config_path: Path) -> Iterator[Found]:
+def compare(body: Body, config_path: Path) -> Iterator[Found]:
     """Yields name, status and reason of each input: the configuration first, then each asset that it names.
 
     An asset that cannot be loaded here is skipped, and the reason says so. Decoder and prior are not compared: they are
@@ -38,19 +39,19 @@ def compare(body: Mapping[str, Any], config_path: Path) -> Iterator[Found]:
         yield _compared(name, body, getattr(assets, name))
 
 
-def _named_as_in(body: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
+def _named_as_in(body: Body, configuration: Configuration) -> dict[str, Any]:
     """Returns the configuration as JSON values; an attack that got another name since has the certificate's."""
     described: dict[str, Any] = configuration.model_dump(mode="json")
-    theirs, evaluation = body["configuration"]["evaluation"]["attacks"], described["evaluation"]
+    theirs, evaluation = body.configuration.evaluation.attacks, described["evaluation"]
     if [current_name(name) for name in theirs] == evaluation["attacks"]:
-        evaluation["attacks"] = theirs
+        evaluation["attacks"] = list(theirs)
     return described
 
 
-def _compared(name: str, body: Mapping[str, Any], ask: Callable[[], str]) -> Found:
+def _compared(name: str, body: Body, ask: Callable[[], str]) -> Found:
     title = name.replace("_", " ")
     try:
-        here, certified = ask(), body["hashes"][name]
+        here, certified = ask(), str(getattr(body.hashes, name))
     except UserError as error:
         return title, "skipped", f"Not compared: {error}"
     if here != certified:

@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
@@ -14,14 +13,15 @@ from attacks.registry import required_by
 from del_audit.certificate.attempts import begin, finish
 from del_audit.certificate.document import body_of
 from del_audit.certificate.gather import gather
+from del_audit.certificate.model import Certificate
 from del_audit.certificate.proved import guarantees_of
 from del_audit.certificate.report import render
 from del_audit.certificate.signing_keys import own_signing_key
 from del_audit.certificate.summary import print_summary
+from del_audit.certificate.typed import typed
 from del_audit.configuration.configuration import Configuration, load_configuration
-from del_audit.configuration.policy import PRIVACY
+from del_audit.configuration.verdict import Verdict
 from del_audit.evidence.readiness import require_ready
-from del_audit.evidence.verdict import Verdict
 from del_audit.process.exit_codes import DONE, INCONCLUSIVE, REFUSED
 from del_audit.process.quiet import silence_libraries
 from del_audit.service.assets import build, load_assets
@@ -52,7 +52,7 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     signer = _signer(key)
     _warn_of_attacks(configuration)
     canonical(configuration.model_dump(mode="json"))  # fails now, not after minutes, where it cannot be signed
-    guarantees_of(configuration.mechanism.spec(), configuration.model_dump(mode="json"))  # the same, if none is proved
+    guarantees_of(configuration.mechanism.spec(), configuration.policy)  # the same, where none is proved
     silence_libraries()
     assets = load_assets(configuration)
     require_ready(configuration, assets)
@@ -60,24 +60,27 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     attempt = begin(texts_sha256(assets.private_corpus.texts), fingerprint(raw_public_key(signer)))
     evidence = gather(configuration, assets, pipeline)
     seconds = time.monotonic() - started
-    signed = signed_bytes(sign(body_of(configuration, assets, pipeline, evidence, attempt, seconds), signer))
-    certificate = parse_canonical(signed, WHAT)  # what is shown is what the file says
+    body = body_of(configuration, assets, pipeline, evidence, attempt, seconds)
+    signed = signed_bytes(sign(body.model_dump(mode="json"), signer))
+    certificate = typed(Certificate, parse_canonical(signed, WHAT))  # what is shown is what the file says
     with shielded():  # a certificate that is there is in the log
-        write_results(certificate, folder)
+        write_results(certificate, signed, folder)
         finish(attempt, hashlib.sha256(signed).hexdigest())
     console = Console(force_jupyter=False)  # what is printed can be redirected, in a notebook too
     print_summary(certificate, console)
     console.print(f"\nWritten: {folder / 'certificate.json'}, {folder / 'report.html'} ({seconds:.0f} s)")
     console.print(f"Signed by {fingerprint(raw_public_key(signer))}")
-    return EXIT_CODES[certificate["verdict"]]
+    return EXIT_CODES[certificate.verdict]
 
 
 def _require_privacy(configuration: Configuration) -> None:
     """Raises UserError for a policy that limits bytes and utility alone: it would certify any leak."""
-    if not any(configuration.policy.asks(name) for name in PRIVACY):
+    policy = configuration.policy
+    if not any(row.kind == "privacy" for row in policy.asked().values()):
+        names = ", ".join(name for name, row in policy.limits().items() if row.kind == "privacy")
         raise UserError(
-            f"Expected a policy that limits what is told, got none of {', '.join(PRIVACY)}: it would certify any leak. "
-            "Add policy.attack_success_at_most, for one."
+            f"Expected a policy that limits what is told, got none of {names}: it would certify any leak. Add "
+            "policy.attack_success_at_most, for one."
         )
 
 
@@ -92,10 +95,9 @@ def _warn_of_attacks(configuration: Configuration) -> None:
         )
 
 
-def write_results(certificate: dict[str, Any], folder: Path) -> None:
-    """Writes a signed certificate's certificate.json and report.html; raises UserError where they cannot be written."""
-    page = render(certificate).encode()
-    write_files({folder / "report.html": page, folder / "certificate.json": signed_bytes(certificate)})
+def write_results(certificate: Certificate, signed: bytes, folder: Path) -> None:
+    """Writes certificate.json, signed: its bytes, and report.html; raises UserError where they cannot be written."""
+    write_files({folder / "report.html": render(certificate).encode(), folder / "certificate.json": signed})
 
 
 def _signer(key: Path | None) -> Ed25519PrivateKey:

@@ -18,10 +18,10 @@ def export(path: Path, card: Path | None, xml: Path | None, trust: Sequence[str]
     write_files do.
     """
     found = verify_file(path, trust, at)
-    if not found.valid or found.certificate is None:
+    if not found.valid or found.certificate is None or found.body is None:
         print(f"del-audit: not exported: {'; '.join(found.failures)}", file=sys.stderr)
         return REFUSED
-    body, fingerprint = found.certificate.body, found.certificate.fingerprint
+    body, fingerprint = found.body, found.certificate.fingerprint
     contents: dict[Path, Content] = {}
     if card is not None:
         contents[card] = model_card(body, fingerprint).encode()

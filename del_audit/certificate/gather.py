@@ -1,12 +1,14 @@
 """Gathers the evidence for one configuration: the release, the attacks on it, and what it is still good for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tqdm import tqdm
 
 from attacks.ladder import ladder
+from attacks.outcome import Outcome
 from attacks.registry import AttackName, always_run
+from del_audit.certificate.model import Examples, Reading
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inference import Inference
 from del_audit.evidence.inferences import inferences_of
@@ -14,7 +16,6 @@ from del_audit.evidence.inversion.leakage import measure_leakage
 from del_audit.evidence.inversion.readers import read_all
 from del_audit.evidence.inversion.readings import (
     Readings,
-    examples_of,
     readings_of,
     slices_of,
 )
@@ -23,11 +24,13 @@ from del_audit.evidence.utility import Prediction, measure_coherence, measure_pr
 from del_audit.service.assets import Assets, at_sends, client_of, public_of
 from del_audit.service.pipelines import pipelines_of
 from del_audit.service.private_text import answered_prompts, attacked_prompts
+from del_audit.service.releases import Releases
 from del_audit.service.shown_prompt import prompt_to_show
 from del_audit.statistics.figure import Figure
 from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.spec import QuantizerSpec
+from mechanisms.text_pieces import token_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Evidence:
     prediction: Prediction
     coherence: dict[str, Figure]
     other_bits: tuple[OtherBits, ...]
-    examples: dict[str, Any]
+    examples: Examples
 
 
 def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> Evidence:
@@ -82,8 +85,28 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
             assets.language, server, assets.sentences, some, plan.generated_tokens, assets.seed, bar
         )
     others = _other_bits(configuration, assets)
-    examples = examples_of(assets, show, readings.shown)
+    examples = _examples(assets, show, readings.shown)
     return Evidence(readings, slices, attribute, task, prediction, coherence, others, examples)
+
+
+def _examples(assets: Assets, show: Releases, readings: Mapping[AttackName, Outcome]) -> Examples:
+    """Returns one public prompt as its writer, the wire and each attacker see it."""
+    tokenizer = assets.language.tokenizer
+    return Examples(
+        source="public split, released here for show",
+        written=tuple(token_texts(tokenizer, list(show.truths[0]))),
+        sent=show.messages[0][:48].hex(),
+        tokens=len(show.truths[0]),
+        readings=tuple(
+            Reading(
+                attack=outcome.attack,
+                key=key,
+                read=tuple(token_texts(tokenizer, outcome.guess.tolist())),
+                hits="".join("1" if hit else "0" for hit in outcome.hits),
+            )
+            for key, outcome in readings.items()
+        ),
+    )
 
 
 def _other_bits(configuration: Configuration, assets: Assets) -> tuple[OtherBits, ...]:

@@ -1,52 +1,52 @@
 """A certificate as a section of a model card: Markdown, every text of the certificate escaped."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING
-from typing import Any
 
+from del_audit.certificate.model import Body, Inversion, UnitGuarantee
 from del_audit.certificate.rows import terms
 from del_audit.show.console import printable
-from del_audit.show.numbers import at_most, interval, number, percent, total_variation, unit_name, upper_end
+from del_audit.show.numbers import at_most, interval, number, percent, upper_end
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:-]|(?<=\d)\.(?=\s|$)|(?<=www)\.)")
 """What Markdown may obey: its marks, the point of a numbered list, and that of an address that some make a link."""
 
 
-def model_card(body: Mapping[str, Any], fingerprint: str) -> str:
+def model_card(body: Body, fingerprint: str) -> str:
     """Returns the section, its headings of the second level and below.
 
     body: of a certificate that verifies. fingerprint: of the key that signed it.
     """
-    spec = body["spec"]
-    quantizer = f"{spec['bits']} bits x {spec['dim']} coordinates per token, scale {number(spec['scale'])}"
+    spec = body.spec
+    quantizer = f"{spec.bits} bits x {spec.dim} coordinates per token, scale {number(spec.scale)}"
     lines = [
-        f"## Privacy of prompts: {escaped(body['verdict'])}",
+        f"## Privacy of prompts: {escaped(body.verdict)}",
         "",
-        f"What a client of `{body['name']}` sends of a prompt was attacked and held against a policy by del-audit. "
-        f"Quantizer: {escaped(quantizer)}. Made {escaped(body['made'])}, expires {escaped(body['expires'])}, signed by "
+        f"What a client of `{body.name}` sends of a prompt was attacked and held against a policy by del-audit. "
+        f"Quantizer: {escaped(quantizer)}. Made {escaped(body.made)}, expires {escaped(body.expires)}, signed by "
         f"{escaped(fingerprint)}.",
         "",
-        *_guarantees(body["guarantees"]),
-        *_attacks(body["inversion"]),
+        *_guarantees(body.guarantees),
+        *_attacks(body.inversion),
         "### Policy",
         "",
         *_table(
             ("limit", "asked", "found", "status"),
-            [[check[key] for key in ("limit", "asked", "found", "status")] for check in body["checks"]],
+            [(check.limit, check.asked, check.found, check.status) for check in body.checks],
         ),
-        *(f"- {escaped(reason)}" for reason in body["reasons"]),
-        *([""] if body["reasons"] else []),
+        *(f"- {escaped(reason)}" for reason in body.reasons),
+        *([""] if body.reasons else []),
         *(f"- {escaped(line)}" for line in terms(body)),
         *([""] if terms(body) else []),
         "### Not protected",
         "",
-        *(f"- {escaped(line)}" for line in body["not_protected"]),
+        *(f"- {escaped(line)}" for line in body.not_protected),
         "",
         "### How to check this",
         "",
         "- `del-audit verify certificate.json`, with the public key whose fingerprint stands above",
-        f"- Made by {escaped(body['reproduce']['command'])} at commit {escaped(body['commit'])}, seed {body['seed']}",
+        f"- Made by {escaped(body.reproduce.command)} at commit {escaped(body.commit)}, seed {body.seed}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -60,22 +60,16 @@ def escaped(text: object) -> str:
     return _SPECIAL.sub(r"\\\1", printable(" ".join(str(text).split())))
 
 
-def _guarantees(guarantees: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [
-        (unit_name(g), at_most(g["epsilon"]), number(g["delta"]), at_most(total_variation(g)), g["kind"])
-        for g in guarantees
-    ]
+def _guarantees(guarantees: Sequence[UnitGuarantee]) -> list[str]:
+    rows = [(g.unit_name, at_most(g.epsilon), number(g.delta), at_most(g.advantage), g.kind) for g in guarantees]
     heads = ("unit", "epsilon at most, nats", "at delta", "best test's advantage at most", "kind")
     return ["### Guarantee", "", *_table(heads, rows)]
 
 
-def _attacks(inversion: Mapping[str, Any]) -> list[str]:
-    rows = [
-        (attack["name"], interval(attack["success"]), f"{attack['success']['sample']:,}")
-        for attack in inversion["attacks"]
-    ]
-    confidence = f"{inversion['attacks'][0]['success']['confidence']:.0%}"
-    allowed = percent(upper_end(inversion["allowed"]), ROUND_CEILING)
+def _attacks(inversion: Inversion) -> list[str]:
+    rows = [(attack.name, interval(attack.success), f"{attack.success.sample:,}") for attack in inversion.attacks]
+    confidence = f"{inversion.attacks[0].success.confidence:.0%}"
+    allowed = percent(upper_end(inversion.allowed), ROUND_CEILING)
     return [
         f"### Attacks: share of tokens recovered, {confidence} intervals",
         "",

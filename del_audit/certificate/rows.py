@@ -1,9 +1,13 @@
 """The certificate's figures in the rows that its table and its page both show."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-Figure = Mapping[str, Any]
+from del_audit.certificate.model import Attack, Body, Inversion, Probe, Slice
+from del_audit.certificate.schema import FORMAT_2
+from del_audit.configuration.policy import WrittenPolicy
+from del_audit.statistics.figure import Figure
+from mechanisms.spec import QuantizerSpec
 
 CONDITIONS = (
     "released prompt",
@@ -18,124 +22,138 @@ CONDITIONS = (
 """What the server may see, the released prompt first; a certificate's file keeps no order of its own."""
 
 
-def terms(certificate: Mapping[str, Any]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What one number of bits gives: bytes per token, epsilon of a token where it is stated, gain, strongest attack.
+
+    own: whether it is the certified one. frontier: no other sends no more, leaks no more and gives no less. The attacks
+    are those on single tokens: with other bits no others are run.
+    """
+
+    spec: QuantizerSpec
+    epsilon: float | None
+    gain: Figure
+    success: Figure
+    own: bool
+    frontier: bool = True
+
+    @property
+    def bits(self) -> int:
+        """Bits per coordinate."""
+        return self.spec.bits
+
+    @property
+    def bytes(self) -> float:
+        """Bytes per token."""
+        return self.spec.token_bits / 8
+
+    def betters(self, other: "Point") -> bool:
+        """Returns whether this one sends no more, leaks no more and gives no less, and is better in something."""
+        ours, theirs = ((each.bytes, each.success.value, -each.gain.value) for each in (self, other))
+        return ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRow:
+    """What was recovered of one slice, in the attacks' order.
+
+    limit: of the policy. guess: the baseline's figure. cells: each attack that reads the release and what it
+    recovered, None where it has no such slice. strongest: the cell of the largest upper end.
+    """
+
+    name: str
+    rule: str
+    limit: float | None
+    guess: Figure | None
+    cells: tuple[tuple[Attack, Slice | None], ...]
+    strongest: tuple[Attack, Slice] | None
+
+
+def terms(body: Body) -> list[str]:
     """Returns what the verdict rests on and how often such a verdict is wrong, a sentence each; none in format 2."""
-    if "assurance" not in certificate:
+    if body.format == FORMAT_2:
         return []
-    policy, level = certificate["configuration"]["policy"], certificate["assurance"]
-    times = "once" if policy["sends"] == 1 else f"{policy['sends']} times"
-    rate, attempts = certificate["error_rate"], certificate["attempts"]["count"]
-    wrong = f"A false verdict of certified has a chance of at most {rate['false_certified_at_most']:.1%} in one attempt"
+    policy, rate, attempts = body.configuration.policy, body.error_rate, body.attempts.count
+    times = "once" if policy.sends == 1 else f"{policy.sends} times"
+    wrong = f"A false verdict of certified has a chance of at most {rate.false_certified_at_most:.1%} in one attempt"
     tried = "the number of attempts on this private split is unknown"
     if attempts == 1:
         tried = "this is the first attempt on this private split"
     elif attempts is not None:
-        tried = f"over all {attempts} attempts on this private split at most {rate['over_all_attempts_at_most']:.1%}"
+        tried = f"over all {attempts} attempts on this private split at most {rate.over_all_attempts_at_most:.1%}"
     return [
-        f"Assurance: {level} (requires {', '.join(certificate['requires'])}).",
-        f"Holds for prompts of at most {policy['prompt_tokens']} tokens, each text sent {times}: the client's ledger "
+        f"Assurance: {body.assurance} (requires {', '.join(body.requires)}).",
+        f"Holds for prompts of at most {policy.prompt_tokens} tokens, each text sent {times}: the client's ledger "
         "refuses more.",
         f"{wrong}; {tried} (estimate).",
     ]
 
 
-def by_condition(*figures: Mapping[str, Any]) -> list[str]:
+def by_condition(*figures: Iterable[str]) -> list[str]:
     """Returns the names of all the figures in the order of CONDITIONS, and those that are not among them last."""
     names = dict.fromkeys(name for some in figures for name in some)
     return [*(name for name in CONDITIONS if name in names), *(name for name in names if name not in CONDITIONS)]
 
 
-def is_baseline(attack: Mapping[str, Any]) -> bool:
+def is_baseline(attack: Attack) -> bool:
     """Returns whether an attack guesses without the release; its key says so, for a name may be anything."""
-    return bool(attack["key"] == "baseline")
+    return attack.key == "baseline"
 
 
-def probe_rows(probe: Mapping[str, Any]) -> list[tuple[str, Figure | None, Figure | None]]:
+def probe_rows(probe: Probe) -> list[tuple[str, Figure | None, Figure | None]]:
     """Returns name, balanced accuracy and accuracy of a probe between its floor and its ceiling, floor first."""
     return [
-        ("always the commonest class", None, probe["majority_accuracy"]),
-        ("another user's release", probe["other_users_release_balanced_accuracy"], None),
-        (f"the release ({probe['features']})", probe["balanced_accuracy"], probe["accuracy"]),
-        ("clean text", probe["clean_balanced_accuracy"], probe["clean_accuracy"]),
+        ("always the commonest class", None, probe.majority_accuracy),
+        ("another user's release", probe.other_users_release_balanced_accuracy, None),
+        (f"the release ({probe.features})", probe.balanced_accuracy, probe.accuracy),
+        ("clean text", probe.clean_balanced_accuracy, probe.clean_accuracy),
     ]
 
 
-def by_bits(certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns what each number of bits gives, fewest first; the certified one is `own`.
-
-    Each has bits, bytes a token, epsilon of a token, gain, success of the strongest attack, and whether it is on the
-    frontier. The attacks are those on single tokens: with other bits no others are run.
-    """
-    free = (attack["success"] for attack in certificate["inversion"]["attacks"] if attack["context_free"])
-    strongest = max(free, key=lambda success: float(success["upper"]))
-    token = next((g for g in certificate["guarantees"] if g["unit"] == "token"), None)
-    own = {
-        "spec": certificate["spec"],
-        "epsilon": token["epsilon"] if token else None,
-        "gain": certificate["utility"]["paired_gain"],
-        "success": strongest,
-        "own": True,
-    }
-    others = [
-        {
-            "spec": other["spec"],
-            "epsilon": other["epsilon"],
-            "gain": other["paired_gain"],
-            "success": other["strongest_attack"],
-            "own": False,
-        }
-        for other in certificate["utility"]["other_bits"]
-    ]
+def by_bits(body: Body) -> list[Point]:
+    """Returns what each number of bits gives, fewest first."""
+    free = (attack.success for attack in body.inversion.attacks if attack.context_free)
+    strongest = max(free, key=lambda success: success.upper)
+    token = next((each.epsilon.upper for each in body.guarantees if each.unit == "token"), None)
     points = [
-        {**point, "bits": point["spec"]["bits"], "bytes": point["spec"]["bits"] * point["spec"]["dim"] / 8}
-        for point in (own, *others)
+        Point(body.spec, token, body.utility.paired_gain, strongest, own=True),
+        *(
+            Point(other.spec, other.epsilon.upper, other.paired_gain, other.strongest_attack, own=False)
+            for other in body.utility.other_bits
+        ),
     ]
-    for point in points:
-        point["frontier"] = not any(_better(other, point) for other in points)
-    return sorted(points, key=lambda row: (row["bits"], not row["own"]))
+    marked = [replace(point, frontier=not any(other.betters(point) for other in points)) for point in points]
+    return sorted(marked, key=lambda point: (point.bits, not point.own))
 
 
-def _better(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Returns whether one sends no more, leaks no more and gives no less than the other, and is better in something."""
-    ours, theirs = ((p["bytes"], p["success"]["value"], -p["gain"]["value"]) for p in (one, other))
-    return ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
-
-
-def slice_rows(inversion: Mapping[str, Any], policy: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns what was read of each slice, in the attacks' order.
-
-    Each has name, rule, limit of the policy or None, the baseline's figure or None (guess), and for each attack that
-    reads the release a cell: its SliceFigure, or None where it has none of that name; strongest is the attack whose
-    upper end is largest, None without any figure.
-    """
-    limits = policy.get("slice_success_at_most") or {}
-    parts: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for attack in inversion["attacks"]:
-        for part in attack["slices"]:
-            parts.setdefault(part["name"], {})[attack["name"]] = part
+def slice_rows(inversion: Inversion, policy: WrittenPolicy) -> list[SliceRow]:
+    """Returns what was recovered of each slice, in the attacks' order."""
+    parts: dict[str, list[tuple[Attack, Slice]]] = {}
+    for attack in inversion.attacks:
+        for part in attack.slices:
+            parts.setdefault(part.name, []).append((attack, part))
     return [
-        {
-            "name": name,
-            "rule": next(iter(by.values()))["rule"],
-            "limit": limits.get(name),
-            "guess": next((part["baseline"] for part in by.values() if part["baseline"] is not None), None),
-            "cells": [(attack, by.get(attack)) for attack in sliced_attacks(inversion)],
-            "strongest": _strongest(by, sliced_attacks(inversion)),
-        }
-        for name, by in parts.items()
+        SliceRow(
+            name,
+            found[0][1].rule,
+            policy.slice_success_at_most.get(name),
+            next((part.baseline for _, part in found if part.baseline is not None), None),
+            tuple((attack, _of(attack, name)) for attack in sliced_attacks(inversion)),
+            _strongest(found),
+        )
+        for name, found in parts.items()
     ]
 
 
-def sliced_attacks(inversion: Mapping[str, Any]) -> list[str]:
-    """Returns the names of the attacks that read the release and have slices."""
-    return [a["name"] for a in inversion["attacks"] if a["slices"] and not is_baseline(a)]
+def sliced_attacks(inversion: Inversion) -> list[Attack]:
+    """Returns the attacks that read the release and have slices."""
+    return [attack for attack in inversion.attacks if attack.slices and not is_baseline(attack)]
 
 
-def _strongest(by: Mapping[str, Mapping[str, Any]], attacks: Sequence[str]) -> str | None:
-    measured = {name: by[name]["success"]["upper"] for name in attacks if name in by and by[name]["success"]}
-    return max(measured, key=lambda name: float(measured[name])) if measured else None
+def _of(attack: Attack, name: str) -> Slice | None:
+    return next((part for part in attack.slices if part.name == name), None)
 
 
-def reasons(certificate: Mapping[str, Any]) -> list[str]:
-    """Returns each limit that does not hold, or is not decided, with the reason; none for a certified configuration."""
-    return [f"{c['limit']}: {c['reason']}" for c in certificate["checks"] if c["status"] != "passed"]
+def _strongest(found: Sequence[tuple[Attack, Slice]]) -> tuple[Attack, Slice] | None:
+    pairs = [(attack, part) for attack, part in found if part.success and not is_baseline(attack)]
+    return max(pairs, key=lambda pair: pair[1].success.upper if pair[1].success else 0.0, default=None)

@@ -4,13 +4,14 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 import jsonschema_rs
 
 from mechanisms.errors import UserError
 
-FORMAT_2, FORMAT_3 = "del-audit certificate 2", "del-audit certificate 3"
+FORMAT_2: Final = "del-audit certificate 2"
+FORMAT_3: Final = "del-audit certificate 3"
 SCHEMA_FILES = {FORMAT_2: "certificate-2.schema.json", FORMAT_3: "certificate-3.schema.json"}
 
 

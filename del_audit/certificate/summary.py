@@ -1,8 +1,7 @@
 """The certificate as the table that `certify` prints."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING
-from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -10,8 +9,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from del_audit.certificate.rows import by_bits, by_condition, is_baseline, probe_rows, reasons, slice_rows, terms
-from del_audit.show.numbers import at_most, interval, number, percent, printable, total_variation, unit_name, upper_end
+from del_audit.certificate.model import Body, Bytes, Inversion, Probe, UnitGuarantee, Utility
+from del_audit.certificate.rows import by_bits, by_condition, is_baseline, probe_rows, slice_rows, terms
+from del_audit.configuration.policy import WrittenPolicy
+from del_audit.configuration.verdict import Check
+from del_audit.show.numbers import at_most, interval, number, percent, printable, upper_end
 
 VERDICT_STYLES = {"certified": "bold green", "refused": "bold red", "inconclusive": "bold yellow"}
 STATUS_STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
@@ -19,52 +21,51 @@ STATUS_STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yello
 Row = Sequence[str | Text]
 
 
-def print_summary(certificate: dict[str, Any], console: Console) -> None:
+def print_summary(certificate: Body, console: Console) -> None:
     """Prints the certificate's table."""
     console.print(summary(certificate))
 
 
-def summary(certificate: dict[str, Any]) -> Group:
+def summary(certificate: Body) -> Group:
     """Returns the certificate's table: what is guaranteed, what was read, what is left to use, and the verdict."""
-    spec, c = certificate["spec"], certificate
-    title = f"{c['name']}: {spec['bits']} bits x {spec['dim']} coordinates per token, scale {number(spec['scale'])}"
+    c, spec, policy = certificate, certificate.spec, certificate.configuration.policy
+    title = f"{c.name}: {spec.bits} bits x {spec.dim} coordinates per token, scale {number(spec.scale)}"
     parts: list[RenderableType] = [Text(printable(title), style="bold")]
-    parts += _guarantees(c["guarantees"])
-    parts += _attacks(c["inversion"], c["configuration"]["policy"].get("attack_success_at_most"))
-    parts += _slices(c["inversion"], c["configuration"]["policy"])
-    if c["attribute"] is not None:
-        parts += _probe("Attribute that must not leak", c["attribute"])
-        advantage = interval(c["attribute"]["advantage"])
-        parts.append(_note(f"Advantage: {advantage} of the way from chance to certainty."))
-    parts += _utility(c["utility"])
-    if c["utility"]["task"] is not None:
-        parts += _probe("Task of the server", c["utility"]["task"])
+    parts += _guarantees(c.guarantees)
+    parts += _attacks(c.inversion, policy.attack_success_at_most)
+    parts += _slices(c.inversion, policy)
+    if c.attribute is not None:
+        parts += _probe("Attribute that must not leak", c.attribute)
+        parts.append(_note(f"Advantage: {interval(c.attribute.advantage)} of the way from chance to certainty."))
+    parts += _utility(c.utility)
+    if c.utility.task is not None:
+        parts += _probe("Task of the server", c.utility.task)
     parts += _bits(c)
-    parts += _bytes(c["bytes"])
-    parts += _checks(c["checks"])
-    parts += _verdict(c["verdict"], reasons(c), terms(c))
-    parts += [_heading("Not protected"), _list(c["not_protected"])]
+    parts += _bytes(c.bytes)
+    parts += _checks(c.checks)
+    parts += _verdict(c.verdict, c.reasons, terms(c))
+    parts += [_heading("Not protected"), _list(c.not_protected)]
     return Group(*parts)
 
 
-def _guarantees(guarantees: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+def _guarantees(guarantees: Sequence[UnitGuarantee]) -> list[RenderableType]:
     rows = []
-    several = len({g["delta"] for g in guarantees}) > 1
+    several = len({g.delta for g in guarantees}) > 1
     for g in guarantees:
-        limit, certified = g["gaussian_limit"], g["gaussian_limit"]["epsilon_certified"]
+        limit, certified = g.gaussian_limit, g.gaussian_limit.epsilon_certified
         rows.append(
             (
-                f"{unit_name(g)}, delta {number(g['delta'])}" if several else unit_name(g),
-                at_most(g["epsilon"]),
-                at_most(g["pure_epsilon"]),
-                at_most(total_variation(g)),
+                f"{g.unit_name}, delta {number(g.delta)}" if several else g.unit_name,
+                at_most(g.epsilon),
+                at_most(g.pure_epsilon),
+                at_most(g.advantage),
                 "none" if certified is None else at_most(certified),
-                number(limit["gamma"], 2),
-                number(limit["epsilon_ignoring_gamma"]),
+                number(limit.gamma, 2),
+                number(limit.epsilon_ignoring_gamma),
             )
         )
     heads = ("unit", "epsilon <=", "pure epsilon <=", "advantage <=", "Theorem 4.2", "gamma", "mu alone")
-    at = "the delta named" if several else f"delta {number(guarantees[0]['delta'])}"
+    at = "the delta named" if several else f"delta {number(guarantees[0].delta)}"
     return [
         _heading(f"Exact guarantee: epsilon in nats at {at}", "proved"),
         _table(heads, rows, right=range(1, 7)),
@@ -76,42 +77,41 @@ def _guarantees(guarantees: Sequence[Mapping[str, Any]]) -> list[RenderableType]
     ]
 
 
-def _attacks(inversion: Mapping[str, Any], limit: float | None) -> list[RenderableType]:
+def _attacks(inversion: Inversion, limit: float | None) -> list[RenderableType]:
     rows: list[Row] = []
-    for attack in inversion["attacks"]:
-        strongest = attack["name"] == inversion["strongest"]
-        rare = interval(attack["rare"]) if attack["rare"] else "-"
-        cells = [attack["name"], interval(attack["success"]), rare, f"{attack['success']['sample']:,}"]
+    for attack in inversion.attacks:
+        strongest = attack.name == inversion.strongest
+        rare = interval(attack.rare) if attack.rare else "-"
+        cells = [attack.name, interval(attack.success), rare, f"{attack.success.sample:,}"]
         note = "strongest" if strongest else "baseline" if is_baseline(attack) else ""
         rows.append([Text(printable(cell), style="bold" if strongest else "") for cell in (*cells, note)])
-    allowed = percent(upper_end(inversion["allowed"]), ROUND_CEILING)
-    confidence = f"{inversion['attacks'][0]['success']['confidence']:.0%} intervals over documents"
-    lines = f"Allowed by the guarantee: at most {allowed} (theorem 6, commonest word {percent(inversion['kappa'])})."
+    allowed = percent(upper_end(inversion.allowed), ROUND_CEILING)
+    confidence = f"{inversion.attacks[0].success.confidence:.0%} intervals over documents"
+    lines = f"Allowed by the guarantee: at most {allowed} (theorem 6, commonest word {percent(inversion.kappa)})."
     if limit is not None:
         lines += f" Limit of the policy: {percent(limit)}."
     return [
         _heading(f"Attacks: share of tokens recovered, {confidence}", "estimate"),
         _table(("attack", "all words", "rarer words", "tokens", ""), rows, right=(1, 2, 3)),
         _note(lines),
-        *([_note(f"Not run: {', '.join(inversion['not_run'])}.")] if inversion["not_run"] else []),
-        *(_note(f"Unusable: {test['attack']}. {test['reason']}") for test in inversion["unusable"]),
+        *([_note(f"Not run: {', '.join(inversion.not_run)}.")] if inversion.not_run else []),
+        *(_note(f"Unusable: {test.attack}. {test.reason}") for test in inversion.unusable),
     ]
 
 
-def _slices(inversion: Mapping[str, Any], policy: Mapping[str, Any]) -> list[RenderableType]:
+def _slices(inversion: Inversion, policy: WrittenPolicy) -> list[RenderableType]:
     """Returns of each slice the attack whose upper end is largest; the page and the JSON have all of them."""
     found = slice_rows(inversion, policy)
     rows = []
     for row in found:
-        parts = dict(row["cells"])
-        part = parts.get(row["strongest"])
+        strongest, part = row.strongest or (None, None)
         words = (
-            row["name"],
-            interval(part["success"]) if part else "no figure",
-            interval(row["guess"]) if row["guess"] else "-",
-            f"{part['tokens']:,}" if part else "-",
-            percent(row["limit"]) if row["limit"] is not None else "-",
-            row["strongest"] or next((part["why"] for part in parts.values() if part), ""),
+            row.name,
+            interval(part.success) if part and part.success else "no figure",
+            interval(row.guess) if row.guess else "-",
+            f"{part.tokens:,}" if part else "-",
+            percent(row.limit) if row.limit is not None else "-",
+            strongest.name if strongest else next((part.why for _, part in row.cells if part), ""),
         )
         rows.append([printable(word) for word in words])
     heads = ("slice", "recovered", "by the baseline", "tokens", "limit", "strongest there")
@@ -119,32 +119,30 @@ def _slices(inversion: Mapping[str, Any], policy: Mapping[str, Any]) -> list[Ren
     return [heading, _table(heads, rows, right=(1, 2, 3, 4))] if rows else []
 
 
-def _probe(title: str, probe: Mapping[str, Any]) -> list[RenderableType]:
+def _probe(title: str, probe: Probe) -> list[RenderableType]:
     rows = []
     for name, balanced, accuracy in probe_rows(probe):
-        chance = f"{percent(probe['chance'])} (chance)" if accuracy is not None else "-"
+        chance = f"{percent(probe.chance)} (chance)" if accuracy is not None else "-"
         cells = (name, interval(balanced) if balanced else chance, interval(accuracy) if accuracy else "-")
         rows.append([printable(cell) for cell in cells])
-    documents = f"{probe['accuracy']['sample']:,} {probe['accuracy']['sample_unit']}"
+    documents = f"{probe.accuracy.sample:,} {probe.accuracy.sample_unit}"
     return [
-        _heading(f"{title}: {probe['column']}, {len(probe['recalls'])} classes, {documents}", "estimate"),
+        _heading(f"{title}: {probe.column}, {len(probe.recalls)} classes, {documents}", "estimate"),
         _table(("a probe that sees", "balanced accuracy", "accuracy"), rows, right=(1, 2)),
     ]
 
 
-def _utility(utility: Mapping[str, Any]) -> list[RenderableType]:
-    perplexity, coherence = utility["perplexity"], utility["coherence"]
+def _utility(utility: Utility) -> list[RenderableType]:
+    perplexity, coherence = utility.perplexity, utility.coherence
     names = by_condition(perplexity, coherence)
     rows = [
         (printable(name), *(interval(figures[name]) if name in figures else "-" for figures in (perplexity, coherence)))
         for name in names
     ]
-    gain, clean = interval(utility["paired_gain"]), interval(utility["clean_paired_gain"])
-    share = utility["share_of_clean_gain"]
+    gain, clean = interval(utility.paired_gain), interval(utility.clean_paired_gain)
+    share = utility.share_of_clean_gain
     of_clean = f"That is {interval(share)} of what" if share else "Not above zero is what"
-    others = ", ".join(
-        f"{interval(figure)} over {name}" for name, figure in sorted(utility.get("gains_over", {}).items())
-    )
+    others = ", ".join(f"{interval(figure)} over {name}" for name, figure in sorted(utility.gains_over.items()))
     return [
         _heading(f"Utility: {gain} nats per token over another user's prompt", "estimate"),
         _note(f"{of_clean} the clean prompt gives, {clean} nats per token."),
@@ -153,18 +151,18 @@ def _utility(utility: Mapping[str, Any]) -> list[RenderableType]:
     ]
 
 
-def _bits(certificate: Mapping[str, Any]) -> list[RenderableType]:
+def _bits(certificate: Body) -> list[RenderableType]:
     points = by_bits(certificate)
     if len(points) == 1:
         return []
     rows = [
         (
-            str(point["bits"]),
-            at_most(point["epsilon"]) if point["epsilon"] else "-",
-            interval(point["gain"]),
-            interval(point["success"]),
-            f"{point['bytes']:g}",
-            "this one" if point["own"] else "",
+            str(point.bits),
+            at_most(point.epsilon) if point.epsilon else "-",
+            interval(point.gain),
+            interval(point.success),
+            f"{point.bytes:g}",
+            "this one" if point.own else "",
         )
         for point in points
     ]
@@ -172,19 +170,19 @@ def _bits(certificate: Mapping[str, Any]) -> list[RenderableType]:
     return [_heading("Other numbers of bits, at the same mu"), _table(heads, rows, right=range(5))]
 
 
-def _bytes(sent: Mapping[str, Any]) -> list[RenderableType]:
-    clean, prompt = sent["a_prompt_of_clean_float32"], sent["a_prompt"]
+def _bytes(sent: Bytes) -> list[RenderableType]:
+    clean, prompt = sent.a_prompt_of_clean_float32, sent.a_prompt
     line = (
-        f"{sent['a_token']:g} per token and {sent['header']} per message: {prompt:,} per prompt, "
+        f"{sent.a_token:g} per token and {sent.header} per message: {prompt:,} per prompt, "
         f"where clean float32 embeddings take {clean:,} ({clean / prompt:.0f} times as many)."
     )
     return [_heading("Bytes on the wire", "counted"), _note(line)]
 
 
-def _checks(checks: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+def _checks(checks: Sequence[Check]) -> list[RenderableType]:
     rows = [
-        [Text(check["status"], style=STATUS_STYLES[check["status"]])]
-        + [Text(printable(check[key])) for key in ("limit", "asked", "found")]
+        [Text(check.status, style=STATUS_STYLES[check.status])]
+        + [Text(printable(words)) for words in (check.limit, check.asked, check.found)]
         for check in checks
     ]
     return [_heading("Checks of the policy"), _table(("", "limit", "asked", "found"), rows)]

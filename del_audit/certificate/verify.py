@@ -1,6 +1,6 @@
 """What holds of a certificate: step by step, from the bytes of its file to every figure that can be computed again."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from del_audit.certificate.attack_versions import require_current_attacks
 from del_audit.certificate.checks import checks_of
 from del_audit.certificate.consistency import require_consistent
+from del_audit.certificate.model import Body, Section
 from del_audit.certificate.schema import FORMAT_2, require_schema
+from del_audit.certificate.typed import typed_body
 from mechanisms.client_certificate import WHAT, require_in_date, require_trusted
 from mechanisms.errors import UserError
 from mechanisms.signed_document import SignedDocument, WrongSignatureError, open_signed
@@ -39,12 +41,15 @@ class Step:
 class Verification:
     """The steps in order, up to one that later ones rest on. certificate: None where its signature is wrong.
 
+    body: what the certificate says; None where it is not of its format, or not to be believed.
+
     today: of a certificate of an older format, whether it would be given under today's rules, a step per rule. They do
     not make it invalid; clients refuse it where one of them did not pass.
     """
 
     steps: tuple[Step, ...]
     certificate: SignedDocument | None
+    body: Body | None = None
     today: tuple[Step, ...] = ()
 
     @property
@@ -55,12 +60,13 @@ class Verification:
     @property
     def verdict(self) -> str | None:
         """The verdict of a valid certificate."""
-        return self.certificate.body["verdict"] if self.valid and self.certificate is not None else None
+        return self.body.verdict if self.valid and self.body is not None else None
 
     @property
     def assurance(self) -> str | None:
         """The level of assurance of a valid certificate; format 2 states none."""
-        return self.certificate.body.get("assurance") if self.valid and self.certificate is not None else None
+        stated = self.valid and self.body is not None and self.body.format != FORMAT_2
+        return self.body.assurance if stated and self.body is not None else None
 
     @property
     def failures(self) -> list[str]:
@@ -99,72 +105,83 @@ def verify(
         certificate = open_signed(data, WHAT)
     except WrongSignatureError as error:
         return Verification((Step("signature", "failed", str(error)),), None)
-    signed = Step("signature", "passed", f"Ed25519, by {certificate.fingerprint}.")
-    steps = [signed, *_own_steps(certificate, trusted, now, recompute)]
-    readable = all(step.status != "failed" for step in steps if step.name in ("trust", "schema", "consistency"))
-    today = list(_today(certificate.body)) if readable else []
-    if readable and require is not None:
-        steps += _required(require, certificate.body)
-    if readable and against is not None:
-        from del_audit.certificate.against import compare
-
-        steps += [Step(*found) for found in compare(certificate.body, against)]
+    steps = [Step("signature", "passed", f"Ed25519, by {certificate.fingerprint}.")]
+    steps.append(_step("trust", lambda: require_trusted(certificate, trusted), "The key is one that you trust."))
+    body = None
+    if steps[-1].status == "passed":  # whatever a stranger wrote is not worth reading
+        body = _read(certificate, steps)
+    today: list[Step] = []
+    if body is not None:
+        steps += _own_steps(body, certificate, now, recompute)
+        if not any(step.name == "consistency" and step.status == "failed" for step in steps):
+            today = list(_today(body))
+            steps += _required(require, body) if require is not None else ()
+            steps += _against(body, against) if against is not None else ()
     if strict:
         steps, today = ([_strict(step) for step in part] for part in (steps, today))
-    return Verification(tuple(steps), certificate, tuple(today))
+    return Verification(tuple(steps), certificate, body, tuple(today))
 
 
-def _own_steps(
-    certificate: SignedDocument, trusted: Collection[bytes], now: datetime, recompute: bool
-) -> Iterator[Step]:
-    trust = _step("trust", lambda: require_trusted(certificate, trusted), "The key is one that you trust.")
-    yield trust
-    if trust.status == "failed":
-        return  # whatever a stranger wrote is not worth reading
-    schema = _step("schema", lambda: require_schema(certificate.whole), "Every field is there, and no other.")
-    yield schema
-    if schema.status == "failed":
-        return
-    body = certificate.body
-    yield _step("date", lambda: require_in_date(body, now), f"Made {body['made']}, expires {body['expires']}.")
+def _read(certificate: SignedDocument, steps: list[Step]) -> Body | None:
+    """Returns what a certificate says, and adds the step; None where it is not of its format."""
+    try:
+        require_schema(certificate.whole)
+        body = typed_body(certificate.body)
+    except UserError as error:
+        steps.append(Step("schema", "failed", str(error)))
+        return None
+    steps.append(Step("schema", "passed", "Every field is there, and no other."))
+    return body
+
+
+def _own_steps(body: Body, certificate: SignedDocument, now: datetime, recompute: bool) -> Iterator[Step]:
+    written = certificate.body
+    yield _step("date", lambda: require_in_date(written, now), f"Made {body.made}, expires {body.expires}.")
     yield _step("attacks", lambda: require_current_attacks(body), "None has become stronger since, and none was added.")
-    consistent = _step("consistency", lambda: require_consistent(body), "Checks, verdict and hashes follow from it.")
+    consistent = _step(
+        "consistency", lambda: require_consistent(body, written), "Checks, verdict and hashes follow from it."
+    )
     yield consistent
     if consistent.status == "passed":
         yield _recomputed(body) if recompute else Step("proved figures", "skipped", "Not recomputed: asked not to.")
     yield from _attempts(body)
-    yield from (_shown(name, section) for name, section in sorted(body.get("sections", {}).items()))
+    yield from (_shown(name, section) for name, section in sorted(body.sections.items()))
 
 
-def _attempts(body: Mapping[str, Any]) -> Iterator[Step]:
+def _against(body: Body, path: Path) -> Iterator[Step]:
+    from del_audit.certificate.against import compare
+
+    return (Step(*found) for found in compare(body, path))
+
+
+def _attempts(body: Body) -> Iterator[Step]:
     """Yields how often the certificate's private split was tried; an unknown number is not looked at."""
-    if "attempts" not in body:
+    if body.format == FORMAT_2:
         return
-    count = body["attempts"]["count"]
+    count, most = body.attempts.count, body.error_rate.over_all_attempts_at_most
     if count is None:
         yield Step("attempts", "skipped", "Unknown: the log of attempts did not know the key that signed.")
         return
-    most = body["error_rate"]["over_all_attempts_at_most"]
     said = f"Attempt {count} on this private split: a false verdict of certified in any of them has a chance of at most"
     yield Step("attempts", "passed", f"{said} {most:.3g}.")
 
 
-def _shown(name: str, section: Mapping[str, Any]) -> Step:
+def _shown(name: str, section: Section) -> Step:
     return Step(
-        f"section {name}", "passed", f"Version {section['version']}: unknown here, shown only; no limit rests on it."
+        f"section {name}", "passed", f"Version {section.version}: unknown here, shown only; no limit rests on it."
     )
 
 
-def _required(require: "Requirement", body: Mapping[str, Any]) -> Iterator[Step]:
+def _required(require: "Requirement", body: Body) -> Iterator[Step]:
     """Yields a step for each limit of the verifier's: what is not decided does not meet it."""
     for check in require.checks(body):
         status: StepStatus = "passed" if check.status == "passed" else "failed"
         yield Step(f"required: {check.limit}", status, f"Asked {check.asked}, found {check.found}. {check.reason}")
 
 
-def _today(body: Mapping[str, Any]) -> Iterator[Step]:
+def _today(body: Body) -> Iterator[Step]:
     """Yields each of today's rules for a certificate of format 2: passed, failed, or unknown from its figures."""
-    if body["format"] != FORMAT_2:
+    if body.format != FORMAT_2:
         return
     told: dict[str, StepStatus] = {"passed": "passed", "failed": "failed", "inconclusive": "skipped"}
     for check in checks_of(body):
@@ -185,7 +202,7 @@ def _step(name: str, ask: Callable[[], object], passed: str) -> Step:
     return Step(name, "passed", passed)
 
 
-def _recomputed(body: Mapping[str, Any]) -> Step:
+def _recomputed(body: Body) -> Step:
     from del_audit.certificate.recompute import TOLERANCE, require_recomputed
 
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from del_audit.certificate.attack_versions import require_current_attacks
 from del_audit.certificate.schema import require_schema
+from del_audit.certificate.typed import typed_body
 from del_audit.configuration.configuration import load_configuration
 from del_audit.process.quiet import silence_libraries
 from del_audit.service.pipelines import pipelines_of
@@ -68,5 +69,5 @@ def _checked(certificate: Path) -> bytes:
     data = read_small(certificate, LARGEST, WHAT)
     signed = open_signed(data, WHAT)
     require_schema(signed.whole)
-    require_current_attacks(signed.body)
+    require_current_attacks(typed_body(signed.body))
     return data

@@ -106,11 +106,12 @@ def _client(
         return load_client(bundle, certificate=UNCERTIFIED)
     from del_audit.certificate.attack_versions import require_current_attacks
     from del_audit.certificate.schema import require_schema
+    from del_audit.certificate.typed import typed_body
 
     signed = certificate_of(bundle, certificate)
     trusted = trusted_keys(trust)
     require_trusted(signed, trusted)  # whatever a stranger wrote is not worth reading
     require_format(signed.body)
     require_schema(signed.whole)
-    require_current_attacks(signed.body)
+    require_current_attacks(typed_body(signed.body))
     return load_client(bundle, certificate=signed, trusted=trusted, accept_quick=accept_quick, require=require)

@@ -1,13 +1,32 @@
 """The policy that a configuration is held against: each limit once, in a range in which it can be missed and met."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from attacks.registry import Assurance
-from del_audit.configuration.asked import CLEAN_BYTES, largest_epsilon
+from del_audit.configuration.asked import CLEAN_BYTES, DELTA, largest_epsilon
+from del_audit.configuration.limits import (
+    Evidence,
+    Limit,
+    Measured,
+    Unit,
+    attribute,
+    bytes_sent,
+    gains,
+    require_missable_bytes,
+    require_missable_epsilon,
+    require_releases,
+    share_of_gain,
+    slices,
+    strongest_attack,
+    task,
+    worst_prompt,
+)
 from del_audit.configuration.slice_names import SLICE_NAMES, is_slice_name
-from del_audit.configuration.yaml_file import Strict
+from del_audit.configuration.verdict import Check, check_bound, unmeasured
+from del_audit.configuration.yaml_file import Strict, not_null
 from mechanisms.spec import MAX_BITS
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -16,28 +35,31 @@ LARGEST_DELTA = 0.01
 """At a larger delta, more than one user in a hundred may be exposed outright whatever epsilon says."""
 LARGEST_DIM = 1 << 14
 """Coordinates per token of the widest embedding that is sent anywhere."""
-PRIVACY = (
-    "epsilon",
-    "attack_success_at_most",
-    "slice_success_at_most",
-    "worst_prompt_success_at_most",
-    "attribute_advantage_at_most",
-)
-UTILITY = ("paired_gain_at_least", "share_of_clean_gain_at_least", "task_accuracy_at_least", "bytes_per_token_at_most")
-LIMITS = (*PRIVACY, *UTILITY)
 
 
-class EpsilonLimit(Strict):
+class WrittenEpsilon(Strict):
     """The guarantee asked for: epsilon (nats) at delta, for a unit of that many tokens.
 
-    tokens: 1 for a token; a phrase and a session need it; a prompt takes policy.prompt_tokens. A session counts every
-    token that is sent, one that is sent again each time; the other units are sent `policy.sends` times.
+    A session counts every token that is sent, one that is sent again each time; the other units are sent `policy.sends`
+    times.
     """
 
-    unit: Literal["token", "phrase", "prompt", "session"] = "token"
-    tokens: int | None = Field(default=None, ge=1)
+    unit: Unit = "token"
+    """Unit."""
+    tokens: int | None = Field(default=None, ge=1, json_schema_extra=not_null)
+    """Tokens in the unit: 1 for a token; a phrase and a session need it; a prompt takes policy.prompt_tokens."""
     delta: float = Field(default=1e-5, gt=0, le=LARGEST_DELTA)
+    """A probability."""
     at_most: float = Field(ge=0)
+    """Epsilon, nats."""
+
+    def sent(self, sends: int) -> int:
+        """Returns how often each of its tokens is sent where a text is sent so often: a session counts each sending."""
+        return 1 if self.unit == "session" else sends
+
+
+class EpsilonLimit(WrittenEpsilon):
+    """A limit of epsilon as a configuration may give it: the tokens of its unit fit."""
 
     @model_validator(mode="before")
     @classmethod
@@ -55,30 +77,102 @@ class EpsilonLimit(Strict):
         return self
 
 
-class Policy(Strict):
-    """Limits; each one that is given is a check. An upper limit is held against the interval's upper end, and so on.
+def _epsilons(limits: tuple[WrittenEpsilon, ...], measured: Measured, sends: int) -> Iterator[Check]:
+    """Yields the check of each proved epsilon."""
+    for each in limits:
+        tokens, often = each.tokens or 1, each.sent(sends)
+        count = f"{tokens} token{'s' if tokens > 1 else ''}" + (f", sent {often} times" if often > 1 else "")
+        limit = f"epsilon of a {each.unit} ({count}) at delta {each.delta:g}"
+        if bound := measured.epsilon(each.unit, tokens, often, each.delta):
+            yield check_bound(limit, bound, each.at_most, "nats")
+        else:
+            yield unmeasured(limit, f"at most {each.at_most:g} nats", "it was not proved")
 
-    assurance: full asks for every attack of the default ladder, quick accepts the short list (attacks.registry).
-    sends: how often the same text may be sent; guarantees and attacks are taken at it. prompt_tokens: of the longest
-    prompt; the evaluation and the prompt's epsilon take theirs from here. session_days: days within which the tokens
-    that are sent make one session. epsilon: one limit, or a list with at most one for each unit, tokens and delta.
-    slice_success_at_most: a limit for the share recovered of each slice named (del_audit.evidence.inversion.slices).
-    paired_gain_at_least: nats per token over another user's prompt, no prompt, and the soft prompt alone.
-    """
+
+EPSILON = Limit("privacy", _epsilons, None, require_missable_epsilon)
+
+
+class WrittenPolicy(Strict):
+    """Limits; each one that is given is a check. An upper limit is held against the interval's upper end, and so on."""
 
     assurance: Assurance = "full"
+    """full: every attack of the default ladder is required. quick: a stated shorter list (attacks.registry)."""
     sends: int = Field(default=1, ge=1, le=1_000)
+    """How often the same text may be sent; guarantees and attacks are taken at it."""
     prompt_tokens: int = Field(default=48, ge=2, le=1 << 20)
+    """Tokens of the longest prompt; the evaluation and the prompt's epsilon take theirs from here."""
     session_days: int = Field(default=30, ge=1, le=3_650)
-    epsilon: tuple[EpsilonLimit, ...] = Field(default=(), strict=False)
-    attack_success_at_most: Share | None = None
-    slice_success_at_most: dict[str, Share] = Field(default_factory=dict)
-    worst_prompt_success_at_most: Share | None = None
-    attribute_advantage_at_most: float | None = Field(default=None, ge=0, lt=1)
-    paired_gain_at_least: float | None = Field(default=None, ge=0, le=20)
-    share_of_clean_gain_at_least: float | None = Field(default=None, ge=0, lt=1)
-    task_accuracy_at_least: Share | None = None
-    bytes_per_token_at_most: float | None = Field(default=None, gt=0, le=CLEAN_BYTES * LARGEST_DIM)
+    """Days within which the tokens that are sent make one session."""
+    epsilon: Annotated[tuple[WrittenEpsilon, ...], Field(strict=False), EPSILON] = ()
+    """Limits of epsilon: at most one for each unit, tokens and delta."""
+    attack_success_at_most: Annotated[Share | None, Limit("privacy", strongest_attack)] = None
+    """Share of tokens that the strongest attack recovers."""
+    slice_success_at_most: Annotated[dict[str, Share], Limit("privacy", slices)] = Field(default_factory=dict)
+    """Share of each named slice's tokens that any attack recovers (del_audit.evidence.inversion.slices)."""
+    worst_prompt_success_at_most: Annotated[
+        Share | None, Limit("privacy", worst_prompt, "releases", require_releases)
+    ] = None
+    """Share of tokens that any attack recovers of the prompt that it recovers best."""
+    attribute_advantage_at_most: Annotated[
+        float | None, Field(ge=0, lt=1), Limit("privacy", attribute, "attribute")
+    ] = None
+    """Share of the way from chance to certainty."""
+    paired_gain_at_least: Annotated[float | None, Field(ge=0, le=20), Limit("utility", gains, "gains")] = None
+    """Nats per token that the release must save, over another user's prompt, no prompt and the soft prompt alone; the
+    interval must be above it."""
+    share_of_clean_gain_at_least: Annotated[
+        float | None, Field(ge=0, lt=1), Limit("utility", share_of_gain, "gains")
+    ] = None
+    """The gain as a share of what the clean prompt gives; the interval must be above it."""
+    task_accuracy_at_least: Annotated[Share | None, Limit("utility", task, "task")] = None
+    """Share of documents."""
+    bytes_per_token_at_most: Annotated[
+        float | None,
+        Field(gt=0, le=CLEAN_BYTES * LARGEST_DIM),
+        Limit("utility", bytes_sent, None, require_missable_bytes),
+    ] = None
+    """Bytes per token, without the message's header."""
+
+    @classmethod
+    def limits(cls) -> dict[str, Limit]:
+        """Returns each limit that there is, by its field's name, in the order of their checks."""
+        return {
+            name: row for name, field in cls.model_fields.items() for row in field.metadata if isinstance(row, Limit)
+        }
+
+    def asked(self) -> dict[str, Limit]:
+        """Returns the limits that the policy has."""
+        return {name: row for name, row in self.limits().items() if getattr(self, name) not in (None, (), {})}
+
+    def needs(self, *evidence: Evidence) -> bool:
+        """Returns whether one of its limits needs any of that evidence."""
+        return any(row.needs in evidence for row in self.asked().values())
+
+    def checks(self, measured: Measured) -> Iterator[Check]:
+        """Yields the checks of every limit that the policy has."""
+        for name, row in self.asked().items():
+            yield from row.checks(getattr(self, name), measured, self.sends)
+
+    def require_missable(self, dim: int, trials: int) -> None:
+        """Raises ValueError for an epsilon that no quantizer of so many coordinates and trials per token can miss."""
+        for limit in self.epsilon:
+            most = largest_epsilon(limit.unit, int(limit.tokens or 1), self.sends, dim, trials)
+            if limit.at_most >= most:
+                raise ValueError(
+                    f"expected epsilon.at_most < {most:.6g} nats for unit: {limit.unit} of {limit.tokens} tokens, got "
+                    f"{limit.at_most:g}: no release of {dim} coordinates and {trials} trials each can miss it"
+                )
+
+    @property
+    def quoted_delta(self) -> float:
+        """The delta that a certificate's own epsilons are quoted at: that of the first limit."""
+        return self.epsilon[0].delta if self.epsilon else DELTA
+
+
+class Policy(WrittenPolicy):
+    """The policy as a configuration may give it: each limit once, and none that nothing can miss."""
+
+    epsilon: Annotated[tuple[EpsilonLimit, ...], Field(strict=False), EPSILON] = ()
 
     @field_validator("epsilon", mode="before")
     @classmethod
@@ -120,9 +214,10 @@ class Policy(Strict):
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
-        if not any(self.asks(name) for name in LIMITS):
+        if not self.asked():
             raise ValueError(
-                f"expected at least one limit, got none: it would certify anything. Limits are {', '.join(LIMITS)}"
+                "expected at least one limit, got none: it would certify anything. Limits are "
+                f"{', '.join(self.limits())}"
             )
         return self
 
@@ -130,17 +225,3 @@ class Policy(Strict):
     def _epsilon_can_be_missed(self) -> Self:
         self.require_missable(LARGEST_DIM, (1 << MAX_BITS) - 1)
         return self
-
-    def asks(self, name: str) -> bool:
-        """Returns whether the policy has that limit."""
-        return getattr(self, name) not in (None, (), {})
-
-    def require_missable(self, dim: int, trials: int) -> None:
-        """Raises ValueError for an epsilon that no quantizer of so many coordinates and trials per token can miss."""
-        for limit in self.epsilon:
-            most = largest_epsilon(limit.unit, int(limit.tokens or 1), self.sends, dim, trials)
-            if limit.at_most >= most:
-                raise ValueError(
-                    f"expected epsilon.at_most < {most:.6g} nats for unit: {limit.unit} of {limit.tokens} tokens, got "
-                    f"{limit.at_most:g}: no release of {dim} coordinates and {trials} trials each can miss it"
-                )

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
 from mechanisms.errors import UserError
@@ -40,7 +41,24 @@ _NO_YAML = (yaml.YAMLError, RecursionError, ValueError, TypeError, ArithmeticErr
 class Strict(BaseModel):
     """A model that takes no unknown key, converts nothing, and does not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        strict=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+def not_null(schema: JsonDict) -> None:
+    """Takes null out of a field's published schema: certificates state what a file may leave open."""
+    kinds, inner = schema.get("type"), schema.pop("then", None)
+    if isinstance(inner, dict):
+        del schema["if"]
+        schema.update(inner)
+    elif isinstance(kinds, list):
+        schema["type"] = next(kind for kind in kinds if kind != "null")
 
 
 Model = TypeVar("Model", bound=Strict)

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from del_audit.configuration.configuration import Attribute, Configuration
+from del_audit.configuration.configuration import Configuration
+from del_audit.configuration.written import Attribute
 from del_audit.service.assets import Assets
 from del_audit.service.prompts import Cuts, cut_prompts
 from del_audit.service.releases import PrivatePrompts

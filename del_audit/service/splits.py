@@ -2,7 +2,8 @@
 
 import sys
 
-from del_audit.configuration.configuration import Configuration, Data
+from del_audit.configuration.configuration import Configuration
+from del_audit.configuration.written import Data
 from mechanisms.corpora import load_corpus
 from mechanisms.splits import Splits, split_corpus
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
-from typing import Any
+from typing import Any, Protocol
 
 KINDS = {
     "proved": "proved",
@@ -13,6 +13,39 @@ KINDS = {
     "asymptotic": "asymptotic",
 }
 """The words of the code for the kind of a figure, and those that a reader is shown."""
+
+
+class Enclosed(Protocol):
+    """A computed number with its interval."""
+
+    @property
+    def upper(self) -> float:
+        """The end that is safe to quote where less is safer."""
+        ...
+
+
+class Estimate(Protocol):
+    """A measured number with its interval, all in `unit`."""
+
+    @property
+    def value(self) -> float:
+        """The estimate."""
+        ...
+
+    @property
+    def lower(self) -> float:
+        """Lower end."""
+        ...
+
+    @property
+    def upper(self) -> float:
+        """Upper end."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What the three count."""
+        ...
 
 
 def number(value: float, digits: int = 4, rounding: str = ROUND_HALF_EVEN) -> str:
@@ -47,35 +80,29 @@ def written(value: float, unit: str, rounding: str = ROUND_HALF_EVEN) -> str:
     return _rounded(value, 3 if abs(value) < 10 else 1, rounding)
 
 
-def interval(figure: Mapping[str, Any]) -> str:
+def interval(figure: Estimate | Mapping[str, Any]) -> str:
     """Returns a measured figure as `value [lower, upper]`; the ends are rounded outwards."""
-    unit = figure["unit"]
-    low, high = written(figure["lower"], unit, ROUND_FLOOR), written(figure["upper"], unit, ROUND_CEILING)
-    return f"{written(figure['value'], unit)} [{low}, {high}]"
+    value, lower, upper, unit = (_part(figure, name) for name in ("value", "lower", "upper", "unit"))
+    low, high = written(lower, unit, ROUND_FLOOR), written(upper, unit, ROUND_CEILING)
+    return f"{written(value, unit)} [{low}, {high}]"
 
 
-def upper_end(bound: Any) -> float:
+def upper_end(bound: Enclosed | Mapping[str, Any] | float) -> float:
     """Returns the end of a bound that is safe to quote where less is safer; a plain number is its own."""
-    return float(bound["upper"] if isinstance(bound, Mapping) else bound)
+    return float(bound if isinstance(bound, int | float) else _part(bound, "upper"))
 
 
-def at_most(bound: Any) -> str:
+def at_most(bound: Enclosed | Mapping[str, Any] | float) -> str:
     """Returns the upper end of a bound, rounded up: what is written is still a bound."""
     return number(upper_end(bound), rounding=ROUND_CEILING)
 
 
-def total_variation(guarantee: Mapping[str, Any]) -> float:
-    """Returns the best advantage of any test between the two worst inputs, at most 1."""
-    return min(1.0, upper_end(guarantee["total_variation"]))
-
-
-def unit_name(guarantee: Mapping[str, Any]) -> str:
+def unit_name(unit: str, tokens: int, sends: int = 1) -> str:
     """Returns the unit of a guarantee with its number of tokens, and how often each is sent where that is not once.
 
-    >>> unit_name({"unit": "token", "tokens": 1}), unit_name({"unit": "prompt", "tokens": 48, "sends": 4})
+    >>> unit_name("token", 1), unit_name("prompt", 48, sends=4)
     ('1 token', 'prompt, 48 tokens, sent 4 times')
     """
-    unit, tokens, sends = guarantee["unit"], guarantee["tokens"], guarantee.get("sends", 1)
     count = f"{tokens} token{'s' if tokens > 1 else ''}"
     return (count if unit == "token" else f"{unit}, {count}") + (f", sent {sends} times" if sends > 1 else "")
 
@@ -89,6 +116,10 @@ def short(text: object, width: int = 46) -> str:
     """Returns printable text of at most so many characters."""
     words = printable(text)
     return words if len(words) <= width else words[: width - 1].rstrip() + "…"
+
+
+def _part(figure: object, name: str) -> Any:
+    return figure[name] if isinstance(figure, Mapping) else getattr(figure, name)
 
 
 def _rounded(value: float | Decimal, places: int, rounding: str) -> str:

@@ -15,10 +15,16 @@ class Bound:
     Quote `upper` where less is safer (epsilon, delta, success of an attack).
     """
 
+    __pydantic_config__ = {"extra": "forbid", "strict": True, "use_attribute_docstrings": True}  # noqa: RUF012
+
     lower: float
+    """Lower end, proved."""
     estimate: float
+    """Best value between the ends."""
     upper: float
+    """Upper end, proved: the one to quote where less is safer."""
     kind: Kind = "float with error bound"
+    """Kind of the claim."""
 
     def __post_init__(self) -> None:
         """Raises ValueError where the three are out of order, which is a defect of the code that made them."""

@@ -2,31 +2,43 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
 
 from mechanisms.canonical_json import Json
+
+Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """value with its interval [lower, upper] at confidence, from a sample of that many units.
+    """A measured number with its interval. Kind: estimated."""
 
-    unit: what value counts, such as `share of tokens` or `nats a token`. method: of the interval.
-    documents: independent documents that the sample comes from; None where every unit of the sample is its own.
-    seed: of the random draws behind the interval; None where there are none.
-    kind is always `estimated`: proved bounds have a type of their own.
-    """
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     value: float
+    """The estimate, in `unit`."""
     lower: float
+    """Lower end of the interval, in `unit`."""
     upper: float
+    """Upper end of the interval, in `unit`."""
     unit: str
-    sample: int
+    """What the three count, such as share of tokens recovered, nats per token, cosine."""
+    sample: Count
+    """Size of the sample, in `sample_unit`."""
     sample_unit: str
+    """What the sample counts: tokens, documents, prompts."""
     method: str
-    confidence: float = 0.95
+    """How the interval was made."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Confidence of the interval, a probability."""
     kind: str = "estimated, with interval"
-    documents: int | None = None
-    seed: int | None = None
+    """Kind of the figure: always estimated, since proved bounds have a type of their own."""
+    documents: Count | None = None
+    """Independent documents that the sample comes from; null where every unit of the sample is its own."""
+    seed: Count | None = None
+    """Seed of the random draws behind the interval; null where there are none."""
 
     def mapped(self, increasing: Callable[[float], float], unit: str) -> "Figure":
         """Returns the figure on another scale: an increasing function keeps the interval's confidence."""

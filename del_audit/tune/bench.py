@@ -10,6 +10,7 @@ from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.ladder import ladder, trained_attackers
 from attacks.registry import AttackName
 from del_audit.configuration.configuration import Configuration
+from del_audit.configuration.limits import Evidence
 from del_audit.evidence.inferences import inferences_of
 from del_audit.evidence.inversion.leakage import measure_leakage
 from del_audit.evidence.inversion.readers import read_all
@@ -22,7 +23,7 @@ from del_audit.service.private_text import attacked_prompts, one_of_each_group
 from del_audit.service.prompts import Prompts, cut_prompts
 from del_audit.service.releases import Releases
 from del_audit.statistics.figure import Figure
-from del_audit.tune.judge import ATTRIBUTE, GAIN, SHARE, TASK, TASK_OVER, Reading
+from del_audit.tune.judge import ATTRIBUTE, SHARE, TASK, TASK_OVER, Reading
 from del_audit.tune.space import Candidate
 from mechanisms.hashes import json_sha256
 from mechanisms.pipeline import Pipeline
@@ -55,8 +56,7 @@ class MeasuringBench:
 
     def others(self, candidate: Candidate) -> dict[str, Figure]:
         """Returns the other figures that the policy limits: attribute, task, and the gain over further controls."""
-        policy = self.base.policy
-        if not any(policy.asks(name) for name in (ATTRIBUTE, TASK, SHARE, GAIN)):
+        if not self.base.policy.needs("attribute", "task", "gains"):
             return {}
         found = self._kept("others", candidate, {}, self._others)
         return {name: Figure(**fields) for name, fields in found["figures"].items()}
@@ -120,7 +120,7 @@ class MeasuringBench:
         sent: Releases,
     ) -> dict[AttackName, Worst]:
         """Returns the worst prompt over repeated releases, as a certificate measures it; nothing without a limit."""
-        if self.base.policy.worst_prompt_success_at_most is None:
+        if not self.base.policy.needs("releases"):
             return {}
         again = released_again(self.base, self.assets, attacked, sent)
         outcomes = read_all(attacks, public, again)
@@ -143,18 +143,14 @@ class MeasuringBench:
         return cuts.released(client.release_tokens)
 
     def _others(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
-        policy, assets, pipeline = self.base.policy, self._with_prompt(candidate), self._pipeline(candidate)
+        assets, pipeline = self._with_prompt(candidate), self._pipeline(candidate)
         figures: dict[str, Figure] = {}
-        wanted = {
-            "attribute": self.base.attribute if policy.asks(ATTRIBUTE) else None,
-            "task": self.base.task if policy.asks(TASK) else None,
-        }
-        attribute, task = inferences_of(candidate.configuration(self.base).model_copy(update=wanted), assets, pipeline)
+        attribute, task = inferences_of(with_limited_columns(candidate.configuration(self.base)), assets, pipeline)
         if attribute is not None:
             figures[ATTRIBUTE] = attribute.advantage
         if task is not None:
             figures |= {TASK: task.accuracy, TASK_OVER: task.figures.over_majority}
-        if policy.asks(GAIN) or policy.asks(SHARE):
+        if self.base.policy.needs("gains"):
             prompts = self._prompts(pipeline, self.base.evaluation.prompts)
             server = Server(assets.language, pipeline, assets.soft_prompt)
             with tqdm(total=6 * len(prompts), desc="controls", unit="text", leave=False) as bar:
@@ -178,6 +174,12 @@ class MeasuringBench:
         width = language.width
         soft = None if name is None else load_soft_prompt(name, width, language.record)
         return replace(self.assets, soft_prompt=soft)
+
+
+def with_limited_columns(configuration: Configuration) -> Configuration:
+    """Returns the configuration without an attribute or a task that no limit needs."""
+    columns: tuple[Evidence, ...] = ("attribute", "task")
+    return configuration.model_copy(update={name: None for name in columns if not configuration.policy.needs(name)})
 
 
 def certified_documents(configuration: Configuration, held_out: Assets) -> dict[bool, int]:

@@ -4,17 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from del_audit.accounting.accountant import Accountant
+from del_audit.configuration.limits import CONTROLS, Unit
 from del_audit.configuration.policy import Policy
-from del_audit.evidence.judge import CONTROLS, judge
-from del_audit.evidence.verdict import Contender
+from del_audit.configuration.verdict import Contender
+from del_audit.statistics.bound import Bound
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.planning import Asked, assumed_from, power_of
+from mechanisms.spec import QuantizerSpec
 
 ATTRIBUTE = "attribute_advantage_at_most"
 TASK = "task_accuracy_at_least"
 TASK_OVER = "task_over_majority"
 SHARE = "share_of_clean_gain_at_least"
-GAIN = "paired_gain_at_least"
 MOST_DOCUMENTS = 2_000
 """Documents that the chance of certification is worked out for, at most."""
 
@@ -64,13 +66,10 @@ class Judge:
                 return Over(f"{read}: {documents} documents would not certify {chance}", each.success.value / limit)
         return None
 
-    def rest(self, readings: Sequence[Reading], gain: Figure, others: Mapping[str, Figure]) -> Over | None:
-        """Returns the first other limit that the certificate's judge would not pass; None where there is none.
-
-        others: further figures by their names (ATTRIBUTE, TASK, TASK_OVER, SHARE and the controls of the gain).
-        """
-        asked = self.policy.model_dump(mode="json") | {"attack_success_at_most": None}
-        for check in judge(asked, Tuned(readings, gain, others)):
+    def rest(self, tuned: "Tuned") -> Over | None:
+        """Returns the first limit that a certificate would not pass, but for those of `attacks` and of the proof."""
+        asked = self.policy.model_copy(update={"attack_success_at_most": None, "epsilon": ()})
+        for check in asked.checks(tuned):
             if check.status != "passed":
                 said = f"{check.found}, where {check.asked} is asked. {check.reason}"
                 return Over(f"{check.limit}: {said}", 1.0)
@@ -79,11 +78,23 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What a search measured of one candidate, as the certificate's judge asks for it."""
+    """What a search measured of one candidate, as the policy's limits ask for it.
 
+    others: further figures by their names (ATTRIBUTE, TASK, TASK_OVER, SHARE and the controls of the gain).
+    """
+
+    spec: QuantizerSpec
     readings: Sequence[Reading]
     paired_gain: Figure
     others: Mapping[str, Figure]
+
+    def epsilon(self, unit: Unit, tokens: int, sends: int, delta: float) -> Bound:
+        """Proved epsilon (nats) at delta, for a unit of that many tokens, each sent so often."""
+        return Accountant(self.spec, proved=True).epsilon(delta, unit, tokens, sends)
+
+    def bytes_per_token(self) -> float:
+        """Payload on the wire, counted."""
+        return self.spec.token_bits / 8
 
     def success(self) -> list[Contender]:
         """Share of tokens recovered by each attack."""

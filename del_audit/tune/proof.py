@@ -5,8 +5,8 @@ from typing import Any
 
 from del_audit.accounting.accountant import Accountant
 from del_audit.accounting.calibration import Target, calibrate
-from del_audit.configuration.configuration import Mechanism
 from del_audit.configuration.policy import EpsilonLimit, Policy
+from del_audit.configuration.written import Mechanism
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
@@ -56,23 +56,14 @@ def proved_epsilons(spec: QuantizerSpec, policy: Policy) -> list[dict[str, Any]]
     accountant = Accountant(spec, proved=True)
     rows = []
     for limit in limits:
-        sends = 1 if limit.unit == "session" else policy.sends
+        sends, at_most = limit.sent(policy.sends), limit.at_most if policy.epsilon else None
         bound = accountant.epsilon(limit.delta, limit.unit, limit.tokens, sends)
-        rows.append(
-            {
-                "unit": limit.unit,
-                "tokens": limit.tokens,
-                "sends": sends,
-                "delta": limit.delta,
-                "at_most": limit.at_most if policy.epsilon else None,
-                "epsilon": bound.upper,
-                "kind": bound.kind,
-            }
-        )
+        proved = {"sends": sends, "at_most": at_most, "epsilon": bound.upper, "kind": bound.kind}
+        rows.append({**limit.model_dump(), **proved})
     return rows
 
 
 def _target(limit: EpsilonLimit, sends: int) -> Target:
     """Returns the target of a limit: a token that is sent several times has as many trials as a phrase of as many."""
-    tokens = int(limit.tokens or 1) * (1 if limit.unit == "session" else sends)
+    tokens = (limit.tokens or 1) * limit.sent(sends)
     return Target.epsilon(limit.at_most, limit.delta, "token" if tokens == 1 else "phrase", tokens)

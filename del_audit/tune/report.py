@@ -9,7 +9,6 @@ from rich.table import Table
 
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.yaml_file import dump_yaml
-from del_audit.evidence.judge import judge
 from del_audit.service.assets import Assets
 from del_audit.service.private_text import one_of_each_group
 from del_audit.tune.bench import MeasuringBench, described
@@ -52,7 +51,7 @@ def held_out_report(base: Configuration, chosen: Candidate, bench: MeasuringBenc
     plan = base.evaluation
     readings = bench.read(chosen, plan.attacks, plan.context_prompts)
     gain, others = bench.gain(chosen, plan.prompts), bench.others(chosen)
-    checks = judge(base.policy.model_dump(mode="json"), Tuned(readings, gain, others))
+    checks = base.policy.checks(Tuned(chosen.spec(base.mechanism.clip), readings, gain, others))
     return {
         "part": HELD_OUT,
         "attacks": {each.name: each.success.to_dict() for each in readings},

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from attacks.registry import AttackName, always_run
 from del_audit.statistics.figure import Figure
-from del_audit.tune.judge import TASK, Judge, Reading
+from del_audit.tune.judge import TASK, Judge, Reading, Tuned
 from del_audit.tune.proof import Least
 from del_audit.tune.space import Candidate
 from mechanisms.errors import UserError
@@ -215,7 +215,7 @@ class Search:
         row.candidate, row.gain = candidate, self.bench.gain(candidate, self.effort.prompts[-1])
         if over is None:
             row.others = self.bench.others(candidate)
-            over = self.judge.rest(row.readings, row.gain, row.others)
+            over = self.judge.rest(Tuned(candidate.spec(self.clip), row.readings, row.gain, row.others))
         if over is not None:
             row.drop("finalist", over.why, over.excess)
         return over is None

@@ -26,8 +26,8 @@ from del_audit.service.assets import Assets, load_assets
 from del_audit.service.private_text import one_of_each_group
 from del_audit.service.provenance import commit, versions
 from del_audit.service.splits import grouped_by
-from del_audit.tune.bench import MeasuringBench, certified_documents
-from del_audit.tune.judge import ATTRIBUTE, TASK, Judge
+from del_audit.tune.bench import MeasuringBench, certified_documents, with_limited_columns
+from del_audit.tune.judge import Judge
 from del_audit.tune.parts import HELD_OUT, Parts, authors_of, part_of, split_private, write_corpus
 from del_audit.tune.proof import Least, least_scale
 from del_audit.tune.report import BEST, CORPUS, best_configuration, best_yaml, held_out_report, print_frontier, row_dict
@@ -131,15 +131,9 @@ def _require_options(base: Configuration, minutes: float | None, finalists: int,
 def _require_ready(base: Configuration, wanted: Sequence[Candidate], *parts: Assets) -> None:
     """Raises UserError for what a measurement would lack after minutes: text, classes, room, an encoder that fits."""
     policy, plan, language = base.policy, base.evaluation, parts[0].language
-    measured = base.model_copy(
-        update={
-            "attribute": base.attribute if policy.asks(ATTRIBUTE) else None,
-            "task": base.task if policy.asks(TASK) else None,
-        }
-    )
     for part in parts:
         require_texts(part)
-        require_columns(measured, part)
+        require_columns(with_limited_columns(base), part)
     require_slices(policy, parts[0])
     require_attacks(ladder(plan.attacks, plan.masked_lm, depth=1), parts[0], policy.prompt_tokens)
     named = [each.at(base.mechanism.spec().scale).configuration(base) for each in wanted]

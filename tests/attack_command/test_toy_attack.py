@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 
 from attacks.registry import ATTACKS, AttackRow
+from del_audit.certificate.model import Certificate
 from del_audit.certificate.summary import print_summary
+from del_audit.certificate.typed import typed
 from del_audit.cli import main
 
 ROW = AttackRow("toy", "toy_attack:HalfPrior", 3)
@@ -61,7 +63,7 @@ def test_it_is_certified_with_and_a_verifier_without_it_reads_the_certificate(ro
     assert main(verify) == 0, "a verifier without the row"
     assert "None has become stronger since" in " ".join(capsys.readouterr().out.split())
     console = Console(record=True, width=160)
-    print_summary(certificate, console)
+    print_summary(typed(Certificate, certificate), console)
     assert "half prior (toy)" in console.export_text()
     ATTACKS["toy"] = replace(ROW, version=4)
     assert main(verify) == 1

@@ -21,6 +21,8 @@ def figure(
         "method": "Clopper-Pearson",
         "confidence": 0.95,
         "kind": "estimated, with interval",
+        "documents": None,
+        "seed": None,
     }
 
 
@@ -58,6 +60,7 @@ def attack(key: str, name: str, value: float, rare: float, tokens: int = 20_000)
         "version": 1,
         "slices": slices(value, rare, tokens),
         "context_free": tokens == 20_000,
+        "broken_below": read(value, tokens)["lower"] if tokens == 20_000 else None,
         "success": read(value, tokens),
         "above": read(value, tokens)["lower"],
         "worst_of_releases": None,
@@ -85,8 +88,8 @@ def guarantee(
         "trials": 270 * tokens,
         "delta": 1e-5,
         "epsilon": {key: bound(epsilon)[key] for key in ("lower", "estimate", "upper")},
-        "pure_epsilon": pure,
-        "total_variation": 0.9994559121817811,
+        "pure_epsilon": dict.fromkeys(("lower", "estimate", "upper"), pure),
+        "total_variation": dict.fromkeys(("lower", "estimate", "upper"), 0.9994559121817811),
         "gaussian_limit": {"mu": mu, "gamma": gamma, "epsilon_certified": None, "epsilon_ignoring_gamma": limit},
         "adjacency": f"two prompts of equal length that differ in at most {tokens} tokens, each token sent once",
         "kind": "proved",
@@ -184,12 +187,15 @@ def _curve(mu: float) -> dict[str, Any]:
     return {
         "unit": "token",
         "alpha": alpha.tolist(),
-        "exact": (1.3 * limit * (1 - alpha)).tolist(),
+        "exact": np.minimum(1.0, 1.3 * limit * (1 - alpha)).tolist(),
         "gaussian_limit": limit.tolist(),
     }
 
 
-HASHED = ("configuration", "spec", "encoder", "decoder", "model", "tokenizer", "soft_prompt", "source")
+HASHED = (
+    *("configuration", "spec", "encoder", "decoder", "prior", "model", "tokenizer", "soft_prompt", "corpus", "source"),
+    *("public_texts", "private_texts"),
+)
 WRITTEN = ["I", " was", " on", " this", " for", " two", " weeks", " &", " the", " head", "aches", " got", " worse",
            ",", "\n", "so", " I", " stopped", " it", "."]  # fmt: skip
 MAP_READS = [" the", " was", " a", " this", " to", " for", " the", " and", " the", " of", "s", " and", ".", ",", ",",
@@ -393,7 +399,7 @@ def refused_certificate(certificate: dict[str, Any]) -> dict[str, Any]:
     """Returns one that reads nearly all: the curve lies on the axes."""
     certificate["verdict"] = "refused"
     certificate["checks"][3].update(status="failed", reason="The whole 95% interval is beyond the limit.")
-    certificate["reasons"] = ["The whole 95% interval is beyond the limit."]
+    certificate["reasons"] = ["strongest attack: The whole 95% interval is beyond the limit."]
     certificate["inversion"]["attacks"][4].update(success=read(0.973), rare=read(0.951, 9_312))
     certificate["inversion"]["allowed"].update(lower=1.0, estimate=1.0, upper=1.0)
     certificate["curve"] = _curve(40.0)

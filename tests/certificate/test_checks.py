@@ -4,10 +4,9 @@ import copy
 import json
 
 import pytest
+from json_certificate import checks_of, guarantees_of, recomputed
 
-from del_audit.certificate.checks import checks_of
-from del_audit.certificate.proved import guarantees_of, proved_of
-from del_audit.evidence.verdict import verdict_of
+from del_audit.configuration.verdict import verdict_of
 from mechanisms.spec import QuantizerSpec
 
 
@@ -88,7 +87,9 @@ def test_an_attack_that_full_assurance_requires_and_that_failed_or_was_not_run_d
     (check,) = (check for check in checks_of(body) if check.limit == "attacks of full assurance")
     assert (check.status, key in check.reason) == ("inconclusive", True)
     assert verdict_of(checks_of(body)) == "inconclusive"
-    body["inversion"]["unusable"] = [{"key": key, "attack": key, "reason": "It reads 3 of 192 tokens without noise."}]
+    counts = dict.fromkeys(("tokens", "loud", "silent", "required", "allowed"), 3)
+    test = {"key": key, "attack": key, "version": 1, **counts, "passed": False}
+    body["inversion"]["unusable"] = [{**test, "reason": "It reads 3 of 192 tokens without noise."}]
     (check,) = (check for check in checks_of(body) if check.limit == "attacks of full assurance")
     assert (check.status, "3 of 192" in check.reason) == ("inconclusive", True)
 
@@ -126,7 +127,7 @@ def test_an_attack_that_is_certainly_over_the_limit_refuses_whatever_a_wider_int
     assert (check.status, check.found.startswith("MAP")) == ("failed", True)
     assert verdict_of(checks_of(body)) == "refused"
     for attack in body["inversion"]["attacks"]:
-        attack.pop("above")  # as of format 2: the own interval moved out for the number of attacks
+        attack["above"] = None  # as of format 2: the own interval moved out for the number of attacks
     assert statuses(body)["strongest attack"] == "failed"
     body["configuration"]["policy"]["attack_success_at_most"] = 0.509
     assert statuses(body)["strongest attack"] == "inconclusive"
@@ -147,7 +148,7 @@ def test_a_service_that_is_worse_than_a_control_does_not_pass(body, control):
     if control != "another user's released prompt":
         del utility["gains_over"][control]
         assert statuses(body)[f"utility: gain over {control}"] == "inconclusive"
-        del utility["gains_over"]  # as of format 2
+        utility["gains_over"] = {}  # as of format 2
         assert statuses(body)[f"utility: gain over {control}"] == "inconclusive"
 
 
@@ -201,13 +202,13 @@ def test_a_task_that_always_naming_the_commonest_class_solves_as_well_is_not_sol
     for limit, status in ((0.499, "passed"), (0.5, "inconclusive"), (0.7, "failed")):
         policy["task_accuracy_at_least"] = limit
         assert statuses(body)["utility: accuracy of rating"] == status
-    del task["over_majority"]
+    task["over_majority"] = None  # as of format 2
     assert statuses(body)["utility: accuracy of rating over its commonest class"] == "inconclusive"
 
 
 def test_an_attributes_advantage_has_a_limit(body):
     policy = body["configuration"]["policy"]
-    body["attribute"] = {"column": "condition", "advantage": rated(0.2, 0.1, 0.3, "advantage", "documents")}
+    body["attribute"] |= {"column": "condition", "advantage": rated(0.2, 0.1, 0.3, "advantage", "documents")}
     for limit, status in ((0.3, "passed"), (0.2, "inconclusive"), (0.0, "failed")):
         policy["attribute_advantage_at_most"] = limit
         assert statuses(body) == {**ALWAYS, "attribute advantage (condition)": status}
@@ -257,10 +258,9 @@ def test_what_no_limit_names_is_quoted_at_the_policys_first_delta_and_its_prompt
     )
     rows = [(row["unit"], row["tokens"], row["delta"]) for row in guarantees_of(spec, configuration)]
     assert rows == [("token", 1, 1e-6), ("phrase", 5, 1e-6), ("prompt", 12, 1e-6), ("token", 1, 1e-7)]
-    del configuration["policy"]["prompt_tokens"]  # as of format 2
     configuration["policy"]["epsilon"] = []
     rows = [(row["unit"], row["tokens"], row["delta"]) for row in guarantees_of(spec, configuration)]
-    assert rows == [("token", 1, 1e-5), ("phrase", 5, 1e-5), ("prompt", 24, 1e-5)]
+    assert rows == [("token", 1, 1e-5), ("phrase", 5, 1e-5), ("prompt", 12, 1e-5)]
 
 
 def test_each_unit_is_held_to_its_own_limit(body):
@@ -333,13 +333,13 @@ def test_checks_do_not_depend_on_the_order_of_keys(body):
 
 def test_what_is_proved_follows_from_the_body_alone(body):
     before = copy.deepcopy(body)
-    found = proved_of(body)
+    found = recomputed(body)
     assert body == before
     assert found["guarantees"][0]["epsilon"]["upper"] == pytest.approx(51.3797, abs=1e-3)
     assert {g["kind"] for g in found["guarantees"]} == {"proved"}
     assert [g["sends"] for g in found["guarantees"]] == [1] * len(found["guarantees"])
     body["inversion"]["kappa"] = 0.2
-    assert proved_of(body)["allowed"]["upper"] > found["allowed"]["upper"]
+    assert recomputed(body)["inversion"]["allowed"]["upper"] > found["inversion"]["allowed"]["upper"]
 
 
 def test_of_two_attacks_with_one_name_none_is_passed_over(body):

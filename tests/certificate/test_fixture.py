@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from del_audit.certificate.model_card import escaped, model_card
+from del_audit.certificate.report import render
+from del_audit.certificate.schema import SCHEMA_FILES
 from del_audit.certificate.verify_command import verify_file
 from del_audit.cli import main
 from mechanisms.randomness import simulation_generator
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "certificates"
 AT = "2026-12-31"
 WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
 CONTENT = {
@@ -128,6 +131,23 @@ def test_an_asset_that_is_not_here_is_said_not_to_be_compared(made, tmp_path, mo
     printed = capsys.readouterr().out
     assert "skipped model" in printed
     assert "Not compared" in printed
+
+
+def test_every_released_format_has_a_kept_certificate():
+    kept = {json.loads(path.read_text(encoding="utf8"))["format"] for path in FIXTURES.glob("*.json")}
+    assert kept == set(SCHEMA_FILES)
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.json")), ids=lambda path: path.stem)
+def test_a_kept_certificate_verifies_for_ever_and_is_shown(path):
+    """Made once by the program of its day, never again: every later version reads, recomputes and shows it."""
+    found = verify_file(path, [str(path.with_suffix(".pub"))], AT)
+    assert found.valid, found.failures
+    assert found.body is not None
+    values = json.loads(path.read_bytes())
+    assert found.body.configuration.policy.prompt_tokens == values["configuration"]["evaluation"]["prompt_tokens"]
+    assert found.body.inversion.strongest in render(found.body)
+    assert escaped(found.body.inversion.strongest) in model_card(found.body, "SHA256:x")
 
 
 def test_the_kept_certificate_was_checked_by_hand():

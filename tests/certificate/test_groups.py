@@ -9,7 +9,7 @@ from scipy.stats import norm
 import del_audit.evidence.inferences as evidence
 from del_audit.certificate import against
 from del_audit.client import bundle
-from del_audit.configuration.configuration import Data
+from del_audit.configuration.written import Data
 from del_audit.evidence.inference import _share
 from del_audit.service.private_text import answered_prompts, attacked_prompts, attacked_rounds, one_of_each_group
 from del_audit.service.splits import grouped_by, read_splits

@@ -7,9 +7,10 @@ import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 import pytest
+from json_certificate import draw
 from scipy.stats import norm
 
-from del_audit.certificate.report.plots import PLOTS, Plot, draw
+from del_audit.certificate.report.plots import PLOTS, Plot
 from del_audit.certificate.report.plots.scale import apart, logarithmic, round_marks, round_powers
 from del_audit.certificate.report.plots.trade_off import FLOOR, HIGH, LEAST, TOP
 

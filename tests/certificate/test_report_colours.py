@@ -4,8 +4,7 @@ import re
 from typing import Any
 
 import pytest
-
-from del_audit.certificate.report import render
+from json_certificate import render
 
 COLOURS = re.compile(r"--(\w+): (#[0-9a-f]{3,6})")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from json_certificate import render
 
-from del_audit.certificate.report import render
 from del_audit.curve.curves import Picture, Release
 from del_audit.curve.page import page as curves_page
 from del_audit.show import readout

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from del_audit.certificate.rows import CONDITIONS, by_bits, by_condition
+from json_certificate import by_bits
+
+from del_audit.certificate.rows import CONDITIONS, by_condition
 from del_audit.evidence import utility
 
 
@@ -18,7 +20,7 @@ def test_conditions_are_those_that_are_measured() -> None:
 
 def test_the_frontier_is_what_nothing_else_betters(certificate: dict[str, Any]) -> None:
     def rows() -> list[int]:
-        return [point["bits"] for point in by_bits(certificate) if point["frontier"]]
+        return [point.bits for point in by_bits(certificate) if point.frontier]
 
     assert rows() == [1, 2, 4, 8]
     certificate["utility"]["other_bits"][1]["paired_gain"].update(

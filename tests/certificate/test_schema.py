@@ -4,18 +4,19 @@ import copy
 import json
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
+from certificate.published_schema import FILE, written
 from jsonschema import Draft202012Validator
-from pydantic import BaseModel
 
 from attacks.registry import attack_names
+from del_audit.certificate.model import Certificate
 from del_audit.certificate.schema import require_schema, schema
-from del_audit.configuration.configuration import Configuration
+from del_audit.certificate.typed import typed
 from mechanisms.errors import UserError
 
-FIXTURE = Path(__file__).parent / "fixtures" / "certificate-3.json"
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "certificates" / "certificate-3.json"
 SCHEMA = schema()
 
 
@@ -142,33 +143,24 @@ def test_every_field_says_what_it_is():
         assert field.get("description", "").endswith("."), name
 
 
-def _described(model, part):
-    """Asserts that a pydantic model and its schema have the same fields, the models inside as well."""
-    assert set(model.model_fields) == set(part["properties"]) == set(part["required"])
-    for name, field in model.model_fields.items():
-        nested = [t for t in (field.annotation, *get_args(field.annotation)) if _is_model(t)]
-        if nested:
-            inner = part["properties"][name]
-            inner = inner.get("items", inner)
-            _described(nested[0], inner.get("then", inner))
+def test_the_published_schema_is_that_of_the_models():
+    """After a change of the models: `python tests/certificate/published_schema.py`, and a new format."""
+    assert FILE.read_text(encoding="utf8") == written()
 
 
-def _is_model(kind):
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def test_the_configurations_fields_are_those_of_the_code():
-    _described(Configuration, SCHEMA["$defs"]["configuration"])
+def test_what_keeps_to_the_schema_is_read_and_written_as_it_was(whole):
+    assert typed(Certificate, whole).model_dump(mode="json") == whole
 
 
 def test_an_attack_of_a_later_day_is_read(whole):
     """A later version's attack is a figure that this one does not know: it is judged like any other by its rate."""
-    reading = SCHEMA["properties"]["examples"]["properties"]["readings"]["items"]
-    for part in (SCHEMA["$defs"]["attack"], reading):
-        assert all(re.fullmatch(part["properties"]["key"]["pattern"], key) for key in attack_names())
+    for name in ("Attack", "Reading"):
+        pattern = SCHEMA["$defs"][name]["properties"]["key"]["pattern"]
+        assert all(re.fullmatch(pattern, key) for key in attack_names())
     whole["inversion"]["attacks"][0]["key"] = "a-later-one"
     whole["examples"]["readings"][0]["key"] = "a-later-one"
     require_schema(whole)
+    assert typed(Certificate, whole).inversion.attacks[0].key == "a-later-one"
 
 
 @pytest.mark.parametrize("form", ["del-audit certificate 1", "del-audit certificate 4", "", None, 3, ["a"]])

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from json_certificate import print_summary
 from rich.console import Console
 
-from del_audit.certificate.summary import print_summary
 from del_audit.show.numbers import interval, number, percent
 
 
@@ -99,10 +99,9 @@ def test_parts_that_are_left_out_are_not_named(bare_certificate: dict[str, Any])
 
 
 def test_markup_and_control_codes_of_the_certificate_are_shown_not_obeyed(certificate: dict[str, Any]) -> None:
-    certificate["name"] = "[red]x[/red]\x1b[2J"
     certificate["inversion"]["attacks"][3]["name"] = certificate["inversion"]["strongest"] = "[blink]\x07[/nope]"
     certificate["checks"][0]["reason"] = certificate["checks"][0]["limit"] = "[/]\x1b]0;title\x07"
-    certificate["not_protected"].append("[bold]\rover")
+    certificate["not_protected"].append("[red]x[/red]\x1b[2J[bold]\rover")
     text = printed(certificate)
     assert "[red]x[/red]" in text
     assert "[blink]" in text

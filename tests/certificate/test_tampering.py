@@ -10,7 +10,7 @@ from mechanisms.errors import UserError
 from mechanisms.keyring import load_public_key
 from mechanisms.randomness import simulation_generator
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "certificates"
 DATA = (FIXTURES / "certificate-3.json").read_bytes()
 TRUSTED = {load_public_key(FIXTURES / "certificate-3.pub")}
 NOW = datetime(2026, 12, 31, tzinfo=UTC)

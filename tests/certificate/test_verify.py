@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from json_certificate import checks_of, guarantees_of, read
 
 from attacks.registry import ATTACKS
 from del_audit.certificate.against import compare
@@ -23,6 +24,7 @@ from del_audit.certificate.verify import verify
 from del_audit.certificate.verify_command import moment
 from del_audit.cli import main
 from del_audit.configuration.configuration import load_configuration
+from del_audit.configuration.verdict import verdict_of
 from del_audit.service.seed import seed_of
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
@@ -30,7 +32,7 @@ from mechanisms.keyring import load_public_key
 from mechanisms.signed_document import raw_public_key, sign, signed_bytes
 from mechanisms.spec import QuantizerSpec
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "certificates"
 WHOLE = json.loads((FIXTURES / "certificate-3.json").read_text(encoding="utf8"))
 AT = "2026-12-31"
 NOW = datetime(2026, 12, 31, tzinfo=UTC)
@@ -195,9 +197,14 @@ def test_a_configuration_is_the_certificates_under_either_name_of_an_attack(body
     assert described["evaluation"]["attacks"][-1] == "contextual-beam"
     described["evaluation"]["attacks"] = ["baseline", "map", stored]
     body["configuration"], body["hashes"]["configuration"] = described, canonical_sha256(described)
-    assert next(compare(body, path))[1] == "passed"
+    assert next(compare(read(body), path))[1] == "passed"
     described["evaluation"]["attacks"] = ["baseline", "map", "contextual"]
-    assert next(compare({**body, "hashes": {"configuration": canonical_sha256(described)}}, path))[1] == "failed"
+    assert (
+        next(compare(read({**body, "hashes": {**body["hashes"], "configuration": canonical_sha256(described)}}), path))[
+            1
+        ]
+        == "failed"
+    )
 
 
 def test_without_an_attack_that_it_requires_the_verdict_is_inconclusive(body):
@@ -297,7 +304,7 @@ REQUIRED = [
 
 
 @pytest.mark.parametrize(("policy", "unmet"), REQUIRED)
-def test_a_verifiers_own_limits_decide(policy, unmet, tmp_path, capsys):
+def test_a_verifiers_own_limits_decide(policy, unmet, body, tmp_path, capsys):
     (tmp_path / "policy.yaml").write_text(policy + "\n")
     command = (FIXTURES / "certificate-3.json", "--trust", FIXTURES / "certificate-3.pub", "--at", AT)
     code, printed = run(*command, "--require", tmp_path / "policy.yaml", capsys=capsys)
@@ -305,9 +312,9 @@ def test_a_verifiers_own_limits_decide(policy, unmet, tmp_path, capsys):
     if unmet is not None:
         assert any(line.startswith("failed") and unmet in line for line in printed.out.splitlines()), printed.out
         with pytest.raises(UserError, match="meets the required policy"):
-            Requirement.of(tmp_path / "policy.yaml").require_met(WHOLE)
+            Requirement.of(tmp_path / "policy.yaml").require_met(body)
     else:
-        Requirement.of(tmp_path / "policy.yaml").require_met(WHOLE)  # raises nothing
+        Requirement.of(tmp_path / "policy.yaml").require_met(body)  # raises nothing
 
 
 UNMET = [
@@ -330,8 +337,6 @@ def test_a_client_that_may_do_otherwise_is_told_what_was_asked_and_what_was_foun
 
 def test_a_verifiers_guarantees_are_taken_at_the_sends_that_the_certificate_allows(body, tmp_path):
     """One send of a token has epsilon 39; this certificate's client sends it twice."""
-    from del_audit.certificate.proved import guarantees_of
-
     policy = body["configuration"]["policy"]
     policy.update(sends=2, epsilon=[])
     body["guarantees"] = guarantees_of(QuantizerSpec(**body["spec"]), body["configuration"])
@@ -384,10 +389,10 @@ def test_attempts_are_shown_and_unknown_ones_are_refused_where_it_is_strict(body
 def test_more_attempts_have_a_larger_chance_of_a_false_verdict(body):
     body["attempts"]["count"] = 3
     assert "error_rate to be" in failed(body, recompute=False)["consistency"]
-    body["error_rate"] = error_rate_of(3)
+    body["error_rate"] = error_rate_of(3).model_dump()
     assert verified(body, recompute=False).valid
     assert body["error_rate"]["over_all_attempts_at_most"] == pytest.approx(0.075)
-    assert error_rate_of(41)["over_all_attempts_at_most"] == 1.0
+    assert error_rate_of(41).over_all_attempts_at_most == 1.0
 
 
 def test_a_seed_that_somebody_chose_is_refused(body):
@@ -412,9 +417,10 @@ def test_unknown_sections_are_shown_and_unknown_limits_are_refused(body, tmp_pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"epsilon": [{"unit": "token", "tokens": 1, "delta": 1e-5, "at_most": 1e300}]}, "nothing misses it"),
+        ({"epsilon": [{"unit": "token", "tokens": 1, "delta": 1e-5, "at_most": 1e300}]}, "can miss it"),
         ({"epsilon": [{"unit": "prompt", "tokens": 1, "delta": 1e-5, "at_most": 64}]}, "tokens of a prompt"),
-        ({"bytes_per_token_at_most": 1e9}, "nothing misses it"),
+        ({"bytes_per_token_at_most": 1e4}, "nothing can miss it"),
+        ({"bytes_per_token_at_most": 1e9}, "bytes_per_token_at_most"),
         ({"attack_success_at_most": 1}, "attack_success_at_most"),
         ({"paired_gain_at_least": -1e9}, "paired_gain_at_least"),
         ({"epsilon": [{"unit": "token", "tokens": 1, "delta": 0.999999, "at_most": 64}]}, "delta"),
@@ -439,7 +445,7 @@ def test_what_a_configurations_assets_say_is_a_step_of_a_certificate_that_can_be
     monkeypatch.setattr("del_audit.certificate.against.compare", compare)
     path = Path("configuration.yaml")
     assert failed(body, recompute=False, against=path) == {"against: model": "Another model."}
-    assert asked == [(body, path)]
+    assert asked == [(read(body), path)]
     body["verdict"] = "refused"
     assert list(failed(body, recompute=False, against=path)) == ["consistency"]
     assert len(asked) == 1
@@ -529,7 +535,7 @@ def test_a_signed_limit_is_refused_from_where_nothing_can_miss_it(body):
         rest(body)
         found = verified(body, recompute=False)
         assert found.valid == valid, found.failures
-    assert f"below {largest:.6g} nats for a token" in failed(body, recompute=False)["consistency"]
+    assert f"epsilon.at_most < {largest:.6g} nats for unit: token" in failed(body, recompute=False)["consistency"]
 
 
 def test_what_todays_rules_say_of_format_2_is_told_with_its_figures():
@@ -647,11 +653,11 @@ def test_a_miscalculated_figure_is_refused(body, path, factor, said):
 
 
 def follow(body):
-    """Makes the checks and the verdict follow from the figures."""
-    from del_audit.certificate.checks import checks_of
-    from del_audit.evidence.verdict import verdict_of
-
-    checks = checks_of(body)
+    """Makes the checks and the verdict follow from the figures, where these are of the format."""
+    try:
+        checks = checks_of(body)
+    except UserError:
+        return
     body.update(
         checks=[check.to_dict() for check in checks],
         verdict=verdict_of(checks),
@@ -700,7 +706,7 @@ def test_control_characters_do_not_reach_the_terminal(body, tmp_path, capsys):
 
 
 def test_verifying_is_light():
-    heavy = ["torch", "transformers", "numpy", "scipy", "pydantic", "rich", "pandas"]
+    heavy = ["torch", "transformers", "numpy", "scipy", "rich", "pandas"]
     code = (
         "import sys\nfrom del_audit.cli import main\n"
         f"assert main({['verify', str(FIXTURES / 'certificate-3.json'), '--no-recompute', '--at', AT]!r}"

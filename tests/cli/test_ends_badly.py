@@ -12,7 +12,7 @@ import pytest
 from del_audit.process.exit_codes import DONE, REFUSED, TERMINATED, UNEXPECTED, USER_ERROR
 
 ROOT = Path(__file__).parents[2]
-FIXTURES = ROOT / "tests" / "certificate" / "fixtures"
+FIXTURES = ROOT / "tests" / "fixtures" / "certificates"
 TRUST = ("--trust", FIXTURES / "certificate-3.pub", "--at", "2026-12-01", "--no-recompute")
 ACCOUNT = ("account", "--bits", "4", "--dim", "18", "--clip", "0.05", "--mu", "8")
 PATCH = "import del_audit.commands.account as c\n"

@@ -23,7 +23,7 @@ RUN = [*OWN, ROOT / "README.md", DOCS / "sessions.md", DOCS / "rivals.md"]
 CHEAP = ("account", "calibrate", "curve", "key", "plan")
 """Commands that are run where a page shows them, unless they name a file that is not there, or load opacus."""
 
-FIXTURES = ROOT / "tests" / "certificate" / "fixtures"
+FIXTURES = ROOT / "tests" / "fixtures" / "certificates"
 COMMANDS = {path: list(commands(path.read_text(encoding="utf8"))) for path in PAGES if path != COMMAND_LINE}
 
 

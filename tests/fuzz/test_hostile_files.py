@@ -13,7 +13,7 @@ import yaml
 
 from del_audit.cli import main
 
-FIXTURES = Path(__file__).parents[1] / "certificate" / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "certificates"
 CONFIGURATION = {
     "name": "a",
     "model": "package:smollm2-135m-instruct",

@@ -29,7 +29,7 @@ from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import pack, unpack
 
 ROOT = Path(__file__).parents[2]
-FIXTURES = ROOT / "tests" / "certificate" / "fixtures"
+FIXTURES = ROOT / "tests" / "fixtures" / "certificates"
 CERTIFICATE = (FIXTURES / "certificate-3.json").read_bytes()
 WHOLE = json.loads(CERTIFICATE)
 CONFIGURATION = (ROOT / "examples" / "smollm2-reviews.yaml").read_bytes()

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from del_audit.accounting.accountant import Accountant
-from del_audit.configuration.configuration import Mechanism, Policy
+from del_audit.configuration.policy import Policy
+from del_audit.configuration.written import Mechanism
 from del_audit.tune.proof import LOUDER, least_scale, proved_epsilons
 from mechanisms.spec import QuantizerSpec
 

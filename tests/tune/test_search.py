@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from del_audit.configuration.configuration import EncoderChoice, Policy
+from del_audit.configuration.configuration import EncoderChoice
+from del_audit.configuration.policy import Policy
 from del_audit.statistics.figure import Figure
 from del_audit.tune.judge import Judge, Reading, certifiable
 from del_audit.tune.proof import Least

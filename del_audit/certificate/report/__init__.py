@@ -1,5 +1,5 @@
 """The certificate as a page to read."""
 
-from del_audit.certificate.report.page import kind_of, render
+from del_audit.certificate.report.page import render
 
 __all__ = ["kind_of", "render"]

@@ -4,23 +4,23 @@ The plots are inline SVG; a small script shows their exact figures where the poi
 Content-Security-Policy runs that script and expiry.js, by their hashes, and nothing else.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import ROUND_CEILING
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from del_audit.certificate.model import Body, Curve, Reading
 from del_audit.certificate.report import plots
 from del_audit.certificate.rows import (
     by_bits,
     by_condition,
     is_baseline,
     probe_rows,
-    reasons,
     slice_rows,
     sliced_attacks,
     terms,
@@ -34,10 +34,17 @@ from del_audit.show.numbers import (
     number,
     percent,
     printable,
-    total_variation,
-    unit_name,
     upper_end,
 )
+
+
+class ShownReading(NamedTuple):
+    """What an attack recovered of the example: each token as text with whether it is right, and how many are."""
+
+    attack: str
+    tokens: list[tuple[str, bool]]
+    right: int
+
 
 FOLDER = Path(__file__).parent
 SAID_STRONG = 10.0
@@ -46,80 +53,76 @@ CURVE_TABLE = (1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9)
 """False alarms near which the trade-off curve is also given as a table."""
 
 
-def render(certificate: dict[str, Any]) -> str:
+def render(certificate: Body) -> str:
     """Returns the page: a function of the certificate alone, the same bytes for the same certificate.
 
-    certificate: of format 2; `signature` may be missing, and then the page says so.
-    All of the certificate's text is escaped. Raises KeyError for a certificate without a field that the page shows, and
-    ValueError for a reading whose hits are not one a token.
+    One that is not signed yet says so. All of the certificate's text is escaped. Raises ValueError for a reading whose
+    hits are not one per token.
     """
-    c, policy = certificate, certificate["configuration"]["policy"]
-    points, slices = by_bits(c), slice_rows(c["inversion"], policy)
+    c, policy = certificate, certificate.configuration.policy
+    points, slices = by_bits(c), slice_rows(c.inversion, policy)
     probes = [
-        ("attribute", "Attribute that must not leak", c["attribute"]),
-        ("task", "Task that the server is meant to do", c["utility"]["task"]),
+        ("attribute", "Attribute that must not leak", c.attribute),
+        ("task", "Task that the server is meant to do", c.utility.task),
     ]
     kept = [(name, title, probe, probe_rows(probe)) for name, title, probe in probes if probe is not None]
     scripts = [readout.script(), _read("expiry.js")]
     figures = plots.draw(c)
     return _template().render(
-        c={"signature": None, **c},
-        reasons=reasons(c),
+        c=c,
+        signature=getattr(c, "signature", None),
+        reasons=c.reasons,
         contents=_contents(bool(kept)),
         figures=figures,
         panels=[panel.data(name) for name, plot in figures.items() for panel in plot.panels],
         caveats=list(_caveats(c)),
         terms=terms(c),
-        between=list(dict.fromkeys((unit_name(g), g["adjacency"]) for g in c["guarantees"])),
-        curve=_curve_rows(c["curve"]),
+        between=list(dict.fromkeys((g.unit_name, g.adjacency) for g in c.guarantees)),
+        curve=_curve_rows(c.curve),
         probes=kept,
         points=points if len(points) > 1 else [],
-        conditions=by_condition(c["utility"]["perplexity"], c["utility"]["coherence"]),
+        kinds={name: getattr(c.utility, name) for name in ("losses", "perplexity", "coherence")},
+        conditions=by_condition(c.utility.perplexity, c.utility.coherence),
         slices=slices,
-        baseline=next((a["name"] for a in c["inversion"]["attacks"] if is_baseline(a)), "without the release"),
-        sliced=sliced_attacks(c["inversion"]),
-        limited=any(row["limit"] is not None for row in slices),
-        readings=[_reading(reading) for reading in c["examples"]["readings"]],
-        wire=_grouped(c["examples"]["sent"]),
-        configuration=dump_yaml(c["configuration"], width=100),
-        soft_prompt=dump_yaml(c["soft_prompt"], width=80) if c["soft_prompt"] else None,
-        allowed_kind=kind_of(c["inversion"]["allowed"]),
+        baseline=next((a.name for a in c.inversion.attacks if is_baseline(a)), "without the release"),
+        sliced=sliced_attacks(c.inversion),
+        limited=any(row.limit is not None for row in slices),
+        readings=[_reading(reading) for reading in c.examples.readings],
+        wire=_grouped(c.examples.sent),
+        configuration=dump_yaml(c.configuration.model_dump(mode="json"), width=100),
+        soft_prompt=dump_yaml(c.soft_prompt, width=80) if c.soft_prompt else None,
+        allowed_kind=KINDS[c.inversion.allowed.kind],
         style=Markup(_read("report.css")),
         scripts=[Markup(script) for script in scripts],
         script_hashes=Markup(" ".join(map(readout.source, scripts))),
     )
 
 
-def kind_of(figure: Mapping[str, Any]) -> str:
-    """Returns the label of a figure; figures of a guarantee without a kind of their own are proved."""
-    return KINDS.get(str(figure.get("kind", "proved")), "estimate")
-
-
-def _caveats(certificate: Mapping[str, Any]) -> Iterator[str]:
+def _caveats(certificate: Body) -> Iterator[str]:
     """Yields what a reader of the verdict must know besides: where a limit rests on measurement, not on proof."""
-    inversion, policy = certificate["inversion"], certificate["configuration"]["policy"]
-    token = next((g for g in certificate["guarantees"] if g["unit"] == "token"), None)
-    if token is not None and upper_end(token["epsilon"]) > SAID_STRONG:
+    inversion, policy = certificate.inversion, certificate.configuration.policy
+    token = next((g for g in certificate.guarantees if g.unit == "token"), None)
+    if token is not None and upper_end(token.epsilon) > SAID_STRONG:
         yield (
-            f"An epsilon of {at_most(token['epsilon'])} nats for one token is no strong promise by itself: the best "
-            f"test tells the two worst words apart with advantage {at_most(total_variation(token))} "
+            f"An epsilon of {at_most(token.epsilon)} nats for one token is no strong promise by itself: the best "
+            f"test tells the two worst words apart with advantage {at_most(token.advantage)} "
             "(0 is a blind guess, 1 is certainty)."
         )
-    limit, allowed = policy.get("attack_success_at_most"), upper_end(inversion["allowed"])
-    strongest = next(a["success"] for a in inversion["attacks"] if a["name"] == inversion["strongest"])
-    if limit is not None and strongest["upper"] <= limit < allowed:
+    limit, allowed = policy.attack_success_at_most, upper_end(inversion.allowed)
+    strongest = next(a.success for a in inversion.attacks if a.name == inversion.strongest)
+    if limit is not None and strongest.upper <= limit < allowed:
         yield (
             f"The guarantee alone allows an attacker to read up to {percent(allowed, ROUND_CEILING)} of the tokens. "
             f"That attackers stay within {percent(limit)} is measured, with the attacks listed here; "
             "another attack may read more."
         )
-    attribute = certificate["attribute"]
+    attribute = certificate.attribute
     if attribute is not None:
-        advantage = attribute["advantage"]
-        checked = policy.get("attribute_advantage_at_most") is not None
+        advantage = attribute.advantage
+        checked = policy.attribute_advantage_at_most is not None
         yield (
             f"Over a whole text, a probe gets {interval(advantage)} of the way from chance to certainty about "
-            f"{attribute['column']}" + ("." if checked else "; the policy sets no limit to that.")
+            f"{attribute.column}" + ("." if checked else "; the policy sets no limit to that.")
         )
 
 
@@ -138,17 +141,17 @@ def _contents(probed: bool) -> list[tuple[str, str]]:
     ]
 
 
-def _curve_rows(curve: Mapping[str, Any]) -> list[tuple[float, float, float]]:
-    alpha = np.asarray(curve["alpha"])
+def _curve_rows(curve: Curve) -> list[tuple[float, float, float]]:
+    alpha = np.asarray(curve.alpha)
     nearest = dict.fromkeys(int(np.abs(alpha - wanted).argmin()) for wanted in CURVE_TABLE)
-    return [(curve["alpha"][i], curve["exact"][i], curve["gaussian_limit"][i]) for i in nearest]
+    return [(curve.alpha[i], curve.exact[i], curve.gaussian_limit[i]) for i in nearest]
 
 
-def _reading(reading: Mapping[str, Any]) -> dict[str, Any]:
+def _reading(reading: Reading) -> ShownReading:
     """Returns what an attack read: the attack, each token as text with whether it is right, and how many are."""
-    hits = [hit == "1" for hit in reading["hits"]]
-    tokens = [(_shown(text), hit) for text, hit in zip(reading["read"], hits, strict=True)]
-    return {"attack": reading["attack"], "tokens": tokens, "right": sum(hits)}
+    hits = [hit == "1" for hit in reading.hits]
+    tokens = [(_shown(text), hit) for text, hit in zip(reading.read, hits, strict=True)]
+    return ShownReading(reading.attack, tokens, sum(hits))
 
 
 def _shown(token: str) -> str:
@@ -170,10 +173,8 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        at_most=at_most, interval=interval, number=number, percent=percent, shown=_shown, unit_name=unit_name
-    )
-    environment.globals.update(is_baseline=is_baseline, total_variation=total_variation)
+    environment.filters.update(at_most=at_most, interval=interval, number=number, percent=percent, shown=_shown)
+    environment.globals.update(is_baseline=is_baseline)
     return environment.get_template("page.html.j2")
 
 

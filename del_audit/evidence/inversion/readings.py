@@ -1,6 +1,6 @@
-"""What the attack ladder reads of private prompts, by slices, and of one public prompt that may be shown."""
+"""What the attack ladder reads of private prompts, and of each slice of them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,9 +27,7 @@ from del_audit.evidence.inversion.stopping import read_until_decided
 from del_audit.service.assets import Assets, public_of
 from del_audit.service.releases import Releases
 from del_audit.statistics.figure import Figure
-from mechanisms.canonical_json import Json
 from mechanisms.pipeline import Pipeline
-from mechanisms.text_pieces import token_texts
 
 SLICE_TOKENS = 8
 """Tokens of a slice that count in one document, at most: so that an interval knows it beforehand."""
@@ -70,7 +68,7 @@ def readings_of(
     shown: dict[AttackName, Outcome] = {}
     sequential: dict[AttackName, Figure] = {}
     worst: dict[AttackName, Outcome] = {}
-    again = released_again(configuration, assets, attacked, some) if policy.worst_prompt_success_at_most else None
+    again = released_again(configuration, assets, attacked, some) if policy.needs("releases") else None
     for key, attack in usable(attacks, tests).items():
         reader, part = AttackReader(attack, public), sent if attack.context_free else some
         limit = policy.attack_success_at_most
@@ -150,23 +148,3 @@ def _slices(outcome: Outcome, assets: Assets, pipeline: Pipeline, most: int) -> 
     named = text_slices(outcome, assets.language.tokenizer, assets.public_corpus.texts)
     every = [*frequency_slices(outcome.truth, pipeline.prior), *named]
     return [spread_of_each(part, outcome, most) for part in every]
-
-
-def examples_of(assets: Assets, show: Releases, readings: Mapping[AttackName, Outcome]) -> dict[str, Json]:
-    """Returns one public prompt as its writer, the wire and each attacker see it."""
-    tokenizer = assets.language.tokenizer
-    return {
-        "source": "public split, released here for show",
-        "written": token_texts(tokenizer, list(show.truths[0])),
-        "sent": show.messages[0][:48].hex(),
-        "tokens": len(show.truths[0]),
-        "readings": [
-            {
-                "attack": outcome.attack,
-                "key": key,
-                "read": token_texts(tokenizer, outcome.guess.tolist()),
-                "hits": "".join("1" if hit else "0" for hit in outcome.hits),
-            }
-            for key, outcome in readings.items()
-        ],
-    }

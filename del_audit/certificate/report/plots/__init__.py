@@ -3,9 +3,9 @@
 One row a plot: its name, and the function that draws it, or returns None where the certificate has nothing for it.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
+from del_audit.certificate.model import Body
 from del_audit.certificate.report.plots.attacks import attacks
 from del_audit.certificate.report.plots.bits import bits
 from del_audit.certificate.report.plots.conditions import coherence, perplexity
@@ -13,7 +13,7 @@ from del_audit.certificate.report.plots.drawing import Panel, Plot
 from del_audit.certificate.report.plots.probe import attribute, task
 from del_audit.certificate.report.plots.trade_off import trade_off
 
-PLOTS: tuple[tuple[str, Callable[[Mapping[str, Any]], Plot | None]], ...] = (
+PLOTS: tuple[tuple[str, Callable[[Body], Plot | None]], ...] = (
     ("trade_off", trade_off),
     ("attacks", attacks),
     ("attribute", attribute),
@@ -26,7 +26,7 @@ PLOTS: tuple[tuple[str, Callable[[Mapping[str, Any]], Plot | None]], ...] = (
 __all__ = ["PLOTS", "Panel", "Plot", "draw"]
 
 
-def draw(certificate: Mapping[str, Any]) -> dict[str, Plot]:
+def draw(certificate: Body) -> dict[str, Plot]:
     """Returns each plot of a certificate under its name, in the page's order."""
     drawn = ((name, function(certificate)) for name, function in PLOTS)
     return {name: plot for name, plot in drawn if plot is not None}

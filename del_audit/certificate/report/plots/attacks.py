@@ -1,9 +1,8 @@
 """What each attack reads, against the bound, the policy's limit and the baseline."""
 
-from collections.abc import Mapping
 from decimal import ROUND_CEILING
-from typing import Any
 
+from del_audit.certificate.model import Body
 from del_audit.certificate.report.plots.drawing import Plot
 from del_audit.certificate.report.plots.rows import Row, Ruler, rows_plot
 from del_audit.certificate.report.plots.scale import linear
@@ -11,22 +10,22 @@ from del_audit.certificate.rows import is_baseline
 from del_audit.show.numbers import percent, upper_end
 
 
-def attacks(certificate: Mapping[str, Any]) -> Plot:
+def attacks(certificate: Body) -> Plot:
     """Returns the share of tokens that each attack reads, with intervals, rarer words below it."""
-    inversion, policy = certificate["inversion"], certificate["configuration"]["policy"]
+    inversion, policy = certificate.inversion, certificate.configuration.policy
     rows = [
         Row(
-            name=attack["name"],
-            figure=attack["success"],
+            name=attack.name,
+            figure=attack.success,
             style="other" if is_baseline(attack) else "main",
-            own=attack["name"] == inversion["strongest"],
-            rare=attack["rare"],
+            own=attack.name == inversion.strongest,
+            rare=attack.rare,
             bar=True,
         )
-        for attack in inversion["attacks"]
+        for attack in inversion.attacks
     ]
-    limits = [(upper_end(inversion["allowed"]), "allowed by the guarantee (theorem 6)", "limit solid")]
-    if (asked := policy.get("attack_success_at_most")) is not None:
+    limits = [(upper_end(inversion.allowed), "allowed by the guarantee (theorem 6)", "limit solid")]
+    if (asked := policy.attack_success_at_most) is not None:
         limits.append((asked, "limit of the policy", "limit dashed"))
     rulers = [Ruler(value, f"{words}, {percent(value, ROUND_CEILING)}", style) for value, words, style in limits]
     return rows_plot(

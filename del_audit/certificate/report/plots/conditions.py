@@ -1,8 +1,6 @@
 """Perplexity and coherence in each condition: what the server sees instead of the released prompt."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from del_audit.certificate.model import Body, Figures
 from del_audit.certificate.report.plots.drawing import Plot
 from del_audit.certificate.report.plots.rows import Row, rows_plot
 from del_audit.certificate.report.plots.scale import ends, linear, logarithmic, round_marks, round_powers
@@ -11,9 +9,9 @@ from del_audit.certificate.rows import by_condition
 SLIDER = "What the server sees"
 
 
-def perplexity(certificate: Mapping[str, Any]) -> Plot:
+def perplexity(certificate: Body) -> Plot:
     """Returns the perplexity of the true response in each condition, lower is better."""
-    figures = certificate["utility"]["perplexity"]
+    figures = certificate.utility.perplexity
     low, high = ends(figures.values())
     low, high = low / 1.05, high * 1.05
     return rows_plot(
@@ -28,9 +26,9 @@ def perplexity(certificate: Mapping[str, Any]) -> Plot:
     )
 
 
-def coherence(certificate: Mapping[str, Any]) -> Plot:
+def coherence(certificate: Body) -> Plot:
     """Returns the cosine of each condition's answer with the true response."""
-    figures = certificate["utility"]["coherence"]
+    figures = certificate.utility.coherence
     low, high = ends(figures.values())
     low, high = min(low, 0.0), high + 0.02
     return rows_plot(
@@ -45,7 +43,7 @@ def coherence(certificate: Mapping[str, Any]) -> Plot:
     )
 
 
-def _rows(figures: Mapping[str, Any]) -> list[Row]:
+def _rows(figures: Figures) -> list[Row]:
     return [
         Row(name, figures[name], "main" if name == "released prompt" else "muted", own=name == "released prompt")
         for name in by_condition(figures)

@@ -1,36 +1,34 @@
 """A probe's balanced accuracy on the release, between another user's release and clean text."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from del_audit.certificate.model import Body, Probe
 from del_audit.certificate.report.plots.drawing import Plot
 from del_audit.certificate.report.plots.rows import Row, Ruler, rows_plot
 from del_audit.certificate.report.plots.scale import linear
 from del_audit.show.numbers import percent
 
 
-def attribute(certificate: Mapping[str, Any]) -> Plot | None:
+def attribute(certificate: Body) -> Plot | None:
     """Returns how well the attribute that must not leak is told."""
-    return _probe("attribute", certificate["attribute"])
+    return _probe("attribute", certificate.attribute)
 
 
-def task(certificate: Mapping[str, Any]) -> Plot | None:
+def task(certificate: Body) -> Plot | None:
     """Returns how well the server's task is done."""
-    return _probe("task", certificate["utility"]["task"])
+    return _probe("task", certificate.utility.task)
 
 
-def _probe(name: str, inference: Mapping[str, Any] | None) -> Plot | None:
+def _probe(name: str, inference: Probe | None) -> Plot | None:
     if inference is None:
         return None
     rows = [
-        Row("another user's release", inference["other_users_release_balanced_accuracy"], "muted"),
-        Row("the release", inference["balanced_accuracy"], "main", own=True),
-        Row("clean text", inference["clean_balanced_accuracy"], "muted"),
+        Row("another user's release", inference.other_users_release_balanced_accuracy, "muted"),
+        Row("the release", inference.balanced_accuracy, "main", own=True),
+        Row("clean text", inference.clean_balanced_accuracy, "muted"),
     ]
-    chance = Ruler(inference["chance"], f"chance, {percent(inference['chance'])}", "muted dashed")
+    chance = Ruler(inference.chance, f"chance, {percent(inference.chance)}", "muted dashed")
     return rows_plot(
         name,
-        f"Telling {inference['column']}",
+        f"Telling {inference.column}",
         rows,
         linear(0, 1),
         (0, 0.2, 0.4, 0.6, 0.8, 1),

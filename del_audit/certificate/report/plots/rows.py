@@ -1,12 +1,12 @@
 """A plot with one row a figure: its name, its value and interval in words, and below them the mark."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from del_audit.certificate.report.plots.drawing import LINE, Panel, Plot, bar, dot, figure, line, text
 from del_audit.certificate.report.plots.scale import Scale
 from del_audit.show.numbers import interval, printable, short
+from del_audit.statistics.figure import Figure
 
 HEAD, ROW, RARE = 2 * LINE, 60, 14
 """Pixels of a row's two lines of text, of a row with its mark and the space below, and of one figure more."""
@@ -21,16 +21,16 @@ class Row:
     """
 
     name: str
-    figure: Mapping[str, Any]
+    figure: Figure
     style: str
     own: bool = False
-    rare: Mapping[str, Any] | None = None
+    rare: Figure | None = None
     bar: bool = False
 
     @property
     def words(self) -> str:
         """What is read of the row: its name, the figure with its interval, and the size of its sample."""
-        read = f"{self.name}: {interval(self.figure)}, {self.figure['sample']:,} {self.figure['sample_unit']}"
+        read = f"{self.name}: {interval(self.figure)}, {self.figure.sample:,} {self.figure.sample_unit}"
         return printable(read + (f"; rarer words {interval(self.rare)}" if self.rare else ""))
 
 
@@ -83,7 +83,7 @@ def _row(row: Row, top: float, scale: Scale, rulers: Sequence[Ruler]) -> Iterato
     level = top + HEAD + 11
     yield text(short(row.name, 44), 0, top + 14, "own" if row.own else "")
     yield text(interval(row.figure), 0, top + 14 + LINE, "own" if row.own else "muted")
-    low, value, high = (scale(row.figure[end]) for end in ("lower", "value", "upper"))
+    low, value, high = map(scale, (row.figure.lower, row.figure.value, row.figure.upper))
     if row.bar:
         yield bar(0, level - 7, value, 14, f"fill {row.style}")
         yield line(low, level, high, level, "whisker")
@@ -92,7 +92,7 @@ def _row(row: Row, top: float, scale: Scale, rulers: Sequence[Ruler]) -> Iterato
         yield line(low, level, high, level, f"thick {row.style}" if row.own else f"stroke {row.style}")
         yield dot(value, level, 5.5 if row.own else 4, f"fill {row.style}")
     if row.rare:
-        low, value, high = (scale(row.rare[end]) for end in ("lower", "value", "upper"))
+        low, value, high = map(scale, (row.rare.lower, row.rare.value, row.rare.upper))
         yield line(low, level + RARE + 2, high, level + RARE + 2, "stroke muted")
         yield dot(value, level + RARE + 2, 3.5, "ring")
     for ruler in rulers:

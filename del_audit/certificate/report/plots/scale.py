@@ -1,11 +1,12 @@
 """Where values stand along an axis, and which of them are marked."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from scipy.special import ndtri
+
+from del_audit.statistics.figure import Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,9 @@ def probit(low: float, high: float) -> Scale:
     return Scale(low, high, lambda share: float(ndtri(share)))
 
 
-def ends(figures: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
+def ends(figures: Iterable[Figure]) -> tuple[float, float]:
     """Returns the least lower and the largest upper end of figures."""
-    both = [(float(figure["lower"]), float(figure["upper"])) for figure in figures]
+    both = [(float(figure.lower), float(figure.upper)) for figure in figures]
     return min(low for low, _ in both), max(high for _, high in both)
 
 

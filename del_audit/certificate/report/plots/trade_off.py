@@ -1,11 +1,11 @@
 """One token's trade-off curve, the bound of theorem 6, and the attacks that it speaks of."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR
-from typing import Any
 
+from del_audit.certificate.model import Body, Inversion
 from del_audit.certificate.report.plots.drawing import LINE, Panel, Plot, figure, line, percent_of, tag, text
 from del_audit.certificate.report.plots.scale import apart, probit
 from del_audit.certificate.rows import is_baseline
@@ -43,16 +43,16 @@ class Point:
     style: str
 
 
-def trade_off(certificate: Mapping[str, Any]) -> Plot:
+def trade_off(certificate: Body) -> Plot:
     """Returns the plot, on normal quantiles: misses of the best test, and of each attack at kappa."""
-    curve, inversion = certificate["curve"], certificate["inversion"]
-    shown = [place for place, alpha in enumerate(curve["alpha"]) if LEAST <= alpha <= 1 - LEAST]
-    alphas = [curve["alpha"][place] for place in shown]
-    points, kappa = _points(inversion), ACROSS(inversion["kappa"])
+    curve, inversion = certificate.curve, certificate.inversion
+    shown = [place for place, alpha in enumerate(curve.alpha) if LEAST <= alpha <= 1 - LEAST]
+    alphas = [curve.alpha[place] for place in shown]
+    points, kappa = _points(inversion), ACROSS(inversion.kappa)
     height = TOP + HIGH + 2 * LINE + len(LEGEND) * LINE + 12
     parts = [*_axes(), line(0, _level(1 - LEAST), 1, _level(LEAST), "stroke muted dotted")]
     for key, style in (("gaussian_limit", "stroke muted dashed"), ("exact", "thick main")):
-        parts.append(_curve(alphas, [curve[key][place] for place in shown], style))
+        parts.append(_curve(alphas, [getattr(curve, key)[place] for place in shown], style))
     parts += [*_labels(points, kappa), *_legend()]
     panels = (
         Panel(
@@ -60,7 +60,7 @@ def trade_off(certificate: Mapping[str, Any]) -> Plot:
             along="x",
             place=(0, TOP / height, 1, HIGH / height),
             stops=[ACROSS(alpha) for alpha in alphas],
-            texts=[_read(*(curve[key][place] for key in ("alpha", "exact", "gaussian_limit"))) for place in shown],
+            texts=[_read(curve.alpha[place], curve.exact[place], curve.gaussian_limit[place]) for place in shown],
             start=min(range(len(alphas)), key=lambda place: abs(alphas[place] - START)),
         ),
         Panel(
@@ -87,30 +87,30 @@ def _read(alpha: float, exact: float, limit: float) -> str:
     return f"α = {number(alpha, 3)}: {beta}; {number(limit, 3)} (the paper's Gaussian limit, asymptotic)"
 
 
-def _described(inversion: Mapping[str, Any]) -> str:
-    fewest = percent(1 - upper_end(inversion["allowed"]), ROUND_FLOOR)
-    free = [attack for attack in inversion["attacks"] if attack["context_free"]]
-    attacks = "; ".join(f"{attack['name']} misses {percent(1 - attack['success']['value'])}" for attack in free)
-    return f"At kappa {percent(inversion['kappa'])}: theorem 6 allows as few misses as {fewest}; {attacks}."
+def _described(inversion: Inversion) -> str:
+    fewest = percent(1 - upper_end(inversion.allowed), ROUND_FLOOR)
+    free = [attack for attack in inversion.attacks if attack.context_free]
+    attacks = "; ".join(f"{attack.name} misses {percent(1 - attack.success.value)}" for attack in free)
+    return f"At kappa {percent(inversion.kappa)}: theorem 6 allows as few misses as {fewest}; {attacks}."
 
 
-def _points(inversion: Mapping[str, Any]) -> list[Point]:
+def _points(inversion: Inversion) -> list[Point]:
     """Returns theorem 6's fewest misses, and those of each attack on single tokens, most misses first."""
-    kappa, least = percent(inversion["kappa"]), 1 - upper_end(inversion["allowed"])
-    fewest, room = percent(least, ROUND_FLOOR), _letters(ACROSS(inversion["kappa"]))
+    kappa, least = percent(inversion.kappa), 1 - upper_end(inversion.allowed)
+    fewest, room = percent(least, ROUND_FLOOR), _letters(ACROSS(inversion.kappa))
     label = f"fewest misses that theorem 6 allows, {fewest}"
     words = f"Fewest misses that theorem 6 allows at κ = {kappa}: {fewest}"
     points = [Point(least, label, f"theorem 6, {fewest}", words, "limit")]
-    for attack in inversion["attacks"]:
-        if attack["context_free"]:
-            name, success = printable(attack["name"]), attack["success"]
-            missed = percent(1 - success["value"])
-            low, high = (1 - success[end] for end in ("upper", "lower"))
+    for attack in inversion.attacks:
+        if attack.context_free:
+            name, success = printable(attack.name), attack.success
+            missed = percent(1 - success.value)
+            low, high = (1 - success.upper, 1 - success.lower)
             ends = f"[{percent(low, ROUND_FLOOR)}, {percent(high, ROUND_CEILING)}]"
             wide, narrow = (f"{short(name, letters)}, {missed}" for letters in (44, room))
             style = "baseline" if is_baseline(attack) else "attack"
             words = f"{name}: misses {missed} {ends} at κ = {kappa}"
-            points.append(Point(1 - success["value"], wide, narrow, words, style))
+            points.append(Point(1 - success.value, wide, narrow, words, style))
     return sorted(points, key=lambda point: -point.misses)
 
 

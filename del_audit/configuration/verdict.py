@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any, Literal
 
+from pydantic import ConfigDict
+
 from del_audit.statistics.bound import Bound
 from del_audit.statistics.figure import Figure
 
@@ -16,11 +18,18 @@ Verdict = Literal["certified", "refused", "inconclusive"]
 class Check:
     """One limit of the policy against what was proved or measured."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
     limit: str
+    """What is limited."""
     asked: str
+    """What the policy asks."""
     found: str
+    """What was proved or measured."""
     status: Status
+    """Whether it holds."""
     reason: str
+    """Why."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields under their names."""

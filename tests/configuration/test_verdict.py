@@ -5,7 +5,7 @@ from statistics import NormalDist
 import pytest
 
 from del_audit.accounting import Bound
-from del_audit.evidence.verdict import Check, Contender, check_bound, check_contenders, check_figure, verdict_of
+from del_audit.configuration.verdict import Check, Contender, check_bound, check_contenders, check_figure, verdict_of
 from del_audit.statistics.intervals import clopper_pearson, rate
 from del_audit.statistics.sample_size import samples_needed
 
