@@ -10,17 +10,15 @@ import math
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from mechanisms.cached_sequences import CachedSequences, accepted
 from mechanisms.errors import UserError, first_line
+from mechanisms.library_types import PreTrainedModel
 from mechanisms.model_facts import context_of, input_weight, text_config, width_of, windows_of, words_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 Result = TypeVar("Result")
 TRIED = 12
@@ -66,7 +64,7 @@ class Abilities:
 _known: "weakref.WeakKeyDictionary[PreTrainedModel, Abilities]" = weakref.WeakKeyDictionary()
 
 
-def abilities(model: "PreTrainedModel") -> Abilities:
+def abilities(model: PreTrainedModel) -> Abilities:
     """Returns what the model can do; it is tried once.
 
     Raises UserError for a model that cannot be run on embeddings: an encoder-decoder, one that looks inputs up by word
@@ -85,7 +83,7 @@ def abilities(model: "PreTrainedModel") -> Abilities:
 class _Trial:
     """The sequences that a model is tried on, and what it says after them when it is given words."""
 
-    def __init__(self, model: "PreTrainedModel") -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         if getattr(model.config, "is_encoder_decoder", False):
             raise UserError(f"Expected a causal language model, got the encoder-decoder {type(model).__name__}.")
         self.model, self.name = model, type(model).__name__
@@ -259,7 +257,7 @@ def _mask(padded: Tensor, front: int = 0, behind: int = 0) -> Tensor:
     return mask
 
 
-def _ordinary(model: "PreTrainedModel", count: int) -> Tensor:
+def _ordinary(model: PreTrainedModel, count: int) -> Tensor:
     """Returns tokens spread over the vocabulary, int64, shape (count,): none that a configuration gives a part."""
     named: set[int] = set()
     for config in (model.config, text_config(model)):
@@ -272,7 +270,7 @@ def _ordinary(model: "PreTrainedModel", count: int) -> Tensor:
     return torch.tensor((free * count)[:count], device=input_weight(model).device)
 
 
-def _factors(model: "PreTrainedModel") -> Iterator[float]:
+def _factors(model: PreTrainedModel) -> Iterator[float]:
     """Yields what stored rows may be multiplied by: nothing, what the configuration names, the width's root."""
     yield 1.0
     for name, value in text_config(model).to_dict().items():
@@ -286,7 +284,7 @@ def _factors(model: "PreTrainedModel") -> Iterator[float]:
     yield math.sqrt(width_of(model))
 
 
-def _cache_windows(model: "PreTrainedModel") -> list[int]:
+def _cache_windows(model: PreTrainedModel) -> list[int]:
     """Returns the windows of the cache that the model would make, in tokens."""
     from transformers import DynamicCache
 

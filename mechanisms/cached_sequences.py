@@ -4,18 +4,16 @@ import copy
 import functools
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mechanisms.library_types import PreTrainedModel
 from mechanisms.model_facts import input_weight
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
-
-def accepted(model: "PreTrainedModel", **arguments: object) -> dict[str, object]:
+def accepted(model: PreTrainedModel, **arguments: object) -> dict[str, object]:
     """Returns those of the arguments that the model's forward takes."""
     names, takes_any = _parameters(type(model))  # type: ignore[arg-type]
     optional = ("position_ids", "logits_to_keep")  # which a model that takes anything may ignore
@@ -37,7 +35,7 @@ class CachedSequences:
     together behind others.
     """
 
-    def __init__(self, model: "PreTrainedModel", *, chooses: bool, at_once: bool = True) -> None:
+    def __init__(self, model: PreTrainedModel, *, chooses: bool, at_once: bool = True) -> None:
         self._model, self._chooses, self._at_once = model, chooses, at_once
         self._like = input_weight(model)
         self._cache: Any = None

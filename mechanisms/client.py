@@ -4,11 +4,11 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.ledger import Account, Ledger
+from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.mechanism import Description, Releaser
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import RandomSource, SystemRandomness
@@ -16,9 +16,6 @@ from mechanisms.spec import QuantizerSpec
 from mechanisms.terms import Deployment, Terms
 from mechanisms.tokens import checked_tokens, tokenizer_sha256
 from mechanisms.wire import pack
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 _ANY_WORD = 1 << 62
 
@@ -62,7 +59,7 @@ class Client:
 
     def __init__(
         self,
-        tokenizer: "PreTrainedTokenizerBase",
+        tokenizer: PreTrainedTokenizerBase,
         releaser: Releaser,
         max_tokens: int,
         source: RandomSource | None = None,
@@ -152,7 +149,7 @@ def _require_encodable(text: str) -> None:
         ) from None
 
 
-def own_account(tokenizer: "PreTrainedTokenizerBase", releaser: Releaser) -> Account:
+def own_account(tokenizer: PreTrainedTokenizerBase, releaser: Releaser) -> Account:
     """Returns an account in the user's ledger for a client that is put together by hand.
 
     Raises UserError for a tokenizer that has no hash, and as Ledger.of_user does.

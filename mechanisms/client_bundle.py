@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -25,6 +25,7 @@ from mechanisms.errors import UserError
 from mechanisms.files import new_folder
 from mechanisms.keyring import trusted_keys
 from mechanisms.ledger import Account, Ledger
+from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.randomness import RandomSource, SystemRandomness
 from mechanisms.signed_document import SignedDocument, open_signed
 from mechanisms.small_file import read_small
@@ -32,9 +33,6 @@ from mechanisms.spec import QuantizerSpec
 from mechanisms.terms import Deployment
 from mechanisms.tokens import tokenizer_sha256
 from mechanisms.validation import whole_at_least
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 FORMAT = "del-audit client 1"
 CARD, ENCODER, TOKENIZER = "card.json", "encoder.safetensors", "tokenizer.json"
@@ -48,7 +46,7 @@ PROBE = "The pain  was gone, 90% of it;\n\tnaïve 東京 <|endoftext|>"
 class PlainTokenizer:
     """A tokenizer of the tokenizers package, called as one of transformers is. It never cuts, pads or adds tokens."""
 
-    tokenizer: "PreTrainedTokenizerBase"
+    tokenizer: PreTrainedTokenizerBase
 
     @classmethod
     def of(cls, text: str) -> "PlainTokenizer":
@@ -77,7 +75,7 @@ def save_client_bundle(
     folder: Path,
     encoder: Encoder,
     card: EncoderCard,
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: PreTrainedTokenizerBase,
     max_tokens: int,
     certificate: bytes | None = None,
     trusted: Collection[bytes] | None = None,
@@ -204,7 +202,7 @@ def _deployment(encoder: Encoder, spec: QuantizerSpec, tokenizer: PlainTokenizer
     return Deployment(spec, encoder.sha256, tokenizer_sha256(tokenizer.tokenizer), model_sha256)
 
 
-def _described(tokenizer: "PreTrainedTokenizerBase") -> str:
+def _described(tokenizer: PreTrainedTokenizerBase) -> str:
     """Returns the tokenizer.json of a tokenizer, having asked both for the tokens of a text."""
     inner = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(inner, Tokenizer):

@@ -1,7 +1,6 @@
 """What a frozen causal language model makes of embeddings put in front: scores and generated text."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,13 +12,11 @@ from torch.nn.utils.rnn import pad_sequence
 from mechanisms.abilities import abilities
 from mechanisms.errors import UserError
 from mechanisms.generation import GenerationSettings, write
+from mechanisms.library_types import PreTrainedModel
 from mechanisms.model_facts import input_weight
 from mechanisms.own_forward import embed, logits_within
 from mechanisms.progress import Progress
 from mechanisms.stepping import CachedReader, require_context
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 __all__ = ["BATCH", "embed", "generate", "require_context", "response_losses", "score"]
 
@@ -28,7 +25,7 @@ BATCH = 16
 
 
 def response_losses(
-    model: "PreTrainedModel", prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]]
+    model: PreTrainedModel, prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]]
 ) -> list[Tensor]:
     """Returns for each pair the next-token losses of the response after the prefix, nats, shape (tokens of response,).
 
@@ -53,7 +50,7 @@ def response_losses(
 
 
 def score(
-    model: "PreTrainedModel",
+    model: PreTrainedModel,
     prefixes: Sequence[Tensor],
     responses: Sequence[Sequence[int]],
     progress: Progress | None = None,
@@ -86,7 +83,7 @@ def score(
 
 
 def _after(
-    model: "PreTrainedModel",
+    model: PreTrainedModel,
     prefixes: Sequence[Tensor],
     responses: Sequence[Sequence[int]],
     groups: Sequence[Sequence[int]],
@@ -98,7 +95,7 @@ def _after(
 
 
 def _after_shared(
-    model: "PreTrainedModel",
+    model: PreTrainedModel,
     prefixes: Sequence[Tensor],
     responses: Sequence[Sequence[int]],
     groups: Sequence[Sequence[int]],
@@ -124,7 +121,7 @@ def _after_shared(
 
 
 def generate(
-    model: "PreTrainedModel",
+    model: PreTrainedModel,
     prefixes: Sequence[Tensor],
     new_tokens: int,
     seed: int,

@@ -164,11 +164,8 @@ def _allowed() -> str:
 
 
 def _taken(values: Sequence[Value], chosen: list[int]) -> Sequence[Value]:
-    return (
-        cast(Sequence[Value], values.take(chosen))
-        if isinstance(values, Column)
-        else [values[index] for index in chosen]
-    )
+    taken = values.take(chosen) if isinstance(values, Column) else [values[index] for index in chosen]
+    return cast(Sequence[Value], taken)
 
 
 def _checked(

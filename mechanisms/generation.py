@@ -5,7 +5,6 @@ The model's law is used as it is. Of its own generation settings only the end to
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,15 +13,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedModel, PreTrainedTokenizerBase
 from mechanisms.model_facts import end_tokens, input_weight
 from mechanisms.own_forward import embed
 from mechanisms.randomness import simulation_generator
 from mechanisms.stepping import CachedReader, require_context
 from mechanisms.text_pieces import TextPieces
 from mechanisms.validation import whole_at_least
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 GENERATION_BATCH = 32
 """Texts written at once: a step reads all weights, whatever the batch."""
@@ -57,7 +54,7 @@ class GenerationSettings:
             raise UserError(f"Expected top_p in (0, 1], got top_p={self.top_p!r}.")
 
 
-def write(model: "PreTrainedModel", prefixes: Sequence[Tensor], settings: GenerationSettings) -> list[list[int]]:
+def write(model: PreTrainedModel, prefixes: Sequence[Tensor], settings: GenerationSettings) -> list[list[int]]:
     """Returns the tokens written after each prefix, without end tokens; raises UserError as write_stepwise does."""
     written: list[list[int]] = [[] for _ in prefixes]
     for step in write_stepwise(model, prefixes, settings):
@@ -67,7 +64,7 @@ def write(model: "PreTrainedModel", prefixes: Sequence[Tensor], settings: Genera
 
 
 def write_stepwise(
-    model: "PreTrainedModel", prefixes: Sequence[Tensor], settings: GenerationSettings
+    model: PreTrainedModel, prefixes: Sequence[Tensor], settings: GenerationSettings
 ) -> Iterator[list[tuple[int, int]]]:
     """Yields for each step of the model the new tokens: (index of the prefix, token) of every text that goes on.
 
@@ -84,7 +81,7 @@ def write_stepwise(
 
 
 def _write_batch(
-    model: "PreTrainedModel", prefixes: dict[int, Tensor], settings: GenerationSettings
+    model: PreTrainedModel, prefixes: dict[int, Tensor], settings: GenerationSettings
 ) -> Iterator[list[tuple[int, int]]]:
     """Yields the steps of one batch; a text that has ended leaves it."""
     ends, like = end_tokens(model), input_weight(model)
@@ -134,8 +131,8 @@ def choose(logits: Tensor, settings: GenerationSettings, uniforms: NDArray[np.fl
 
 
 def stream_texts(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     prefixes: Sequence[Tensor],
     settings: GenerationSettings,
 ) -> Iterator[tuple[int, str]]:

@@ -1,17 +1,14 @@
 """What a model folder is held against when it is loaded, before any work: its configuration, weights and tokens."""
 
 import json
-from typing import TYPE_CHECKING
 
 import torch
 
 from mechanisms.abilities import abilities
 from mechanisms.assets import Asset
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedModel, PreTrainedTokenizerBase
 from mechanisms.model_facts import opening_token, words_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def require_causal_config(asset: Asset) -> None:
@@ -46,7 +43,7 @@ def require_causal_config(asset: Asset) -> None:
         )
 
 
-def require_finite(name: str, model: "PreTrainedModel") -> None:
+def require_finite(name: str, model: PreTrainedModel) -> None:
     """Raises UserError for weights that are NaN or infinite."""
     for part, weights in model.named_parameters():
         # the sum is NaN or infinite where a weight is, and is faster than a look at each
@@ -57,7 +54,7 @@ def require_finite(name: str, model: "PreTrainedModel") -> None:
             )
 
 
-def require_tokens_within(name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+def require_tokens_within(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises UserError for a tokenizer with tokens that have no row in the model's embedding table."""
     words = words_of(model)
     beyond = sorted((token, text) for text, token in tokenizer.get_vocab().items() if token >= words)
@@ -70,7 +67,7 @@ def require_tokens_within(name: str, model: "PreTrainedModel", tokenizer: "PreTr
         )
 
 
-def require_usable(name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+def require_usable(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises UserError for tokens without an embedding or a logit, and for no opening token.
 
     Raises it as well for a model that cannot be run on embeddings, as `abilities` does. model: float32.

@@ -1,24 +1,21 @@
 """Masked language models, named and guarded as every other model: safetensors only, never remote code."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mechanisms.assets import AssetRecord
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedModel, PreTrainedTokenizerBase
 from mechanisms.load_checks import require_tokens_within
 from mechanisms.model_sources import model_asset
 from mechanisms.models import load_weights, read_tokenizer
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedLanguageModel:
     """A frozen masked language model in eval mode, on the CPU, its tokenizer, and its record."""
 
-    model: "PreTrainedModel"
-    tokenizer: "PreTrainedTokenizerBase"
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     record: AssetRecord
 
     @property

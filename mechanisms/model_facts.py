@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedModel, PreTrainedTokenizerBase
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig
 
 NO_STATED_CONTEXT = 1 << 20
 """Tokens. The context of a model that states none: longer than any text here, and a number like any other."""
@@ -31,29 +32,29 @@ OTHER_PARTS = re.compile(r"(vision|visual|image|audio|speech|encoder)")
 """Parts of a model that do not read text, by their names."""
 
 
-def text_config(model: "PreTrainedModel") -> "PretrainedConfig":
+def text_config(model: PreTrainedModel) -> "PretrainedConfig":
     """Returns the configuration of the part that reads text; for a model of text alone, its configuration."""
     ask = getattr(model.config, "get_text_config", None)
     return model.config if ask is None else ask(decoder=True)
 
 
-def input_weight(model: "PreTrainedModel") -> Tensor:
+def input_weight(model: PreTrainedModel) -> Tensor:
     """Returns the input embedding's weight, shape (words, width): rows as stored, without the model's own factors."""
     weight: Tensor = model.get_input_embeddings().weight
     return weight
 
 
-def width_of(model: "PreTrainedModel") -> int:
+def width_of(model: PreTrainedModel) -> int:
     """Returns the width of the embeddings that the model reads."""
     return int(input_weight(model).shape[1])
 
 
-def words_of(model: "PreTrainedModel") -> int:
+def words_of(model: PreTrainedModel) -> int:
     """Returns the number of words that the model has an embedding of."""
     return int(input_weight(model).shape[0])
 
 
-def context_of(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase | None" = None) -> int:
+def context_of(model: PreTrainedModel, tokenizer: "PreTrainedTokenizerBase | None" = None) -> int:
     """Returns the longest input that the model was made for, in tokens.
 
     What its configuration states, and no more than its table of positions holds. A model that states nothing has the
@@ -65,25 +66,25 @@ def context_of(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase | N
     return min([*limits, NO_STATED_CONTEXT])
 
 
-def require_context(model: "PreTrainedModel", tokens: int) -> None:
+def require_context(model: PreTrainedModel, tokens: int) -> None:
     """Raises UserError for a sequence over the model's context."""
     limit = context_of(model)
     if tokens > limit:
         raise UserError(f"Expected a sequence of at most {limit} tokens, the model's context, got {tokens}.")
 
 
-def windows_of(model: "PreTrainedModel") -> list[int]:
+def windows_of(model: PreTrainedModel) -> list[int]:
     """Returns the lengths of attention windows and chunks that the configuration names, in tokens."""
     named = text_config(model).to_dict()
     return [length for name, value in named.items() if WINDOW_NAME.search(name) for length in _length(value)]
 
 
-def end_tokens(model: "PreTrainedModel") -> frozenset[int]:
+def end_tokens(model: PreTrainedModel) -> frozenset[int]:
     """Returns the tokens that end a text, as the model's configurations name them: none, one or several."""
     return frozenset(_named(model, "eos_token_id"))
 
 
-def opening_token(model: "PreTrainedModel") -> int | None:
+def opening_token(model: PreTrainedModel) -> int | None:
     """Returns the token that stands before every text: the model's opening token, else the first that ends a text.
 
     Models without an opening token are trained on texts that follow one another, parted by the end token. None where
@@ -92,13 +93,13 @@ def opening_token(model: "PreTrainedModel") -> int | None:
     return next(_named(model, "bos_token_id"), next(_named(model, "eos_token_id"), None))
 
 
-def opening_tokens(model: "PreTrainedModel") -> list[int]:
+def opening_tokens(model: PreTrainedModel) -> list[int]:
     """Returns the opening token as a list, empty where there is none."""
     token = opening_token(model)
     return [] if token is None else [token]
 
 
-def _named(model: "PreTrainedModel", name: str) -> Iterator[int]:
+def _named(model: PreTrainedModel, name: str) -> Iterator[int]:
     """Yields the tokens that the model's configurations give a name, its own first."""
     for config in (model.config, text_config(model), getattr(model, "generation_config", None)):
         value = getattr(config, name, None)
@@ -112,7 +113,7 @@ def _length(value: object) -> list[int]:
     return [value] if 0 < value < NO_STATED_CONTEXT else []
 
 
-def _position_rows(model: "PreTrainedModel") -> list[int]:
+def _position_rows(model: PreTrainedModel) -> list[int]:
     """Returns how many places each table of learned positions holds: what stands before the first place is left out."""
     rows = []
     for name, module in model.named_modules():

@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from mechanisms.assets import Asset, AssetRecord
 from mechanisms.errors import UserError, first_line
+from mechanisms.library_types import PreTrainedModel, PreTrainedTokenizerBase
 from mechanisms.load_checks import require_causal_config, require_finite, require_tokens_within, require_usable
 from mechanisms.model_facts import context_of, width_of
 from mechanisms.model_sources import model_asset
@@ -20,7 +21,6 @@ from mechanisms.own_forward import embedding_table
 from mechanisms.validation import at_least
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 EMBEDDING_KEYS = ("model.embed_tokens.weight", "transformer.wte.weight", "wte.weight", "gpt_neox.embed_in.weight")
@@ -36,8 +36,8 @@ NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16
 class LanguageModel:
     """A frozen causal language model in eval mode, its tokenizer, and its record."""
 
-    model: "PreTrainedModel"
-    tokenizer: "PreTrainedTokenizerBase"
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     record: AssetRecord
 
     @property
@@ -58,8 +58,8 @@ class SentenceEncoder:
     max_tokens: texts are cut after this many tokens.
     """
 
-    model: "PreTrainedModel"
-    tokenizer: "PreTrainedTokenizerBase"
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     record: AssetRecord
     max_tokens: int
 
@@ -129,7 +129,7 @@ def load_sentence_encoder(name: str) -> SentenceEncoder:
     return SentenceEncoder(model, tokenizer, asset.record, min(int(limit) for limit in limits if limit))
 
 
-def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Returns the tokenizer alone, without reading the weights into memory."""
     return read_tokenizer(model_asset(name))
 
@@ -159,7 +159,7 @@ def _require_device(device: str) -> None:
 
 def load_weights(
     auto_class: "type[_BaseAutoModelClass]", asset: Asset, allowed_missing: tuple[str, ...]
-) -> "PreTrainedModel":
+) -> PreTrainedModel:
     """Returns the model, and refuses weights that were made up because the files lack them, or that are not finite."""
     model, info = _guarded(
         asset,
@@ -183,7 +183,7 @@ def load_weights(
     return model.eval().requires_grad_(False)
 
 
-def read_tokenizer(asset: Asset) -> "PreTrainedTokenizerBase":
+def read_tokenizer(asset: Asset) -> PreTrainedTokenizerBase:
     """Returns the tokenizer of a folder; raises UserError for a broken one, and never runs remote code."""
     from transformers import AutoTokenizer
 

@@ -1,7 +1,6 @@
 """A model's own forward pass over embeddings: whatever it does to its logits, caps and scales among them, is done."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,16 +10,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mechanisms.abilities import abilities
 from mechanisms.cached_sequences import accepted
+from mechanisms.library_types import PreTrainedModel
 from mechanisms.model_facts import words_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 LOGITS_BYTES = 1 << 30
 """Logits of rows that are read together, at most, where no gradient is asked for: float32, and one row at least."""
 
 
-def embed(model: "PreTrainedModel", tokens: Sequence[int]) -> Tensor:
+def embed(model: PreTrainedModel, tokens: Sequence[int]) -> Tensor:
     """Returns the model's own embeddings of tokens, shape (tokens, width), in its number format and on its device."""
     table = model.get_input_embeddings()
     embedded: Tensor = table(torch.as_tensor(list(tokens), dtype=torch.long, device=table.weight.device))
@@ -28,14 +25,14 @@ def embed(model: "PreTrainedModel", tokens: Sequence[int]) -> Tensor:
     return embedded if factor == 1 else embedded * factor
 
 
-def embedding_table(model: "PreTrainedModel") -> NDArray[np.float32]:
+def embedding_table(model: PreTrainedModel) -> NDArray[np.float32]:
     """Returns the embeddings of all words as the model looks them up, float32, shape (words, width)."""
     with torch.no_grad():
         table: NDArray[np.float32] = embed(model, range(words_of(model))).float().cpu().numpy()
     return table
 
 
-def logits_within(model: "PreTrainedModel", rows: Sequence[Tensor], spans: Sequence[tuple[int, int]]) -> list[Tensor]:
+def logits_within(model: PreTrainedModel, rows: Sequence[Tensor], spans: Sequence[tuple[int, int]]) -> list[Tensor]:
     """Returns the logits after some places of each row, shape (stop - start, words) each, differentiable in rows.
 
     rows: embeddings, shape (tokens, width) each. spans: (start, stop) of the places. Rows are read side by side, padded
@@ -60,9 +57,7 @@ def logits_within(model: "PreTrainedModel", rows: Sequence[Tensor], spans: Seque
     return found
 
 
-def _together(
-    model: "PreTrainedModel", rows: Sequence[Tensor], spans: Sequence[tuple[int, int]]
-) -> Iterator[list[int]]:
+def _together(model: PreTrainedModel, rows: Sequence[Tensor], spans: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
     """Yields the indices of rows that are read together."""
     able = abilities(model)
     groups: dict[int, list[int]] = {}

@@ -1,7 +1,6 @@
 """Reading embeddings step by step through a frozen language model: from its cache where that is exact."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,11 +8,9 @@ from torch import Tensor
 from mechanisms.abilities import abilities
 from mechanisms.cached_sequences import CachedSequences
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedModel
 from mechanisms.model_facts import input_weight, require_context
 from mechanisms.own_forward import logits_within
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 __all__ = ["CachedReader", "require_context"]
 
@@ -28,7 +25,7 @@ class CachedReader:
     `abilities` does.
     """
 
-    def __init__(self, model: "PreTrainedModel") -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self._model, self._able = model, abilities(model)
         self._like = input_weight(model)
         self._cached: CachedSequences | None = None

@@ -10,10 +10,9 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from mechanisms.library_types import PreTrainedTokenizerBase
 
 UNFINISHED = "\ufffd"
 """What a tokenizer shows for the bytes of a character that is not whole yet."""
@@ -23,7 +22,7 @@ _PARTS = re.compile(r"(Replace )*(ByteFallback )?((Replace|Strip) )*(Fuse )?(Str
 """Sequences of which that is true too but for runs of byte tokens: nothing is replaced across tokens."""
 
 
-def text_of(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[int]) -> str:
+def text_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
     """Returns the text of tokens without special ones, spaces as they were written."""
     return _decoded(tokenizer, tokens, special=False)
 
@@ -35,7 +34,7 @@ class TextPieces:
     before with every token: then the text comes as one piece at the end.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._window = _Window(tokenizer, special=False)
         self._shown = 0
 
@@ -58,7 +57,7 @@ class TextPieces:
         return self._window.text()[self._shown :]
 
 
-def token_texts(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[int]) -> list[str]:
+def token_texts(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> list[str]:
     """Returns what each token, special ones too, adds to the decoded text: one piece per token, together the text.
 
     A character whose bytes are spread over several tokens counts with the last of them.
@@ -76,7 +75,7 @@ def token_texts(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[int]) -> 
     return pieces + _shares(grown)
 
 
-def texts_inside(tokenizer: "PreTrainedTokenizerBase", rows: Iterable[Sequence[int]]) -> list[str]:
+def texts_inside(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Sequence[int]]) -> list[str]:
     """Returns what each row of tokens, special ones too, adds to a text that has begun: its first space is kept."""
     word = list(tokenizer("a", add_special_tokens=False).input_ids)
     before = _decoded(tokenizer, word, special=True)
@@ -95,7 +94,7 @@ class _Window:
     it has done within that piece, and no character or run of byte tokens goes across its start.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", special: bool) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, special: bool) -> None:
         self._tokenizer, self._special = tokenizer, special
         self._tokens: list[int] = []
         self._closed, self._before = 0, ""
@@ -130,12 +129,12 @@ class _Window:
         return _decoded(self._tokenizer, tokens, self._special)
 
 
-def _decoded(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[int], special: bool) -> str:
+def _decoded(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], special: bool) -> str:
     text = tokenizer.decode(list(tokens), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
     return str(text)
 
 
-def _decoders(tokenizer: "PreTrainedTokenizerBase") -> list[str] | None:
+def _decoders(tokenizer: PreTrainedTokenizerBase) -> list[str] | None:
     """Returns the kinds of decoder, in turn, of a tokenizer whose text only grows, at known places; None for others."""
     from transformers import PreTrainedTokenizerFast
 

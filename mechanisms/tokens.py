@@ -4,16 +4,14 @@ import json
 import operator
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from mechanisms.library_types import PreTrainedTokenizerBase
 
 _OF_THE_CALLER = ("truncation", "padding")
 
@@ -51,7 +49,7 @@ def _whole(token: SupportsIndex) -> int:
     return operator.index(token)
 
 
-def tokenizer_sha256(tokenizer: "PreTrainedTokenizerBase") -> str:
+def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
     """Returns the hash of a tokenizer's own description, without the cutting and padding that a caller may have set.
 
     tokenizer: of the tokenizers package, or from transformers. One that has no tokenizer.json is named by its
@@ -66,7 +64,7 @@ def tokenizer_sha256(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 
 def tokenized(
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[str],
     limit: int | None = None,
     shortest: int = 0,

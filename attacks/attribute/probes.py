@@ -256,11 +256,9 @@ def _fitted(
 
 
 def _fit(model: ClassifierMixin, rows: Rows, truth: NDArray[np.str_], groups: NDArray[np.int64]) -> ClassifierMixin:
-    return (
-        model.fit(np.asarray(rows, dtype=np.object_), truth, groups)
-        if isinstance(model, AttentionProbe)
-        else model.fit(rows, truth)
-    )
+    if isinstance(model, AttentionProbe):
+        return model.fit(np.asarray(rows, dtype=np.object_), truth, groups)
+    return model.fit(rows, truth)
 
 
 def _aligned(model: ClassifierMixin, rows: Rows, classes: Sequence[str]) -> Floats:

@@ -7,7 +7,6 @@ features (an object array). `attacks/attribute/candidates.py` says what is done 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +18,12 @@ from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from attacks.ranking import best_words
 from mechanisms.channel import exponentiate
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.mechanism import KnownChannel
 from mechanisms.models import SentenceEncoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.text_pieces import text_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 CODES, SPREAD = "released codes, mean", "released codes, mean and deviation"
 EMBEDDING, BAG = "posterior-mean embedding", "posterior over words"

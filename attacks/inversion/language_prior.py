@@ -7,7 +7,7 @@ own, mixed with the public unigrams. No candidates are cut off: every word is we
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from mechanisms.abilities import abilities
 from mechanisms.continuation import embed
 from mechanisms.decoding.language import language_log_prior, mixed
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedModel
 from mechanisms.mechanism import Observed
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel
@@ -28,9 +29,6 @@ from mechanisms.own_forward import logits_within
 from mechanisms.progress import Progress
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.stepping import CachedReader
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 WEAK, STRONG = 0.6, 0.8
 """Weights of the language model's say where MAP reads less than READ of public text, and where it reads more."""
@@ -101,7 +99,7 @@ class LanguageBeam:
 class Reader:
     """The language model as the prior of the next word. opening: embeddings that it reads first, (0 or 1, width)."""
 
-    model: "PreTrainedModel"
+    model: PreTrainedModel
     opening: Tensor
     unigrams: Tensor
     temper: float

@@ -6,7 +6,7 @@ It is an attack on what the context gives away: of the masked token itself nothi
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -19,12 +19,10 @@ from attacks.inversion.word_pieces import WordPieces
 from attacks.ranking import DEPTH, Guesses, best_words
 from attacks.registry import version_of
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.masked_models import MaskedLanguageModel, load_masked_lm
 from mechanisms.models import LanguageModel
 from mechanisms.text_pieces import texts_inside
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 class Filler(Protocol):
@@ -139,7 +137,7 @@ class MaskedFiller:
     """
 
     model: MaskedLanguageModel
-    tokenizer: "PreTrainedTokenizerBase"
+    tokenizer: PreTrainedTokenizerBase
     pieces: WordPieces
     depth: int
     reach: int

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.text_pieces import texts_inside
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +26,7 @@ class WordPieces:
 
     @classmethod
     def of(
-        cls, masked: "PreTrainedTokenizerBase", words: "PreTrainedTokenizerBase", prior: NDArray[np.float64]
+        cls, masked: PreTrainedTokenizerBase, words: PreTrainedTokenizerBase, prior: NDArray[np.float64]
     ) -> "WordPieces":
         """Returns the map from a masked model's tokenizer to another model's; prior: of its words, shape (words,)."""
         known = min(len(prior), len(words))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,13 +15,11 @@ from del_audit.statistics.figure import Figure
 from del_audit.statistics.gain_interval import NATS, gain_mean, share_of_gain
 from del_audit.statistics.intervals import clustered_mean
 from mechanisms.continuation import embed, generate, score
+from mechanisms.library_types import PreTrainedModel, PreTrainedTokenizerBase
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel, SentenceEncoder
 from mechanisms.progress import Progress
 from mechanisms.text_pieces import text_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
     "Answering",
@@ -204,7 +202,7 @@ def mean_cosine(values: NDArray[np.float64], clusters: Clusters, seed: int, per_
     return clustered_mean(inside, clusters, per_document, "cosine", "prompts", seed, within=(-1.0, 1.0))
 
 
-def _clean_prefixes(model: "PreTrainedModel", prompts: Prompts) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def _clean_prefixes(model: PreTrainedModel, prompts: Prompts) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Returns the opening token's embedding, and each clean prompt's behind it."""
     opening = embed(model, opening_tokens(model))
     return opening, [torch.cat([opening, embed(model, tokens)]) for tokens in prompts.clean]
@@ -214,5 +212,5 @@ def _picked(rows: Sequence[T], order: Sequence[int]) -> list[T]:
     return [rows[index] for index in order]
 
 
-def _texts(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Sequence[int]]) -> list[str]:
+def _texts(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
     return [text_of(tokenizer, row) for row in rows]

@@ -3,16 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from del_audit.service.identifiers import KINDS, TEMPLATES
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.randomness import Generator, simulation_generator
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ def _planted(text: str, kinds: Sequence[str], generator: Generator, within: int 
     return PlantedText("".join([*parts, text[done:]]), tuple(planted))
 
 
-def tokenized(planted: PlantedText, tokenizer: "PreTrainedTokenizerBase", length: int | None = None) -> PlantedTokens:
+def tokenized(planted: PlantedText, tokenizer: PreTrainedTokenizerBase, length: int | None = None) -> PlantedTokens:
     """Returns the tokens of a text, the first `length` of them, and the spans of identifiers that are whole there.
 
     tokenizer: a fast one, which knows the characters of each token. A token across an identifier's edge counts as of

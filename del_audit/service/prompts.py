@@ -6,14 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from del_audit.statistics.bootstrap import group
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.validation import at_least
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +122,7 @@ def cut_prompts(
 
 
 def cut_words(
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     prompt_words: int,
     minimum_words: int,

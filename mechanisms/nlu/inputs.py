@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mechanisms.continuation import embed
+from mechanisms.library_types import PreTrainedModel
 from mechanisms.mechanism import Mechanism
 from mechanisms.randomness import SimulatedRandomness
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 class Inputs(Protocol):
@@ -68,7 +66,7 @@ class Released:
 class Clean:
     """The model's own embeddings: the ceiling that released figures are held against. There is no privacy in it."""
 
-    model: "PreTrainedModel"
+    model: PreTrainedModel
 
     @property
     def private(self) -> bool:

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.randomness import simulation_generator
 from mechanisms.tokens import tokenized
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 SEPARATOR = "\n"
 """Stands between the two texts of a pair. It is released like any other token: the server is not told where it is."""
@@ -53,7 +50,7 @@ class LabelledTokens:
 
 
 def label_tokens(
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[object],
     labels: Sequence[object],
     *,
@@ -97,7 +94,7 @@ def label_tokens(
 
 
 def label_corpus(
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: PreTrainedTokenizerBase,
     corpus: Corpus,
     label_column: str,
     *,

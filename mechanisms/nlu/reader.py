@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -12,14 +12,12 @@ from tqdm import tqdm
 
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedModel
 from mechanisms.mechanism import Receiver
 from mechanisms.nlu.denoiser import Denoiser
 from mechanisms.nlu.initial import draw_parameters
 from mechanisms.nlu.states import by_length, read_states
 from mechanisms.validation import at_least
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 Pooling = Literal["last", "mean and last"]
 
@@ -112,7 +110,7 @@ class TaskParts(nn.Module):
 class TaskReader:
     """Reads embeddings and tells a text's class. The language model is frozen and no part of what is saved."""
 
-    model: "PreTrainedModel"
+    model: PreTrainedModel
     parts: TaskParts
     bfloat16: bool = False
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence, Sized
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,11 +13,9 @@ from mechanisms.abilities import abilities
 from mechanisms.cached_sequences import accepted
 from mechanisms.continuation import embed, require_context
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedModel
 from mechanisms.models import LanguageModel
 from mechanisms.validation import at_least
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 def initial_soft_tokens(language: LanguageModel, text: str, count: int) -> Tensor:
@@ -39,7 +36,7 @@ def padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return pad_sequence(list(rows), batch_first=True), mask
 
 
-def read_states(model: "PreTrainedModel", soft: Tensor, rows: Sequence[Tensor], bfloat16: bool = False) -> list[Tensor]:
+def read_states(model: PreTrainedModel, soft: Tensor, rows: Sequence[Tensor], bfloat16: bool = False) -> list[Tensor]:
     """Returns the last hidden states over each row, float32, shape (tokens, width): the soft tokens' own are left out.
 
     rows: embeddings, each shape (tokens >= 1, width). bfloat16: the model's products in bfloat16, faster and coarser.
@@ -67,7 +64,7 @@ def by_length(rows: Sequence[Sized], batch: int) -> list[list[int]]:
 
 @torch.no_grad()
 def cached_states(
-    model: "PreTrainedModel", soft: Tensor, rows: Sequence[Tensor], batch: int, label: str, bfloat16: bool = False
+    model: PreTrainedModel, soft: Tensor, rows: Sequence[Tensor], batch: int, label: str, bfloat16: bool = False
 ) -> list[Tensor]:
     """Returns read_states of all rows, in their order, without gradients; label names the progress bar."""
     states: list[Tensor] = [soft] * len(rows)

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mechanisms.client import Client
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.mechanism import Description, Releaser
 from mechanisms.models import LanguageModel
 from mechanisms.randomness import RandomSource, SystemRandomness
 from mechanisms.text_pieces import text_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 INSTRUCTION = (
     "Continue the prefix text. A draft of the continuation follows; it was written for a garbled copy of the prefix. "
@@ -30,7 +27,7 @@ class InferDPT:
     where random words come from; leave it out, except to simulate a release of public text.
     """
 
-    tokenizer: "PreTrainedTokenizerBase"
+    tokenizer: PreTrainedTokenizerBase
     perturbation: Releaser
     extractor: LanguageModel
     max_tokens: int
@@ -71,7 +68,7 @@ class InferDPT:
         return [text_of(tokenizer, tokens).strip() for tokens in written]
 
 
-def _as_request(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+def _as_request(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Returns the tokens of a user's request, in the chat form of a model that has one."""
     if getattr(tokenizer, "chat_template", None) is None:
         return list(tokenizer(text, add_special_tokens=False).input_ids)

@@ -71,9 +71,8 @@ class SourceFile(io.RawIOBase):
             return 0
         count = self._file.readinto(buffer) or 0
         self._digest.update(memoryview(buffer)[:count])
-        self._ended = (
-            not count and memoryview(buffer).nbytes > 0
-        )  # what is appended from now on is in no table and no hash
+        # what is appended from now on is in no table and no hash
+        self._ended = not count and memoryview(buffer).nbytes > 0
         return count
 
     def sha256(self) -> str:

@@ -7,7 +7,7 @@ alike for both and one training serves every clip: the cube is [-1, 1]^dim here.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedModel
 from mechanisms.model_facts import input_weight
 from mechanisms.models import LanguageModel
 from mechanisms.own_forward import embed, embedding_table, logits_within
@@ -30,9 +31,6 @@ from mechanisms.trained_projection import PROJECTION_FILE, bounded, principal_pa
 from mechanisms.training.documents import documents_sha256, draw_windows, hold_out, joined, require_tokens
 from mechanisms.training.loop import History, LoopPlan, run
 from mechanisms.validation import at_least
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 POSITIONS_AT_ONCE = 1024
 """Positions whose logits over the vocabulary are in memory together, unless one window is longer."""
@@ -156,7 +154,7 @@ class _Pair:
 
     def __init__(
         self,
-        model: "PreTrainedModel",
+        model: PreTrainedModel,
         spec: QuantizerSpec,
         settings: ProjectionTraining,
         encoder: NDArray[np.float64],
@@ -193,7 +191,7 @@ class _Pair:
         )
 
 
-def next_token_loss(model: "PreTrainedModel", inputs: Tensor, targets: Tensor) -> Tensor:
+def next_token_loss(model: PreTrainedModel, inputs: Tensor, targets: Tensor) -> Tensor:
     """Returns the mean loss of each position's next token, nats, shape (), differentiable in inputs.
 
     inputs: embeddings, shape (batch, positions, width). targets: the token after each, shape (batch, positions).

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,9 @@ from del_audit.statistics.bootstrap import Clusters, group
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import UNSEEN, clustered_mean, require_longest, unseen_ends
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.models import SentenceEncoder
 from mechanisms.text_pieces import text_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 KS = (1, 5, 10)
 ORDERS = 4
@@ -77,7 +75,7 @@ def token_metrics(
 def text_metrics(
     outcome: Outcome,
     baseline: Outcome,
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: PreTrainedTokenizerBase,
     seed: int,
     sentences: SentenceEncoder | None = None,
     table: NDArray[np.float32] | None = None,
@@ -144,7 +142,7 @@ def median_rank(outcome: Outcome, seed: int, confidence: float = 0.95, *, longes
     return Figure(value, low, high, unit, len(outcome), "tokens", method, confidence, documents=documents, seed=seed)
 
 
-def decoded(outcome: Outcome, tokenizer: "PreTrainedTokenizerBase", column: NDArray[np.int32]) -> list[str]:
+def decoded(outcome: Outcome, tokenizer: PreTrainedTokenizerBase, column: NDArray[np.int32]) -> list[str]:
     """Returns each prompt's text of a column of words; raises UserError for an outcome that lacks tokens of them."""
     return [text_of(tokenizer, words.tolist()) for _, words in whole_prompts(outcome, column)]
 

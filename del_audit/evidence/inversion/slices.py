@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +19,9 @@ from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clustered_rates
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
+from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.text_pieces import token_texts
 from mechanisms.validation import at_least
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 FEWEST_TOKENS = 30
 """A slice of fewer has no figure."""
@@ -102,7 +99,7 @@ def has_words(texts: Iterable[str]) -> bool:
     return any(_WORD.search(text) for text in texts)
 
 
-def text_slices(outcome: Outcome, tokenizer: "PreTrainedTokenizerBase", public: Iterable[str]) -> list[Slice]:
+def text_slices(outcome: Outcome, tokenizer: PreTrainedTokenizerBase, public: Iterable[str]) -> list[Slice]:
     """Returns names and numbers among the true tokens.
 
     public: texts, whose PUBLIC_WORDS commonest words, in any case, are no names. tokenizer: has decode.
