@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.model import Body, Record
 from del_audit.certificate.schema import FORMAT_2
+from del_audit.configuration.policy import WrittenEpsilon, WrittenPolicy
+from del_audit.configuration.written import WrittenEvaluation
 from mechanisms.errors import UserError
 
 Model = TypeVar("Model", bound=Record)
-Json = dict[str, Any]
 
 
 def typed_body(body: Mapping[str, Any]) -> Body:
@@ -21,7 +22,7 @@ def typed_body(body: Mapping[str, Any]) -> Body:
     What format 2 does not say reads as what held of it: each text sent once, full assurance, an unknown number of
     attempts, no figure that is of format 3 alone. Raises UserError, which names the place, for any other body.
     """
-    return typed(Body, _as_format_3(body) if body.get("format") == FORMAT_2 else body)
+    return _of_format_2(body) if body.get("format") == FORMAT_2 else typed(Body, body)
 
 
 def typed(model: type[Model], values: Mapping[str, Any]) -> Model:
@@ -37,10 +38,24 @@ def typed(model: type[Model], values: Mapping[str, Any]) -> Model:
         raise UserError(f"Expected a certificate of its format, got at {where}: {first['msg'][:300]}.") from None
 
 
-def _as_format_3(body: Mapping[str, Any]) -> Json:
-    """Returns a body of format 2 with the fields of format 3; the format's name stays, by which readers know it."""
-    configuration, inversion, utility = body["configuration"], body["inversion"], body["utility"]
+def _of_format_2(body: Mapping[str, Any]) -> Body:
+    """Returns a body of format 2; its limits and sample sizes are read as its own schema allowed them."""
+    configuration = body["configuration"]
     evaluation = {key: value for key, value in configuration["evaluation"].items() if key != "seed"}
+    read = typed(Body, _as_format_3({**body, "configuration": {**configuration, "evaluation": {}, "policy": {}}}))
+    limits = tuple(WrittenEpsilon.model_construct(**limit) for limit in configuration["policy"]["epsilon"])
+    tuples = {name: tuple(evaluation[name]) for name in ("attacks", "other_bits")}
+    policy = {**configuration["policy"], "epsilon": limits, "prompt_tokens": evaluation["prompt_tokens"]}
+    older = {
+        "policy": WrittenPolicy.model_construct(**policy),
+        "evaluation": WrittenEvaluation.model_construct(**{**evaluation, **tuples}),
+    }
+    return read.model_copy(update={"configuration": read.configuration.model_copy(update=older)})
+
+
+def _as_format_3(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a body of format 2 with the fields of format 3; the format's name stays, by which readers know it."""
+    inversion, utility = body["inversion"], body["utility"]
     return {
         **body,
         "assurance": "full",
@@ -65,13 +80,8 @@ def _as_format_3(body: Mapping[str, Any]) -> Json:
         },
         "attribute": _probe(body["attribute"]),
         "utility": {**utility, "gains_over": {}, "task": _probe(utility["task"])},
-        "configuration": {
-            **configuration,
-            "evaluation": evaluation,
-            "policy": {**configuration["policy"], "prompt_tokens": evaluation["prompt_tokens"]},
-        },
     }
 
 
-def _probe(probe: Json | None) -> Json | None:
+def _probe(probe: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if probe is None else {**probe, "over_majority": None}

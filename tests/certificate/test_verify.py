@@ -501,6 +501,18 @@ def test_parts_of_format_2_that_disagree_are_refused(path, value, said):
     assert said in failed(body, recompute=False)["consistency"]
 
 
+def test_limits_and_samples_that_format_2_allowed_still_verify():
+    """Ranges became narrower with format 3: what was signed under the older ones is read as it was."""
+    body = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))
+    del body["signature"]
+    body["configuration"]["policy"].update(attack_success_at_most=1, paired_gain_at_least=-0.5)
+    body["configuration"]["evaluation"].update(generations=1, context_prompts=1)
+    body["hashes"]["configuration"] = canonical_sha256(body["configuration"])
+    found = verified(body, recompute=False)
+    assert found.valid, found.failures
+    assert "Asked at most 1 (" in {step.name: step for step in found.today}["strongest attack"].reason
+
+
 def test_a_certificate_of_format_2_that_breaks_todays_rules_opens_no_gate(tmp_path, capsys):
     whole = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))
     body = {key: value for key, value in whole.items() if key != "signature"}
