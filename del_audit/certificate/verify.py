@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from del_audit.certificate.attack_versions import require_current_attacks
 from del_audit.certificate.checks import checks_of
@@ -12,6 +12,7 @@ from del_audit.certificate.consistency import require_consistent
 from del_audit.certificate.model import Body, Section
 from del_audit.certificate.schema import FORMAT_2, require_schema
 from del_audit.certificate.typed import typed_body
+from mechanisms.canonical_json import Json
 from mechanisms.client_certificate import WHAT, require_in_date, require_trusted
 from mechanisms.errors import UserError
 from mechanisms.signed_document import SignedDocument, WrongSignatureError, open_signed
@@ -73,7 +74,7 @@ class Verification:
         """Reasons of the steps that failed."""
         return [f"{step.name}: {step.reason}" for step in self.steps if step.status == "failed"]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the contract of `del-audit verify --json`."""
         return {
             "valid": self.valid,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from del_audit.service.assets import Assets
+from mechanisms.canonical_json import Json
 from mechanisms.corpora import Corpus
 from mechanisms.errors import UserError
 from mechanisms.files import PRIVATE, write_file
@@ -25,7 +26,7 @@ class Parts:
     held_out: tuple[int, ...]
     public_texts: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the sizes, in documents."""
         return {"tuning": len(self.tuning), "held_out": len(self.held_out), "left_out_as_public": self.public_texts}
 
@@ -93,7 +94,7 @@ def write_corpus(path: Path, public: Corpus, held_out: Corpus, public_split: str
         raise UserError(f"Expected values that Parquet can hold in {str(path)!r}: {error}.") from None
 
 
-def _in_arrow(values: list[Any]) -> Any:
+def _in_arrow(values: list[object]) -> Any:
     """Returns values as an Arrow array; those of several types, which JSON can mix and Parquet cannot, as text."""
     import pyarrow
 

@@ -18,6 +18,7 @@ from del_audit.statistics.planning import (
     plan_prompts,
     power_of,
 )
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.small_file import read_small
 
@@ -86,7 +87,7 @@ def _question(
     )
 
 
-def _document(asked: Asked, assumed: Assumed, documents: int | None, seed: int) -> dict[str, Any]:
+def _document(asked: Asked, assumed: Assumed, documents: int | None, seed: int) -> dict[str, Json]:
     plans = [plan_documents(name, assumed, asked, seed) for name in METHODS]
     chosen = next(each for each in plans if each.interval == CERTIFIER)
     return {
@@ -113,7 +114,7 @@ def _document(asked: Asked, assumed: Assumed, documents: int | None, seed: int) 
     }
 
 
-def _row(found: Plan) -> dict[str, Any]:
+def _row(found: Plan) -> dict[str, Json]:
     return {
         "interval": found.interval,
         "method": METHODS[found.interval],
@@ -124,7 +125,7 @@ def _row(found: Plan) -> dict[str, Any]:
     }
 
 
-def _with(documents: int, assumed: Assumed, asked: Asked, seed: int) -> list[dict[str, Any]]:
+def _with(documents: int, assumed: Assumed, asked: Asked, seed: int) -> list[dict[str, Json]]:
     """Returns what so many documents can certify: the power they have, and the largest true rate."""
     return [
         {
@@ -154,7 +155,7 @@ def _strongest(body: Mapping[str, Any]) -> Figure:
     return max(figures, key=lambda figure: figure.upper)
 
 
-def _other_limits(body: Mapping[str, Any], power: float) -> dict[str, Any]:
+def _other_limits(body: Mapping[str, Any], power: float) -> dict[str, Json]:
     """Returns about how many prompts show the gain that the policy asks for; None where it asks for none."""
     limit = body["configuration"]["policy"].get("paired_gain_at_least")
     if limit is None:

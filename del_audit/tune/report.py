@@ -17,6 +17,7 @@ from del_audit.tune.parts import HELD_OUT
 from del_audit.tune.proof import proved_epsilons
 from del_audit.tune.search import Row
 from del_audit.tune.space import Candidate
+from mechanisms.canonical_json import Json
 
 CORPUS = "corpus.parquet"
 BEST = "best.yaml"
@@ -24,9 +25,9 @@ SUFFIX = "-tuned"
 LONGEST_NAME = 64
 
 
-def row_dict(row: Row, base: Configuration) -> dict[str, Any]:
+def row_dict(row: Row, base: Configuration) -> dict[str, Json]:
     """Returns a candidate as JSON values: proved figures first, then what was measured on the part to choose on."""
-    proved: dict[str, Any] = {"mu": None, "epsilons": [], "bytes_a_token": None}
+    proved: dict[str, Json] = {"mu": None, "epsilons": [], "bytes_a_token": None}
     if row.candidate.scale is not None:
         spec = row.candidate.spec(base.mechanism.clip)
         proved = {"mu": spec.mu, "epsilons": proved_epsilons(spec, base.policy), "bytes_a_token": spec.token_bits / 8}

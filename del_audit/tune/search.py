@@ -6,13 +6,14 @@ Whatever it measures, it measures on the part to choose on; the part to report o
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from attacks.registry import AttackName, always_run
 from del_audit.statistics.figure import Figure
 from del_audit.tune.judge import TASK, Judge, Reading, Tuned
 from del_audit.tune.proof import Least
 from del_audit.tune.space import Candidate
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
@@ -67,7 +68,7 @@ class Row:
     readings: list[Reading] = field(default_factory=list)
     gain: Figure | None = None
     others: dict[str, Figure] = field(default_factory=dict)
-    tried: list[dict[str, Any]] = field(default_factory=list)
+    tried: list[dict[str, Json]] = field(default_factory=list)
 
     def drop(self, stage: str, why: str, excess: float = math.inf) -> None:
         """Marks the candidate as dropped."""
@@ -114,7 +115,7 @@ class Search:
                 for row in members:
                     row.drop("attack", "out of time before it was attacked")
                 continue
-            tried: list[dict[str, Any]] = []
+            tried: list[dict[str, Json]] = []
             try:
                 found = self._scale_of(channel, least, tried)
             except UserError as error:
@@ -128,7 +129,7 @@ class Search:
                 if over := self.judge.attacks(row.readings):
                     row.drop("attack", f"at every scale tried, {over.why}", over.excess)
 
-    def _scale_of(self, channel: Candidate, least: float, tried: list[dict[str, Any]]) -> tuple[float, list[Reading]]:
+    def _scale_of(self, channel: Candidate, least: float, tried: list[dict[str, Json]]) -> tuple[float, list[Reading]]:
         """Returns the smallest scale seen to pass, or the largest tried, with what was read there; bisects mu."""
 
         def read(scale: float) -> list[Reading]:
@@ -235,6 +236,6 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (-row.gain.sample, -row.gain.lower) if row.gain else (0.0, 0.0))
 
 
-def _tried(candidate: Candidate, readings: Sequence[Reading]) -> dict[str, Any]:
+def _tried(candidate: Candidate, readings: Sequence[Reading]) -> dict[str, Json]:
     strongest = max(readings, key=lambda each: each.success.value)
     return {"scale": candidate.scale, "attack": strongest.name, "success": strongest.success.value}

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from del_audit.configuration.configuration import Configuration, Decoder, EncoderChoice
 from del_audit.configuration.yaml_file import Strict, load_yaml
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 from mechanisms.registry import DecoderName
@@ -75,7 +76,7 @@ class Candidate:
         except ValidationError as error:
             raise UserError("; ".join(each["msg"] for each in error.errors())) from None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the fields as JSON values."""
         return {
             "bits": self.bits,

@@ -33,6 +33,7 @@ from del_audit.tune.proof import Least, least_scale
 from del_audit.tune.report import BEST, CORPUS, best_configuration, best_yaml, held_out_report, print_frontier, row_dict
 from del_audit.tune.search import Effort, Row, Search, nearest
 from del_audit.tune.space import Candidate, candidates_of, load_space
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.files import write_file
 from mechanisms.hashes import file_sha256
@@ -164,7 +165,7 @@ def _effort(base: Configuration, tuning: Assets, finalists: int) -> Effort:
     return Effort(rungs, cheap, plan.attacks, plan.context_prompts, finalists)
 
 
-def _identity(base: Configuration, assets: Assets, wanted: list[Candidate]) -> dict[str, Any]:
+def _identity(base: Configuration, assets: Assets, wanted: list[Candidate]) -> dict[str, Json]:
     """Returns all that decides a figure, for Run to compare."""
     language = assets.language
     width = language.width
@@ -195,10 +196,10 @@ def _document(
     rows: list[Row],
     chosen: Row | None,
     parts: Parts,
-    reported: dict[str, Any] | None,
-    settings: Mapping[str, Any],
+    reported: dict[str, Json] | None,
+    settings: Mapping[str, Json],
     least: Mapping[tuple[int, int], Least],
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Returns the whole frontier as JSON values: every candidate, where it ended and why."""
     order = {"chosen": 0, "met": 1, "outpaced": 2, "dropped": 3, "waiting": 4}
     described = [row_dict(row, base) for row in sorted(rows, key=lambda row: (order[row.status], row.excess))]
@@ -222,7 +223,7 @@ def _document(
 
 
 def _keep_best(
-    run: Run, base: Configuration, chosen: Candidate, assets: Assets, held_out: Assets, document: Mapping[str, Any]
+    run: Run, base: Configuration, chosen: Candidate, assets: Assets, held_out: Assets, document: Mapping[str, Json]
 ) -> None:
     """Writes the configuration to certify and the corpus that it names, as it will be called once the run is over."""
     best = best_configuration(base, chosen, held_out, run.out / CORPUS)
