@@ -1,5 +1,6 @@
 """Fixtures for every test: a tiny model, and packaged assets that are skipped only where they cannot be had."""
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +28,11 @@ SENTENCES = [
     "I had no side effects at all, but my sister could not sleep while she was on it.",
     "It did not work for me: the headaches came back, and I felt tired all the time.",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported lives as long as the process: no collection of garbage need walk its million objects again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
