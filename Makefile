@@ -2,6 +2,7 @@
 # Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3
+BOTH   := -n 2 --dist loadfile
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.del-audit-setup
@@ -25,11 +26,11 @@ certify: setup ## Certifies examples/smollm2-reviews.yaml; fails unless the verd
 	@$(BIN)/del-audit certify examples/smollm2-reviews.yaml --out $(OUT)
 
 test: setup ## Runs the tests, without the slow ones.
-	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -m "not slow" $(BOTH)
 
 test-all: setup ## Runs every test, and every notebook from top to bottom.
-	@$(BIN)/python -m pytest -q
-	@$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=1800 notebooks
+	@$(BIN)/python -m pytest -q $(BOTH)
+	@$(BIN)/python -m pytest -q $(BOTH) --nbmake --nbmake-timeout=1800 notebooks
 
 browser: ## Installs the browser that the report's tests drive; without one they are skipped.
 	@command -v chromium >/dev/null || { \

@@ -1,25 +1,38 @@
 """Fixtures for every test: a tiny model, and packaged assets that are skipped only where they cannot be had."""
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
 from mechanisms.assets import Asset, package_asset
 from mechanisms.package_sources import AssetUnavailableError
+from mechanisms.randomness import simulation_generator
 
 sys.path.append(str(Path(__file__).parent))  # helpers that several folders of tests import
+from made_up import ABOUT, some_words, write_rows
+
 collect_ignore_glob = ["toy_*.py"]
 """What a test adds to a registry: without its row it cannot be imported."""
+
+settings.register_profile("del-audit", derandomize=True, deadline=None, max_examples=100)
+settings.load_profile("del-audit")
 
 SENTENCES = [
     "The doctor told me to take one tablet a day, and the pain was gone within a week.",
     "I had no side effects at all, but my sister could not sleep while she was on it.",
     "It did not work for me: the headaches came back, and I felt tired all the time.",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported lives as long as the process: no collection of garbage need walk its million objects again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -81,7 +94,7 @@ def tiny_lm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tiny_bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a folder with a random BERT (1 layer, hidden 16) that knows a dozen words."""
     import torch
@@ -103,6 +116,18 @@ def tiny_bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a file of sixty made-up reviews, 36 public: two conditions, two ratings, an author of every two rows."""
+    generator, rows = simulation_generator(0, "reviews"), []
+    for index in range(60):
+        condition, rating = ("sleep", "pain")[index % 2], ("good", "bad")[index // 2 % 2]
+        text, split = f"{ABOUT[condition]} {some_words(generator)}", "train" if index < 36 else "test"
+        rows.append((text, split, condition, 20 + index % 40, f"a{index // 4}-{index % 2}", rating))
+    columns = ("text", "split", "condition", "age", "author", "rating")
+    return write_rows(tmp_path_factory.mktemp("reviews") / "reviews.csv", columns, rows)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Independent computations in mpmath at 60 digits: direct sums of binomial masses, no formula of the package."""
 
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -33,6 +34,7 @@ def upper_tail(x: int, n: int, p: Fraction) -> Any:
     return mass(x + 1, n, p) * total / mpmath.mpf(2) ** _SHIFT
 
 
+@lru_cache(10_000)
 def mass(y: int, n: int, p: Fraction) -> Any:
     """P[X = y] of Bin(n, p)."""
     with mpmath.workdps(DIGITS):

@@ -92,7 +92,7 @@ def test_a_scale_so_wide_that_nothing_is_released():
 
 
 @given(st.floats(0.01, 60), st.integers(1, 8), st.integers(1, 64), st.integers(1, 300))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_epsilon_rises_with_tokens_and_stays_below_pure_epsilon(mu, bits, dim, tokens):
     accountant = Accountant(QuantizerSpec.from_mu(bits, dim, 0.05, mu))
     fewer, more = accountant.epsilon(1e-6, "session", tokens), accountant.epsilon(1e-6, "session", tokens + 1)

@@ -112,7 +112,7 @@ def test_epsilon_at_delta_and_delta_at_epsilon_are_one_question():
         assert (one.achieved.upper, other.achieved.upper) != (epsilon, delta)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(FINDS, st.sampled_from(["epsilon", "total_variation", "attack_success"]))
 def test_round_trip_gives_the_threshold_back(find, kind):
     bits, dim, scale, tokens = find

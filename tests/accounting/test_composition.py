@@ -156,7 +156,7 @@ def test_times_are_copies(count, offset, times):
             assert apart.upper == pytest.approx(bound.upper, rel=1e-9, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 10**7), st.integers(1, 10**7), OFFSETS, st.floats(-250, -0.2))
 def test_the_upper_end_is_never_below_the_exact_curve(first, second, offset, exponent):
     exact = TradeOff.of_vertices(first + second, offset)
@@ -174,7 +174,7 @@ CHANCES = st.floats(1e-4, 1 - 1e-4)
 SMALL = st.builds(Trials, st.integers(1, 6), CHANCES, CHANCES).filter(lambda part: abs(part.p - part.q) > 1e-4)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(SMALL, min_size=1, max_size=3), st.floats(0, 0.99))
 def test_the_ends_hold_the_sum_over_outcomes_of_any_small_parts(parts, share):
     points = laws(parts)

@@ -109,14 +109,12 @@ def test_every_route_encloses_the_truth(route, spec):
 CURVES = st.tuples(st.integers(1, 10**6), st.floats(1e-5, 0.45)).map(lambda pair: TradeOff.of_vertices(*pair))
 
 
-@settings(deadline=None, max_examples=100)
 @given(CURVES, st.floats(-250, -0.01), st.floats(-250, -0.01))
 def test_epsilon_falls_in_delta(curve, first, second):
     small, large = sorted((10**first, 10**second))
     assert curve.epsilon(small) >= curve.epsilon(large) * (1 - 1e-12)
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.integers(1, 8), st.integers(1, 40), st.floats(0.01, 30), st.integers(1, 200), st.integers(1, 200))
 def test_epsilon_rises_with_tokens(bits, dim, mu, first, second):
     accountant = Accountant(QuantizerSpec.from_mu(bits, dim, 1.0, mu))
@@ -126,7 +124,7 @@ def test_epsilon_rises_with_tokens(bits, dim, mu, first, second):
     assert few == many or low.estimate < high.estimate or high.estimate == 0
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(1, 3000), st.integers(1, 3000), st.floats(0.001, 0.4), st.floats(-40, -0.5))
 def test_composing_equals_adding_up_the_trials(first, second, offset, exponent):
     p, delta = 0.5 + offset, 10**exponent
@@ -136,7 +134,6 @@ def test_composing_equals_adding_up_the_trials(first, second, offset, exponent):
     assert float(whole.lower) <= composed.upper <= float(whole.upper) * (1 + 1e-4) + 1e-4
 
 
-@settings(deadline=None, max_examples=100)
 @given(CURVES, st.floats(-250, -0.01))
 def test_delta_of_epsilon_of_delta_is_delta(curve, exponent):
     lower, _, upper = map(float, curve.enclose_epsilon(10**exponent))
@@ -146,7 +143,6 @@ def test_delta_of_epsilon_of_delta_is_delta(curve, exponent):
     assert upper - lower <= 1e-11 * max(upper, 1e-3)
 
 
-@settings(deadline=None, max_examples=100)
 @given(CURVES, st.lists(st.floats(0, 1), min_size=3, max_size=3, unique=True))
 def test_beta_is_convex_and_below_the_diagonal(curve, levels):
     left, middle, right = sorted(levels)
@@ -157,7 +153,6 @@ def test_beta_is_convex_and_below_the_diagonal(curve, levels):
     assert high <= low
 
 
-@settings(deadline=None, max_examples=100)
 @given(CURVES, st.floats(0, 1))
 def test_the_worst_pair_is_symmetric(curve, level):
     assert curve.alpha(level) == pytest.approx(curve.beta(level), rel=1e-12, abs=1e-300)

@@ -24,7 +24,7 @@ def _masses(trials, offset):
     return [oracle.real(math.comb(trials, x) * p**x * (1 - p) ** (trials - x)) for x in range(trials + 1)]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(PAIRS, LEVELS)
 def test_alpha_is_the_inverse_of_beta(pair, level):
     curve = TradeOff(*pair)
@@ -35,7 +35,6 @@ def test_alpha_is_the_inverse_of_beta(pair, level):
     assert curve.beta(back) == pytest.approx(curve.beta(level), rel=1e-9, abs=1e-14)
 
 
-@settings(deadline=None, max_examples=100)
 @given(PAIRS, LEVELS)
 def test_the_bayes_error_is_the_sum_of_the_smaller_of_both_weighted_laws(pair, prior):
     trials, alternative, null = pair
@@ -46,7 +45,6 @@ def test_the_bayes_error_is_the_sum_of_the_smaller_of_both_weighted_laws(pair, p
     assert error <= min(prior, 1 - prior) * (1 + 1e-12)
 
 
-@settings(deadline=None, max_examples=100)
 @given(PAIRS, LEVELS)
 def test_advantage_is_true_less_false_positives_and_at_most_the_total_variation(pair, level):
     curve = TradeOff(*pair)
@@ -61,7 +59,7 @@ def test_the_largest_advantage_is_the_total_variation():
     assert curve.advantage(alphas).max() == pytest.approx(curve.total_variation, rel=1e-12)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(PAIRS, st.one_of(st.just(1.0), st.floats(0.01, 3), st.floats(1, 2000)))
 def test_renyi_divergence_against_ball_arithmetic(pair, order):
     trials, alternative, null = pair
@@ -106,7 +104,6 @@ def test_renyi_divergence_rises_to_the_pure_epsilon():
     assert values[-1] < curve.pure_epsilon
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.integers(1, 10**6), st.floats(1e-6, 0.4999), st.floats(1e-6, 1e4))
 def test_theorem_16_the_worst_pairs_zcdp_is_its_kullback_leibler_divergence(trials, offset, excess):
     curve = TradeOff.of_vertices(trials, offset)

@@ -84,7 +84,7 @@ def test_theorem_13_smallest_certified_delta_is_more_than_twice_gamma():
 
 
 @given(st.floats(0.02, 3), st.floats(1e-5, 0.2), st.floats(0.001, 0.999))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_certified_epsilon_is_the_least_on_the_safe_side(mu, gamma, delta):
     limit = GaussianLimit(mu, gamma)
     epsilon = limit.epsilon_certified(delta)

@@ -127,7 +127,7 @@ def test_a_distribution_of_dp_accounting_is_taken_as_it_is(pld):
 DOTS = st.lists(st.floats(0.01, 0.99), min_size=2, max_size=6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(DOTS, st.lists(st.floats(0.01, 2), min_size=6, max_size=6), st.floats(0, 0.2))
 def test_connected_dots_touch_and_the_lower_pair_stays_below(masses, steps, infinity):
     loss = -1 + np.cumsum(steps[: len(masses)])

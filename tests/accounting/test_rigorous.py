@@ -48,7 +48,7 @@ def _holds(bound, truth, slack=Fraction(0)):
         assert bound.upper - bound.lower <= RELATIVE_WIDTH * bound.lower
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(PAIRS, st.floats(0, 1))
 def test_theorem_2_beta_and_its_inverse_hold_the_exact_polygon(pair, level):
     trials, p, q = pair[0], max(pair[1:]), min(pair[1:])
@@ -61,7 +61,7 @@ def test_theorem_2_beta_and_its_inverse_hold_the_exact_polygon(pair, level):
     _holds(proved.alpha(level), _beta(Fraction(level), mirrored))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(PAIRS, st.floats(0, 30))
 def test_theorem_2_delta_holds_the_sum_over_counts(pair, epsilon):
     trials, p, q = pair[0], max(pair[1:]), min(pair[1:])
@@ -119,7 +119,7 @@ def test_the_float_figures_agree_with_the_proved_ones_at_the_largest_sizes(trial
         assert bound.lower <= upper
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(PAIRS, st.one_of(st.just(1.0), st.floats(0.01, 50)))
 def test_renyi_and_pure_epsilon_hold_their_definitions(pair, order):
     trials, p, q = pair[0], max(pair[1:]), min(pair[1:])

@@ -115,7 +115,7 @@ def test_a_part_that_tells_nothing_changes_nothing():
     assert gaussian_delta(alone.upper, 1) <= mpmath.mpf(1e-5) <= gaussian_delta(alone.lower, 1)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4), st.floats(2, 40), st.floats(2, 40))
 def test_a_mixed_session_lies_between_those_of_its_noisiest_and_clearest_part(first, second, sends, one, other):
     specs = [QuantizerSpec(bits=3, dim=2, clip=1.0, scale=max(scale, 1.2)) for scale in sorted((one, other))]
@@ -204,7 +204,9 @@ def test_sessions_agree_with_dp_accounting_composed_in_a_loop(pld, parts):
         assert low.get_epsilon_for_delta(delta) <= session.epsilon(delta).upper <= high.get_epsilon_for_delta(delta)
 
 
-@pytest.mark.parametrize("run", [DpSgd(0.7, 0.002, 2000), DpSgd(3.0, 0.2, 50)])
+@pytest.mark.parametrize(
+    "run", [pytest.param(DpSgd(0.7, 0.002, 2000), marks=pytest.mark.slow), DpSgd(3.0, 0.2, 50)], ids=["fine", "coarse"]
+)
 def test_a_training_run_beside_a_quantizer_agrees_with_dp_accounting(pld, run):
     session = Session((Part(SMALL, 2),), (run, Gaussian(4.0, releases=3)))
     quantizer, interval = Session(session.parts).privacy_loss_distribution(1e-4)

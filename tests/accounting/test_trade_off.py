@@ -103,7 +103,7 @@ def test_one_trial_by_hand():
 
 
 @given(TRIALS, OFFSETS, DELTAS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_delta_of_epsilon_is_delta(n, offset, delta):
     curve = TradeOff.of_vertices(n, offset)
     epsilon = curve.epsilon(delta)
@@ -116,7 +116,7 @@ def test_delta_of_epsilon_is_delta(n, offset, delta):
 
 
 @given(TRIALS, OFFSETS, DELTAS, DELTAS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_epsilon_falls_in_delta_and_rises_with_trials(n, offset, one, other):
     curve = TradeOff.of_vertices(n, offset)
     small, large = curve.enclose_epsilon(min(one, other)), curve.enclose_epsilon(max(one, other))
@@ -125,7 +125,7 @@ def test_epsilon_falls_in_delta_and_rises_with_trials(n, offset, one, other):
 
 
 @given(st.integers(1, 3000), OFFSETS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_beta_is_convex_symmetric_and_below_one_minus_alpha(n, offset):
     curve = TradeOff.of_vertices(n, offset)
     alpha = np.linspace(0, 1, 41)
@@ -424,7 +424,7 @@ def test_each_error_names_its_argument(call, message):
     assert str(raised.value) == message
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.integers(1, 3), st.integers(-(2**31) + 1, 2**31 - 1), st.integers(-(2**31) + 1, 2**31 - 1), st.floats(0, 3))
 def test_theorem_2_delta_of_few_trials_of_any_two_chances(trials, first, second, epsilon):
     high, low = max(first, second) / 2**32, min(first, second) / 2**32

@@ -109,7 +109,7 @@ def test_theorem_5_pairs_encloses_the_maximum_of_all_pairs(kind, bits, dim, mu, 
     st.integers(0, 2**32 - 1),
     st.integers(2, 7),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_theorem_5_cube_box_pairs_in_this_order(bits, dim, mu, log_delta, seed, words):
     draw = np.random.default_rng(seed)
     codes = draw.uniform(-1.3, 1.3, (words, dim)) * draw.uniform(0, 1, dim)

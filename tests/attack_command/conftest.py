@@ -1,32 +1,9 @@
-"""A tiny random model and sixty made-up reviews: every command in a few seconds."""
-
-import csv
+"""The tiny model and the sixty made-up reviews: every command in a few seconds."""
 
 import pytest
 import yaml
 
 from del_audit.cli import main
-from mechanisms.randomness import simulation_generator
-
-WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
-ABOUT = {"sleep": "I could not sleep and felt tired.", "pain": "The pain in the head was gone."}
-REVIEWS, TRAIN = 60, 36
-
-
-@pytest.fixture(scope="session")
-def reviews(tmp_path_factory):
-    """Returns a file of reviews: two conditions, an age, and an author of every two rows."""
-    generator = simulation_generator(0, "reviews")
-    path = tmp_path_factory.mktemp("data") / "reviews.csv"
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["text", "split", "condition", "age", "author"])
-        for index in range(REVIEWS):
-            condition = ("sleep", "pain")[index % 2]
-            author = f"a{index // 4}-{index % 2}"
-            text = f"{ABOUT[condition]} {' '.join(generator.choice(WORDS, 30))}"
-            writer.writerow([text, "train" if index < TRAIN else "test", condition, 20 + index % 40, author])
-    return path
 
 
 @pytest.fixture

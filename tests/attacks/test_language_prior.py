@@ -56,15 +56,14 @@ def world(random_public):
 
 
 def all_prompts(public, settings, observed):
-    """Returns every prompt with its score, at weight 1 log P(prompt) + log P(release | prompt), one model call each."""
+    """Returns every prompt with its score, at weight 1 log P(prompt) + log P(release | prompt), each read whole."""
     model, words = public.language.model, public.words
     begin = model.config.bos_token_id
     loglik = np.concatenate([block.copy() for _, block in public.channel.scores(observed)]).astype(np.float64)
     prompts = list(product(range(words), repeat=len(observed)))
+    rows = torch.tensor([([] if begin is None else [begin]) + list(prompt) for prompt in prompts])
     totals = []
-    for prompt in prompts:
-        ids = ([] if begin is None else [begin]) + list(prompt)
-        logits = model(input_ids=torch.tensor([ids])).logits[0].double().numpy()
+    for prompt, logits in zip(prompts, model(input_ids=rows).logits.double().numpy(), strict=True):
         total = 0.0
         for place, word in enumerate(prompt):
             before = place - 1 + (begin is not None)

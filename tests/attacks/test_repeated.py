@@ -7,8 +7,10 @@ import pytest
 from scipy.stats import binom, chisquare
 
 from attacks.base import AttackerKnowledge
-from attacks.inversion import CodeNeighbour, CommonestWord, CosineNeighbour, MaximumAPosteriori, MaximumLikelihood
+from attacks.inversion import CodeNeighbour, CosineNeighbour, MaximumAPosteriori, MaximumLikelihood
+from attacks.ladder import ladder
 from attacks.outcome import invert
+from attacks.registry import attack_names
 from attacks.repeated import Repeated, RepeatedPipeline, join, repeated, split
 from mechanisms.channel import Channel
 from mechanisms.decoding import LinearDecoder, MostLikelyDecoder, PosteriorMeanDecoder
@@ -29,7 +31,7 @@ from mechanisms.rivals import (
 )
 from mechanisms.spec import QuantizerSpec
 
-LADDER = [CommonestWord(), CosineNeighbour(), CodeNeighbour(), MaximumLikelihood(), MaximumAPosteriori()]
+LADDER = [attack for attack in ladder(attack_names()).values() if attack.context_free]
 
 
 def make_public(bits=3, dim=4, mu=3.0, words=12, seed=0, decoder="linear"):

@@ -7,11 +7,9 @@ import pytest
 
 from attacks.base import AttackerKnowledge, TokenByToken
 from attacks.inversion import (
-    CodeNeighbour,
     CommonestWord,
     ContextualBeam,
     ContextualInverter,
-    CosineNeighbour,
     InputInference,
     LanguageBeam,
     MaximumAPosteriori,
@@ -19,8 +17,10 @@ from attacks.inversion import (
     TwoSided,
 )
 from attacks.inversion.contextual import ContextualTraining, NetworkShape
+from attacks.ladder import ladder
 from attacks.outcome import invert
 from attacks.ranking import Guesses
+from attacks.registry import attack_names
 from attacks.self_test import REQUIRED, References, readable, self_test
 from mechanisms.errors import UserError
 from mechanisms.models import load_causal_lm, load_embedding_table
@@ -33,18 +33,14 @@ SMALL = ContextualInverter(
     shape=NetworkShape(layers=1, heads=2, width=16, rank=16),
     training=ContextualTraining(steps=20, window=16, batch=4, common=384, validate_every=10, validation_share=0.2),
 )
-ATTACKS = [
-    CommonestWord(),
-    CosineNeighbour(),
-    CodeNeighbour(),
-    MaximumLikelihood(),
-    MaximumAPosteriori(),
-    LanguageBeam(width=2),
-    TwoSided(beam=LanguageBeam(width=2)),
-    SMALL,
-    ContextualBeam(SMALL, LanguageBeam(width=2)),
-    InputInference(reach=16, candidates=4, right=2),
-]
+SMALLER = {
+    "beam": LanguageBeam(width=2),
+    "two-sided": TwoSided(beam=LanguageBeam(width=2)),
+    "contextual": SMALL,
+    "contextual-beam": ContextualBeam(SMALL, LanguageBeam(width=2)),
+    "inference": InputInference(reach=16, candidates=4, right=2),
+}
+ATTACKS = [SMALLER.get(key, attack) for key, attack in ladder(attack_names()).items()]
 
 
 @pytest.fixture(scope="module")

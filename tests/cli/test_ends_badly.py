@@ -270,6 +270,7 @@ def test_termination_is_one_line(start, wait_for):
     assert wait_for(process).cleanly(TERMINATED).err == "del-audit: terminated\n"
 
 
+@pytest.mark.slow
 class TestCertify:
     """A whole run of the tiny model, whose output goes wrong."""
 
@@ -279,7 +280,6 @@ class TestCertify:
         assert json.loads(found.out) == json.loads((tmp_path / "out" / "certificate.json").read_text(encoding="utf8"))
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["certificate.json", "report.html"]
 
-    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("redirect", "code"), [(">&- 2>&-", DONE), (">/dev/full 2>/dev/full", USER_ERROR), ("| true", DONE)]
     )
@@ -292,7 +292,6 @@ class TestCertify:
         wait_for(process).cleanly(code)
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["certificate.json", "report.html"]
 
-    @pytest.mark.slow
     def test_warnings_as_errors_are_no_verdict_of_their_own(self, ended, tiny_config, tmp_path):
         arguments = ("certify", tiny_config, "--out", tmp_path / "out")
         ended(*arguments, env={"PYTHONWARNINGS": "error"}).cleanly(DONE, USER_ERROR, UNEXPECTED)

@@ -95,8 +95,6 @@ def only_its_own_time():
     """Keeps what earlier tests left in this process out of the collections of garbage that a file brings about."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 SAME_READER = {"bundle": "configuration", "session": "configuration", "export": "certificate"}

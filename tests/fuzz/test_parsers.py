@@ -219,7 +219,7 @@ def fuzz(name: str, folder: Path, examples: int) -> None:
     strategy, parse = PARSERS[name]
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
-    @settings(max_examples=examples, deadline=2_000, database=None, derandomize=True, suppress_health_check=checks)
+    @settings(max_examples=examples, deadline=2_000, suppress_health_check=checks)
     @given(strategy)
     def a_valid_object_or_the_users_error(data):
         with contextlib.suppress(UserError):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -23,7 +23,6 @@ def released(spec, tokens, seed=0):
     return pack(StochasticQuantizer(spec).sample(levels, SimulatedRandomness(seed)), spec)
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
 @given(bits=st.integers(1, 6), dim=st.integers(1, 9), tokens=st.integers(1, 30), seed=st.integers(0, 2**32))
 def test_theorem_10_any_counts_are_restored_exactly(bits, dim, tokens, seed):
     spec = a_spec(bits, dim)

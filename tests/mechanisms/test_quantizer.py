@@ -231,7 +231,7 @@ specs = st.builds(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(spec=specs, share=st.floats(-1.5, 1.5))
 def test_thresholds_are_the_rational_ones(spec, share):
     value = from_levels(to_levels(share * spec.clip, spec.clip), spec.clip)
@@ -244,7 +244,6 @@ def test_thresholds_are_the_rational_ones(spec, share):
     assert spec.threshold_low + spec.threshold_high == 2**32
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
 @given(spec=specs)
 def test_ends_are_the_threshold_of_the_clip_and_all_beyond_is_held_there(spec):
     quantizer = StochasticQuantizer(spec)
@@ -256,7 +255,6 @@ def test_ends_are_the_threshold_of_the_clip_and_all_beyond_is_held_there(spec):
         assert (low == spec.threshold_low).all()
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
 @given(spec=specs)
 def test_opposite_levels_have_opposite_thresholds(spec):
     thresholds = level_thresholds(spec).astype(np.int64)

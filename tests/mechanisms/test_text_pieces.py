@@ -48,7 +48,7 @@ def rows(kind):
 
 
 @every_kind
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_pieces_of_any_tokens_are_their_text(kind, data):
     tokens = data.draw(rows(kind))
@@ -59,7 +59,7 @@ def test_pieces_of_any_tokens_are_their_text(kind, data):
 
 
 @with_bytes
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.binary(max_size=12), word=st.sampled_from(["a", "1", "b"]), place=st.integers(0, 12))
 def test_pieces_of_any_bytes_are_their_text(kind, data, word, place):
     tokens = byte_tokens(kind, data)
@@ -69,7 +69,7 @@ def test_pieces_of_any_bytes_are_their_text(kind, data, word, place):
 
 
 @with_bytes
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.text(max_size=6))
 def test_a_character_counts_with_the_token_of_its_last_byte(kind, text):
     """Also U+FFFD itself, whose first byte alone is shown as U+FFFD."""

@@ -26,7 +26,7 @@ def flipped(message, bit):
     return bytes(changed)
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(bits=st.integers(1, 8), dim=st.integers(1, 40), tokens=st.integers(1, 30), seed=st.integers(0, 2**32))
 def test_what_is_packed_is_unpacked_at_the_exact_length(bits, dim, tokens, seed):
     spec = a_spec(bits, dim)

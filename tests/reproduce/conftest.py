@@ -1,17 +1,16 @@
 """Fixtures of the tables' tests: the tiny model with a longer context, a tiny sentence encoder, tiny corpora."""
 
-import csv
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_up import WORDS, some_words, write_rows
 
 from del_audit.cli import main
 from mechanisms.randomness import simulation_generator
 
-WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
 SMALL = ["--quick", "--lengths", "ptb", "--samples", "5", "--new-tokens", "4", "--dim", "6", "--tokens", "120"]
 SMALL += ["--window", "40", "--virtual-tokens", "3", "--steps", "1", "--pair-steps", "1", "--epochs", "1"]
 
@@ -33,20 +32,14 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     generator = simulation_generator(0, "reproduce corpora")
     found = {}
     for name in ("text", "general"):
-        rows = [(" ".join(generator.choice(WORDS, 40)), "train" if index % 3 else "test") for index in range(60)]
+        rows = [(some_words(generator, 40), "train" if index % 3 else "test") for index in range(60)]
         found[name] = write_rows(folder / f"{name}.csv", ("text", "split"), rows)
     pairs = []
     for index in range(120):
-        first, other = (" ".join(generator.choice(WORDS, 6)) for _ in range(2))
+        first, other = (some_words(generator, 6) for _ in range(2))
         pairs.append((first, first if index % 2 else other, index % 2, "train" if index % 3 else "test"))
     found["pairs"] = write_rows(folder / "pairs.csv", ("sentence1", "sentence2", "label", "split"), pairs)
     return found
-
-
-def write_rows(path, columns, rows):
-    with path.open("w", newline="") as stream:
-        csv.writer(stream).writerows([columns, *rows])
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,12 @@
 """`del-audit train` on a tiny random model and a table of made-up text."""
 
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from made_up import some_words, write_rows
 from safetensors.numpy import load_file
 
 from del_audit.accounting.dp_sgd import training_guarantee
@@ -18,7 +18,6 @@ from mechanisms.randomness import simulation_generator
 from mechanisms.spec import QuantizerSpec
 from mechanisms.trained_projection import load_projection
 
-WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
 PROMPT = ("--steps", "2", "--virtual-tokens", "3", "--window", "40")
 CODES = (
     "--steps",
@@ -37,12 +36,8 @@ PROJECTION = ("--steps", "2", "--window", "16", "--batch", "2", "--validation-wi
 
 def write_table(path, documents, seed):
     generator = simulation_generator(seed, "reviews")
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["text", "split"])
-        for index in range(documents):
-            writer.writerow([" ".join(generator.choice(WORDS, 30)), "train" if index % 3 else "test"])
-    return path
+    rows = [(some_words(generator), "train" if index % 3 else "test") for index in range(documents)]
+    return write_rows(path, ("text", "split"), rows)
 
 
 @pytest.fixture(scope="module")

@@ -1,27 +1,22 @@
 """A tiny model, reviews with copies among them, and a configuration that is tuned in a few seconds."""
 
-import csv
-
 import pytest
 import yaml
+from made_up import some_words, write_rows
 
 from mechanisms.randomness import simulation_generator
-
-WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
 
 
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory):
     generator = simulation_generator(0, "tuned reviews")
-    path = tmp_path_factory.mktemp("data") / "reviews.csv"
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["review", "split", "rating"])
-        for index in range(140):
-            words = " ".join(generator.choice(WORDS, 30))
-            writer.writerow([f"I took it. {words}", "train" if index < 36 else "test", ("good", "bad")[index // 2 % 2]])
-        writer.writerow([f"I  TOOK it. {words}", "test", "good"])  # the last one again, but for case and spaces
-    return path
+    texts = [some_words(generator) for _ in range(140)]
+    rows = [
+        (f"I took it. {text}", "train" if index < 36 else "test", ("good", "bad")[index // 2 % 2])
+        for index, text in enumerate(texts)
+    ]
+    rows.append((f"I  TOOK it. {texts[-1]}", "test", "good"))  # the last one again, but for case and spaces
+    return write_rows(tmp_path_factory.mktemp("data") / "reviews.csv", ("review", "split", "rating"), rows)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mechanisms.errors import UserError
@@ -10,7 +10,6 @@ from mechanisms.rivals._message import MessageFormat, grid_format, id_format
 FINGERPRINT = bytes(range(32))
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(2, 1 << 20), st.randoms(use_true_random=False))
 def test_every_value_comes_back(tokens, numbers, limit, random):
     layout = MessageFormat(b"TEST", FINGERPRINT, numbers, limit)
