@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import yaml
+from made_up import some_words
 from safetensors.numpy import save_file
 
 from del_audit.cli import main
@@ -16,27 +17,13 @@ from mechanisms.encoder_file import load_encoder
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import simulation_generator
 
-WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
-ABOUT = {"sleep": "I could not sleep and felt tired.", "pain": "The pain in the head was gone."}
-
-
-@pytest.fixture(scope="module")
-def reviews(tmp_path_factory):
-    generator = simulation_generator(0, "reviews")
-    path = tmp_path_factory.mktemp("data") / "reviews.csv"
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["text", "split", "condition", "rating"])
-        for index in range(60):
-            condition = ("sleep", "pain")[index % 2]
-            words = " ".join(generator.choice(WORDS, 30))
-            rating = ("good", "bad")[index // 2 % 2]
-            writer.writerow([f"{ABOUT[condition]} {words}", "train" if index < 36 else "test", condition, rating])
-    return path
-
-
 PROBES = {"attribute": {"column": "condition", "classes": 2}, "task": {"column": "rating"}}
 """Added where a test is of the probes: they take most of a run's time."""
+
+
+QUICK = {"attacks": ["baseline", "map"], "attacked_tokens": 200, "prompts": 6, "response_tokens": 8}
+QUICK |= {"generations": 2, "generated_tokens": 3}
+"""For tests of what stands around the attacks."""
 
 
 @pytest.fixture
@@ -70,48 +57,6 @@ def configured(tiny_lm_folder, tiny_bert_folder, reviews, tmp_path):
     return write
 
 
-def test_a_configuration_within_its_policy_is_certified(configured, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert main(["certify", str(configured(**PROBES)), "--out", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["certificate.json", "report.html"]
-    certificate = json.loads((out / "certificate.json").read_text())
-    assert certificate["verdict"] == "certified"
-    assert certificate["reasons"] == []
-    assert {check["status"] for check in certificate["checks"]} == {"passed"}
-    assert certificate["spec"]["bits"] == 4
-    token, phrase, prompt = certificate["guarantees"]
-    assert (token["trials"], phrase["trials"], prompt["trials"]) == (180, 900, 2160)
-    assert token["epsilon"]["lower"] <= token["epsilon"]["estimate"] <= token["epsilon"]["upper"]
-    baseline, *attacks = certificate["inversion"]["attacks"]
-    assert baseline["success"]["sample"] == 1_000
-    assert max(attack["success"]["value"] for attack in attacks) > baseline["success"]["upper"]
-    assert certificate["inversion"]["allowed"]["upper"] >= max(a["success"]["lower"] for a in attacks)
-    for name in ("released prompt", "soft prompt alone", "no prompt", "clean prompt", "another user's released prompt"):
-        assert certificate["utility"]["perplexity"][name]["value"] > 1
-        assert certificate["utility"]["coherence"][name]["lower"] >= -1
-    assert certificate["attribute"]["column"] == "condition"
-    assert certificate["bytes"]["a_token"] == 6.0
-    assert len(certificate["hashes"]["encoder"]) == 64
-    assert certificate["versions"]["torch"]
-    page = (out / "report.html").read_text()
-    assert "certified" in page.lower()
-    assert "certified" in capsys.readouterr().out.lower()
-
-
-def test_the_same_seed_measures_the_same(configured, tmp_path):
-    figures, attempts = [], []
-    for run in ("one", "two"):
-        main(["certify", str(configured(attribute=PROBES["attribute"])), "--out", str(tmp_path / run)])
-        certificate = json.loads((tmp_path / run / "certificate.json").read_text())
-        for key in ("made", "expires", "seconds", "signature"):  # the signature is of the time as well
-            del certificate[key]
-        attempts.append(certificate.pop("attempts")["count"])
-        del certificate["error_rate"]
-        figures.append(certificate)
-    assert figures[0] == figures[1]
-    assert attempts[1] == attempts[0] + 1  # whatever the configuration, the same people were tried again
-
-
 def test_a_leaking_configuration_is_refused_and_says_why(configured, tmp_path):
     policy = {"attack_success_at_most": 0.15, "epsilon": {"at_most": 12.0}, "bytes_per_token_at_most": 5.0}
     assert main(["certify", str(configured(mu=400.0, policy=policy)), "--out", str(tmp_path / "out")]) == 1
@@ -121,17 +66,6 @@ def test_a_leaking_configuration_is_refused_and_says_why(configured, tmp_path):
     assert failed == {"strongest attack", "epsilon of a token", "bytes per token"}
     assert len(certificate["reasons"]) == 3
     assert all(any(reason.startswith(name) for name in failed) for reason in certificate["reasons"])
-
-
-def test_too_few_samples_are_inconclusive(configured, tmp_path):
-    assert main(["certify", str(configured()), "--out", str(tmp_path / "first")]) == 0
-    measured = json.loads((tmp_path / "first" / "certificate.json").read_text())["inversion"]["attacks"]
-    upper = max(attack["success"]["upper"] for attack in measured)
-    value = max(attack["success"]["value"] for attack in measured)
-    policy = {"attack_success_at_most": (upper + value) / 2}
-    assert main(["certify", str(configured(policy=policy)), "--out", str(tmp_path / "second")]) == 3
-    certificate = json.loads((tmp_path / "second" / "certificate.json").read_text())
-    assert "more tokens would decide" in certificate["reasons"][0]
 
 
 def test_a_release_without_noise_proves_the_implementation_broken(configured, tmp_path, monkeypatch):
@@ -207,16 +141,10 @@ def test_one_class_is_refused(configured, tmp_path, capsys, reviews):
     assert "two classes or more" in capsys.readouterr().err
 
 
-def test_an_earlier_certificate_survives_a_failed_run(configured, tmp_path):
-    out = tmp_path / "out"
-    assert main(["certify", str(configured()), "--out", str(out)]) == 0
-    before = (out / "certificate.json").read_bytes()
-    assert main(["certify", str(configured(model="no-such-folder")), "--out", str(out)]) == 2
-    assert (out / "certificate.json").read_bytes() == before
-
-
 def test_json_alone_goes_to_standard_output(configured, tmp_path, capsys):
-    assert main(["certify", str(configured()), "--out", str(tmp_path / "out"), "--json"]) == 0
+    policy = {"assurance": "quick", "attack_success_at_most": 0.9}
+    path = configured(policy=policy, evaluation=QUICK)
+    assert main(["certify", str(path), "--out", str(tmp_path / "out"), "--json"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out) == json.loads((tmp_path / "out" / "certificate.json").read_text())
     assert "CERTIFIED" in printed.err
@@ -229,7 +157,9 @@ def test_a_soft_prompt_is_trained_on_public_text_and_then_certified(configured, 
     card = json.loads((folder / "card.json").read_text())
     assert (card["data"]["split"], card["data"]["documents"]) == ("train", 36)
     assert card["spec"]["dim"] == 12
-    assert main(["certify", str(configured(soft_prompt=str(folder))), "--out", str(tmp_path / "out")]) == 0
+    policy = {"assurance": "quick", "attack_success_at_most": 0.9}
+    path = configured(policy=policy, evaluation=QUICK, soft_prompt=str(folder))
+    assert main(["certify", str(path), "--out", str(tmp_path / "out")]) == 0
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
     assert certificate["soft_prompt"] == card
     assert len(certificate["hashes"]["soft_prompt"]) == 64
@@ -248,7 +178,9 @@ def test_bad_steps_end_with_code_2(configured, tmp_path, capsys, steps):
 
 def test_one_column_may_be_attribute_and_task(configured, tmp_path):
     columns = {"attribute": {"column": "condition", "classes": 2}, "task": {"column": "condition"}}
-    assert main(["certify", str(configured(**columns)), "--out", str(tmp_path / "out")]) == 0
+    policy = {"assurance": "quick", "attack_success_at_most": 0.9}
+    path = configured(policy=policy, evaluation=QUICK, **columns)
+    assert main(["certify", str(path), "--out", str(tmp_path / "out")]) == 0
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
     assert certificate["attribute"]["column"] == certificate["utility"]["task"]["column"] == "condition"
 
@@ -361,7 +293,7 @@ def test_nobody_of_the_private_split_is_in_the_public_one(configured, tmp_path, 
         writer.writerow(["text", "split", "condition", "author"])
         for index in range(120):
             split, author = ("train", index % 40) if index < 80 else ("test", 30 + index % 20)
-            writer.writerow([" ".join(generator.choice(WORDS, 30)), split, ("sleep", "pain")[author % 2], f"a{author}"])
+            writer.writerow([some_words(generator), split, ("sleep", "pain")[author % 2], f"a{author}"])
     data = {"corpus": str(path), "text_column": "text", "group_column": "author"}
     changed = configured(data=data, attribute=PROBES["attribute"])
     certificate = certified(changed, tmp_path / "out")

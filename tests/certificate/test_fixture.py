@@ -14,11 +14,9 @@ from del_audit.certificate.report import render
 from del_audit.certificate.schema import SCHEMA_FILES
 from del_audit.certificate.verify_command import verify_file
 from del_audit.cli import main
-from mechanisms.randomness import simulation_generator
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "certificates"
 AT = "2026-12-31"
-WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
 CONTENT = {
     "name": "tiny",
     "model": "model",
@@ -49,25 +47,13 @@ CONTENT = {
 }
 
 
-def reviews(path: Path) -> None:
-    """Writes a column of texts, of two conditions and two ratings."""
-    generator = simulation_generator(0, "reviews")
-    rows = ["text,split,condition,rating"]
-    about = {"sleep": "I could not sleep and felt tired.", "pain": "The pain in the head was gone."}
-    for index in range(60):
-        condition, rating = ("sleep", "pain")[index % 2], ("good", "bad")[index // 2 % 2]
-        split = "train" if index < 36 else "test"
-        rows.append(f"{about[condition]} {' '.join(generator.choice(WORDS, 30))},{split},{condition},{rating}")
-    path.write_text("\n".join(rows) + "\n")
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, tiny_lm_folder, tiny_bert_folder):
+def made(tmp_path_factory, tiny_lm_folder, tiny_bert_folder, reviews):
     """Returns a folder in which a tiny configuration was certified; its files are named relative to it."""
     folder = tmp_path_factory.mktemp("made")
     shutil.copytree(tiny_lm_folder, folder / "model")
     shutil.copytree(tiny_bert_folder, folder / "sentences")
-    reviews(folder / "reviews.csv")
+    shutil.copy(reviews, folder / "reviews.csv")
     (folder / "tiny.yaml").write_text(yaml.safe_dump(CONTENT))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -92,6 +78,69 @@ def test_a_certificate_made_again_verifies_against_its_configuration(made, monke
     if os.environ.get("DEL_AUDIT_NEW_FIXTURE") == "1":
         shutil.copy(made / "out" / "certificate.json", FIXTURES / "certificate-3.json")
         shutil.copy(made / "key.pem.pub", FIXTURES / "certificate-3.pub")
+
+
+def test_a_configuration_within_its_policy_is_certified(made):
+    out = made / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["certificate.json", "report.html"]
+    certificate = json.loads((out / "certificate.json").read_text())
+    assert certificate["verdict"] == "certified"
+    assert certificate["reasons"] == []
+    assert {check["status"] for check in certificate["checks"]} == {"passed"}
+    assert certificate["spec"]["bits"] == 4
+    token, phrase, prompt, _ = certificate["guarantees"]
+    assert (token["trials"], phrase["trials"], prompt["trials"]) == (180, 900, 2160)
+    assert token["epsilon"]["lower"] <= token["epsilon"]["estimate"] <= token["epsilon"]["upper"]
+    baseline, *attacks = certificate["inversion"]["attacks"]
+    assert baseline["success"]["sample"] == 1_000
+    assert max(attack["success"]["value"] for attack in attacks) > baseline["success"]["upper"]
+    assert certificate["inversion"]["allowed"]["upper"] >= max(a["success"]["lower"] for a in attacks)
+    for name in ("released prompt", "soft prompt alone", "no prompt", "clean prompt", "another user's released prompt"):
+        assert certificate["utility"]["perplexity"][name]["value"] > 1
+        assert certificate["utility"]["coherence"][name]["lower"] >= -1
+    assert certificate["attribute"]["column"] == "condition"
+    assert certificate["bytes"]["a_token"] == 6.0
+    assert len(certificate["hashes"]["encoder"]) == 64
+    assert certificate["versions"]["torch"]
+    page = (out / "report.html").read_text()
+    assert "certified" in page.lower()
+
+
+def test_the_same_seed_measures_the_same(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(made)
+    assert main(["certify", "tiny.yaml", "--out", str(tmp_path / "out"), "--key", "key.pem"]) == 0
+    figures, attempts = [], []
+    for folder in (made / "out", tmp_path / "out"):
+        certificate = json.loads((folder / "certificate.json").read_text())
+        for key in ("made", "expires", "seconds", "signature"):  # the signature is of the time as well
+            del certificate[key]
+        attempts.append(certificate.pop("attempts")["count"])
+        del certificate["error_rate"]
+        figures.append(certificate)
+    assert figures[0] == figures[1]
+    assert attempts[1] > attempts[0]  # whatever the configuration, the same people were tried again
+
+
+def test_too_few_samples_are_inconclusive(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(made)
+    measured = json.loads((made / "out" / "certificate.json").read_text())["inversion"]["attacks"]
+    upper = max(attack["success"]["upper"] for attack in measured)
+    value = max(attack["success"]["value"] for attack in measured)
+    policy = {"prompt_tokens": 12, "attack_success_at_most": (upper + value) / 2}
+    unprobed = {key: value for key, value in CONTENT.items() if key not in ("attribute", "task")}
+    Path("few.yaml").write_text(yaml.safe_dump({**unprobed, "policy": policy}))
+    assert main(["certify", "few.yaml", "--out", str(tmp_path / "few"), "--key", "key.pem"]) == 3
+    certificate = json.loads((tmp_path / "few" / "certificate.json").read_text())
+    assert "more tokens would decide" in certificate["reasons"][0]
+
+
+def test_an_earlier_certificate_survives_a_failed_run(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(made)
+    shutil.copytree("out", tmp_path / "out")
+    Path("nowhere.yaml").write_text(yaml.safe_dump({**CONTENT, "model": "no-such-folder"}))
+    assert main(["certify", "nowhere.yaml", "--out", str(tmp_path / "out"), "--key", "key.pem"]) == 2
+    kept = (tmp_path / "out" / "certificate.json").read_bytes()
+    assert kept == (made / "out" / "certificate.json").read_bytes()
 
 
 def test_against_another_configuration_it_fails_and_no_asset_is_loaded(made, monkeypatch, capsys):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from made_up import some_words
 
 from del_audit.cli import main
 from mechanisms.randomness import simulation_generator
 
 ROOT = Path(__file__).parents[2]
 ROOMS = tuple(f"{ROOT / name}/" for name in ("attacks", "del_audit", "mechanisms"))
-WORDS = ("doctor", "tablet", "pain", "week", "sleep", "sister", "tired", "time", "work", "head")
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def configuration(tiny_lm_folder, tiny_bert_folder, tmp_path):
         writer.writerow(["text", "split", "condition", "rating"])
         for index in range(60):
             labels = ("sleep", "pain")[index % 2], ("good", "bad")[index // 2 % 2]
-            words = " ".join(generator.choice(WORDS, 36))
+            words = some_words(generator, 36)
             writer.writerow([f"Review {index}: {words}", "train" if index < 36 else "test", *labels])
     content = {
         "name": "tiny",
