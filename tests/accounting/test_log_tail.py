@@ -85,12 +85,13 @@ def _ball_tail(x, n, p):
     raise AssertionError((x, n, p))
 
 
-def test_theorem_2_tails_are_within_1e_12_of_ball_arithmetic_over_the_whole_range():
+@pytest.mark.parametrize("cases", [200, pytest.param(2_000, marks=pytest.mark.slow)])
+def test_theorem_2_tails_are_within_1e_12_of_ball_arithmetic_over_the_whole_range(cases):
     if np.finfo(np.longdouble).nmant < 63:
         pytest.skip("this platform's widest float is a double")
     deepest, compared = 0.0, 0
     with flint.ctx.workprec(192):
-        for x, n, p in _deep_cases(9, 2000):
+        for x, n, p in _deep_cases(9, cases):
             upper, lower = _ball_tail(x, n, p), _ball_tail(n - x - 1, n, 1 - Fraction(p))
             for wide, truth in zip(tails(x, n, p), (upper.log(), lower.log()), strict=True):
                 if truth < -1e6:
@@ -99,8 +100,8 @@ def test_theorem_2_tails_are_within_1e_12_of_ball_arithmetic_over_the_whole_rang
                 error = abs(flint.arb(high) + flint.arb(float(wide - np.longdouble(high))) - truth)
                 assert error < 1e-12, (x, n, p, error)
                 deepest, compared = min(deepest, high), compared + 1
-    assert deepest < -9e5
-    assert compared > 3500
+    assert deepest < (-9e5 if cases == 2_000 else -1e5)
+    assert compared > 1.75 * cases
 
 
 def test_error_bound_meets_1e_12_down_to_a_million_nats():

@@ -79,8 +79,8 @@ def test_theorem_20_tails_hold_at_every_dimension_and_distance(dim, distance):
         (576, 100.0),
         (4096, 100.0),
         (32_768, 1000.0),
-        (65_536, 1000.0),
-        (1_048_576, 1000.0),
+        pytest.param(65_536, 1000.0, marks=pytest.mark.slow),
+        pytest.param(1_048_576, 1000.0, marks=pytest.mark.slow),
     ],
 )
 def test_theorem_20_epsilon_is_never_too_small_and_nearly_exact(dim, distance):

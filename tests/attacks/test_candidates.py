@@ -1,6 +1,7 @@
 """What is tried on a view: no preparation may cost an attack its strength."""
 
 import numpy as np
+import pytest
 from sklearn.model_selection import cross_val_score
 from threadpoolctl import threadpool_limits
 
@@ -20,6 +21,7 @@ def test_bins_hold_equally_many_rows_and_take_what_was_not_seen():
     assert bins.transform(np.array([[-1e9, -1e12], [1e9, 1e12]]))[:, 0].tolist() == [0, BINS - 1]
 
 
+@pytest.mark.slow
 def test_trees_on_bins_are_as_strong_as_trees_that_bin_for_themselves():
     """Cross-validated balanced accuracy over 8 problems of a real one's size; any difference is within its error."""
     (candidate,), differences = _boosting(0), []

@@ -425,13 +425,14 @@ def test_nothing_can_be_loaded_or_run_from_outside(browser: Any, certificate: di
 
 
 def test_hostile_text_runs_nothing_and_makes_no_links(opened: Open, certificate: dict[str, Any]) -> None:
-    certificate["name"] = certificate["attribute"]["column"] = HOSTILE
+    certificate["commit"] = certificate["attribute"]["column"] = HOSTILE
     for attack in certificate["inversion"]["attacks"][1:]:
         attack["name"] = attack["success"]["sample_unit"] = HOSTILE
     certificate["inversion"]["strongest"] = HOSTILE
     certificate["utility"]["coherence"][HOSTILE] = certificate["utility"]["coherence"]["no prompt"]
     page = opened(certificate)
-    assert page.title() == f"Certified: {HOSTILE}"
+    assert page.title() == f"Certified: {certificate['name']}"
+    assert page.get_by_text(HOSTILE).count() > 5
     assert page.locator("img[src], .plot a").count() == 0
     assert page.locator("script").count() == 3
     assert "<script>" in page.locator("[data-plot=attacks] svg text", has_text="</script>").first.text_content()
