@@ -14,7 +14,9 @@ from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
 from mechanisms.terms import Deployment, Terms
 
-FORMAT = "del-audit certificate 3"
+FORMAT = "del-audit certificate 4"
+FORMATS = ("del-audit certificate 3", FORMAT)
+"""What clients hold to: both limit how often a text is sent."""
 OLDER = ("del-audit certificate 1", "del-audit certificate 2")
 WHAT = "certificate"
 UNITS = ("token", "phrase", "prompt", "session")
@@ -132,7 +134,7 @@ def require_format(body: Mapping[str, Any]) -> None:
             f"Expected format {FORMAT!r}, got {found!r}: it was given under older rules, which did not limit how often "
             "a text is sent. Certify again (`del-audit certify CONFIG`)."
         )
-    if found != FORMAT:
+    if found not in FORMATS:
         raise UserError(f"Expected format {FORMAT!r}, got {str(found)[:100]!r}.")
 
 

@@ -73,6 +73,19 @@ class CertificateFigures:
             for attack in self._attacks
         ]
 
+    def known_context(self) -> Figure | None:
+        """Share of tokens recovered by an attacker who knows the words before each."""
+        knowing = self.findings.knowing
+        return knowing.context.success if knowing and knowing.context else None
+
+    def lists(self) -> list[Contender]:
+        """Share of texts picked out of a list, for each list that was tried."""
+        knowing = self.findings.knowing
+        return [
+            Contender(f"out of {each.candidates:,} texts by {each.tokens} tokens, {each.lengths} lengths", each.success)
+            for each in (knowing.lists if knowing else ())
+        ]
+
     def attribute(self) -> tuple[str, Figure | None]:
         """The attribute's column, and the advantage of the strongest probe."""
         found = self.findings.attribute

@@ -7,6 +7,7 @@ from attacks.registry import AttackName, attack_names, required_by
 from attacks.self_test import SelfTest
 from del_audit.certificate.attempts import Attempt
 from del_audit.certificate.checks import checks_of
+from del_audit.certificate.claim import claim_of
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.gather import Evidence
 from del_audit.certificate.model import (
@@ -26,7 +27,7 @@ from del_audit.certificate.model import (
     WorstOfReleases,
 )
 from del_audit.certificate.proved import allowed_of, bytes_of, curve_of, epsilon_of, guarantees_of
-from del_audit.certificate.schema import FORMAT_3
+from del_audit.certificate.schema import FORMAT_4
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.verdict import verdict_of
 from del_audit.evidence.inference import Inference
@@ -39,6 +40,8 @@ from mechanisms.pipeline import Pipeline
 from mechanisms.spec import QuantizerSpec
 
 NOT_PROTECTED = (
+    "Which text it was, from an attacker who holds a list of texts that it may be: the certificate says how often "
+    "that one picks it out.",
     "The number of tokens of a prompt, its time and its sender: the message shows them.",
     "A text sent more often than the policy's `sends`: each sending is a fresh release, and their guarantees add up.",
     "A user with two machines: each keeps a ledger of its own, and neither knows what the other sent.",
@@ -65,7 +68,13 @@ def body_of(
     findings = _findings(configuration, assets, pipeline, evidence, attempt, seconds)
     checks = checks_of(findings)
     reasons = tuple(f"{check.limit}: {check.reason}" for check in checks if check.status != "passed")
-    return Body(**dict(findings), verdict=verdict_of(checks), reasons=reasons, checks=tuple(checks))
+    return Body(
+        **dict(findings),
+        claim=claim_of(findings, checks),
+        verdict=verdict_of(checks),
+        reasons=reasons,
+        checks=tuple(checks),
+    )
 
 
 def _findings(
@@ -79,7 +88,7 @@ def _findings(
     made, source = datetime.now(UTC).replace(microsecond=0), commit()
     policy, hashed = configuration.policy, Hashes(**hashes(configuration, assets, pipeline))
     return Findings(
-        format=FORMAT_3,
+        format=FORMAT_4,
         name=configuration.name,
         made=made.isoformat(),
         expires=(made + timedelta(days=configuration.valid_days)).isoformat(),
@@ -92,6 +101,7 @@ def _findings(
         guarantees=guarantees_of(pipeline.spec, policy),
         curve=curve_of(pipeline.spec, policy.sends),
         inversion=_inversion(configuration, pipeline.spec, evidence),
+        knowing=evidence.knowing,
         attribute=_probe(evidence.attribute),
         utility=_utility(evidence, policy.quoted_delta, policy.sends),
         bytes=bytes_of(pipeline.spec, policy.prompt_tokens, pipeline.table.shape[1]),

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from attacks.ladder import ladder
 from attacks.outcome import Outcome
 from attacks.registry import AttackName, always_run
-from del_audit.certificate.model import Examples, Reading
+from del_audit.certificate.model import Examples, Knowing, Reading
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inference import Inference
 from del_audit.evidence.inferences import inferences_of
@@ -58,6 +58,7 @@ class Evidence:
     coherence: dict[str, Figure]
     other_bits: tuple[OtherBits, ...]
     examples: Examples
+    knowing: Knowing
 
 
 def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> Evidence:

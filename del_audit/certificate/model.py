@@ -1,4 +1,4 @@
-"""The certificate, typed: every field of format 3 with what it says. The published schema is generated from these.
+"""The certificate, typed: every field of format 4 with what it says. The published schema is generated from these.
 
 A certificate's file is read once, into these models; nothing below passes JSON values on. `Findings` is what was proved
 and measured, `Body` adds the verdict that follows from it, `Certificate` the signature.
@@ -296,6 +296,62 @@ class Probe(Record):
     """Recall of each class, from the release."""
 
 
+class ListAttack(Record):
+    """The attacker who holds a list of texts and asks which of them was sent. Kind: estimated."""
+
+    tokens: OneOrMore
+    """Tokens of each text that it sees."""
+    candidates: OneOrMore
+    """Texts in the list, the one that was sent among them."""
+    decoys: str
+    """What the others are."""
+    lengths: Literal["equal", "true"]
+    """equal: all have as many tokens. true: the message shows its length, which rules texts of another one out."""
+    success: Figure
+    """Share of texts that it picks out."""
+    chance: Share
+    """Share of texts that a guess without the release picks out."""
+
+
+class ContextAttack(Record):
+    """The attacker who knows other words of the prompt and asks for this one. Kind: estimated."""
+
+    context: Literal["left", "both sides"]
+    """Which true words it knows."""
+    success: Figure
+    """Share of tokens recovered."""
+    without: Figure
+    """Share of tokens that the same attacker recovers without the release."""
+    lift: Figure
+    """The first less the second, paired by document."""
+    centre: Figure | None
+    """Share of tokens that it recovers from releases of the centre, which tell nothing of the text; null for mechanisms
+    that have none."""
+    allowed: Share | None
+    """Most that any attacker of that success on the centre recovers, a share: theorem 23 at the upper end of
+    `centre`, with its confidence."""
+
+
+class Knowing(Record):
+    """What attackers recover who know more than how common words are and what a language model says of them."""
+
+    context: ContextAttack | None
+    """Who knows the words before each token; null where no private prompt was long enough."""
+    lists: tuple[ListAttack, ...]
+    """Who holds a list of candidate texts, by prompt length and size of the list."""
+
+
+class Claim(Record):
+    """The strongest claim that the evidence supports."""
+
+    kind: Literal["formal", "context-aware", "blind", "none"]
+    """formal: the prompt's own epsilon is at most 10 at delta 1e-6 or less. context-aware: limits hold against
+    attackers who know the context or hold a list. blind: limits hold against attackers who know frequencies and a
+    language model only. none: not certified, or no limit on what attackers recover."""
+    says: str
+    """The claim in words."""
+
+
 class OtherBits(Record):
     """One other number of bits."""
 
@@ -479,7 +535,7 @@ class Signature(Record):
 class Findings(Record):
     """What was proved and measured of one deployment, and what it was made of: what a verdict follows from."""
 
-    format: Literal["del-audit certificate 2", "del-audit certificate 3"]
+    format: Literal["del-audit certificate 2", "del-audit certificate 3", "del-audit certificate 4"]
     """Names this format."""
     name: str = Field(pattern=NAME)
     """Name of the configuration."""
@@ -505,6 +561,8 @@ class Findings(Record):
     """Trade-off curve of one token."""
     inversion: Inversion
     """What each attack recovered, and what the guarantee allows."""
+    knowing: Knowing | None = Field(default=None, json_schema_extra=not_null)
+    """What attackers recover who know the context, or hold a list of texts."""
     attribute: Probe | None
     """What the release tells of the sensitive attribute; null where none is named."""
     utility: Utility
@@ -539,6 +597,8 @@ class Findings(Record):
 class Body(Findings):
     """A certificate before it is signed: the findings, and the verdict that follows from them."""
 
+    claim: Claim | None = Field(default=None, json_schema_extra=not_null)
+    """What the verdict claims, in the words that stand first."""
     verdict: Verdict
     """certified: every check passed. refused: one failed. inconclusive: none failed, and one is not decided."""
     reasons: Texts

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING
 
-from del_audit.certificate.model import Body, Inversion, UnitGuarantee
-from del_audit.certificate.rows import terms
+from del_audit.certificate.model import Body, Inversion, Knowing, UnitGuarantee
+from del_audit.certificate.rows import knowing_rows, terms
 from del_audit.show.console import printable
 from del_audit.show.numbers import at_most, interval, number, percent, upper_end
 
@@ -27,8 +27,10 @@ def model_card(body: Body, fingerprint: str) -> str:
         f"Quantizer: {escaped(quantizer)}. Made {escaped(body.made)}, expires {escaped(body.expires)}, signed by "
         f"{escaped(fingerprint)}.",
         "",
+        *([escaped(body.claim.says), ""] if body.claim else []),
         *_guarantees(body.guarantees),
         *_attacks(body.inversion),
+        *(_knowing(body.knowing) if body.knowing else []),
         "### Policy",
         "",
         *_table(
@@ -77,6 +79,12 @@ def _attacks(inversion: Inversion) -> list[str]:
         f"Allowed by the guarantee, where the attacker knows only how common words are: at most {escaped(allowed)}.",
         "",
     ]
+
+
+def _knowing(knowing: Knowing) -> list[str]:
+    rows = knowing_rows(knowing)
+    heads = ("an attacker who", "recovers", "without the release", "note")
+    return ["### Attackers who know more", "", *_table(heads, rows)] if rows else []
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING
 
-from del_audit.certificate.model import Attack, Body, Inversion, Probe, Slice
+from del_audit.certificate.model import Attack, Body, Inversion, Knowing, Probe, Slice
 from del_audit.certificate.schema import FORMAT_2
 from del_audit.configuration.policy import WrittenPolicy
+from del_audit.show.numbers import interval, percent
 from del_audit.statistics.figure import Figure
 from mechanisms.spec import QuantizerSpec
 
@@ -93,6 +95,22 @@ def by_condition(*figures: Iterable[str]) -> list[str]:
     """Returns the names of all the figures in the order of CONDITIONS, and those that are not among them last."""
     names = dict.fromkeys(name for some in figures for name in some)
     return [*(name for name in CONDITIONS if name in names), *(name for name in names if name not in CONDITIONS)]
+
+
+def knowing_rows(knowing: Knowing) -> list[tuple[str, str, str, str]]:
+    """Returns each attacker who knows more, in words: who it is, what it recovers, what without a release, a note."""
+    rows = []
+    if (each := knowing.context) is not None:
+        note = f"{interval(each.lift)} by the release"
+        if each.allowed is not None:
+            note += f"; at most {percent(each.allowed, ROUND_CEILING)} is allowed (theorem 23)"
+        name = f"knows the words {'before each token' if each.context == 'left' else 'on both sides'}"
+        rows.append((name, interval(each.success), interval(each.without), note))
+    for found in knowing.lists:
+        told = "" if found.lengths == "equal" else ", true lengths"
+        name = f"picks the text out of {found.candidates:,} by {found.tokens} tokens{told}"
+        rows.append((name, interval(found.success), percent(found.chance), found.decoys))
+    return rows
 
 
 def is_baseline(attack: Attack) -> bool:

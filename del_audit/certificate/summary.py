@@ -9,8 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from del_audit.certificate.model import Body, Bytes, Inversion, Probe, UnitGuarantee, Utility
-from del_audit.certificate.rows import by_bits, by_condition, is_baseline, probe_rows, slice_rows, terms
+from del_audit.certificate.model import Body, Bytes, Inversion, Knowing, Probe, UnitGuarantee, Utility
+from del_audit.certificate.rows import by_bits, by_condition, is_baseline, knowing_rows, probe_rows, slice_rows, terms
 from del_audit.configuration.policy import WrittenPolicy
 from del_audit.configuration.verdict import Check
 from del_audit.show.numbers import at_most, interval, number, percent, printable, upper_end
@@ -31,9 +31,11 @@ def summary(certificate: Body) -> Group:
     c, spec, policy = certificate, certificate.spec, certificate.configuration.policy
     title = f"{c.name}: {spec.bits} bits x {spec.dim} coordinates per token, scale {number(spec.scale)}"
     parts: list[RenderableType] = [Text(printable(title), style="bold")]
+    parts += [Text(printable(c.claim.says))] if c.claim else []
     parts += _guarantees(c.guarantees)
     parts += _attacks(c.inversion, policy.attack_success_at_most)
     parts += _slices(c.inversion, policy)
+    parts += _knowing(c.knowing) if c.knowing else []
     if c.attribute is not None:
         parts += _probe("Attribute that must not leak", c.attribute)
         parts.append(_note(f"Advantage: {interval(c.attribute.advantage)} of the way from chance to certainty."))
@@ -117,6 +119,13 @@ def _slices(inversion: Inversion, policy: WrittenPolicy) -> list[RenderableType]
     heads = ("slice", "recovered", "by the baseline", "tokens", "limit", "strongest there")
     heading = _heading("Slices of the text: share of their tokens recovered", "estimate")
     return [heading, _table(heads, rows, right=(1, 2, 3, 4))] if rows else []
+
+
+def _knowing(knowing: Knowing) -> list[RenderableType]:
+    rows = [[printable(cell) for cell in row] for row in knowing_rows(knowing)]
+    heads = ("an attacker who", "recovers", "without the release", "")
+    heading = _heading("Attackers who know more", "estimate")
+    return [heading, _table(heads, rows, right=(1, 2))] if rows else []
 
 
 def _probe(title: str, probe: Probe) -> list[RenderableType]:

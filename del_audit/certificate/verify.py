@@ -145,6 +145,8 @@ def _own_steps(body: Body, certificate: SignedDocument, now: datetime, recompute
     yield consistent
     if consistent.status == "passed":
         yield _recomputed(body) if recompute else Step("proved figures", "skipped", "Not recomputed: asked not to.")
+    if body.claim is not None and consistent.status == "passed":
+        yield Step("claim", "passed", body.claim.says)
     yield from _attempts(body)
     yield from (_shown(name, section) for name, section in sorted(body.sections.items()))
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 CONTROLS = ("another user's released prompt", "no prompt", "soft prompt alone")
 """What the server answers from instead of the released prompt: it must do worse from each."""
 Unit = Literal["token", "phrase", "prompt", "session"]
-Evidence = Literal["attribute", "task", "gains", "releases"]
-"""Measured where a limit asks for it: the probe of a column, the gain over each control, repeated releases."""
+Evidence = Literal["attribute", "task", "gains", "releases", "context", "lists"]
+"""Measured where a limit asks for it: the probe of a column, the gain over each control, repeated releases, attackers
+who know the context, attackers who hold a list."""
 
 
 class Measured(Protocol):
@@ -33,6 +34,14 @@ class Measured(Protocol):
 
     def worst_prompt(self) -> Sequence[Contender]:
         """Share of tokens recovered of the prompt that is read best, by each attack."""
+
+    def known_context(self) -> Figure | None:
+        """Share of tokens recovered by an attacker who knows the words before each."""
+        ...
+
+    def lists(self) -> Sequence[Contender]:
+        """Share of texts picked out of a list, for each list that was tried."""
+        ...
 
     def attribute(self) -> tuple[str, Figure | None]:
         """The attribute's column, and the advantage of the strongest probe."""
@@ -83,6 +92,16 @@ def slices(limits: Mapping[str, float], measured: Measured, sends: int) -> Itera
 def worst_prompt(most: float, measured: Measured, sends: int) -> Iterator[Check]:
     """Yields the check of what any attack recovers of the prompt that it reads best."""
     yield check_contenders("worst prompt", measured.worst_prompt(), most)
+
+
+def known_context(most: float, measured: Measured, sends: int) -> Iterator[Check]:
+    """Yields the check of what an attacker recovers who knows the words before each token."""
+    yield check_figure("tokens recovered by who knows the context", measured.known_context(), most, "at most")
+
+
+def lists(most: float, measured: Measured, sends: int) -> Iterator[Check]:
+    """Yields the check of how many texts an attacker picks out of a list of candidates."""
+    yield check_contenders("texts picked out of a list", measured.lists(), most)
 
 
 def attribute(most: float, measured: Measured, sends: int) -> Iterator[Check]:

@@ -15,6 +15,8 @@ from del_audit.configuration.limits import (
     attribute,
     bytes_sent,
     gains,
+    known_context,
+    lists,
     require_missable_bytes,
     require_missable_epsilon,
     require_releases,
@@ -113,6 +115,10 @@ class WrittenPolicy(Strict):
         Share | None, Limit("privacy", worst_prompt, "releases", require_releases)
     ] = None
     """Share of tokens that any attack recovers of the prompt that it recovers best."""
+    context_success_at_most: Annotated[Share | None, Limit("privacy", known_context, "context")] = None
+    """Share of tokens that an attacker recovers who knows the words before each token."""
+    list_success_at_most: Annotated[Share | None, Limit("privacy", lists, "lists")] = None
+    """Share of texts that an attacker picks out of a list of candidates, whatever its size and the prompt's length."""
     attribute_advantage_at_most: Annotated[
         float | None, Field(ge=0, lt=1), Limit("privacy", attribute, "attribute")
     ] = None

@@ -110,6 +110,14 @@ class Tuned:
         why = "no prompt was released repeatedly"
         return [Contender(each.name, each.worst_of_releases, why=why) for each in self.readings]
 
+    def known_context(self) -> Figure | None:
+        """Not measured: `tune` refuses a policy that limits it."""
+        return None
+
+    def lists(self) -> list[Contender]:
+        """Not measured: `tune` refuses a policy that limits it."""
+        return []
+
     def attribute(self) -> tuple[str, Figure | None]:
         """The advantage of the strongest probe."""
         return "the attribute", self.others.get(ATTRIBUTE)

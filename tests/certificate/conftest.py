@@ -69,6 +69,12 @@ def attack(key: str, name: str, value: float, rare: float, tokens: int = 20_000)
     }
 
 
+def picked(tokens: int, candidates: int, decoys: str, lengths: str, value: float) -> dict[str, Any]:
+    success = figure(value, max(0.0, value - 0.05), min(1.0, value + 0.04), "share of texts picked out", 100, "texts")
+    about = {"tokens": tokens, "candidates": candidates, "decoys": decoys, "lengths": lengths}
+    return {**about, "success": success, "chance": 1 / candidates}
+
+
 def nats(value: float, half: float = 0.03, sample: int = 96) -> dict[str, Any]:
     return figure(value, value - half, value + half, "nats per token", sample, "prompts")
 
@@ -209,13 +215,18 @@ def reading(key: str, name: str, read: list[str]) -> dict[str, Any]:
 
 REQUIRED = ["baseline", "cosine", "code", "likelihood", "map", "beam"]
 CERTIFICATE: dict[str, Any] = {
-    "format": "del-audit certificate 3",
+    "format": "del-audit certificate 4",
     "name": "smollm2-reviews",
     "assurance": "full",
     "requires": REQUIRED,
     "attempts": {"private_texts": "c" * 64, "count": 2, "previous": "d" * 64},
     "error_rate": {"false_certified_at_most": 0.025, "over_all_attempts_at_most": 0.05, "kind": "estimated"},
     "sections": {},
+    "claim": {
+        "kind": "blind",
+        "says": "Blind: the limits hold against attackers who know how common words are and a language model, and "
+        "nothing else of the text (estimate).",
+    },
     "verdict": "certified",
     "reasons": [],
     "checks": [
@@ -290,6 +301,22 @@ CERTIFICATE: dict[str, Any] = {
         "unusable": [],
         "not_run": ["two-sided", "contextual-beam"],
     },
+    "knowing": {
+        "context": {
+            "context": "left",
+            "success": read(0.3612, 3_072),
+            "without": read(0.2653, 3_072),
+            "lift": figure(0.0959, 0.0812, 0.1107, "share of tokens recovered", 64),
+            "centre": read(0.2641, 3_072),
+            "allowed": 0.9981,
+        },
+        "lists": [
+            picked(8, 100, "the other private texts", "equal", 0.987),
+            picked(32, 100, "the other private texts", "equal", 1.0),
+            picked(32, 10_000, "windows of public text", "equal", 0.99),
+            picked(32, 100, "the other private texts", "true", 1.0),
+        ],
+    },
     "attribute": probe("condition", ["Birth Control", "Depression", "Pain", "Anxiety", "Acne"], (0.203, 0.287, 0.661)),
     "utility": _utility(),
     "bytes": {"a_token": 9.0, "header": 16, "a_prompt": 448, "a_prompt_of_clean_float32": 110_592},
@@ -322,6 +349,8 @@ CERTIFICATE: dict[str, Any] = {
             "attack_success_at_most": 0.15,
             "slice_success_at_most": {"rare words": 0.03, "names": 0.05},
             "worst_prompt_success_at_most": None,
+            "context_success_at_most": None,
+            "list_success_at_most": None,
             "attribute_advantage_at_most": None,
             "paired_gain_at_least": 0.0,
             "share_of_clean_gain_at_least": None,

@@ -16,7 +16,7 @@ from del_audit.certificate.schema import require_schema, schema
 from del_audit.certificate.typed import typed
 from mechanisms.errors import UserError
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "certificates" / "certificate-3.json"
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "certificates" / "certificate-4.json"
 SCHEMA = schema()
 
 
@@ -118,7 +118,7 @@ def test_an_unknown_field_is_refused_everywhere(whole):
 def test_wrong_values_are_refused_by_both_validators(whole, path, value):
     changed = copy.deepcopy(whole)
     _at(changed, path[:-1])[path[-1]] = value
-    with pytest.raises(UserError, match="certificate-3.schema.json, got at " + ".".join(map(str, path))[:9]):
+    with pytest.raises(UserError, match="certificate-4.schema.json, got at " + ".".join(map(str, path))[:9]):
         require_schema(changed)
     if "\n" not in str(value):  # Python's $ also ends before a last newline; the Rust validator's, as ECMA's, does not
         assert list(Draft202012Validator(SCHEMA).iter_errors(changed))
@@ -163,7 +163,7 @@ def test_an_attack_of_a_later_day_is_read(whole):
     assert typed(Certificate, whole).inversion.attacks[0].key == "a-later-one"
 
 
-@pytest.mark.parametrize("form", ["del-audit certificate 1", "del-audit certificate 4", "", None, 3, ["a"]])
+@pytest.mark.parametrize("form", ["del-audit certificate 1", "del-audit certificate 5", "", None, 3, ["a"]])
 def test_an_unknown_format_is_named(whole, form):
-    with pytest.raises(UserError, match="format is among del-audit certificate 2, del-audit certificate 3"):
+    with pytest.raises(UserError, match="format is among del-audit certificate 2, del-audit certificate 3, del-audit certificate 4"):
         require_schema({**whole, "format": form})

@@ -37,7 +37,10 @@ class Alike:
     def slice_success(self, name):
         return self.success()
 
-    worst_prompt = success
+    worst_prompt = lists = success
+
+    def known_context(self):
+        return self.figure
 
     def attribute(self):
         return "condition", self.figure
@@ -108,6 +111,8 @@ def test_checks_stand_in_the_order_in_which_certificates_store_them():
         "slice: names",
         "slice: numbers",
         "worst prompt",
+        "tokens recovered by who knows the context",
+        "texts picked out of a list",
         "attribute advantage (condition)",
         "utility: gain over another user's released prompt",
         "utility: gain over no prompt",

@@ -97,6 +97,11 @@ def test_a_certificate_of_this_client_lets_it_send(folder, given, body):
     assert load_client(folder, certificate=opened, trusted=TRUSTED, at=NOW).spec == SPEC
 
 
+def test_a_certificate_of_the_format_before_still_lets_it_send(folder, given, body):
+    body["format"] = "del-audit certificate 3"
+    assert load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW).spec == SPEC
+
+
 def test_the_bundles_own_certificate_is_used(tmp_path, encoder, tokenizer, body):
     data = signed_bytes(sign(body, KEY))
     save_client_bundle(tmp_path / "vouched", encoder, CARD, tokenizer, 60, data, TRUSTED)
