@@ -141,6 +141,9 @@ def _within_the_guarantee(findings: Findings) -> Check:
     if not below:
         return unmeasured(limit, asked, "no attack on single tokens was run")
     broken = [name for name, rate in below if contradicts(rate, allowed)]
+    known = findings.knowing.context if findings.knowing else None
+    if known is not None and known.broken_above is not None and contradicts(known.broken_below, known.broken_above):
+        broken.append("who knows the context")
     reason = "No attack reads more than the guarantee allows: the implementation is not contradicted."
     if broken:
         reason = f"The implementation is broken: {', '.join(broken)} reads more than the guarantee allows."

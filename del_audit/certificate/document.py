@@ -15,9 +15,12 @@ from del_audit.certificate.model import (
     Attack,
     Attempts,
     Body,
+    ContextAttack,
     Findings,
     Hashes,
     Inversion,
+    Knowing,
+    ListAttack,
     OtherBits,
     Probe,
     Reproduce,
@@ -101,7 +104,7 @@ def _findings(
         guarantees=guarantees_of(pipeline.spec, policy),
         curve=curve_of(pipeline.spec, policy.sends),
         inversion=_inversion(configuration, pipeline.spec, evidence),
-        knowing=evidence.knowing,
+        knowing=_knowing(evidence),
         attribute=_probe(evidence.attribute),
         utility=_utility(evidence, policy.quoted_delta, policy.sends),
         bytes=bytes_of(pipeline.spec, policy.prompt_tokens, pipeline.table.shape[1]),
@@ -178,6 +181,15 @@ def _attack(figures: AttackFigures, evidence: Evidence) -> Attack:
         broken_below=figures.broken_below,
         slices=tuple(
             Slice(**{name: getattr(part, name) for name in Slice.model_fields}) for part in evidence.slices[figures.key]
+        ),
+    )
+
+
+def _knowing(evidence: Evidence) -> Knowing:
+    return Knowing(
+        context=ContextAttack(**{name: getattr(evidence.context, name) for name in ContextAttack.model_fields}),
+        lists=tuple(
+            ListAttack(**{name: getattr(found, name) for name in ListAttack.model_fields}) for found in evidence.lists
         ),
     )
 

@@ -8,8 +8,9 @@ from tqdm import tqdm
 from attacks.ladder import ladder
 from attacks.outcome import Outcome
 from attacks.registry import AttackName, always_run
-from del_audit.certificate.model import Examples, Knowing, Reading
+from del_audit.certificate.model import Examples, Reading
 from del_audit.configuration.configuration import Configuration
+from del_audit.evidence.candidate_list import ListFigure, measure_lists
 from del_audit.evidence.inference import Inference
 from del_audit.evidence.inferences import inferences_of
 from del_audit.evidence.inversion.leakage import measure_leakage
@@ -20,6 +21,7 @@ from del_audit.evidence.inversion.readings import (
     slices_of,
 )
 from del_audit.evidence.inversion.slices import SliceFigure
+from del_audit.evidence.known_context import ContextFigures, measure_known_context
 from del_audit.evidence.utility import Prediction, measure_coherence, measure_prediction, paired_gain
 from del_audit.service.assets import Assets, at_sends, client_of, public_of
 from del_audit.service.pipelines import pipelines_of
@@ -31,6 +33,9 @@ from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.spec import QuantizerSpec
 from mechanisms.text_pieces import token_texts
+
+LISTED_TEXTS = 100
+"""Private texts that an attacker's list holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,8 @@ class OtherBits:
 class Evidence:
     """All that was measured.
 
-    readings: of the attacks. slices: what each attack recovered of each slice, by its key.
-    examples: one public prompt, as its writer, the wire and each attacker see it.
+    readings: of the attacks. slices: what each attack recovered of each slice, by its key. context, lists: of attackers
+    who know more. examples: one public prompt, as its writer, the wire and each attacker see it.
     """
 
     readings: Readings
@@ -58,7 +63,8 @@ class Evidence:
     coherence: dict[str, Figure]
     other_bits: tuple[OtherBits, ...]
     examples: Examples
-    knowing: Knowing
+    context: ContextFigures
+    lists: tuple[ListFigure, ...]
 
 
 def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> Evidence:
@@ -75,6 +81,22 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     show = prompt_to_show(assets, attacked)
     readings = readings_of(configuration, assets, attacked, sent, show, private.longest)
     slices = slices_of(assets, readings.leakage, attacked, private.longest, policy.prompt_tokens, readings.stopped)
+    context = measure_known_context(
+        public_of(assets, attacked, assets.seed),
+        sent.one_a_document(plan.context_prompts),
+        longest=policy.prompt_tokens,
+        seed=assets.seed,
+        sends=policy.sends,
+    )
+    lists = measure_lists(
+        public_of(assets, attacked, assets.seed),
+        sent.one_a_document(LISTED_TEXTS).truths,
+        client_of(assets, attacked, assets.seed, "texts of a list").release_tokens,
+        assets.public,
+        policy.prompt_tokens,
+        assets.seed,
+        LISTED_TEXTS,
+    )
     attribute, task = inferences_of(configuration, assets, pipeline)
     answered = answered_prompts(configuration, assets)
     prompts = answered.released(client_of(assets, pipeline, assets.seed, "prompts").release_tokens)
@@ -87,7 +109,7 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
         )
     others = _other_bits(configuration, assets)
     examples = _examples(assets, show, readings.shown)
-    return Evidence(readings, slices, attribute, task, prediction, coherence, others, examples)
+    return Evidence(readings, slices, attribute, task, prediction, coherence, others, examples, context, lists)
 
 
 def _examples(assets: Assets, show: Releases, readings: Mapping[AttackName, Outcome]) -> Examples:

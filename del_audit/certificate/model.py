@@ -330,6 +330,10 @@ class ContextAttack(Record):
     allowed: Share | None
     """Most that any attacker of that success on the centre recovers, a share: theorem 23 at the upper end of
     `centre`, with its confidence."""
+    broken_below: Share
+    """Lower limit of its success on these very tokens: above `broken_above`, the implementation is broken."""
+    broken_above: Share | None
+    """Upper limit of what is allowed on these very tokens; null where there is no centre."""
 
 
 class Knowing(Record):

@@ -309,6 +309,8 @@ CERTIFICATE: dict[str, Any] = {
             "lift": figure(0.0959, 0.0812, 0.1107, "share of tokens recovered", 64),
             "centre": read(0.2641, 3_072),
             "allowed": 0.9981,
+            "broken_below": 0.33,
+            "broken_above": 0.9985,
         },
         "lists": [
             picked(8, 100, "the other private texts", "equal", 0.987),

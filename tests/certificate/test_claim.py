@@ -86,3 +86,11 @@ def test_the_claim_stands_first_in_table_and_page(certificate):
     table = " ".join(text.split())
     assert "knows the words before each token 36.1% [34.4%, 37.9%] 26.5% [24.9%, 28.1%]" in table
     assert "picks the text out of 10,000 by 32 tokens 99.0% [94.0%, 100.0%] 0.01% windows of public text" in table
+
+
+def test_who_knows_the_context_and_beats_what_is_allowed_proves_the_implementation_broken(plain):
+    plain["knowing"]["context"].update(broken_below=0.41, broken_above=0.4)
+    check = checks_of(plain)[0]
+    assert (check.status, "who knows the context reads more" in check.reason) == ("failed", True)
+    plain["knowing"]["context"].update(broken_above=None)
+    assert checks_of(plain)[0].status == "passed"
