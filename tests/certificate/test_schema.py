@@ -165,5 +165,5 @@ def test_an_attack_of_a_later_day_is_read(whole):
 
 @pytest.mark.parametrize("form", ["del-audit certificate 1", "del-audit certificate 5", "", None, 3, ["a"]])
 def test_an_unknown_format_is_named(whole, form):
-    with pytest.raises(UserError, match="format is among .* 2, del-audit certificate 3, del-audit certificate 4"):
+    with pytest.raises(UserError, match=r"format is among .* 2, del-audit certificate 3, del-audit certificate 4"):
         require_schema({**whole, "format": form})
