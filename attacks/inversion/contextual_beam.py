@@ -14,7 +14,8 @@ from torch import Tensor
 
 from attacks.base import AttackerKnowledge, AttackOptions
 from attacks.inversion.contextual import ContextualInverter
-from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, Reader
+from attacks.inversion.language_prior import BeamAttacker, LanguageBeam
+from attacks.language_reader import Reader
 from attacks.registry import version_of
 from mechanisms.mechanism import Observed
 from mechanisms.models import LanguageModel

@@ -15,17 +15,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attacks.base import AttackerKnowledge, AttackOptions, observe
+from attacks.language_reader import Reader, require_room
 from attacks.ranking import DEPTH, Guesses, rank
 from attacks.registry import version_of
-from mechanisms.abilities import abilities
 from mechanisms.continuation import embed
-from mechanisms.decoding.language import language_log_prior, mixed
 from mechanisms.errors import UserError
-from mechanisms.library_types import PreTrainedModel
 from mechanisms.mechanism import Observed
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel
-from mechanisms.own_forward import logits_within
 from mechanisms.progress import Progress
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.stepping import CachedReader
@@ -34,8 +31,6 @@ WEAK, STRONG = 0.6, 0.8
 """Weights of the language model's say where MAP reads less than READ of public text, and where it reads more."""
 READ = 0.3
 MEASURED_TOKENS = 4096
-LEAST_UNIGRAM = -60.0
-"""Log probability. A ratio to a rarer word would leave float32."""
 EVIDENCE_BYTES = 256 << 20
 """Evidence of the prompts that are searched together, at most, unless one prompt takes more."""
 
@@ -93,77 +88,6 @@ class LanguageBeam:
 
         weight = weight_for(public) if self.weight is None else self.weight
         return BeamAttacker(public, self, reader, posterior, weight)
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """The language model as the prior of the next word. opening: embeddings that it reads first, (0 or 1, width)."""
-
-    model: PreTrainedModel
-    opening: Tensor
-    unigrams: Tensor
-    temper: float
-    share: float
-    context: int
-
-    @classmethod
-    def of(cls, public: AttackerKnowledge, temper: float, share: float) -> "Reader":
-        """Returns the reader of a public language model; raises UserError where there is none that fits."""
-        if public.language is None:
-            raise UserError("Expected a language model to attack with, got none.")
-        model = public.language.model
-        words = abilities(model).words
-        if words < public.words:
-            raise UserError(f"Expected a language model of {public.words} words, the mechanism's, got {words} logits.")
-        opening = embed(model, opening_tokens(model))
-        unigrams = torch.from_numpy(public.log_prior.astype(np.float32)).to(opening.device)
-        return cls(model, opening, unigrams, temper, share, public.language.context_tokens)
-
-    def log_prior(self, logits: Tensor) -> Tensor:
-        """Returns log prior of every word, float32, shape (rows, words), from logits of shape (rows, >= words)."""
-        return language_log_prior(logits, self.unigrams, self.temper, self.share)
-
-    def lift(self, logits: Tensor) -> Tensor:
-        """Returns log prior less log unigram of every word, float32, shape (rows, words); may overwrite logits.
-
-        A search spends much of its time here, so the mixture is made in place: log((1 - share) p / unigram + share).
-        """
-        if not 0 < self.share < 1 or float(self.unigrams.min()) < LEAST_UNIGRAM:
-            return self.log_prior(logits) - self.unigrams
-        kept = logits[:, : len(self.unigrams)].mul_(self.temper)
-        kept = kept.sub_(kept.logsumexp(1, keepdim=True)).sub_(self.unigrams)
-        return kept.exp_().mul_(1 - self.share).add_(self.share).log_()
-
-    def log_prior_of(self, logits: Tensor, words: Tensor) -> Tensor:
-        """Returns log prior of some words, shape (rows, some), from logits of shape (rows, >= words)."""
-        kept = self.temper * logits[:, : len(self.unigrams)]
-        model = kept.gather(1, words) - kept.logsumexp(1, keepdim=True)
-        return mixed(model, self.unigrams[words], self.share)
-
-    @torch.no_grad()
-    def along(self, tokens: Sequence[int]) -> Tensor:
-        """Returns the log prior of every word at each place of a sequence, given the tokens left of it.
-
-        float32, shape (tokens, words). Where nothing is read before the first token, it has the unigram prior.
-        """
-        inputs = torch.cat([self.opening, embed(self.model, list(tokens)[:-1])])
-        if not len(inputs):
-            return self.unigrams[None].clone()
-        priors = self.log_prior(logits_within(self.model, [inputs], [(0, len(inputs))])[0].float())
-        return priors if len(self.opening) else torch.cat([self.unigrams[None], priors])
-
-    def require_room(self, tokens: int) -> None:
-        """Raises UserError for a prompt that does not fit the model's context."""
-        require_room(self.context, len(self.opening), tokens)
-
-
-def require_room(context: int, opening: int, tokens: int) -> None:
-    """Raises UserError for a prompt of so many tokens that does not fit a context behind so many opening ones."""
-    if opening + tokens > context:
-        raise UserError(
-            f"Expected prompts of at most {context - opening} tokens, which the model's context holds, got {tokens}. "
-            "Shorten the prompts."
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ from mechanisms.server import Server
 from mechanisms.spec import QuantizerSpec
 from mechanisms.text_pieces import token_texts
 
+KNOWN_CONTEXTS = 200
+"""Private prompts, one per document, whose other words an attacker knows: with 64 the lift's interval is wide."""
 LISTED_TEXTS = 100
 """Private texts that an attacker's list holds."""
 
@@ -83,7 +85,7 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     slices = slices_of(assets, readings.leakage, attacked, private.longest, policy.prompt_tokens, readings.stopped)
     context = measure_known_context(
         public_of(assets, attacked, assets.seed),
-        sent.one_a_document(plan.context_prompts),
+        sent.one_a_document(KNOWN_CONTEXTS),
         longest=policy.prompt_tokens,
         seed=assets.seed,
         sends=policy.sends,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from attacks.inversion.language_prior import Reader
+from attacks.language_reader import Reader
 from mechanisms.abilities import abilities
 from mechanisms.cached_sequences import accepted
 from mechanisms.continuation import embed, response_losses, score
