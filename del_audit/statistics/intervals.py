@@ -44,6 +44,16 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     return lower, upper
 
 
+def unequal_rates(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Returns Clopper-Pearson limits for the mean of unequal rates, which hold for it too (Hoeffding, 1956, theorem 4).
+
+    Save at one success or one failure, where the union bound is what holds. Raises UserError as clopper_pearson does.
+    """
+    lower, upper = clopper_pearson(successes, trials, confidence)
+    edge = (1 - confidence) / 2 / trials
+    return edge if successes == 1 else lower, 1 - edge if successes == trials - 1 else upper
+
+
 def rate(successes: int, trials: int, unit: str, sample_unit: str, confidence: float = 0.95) -> Figure:
     """Returns a share with its Clopper-Pearson interval."""
     lower, upper = clopper_pearson(successes, trials, confidence)

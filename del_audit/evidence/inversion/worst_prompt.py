@@ -10,7 +10,7 @@ import numpy as np
 
 from attacks.outcome import Outcome
 from del_audit.statistics.figure import Figure
-from del_audit.statistics.intervals import clopper_pearson
+from del_audit.statistics.intervals import unequal_rates
 from del_audit.statistics.worst_of_releases import UNIT, method_of
 from mechanisms.errors import UserError
 
@@ -36,23 +36,13 @@ def worst_prompt(outcome: Outcome, context_free: bool, confidence: float = 0.95)
     right = np.bincount(place, outcome.hits).astype(np.int64)
     share = (1 - confidence) / len(numbers)
     pairs = set(zip(right.tolist(), lengths.tolist(), strict=True))
-    limits: Callable[[int, int, float], tuple[float, float]] = _unequal if context_free else _markov
+    limits: Callable[[int, int, float], tuple[float, float]] = unequal_rates if context_free else _markov
     lower = max(limits(k, n, 1 - share)[0] for k, n in pairs)
     upper = max(limits(k, n, confidence)[1] for k, n in pairs)
     documents = len(set(outcome.clusters.tolist()))
     value = float((right / lengths).max())
     method = method_of("Clopper-Pearson" if context_free else "Markov", len(numbers))
     return Figure(value, lower, upper, UNIT, len(numbers), "prompts", method, confidence, documents=documents)
-
-
-def _unequal(successes: int, trials: int, confidence: float) -> tuple[float, float]:
-    """Returns Clopper-Pearson limits, which hold for the mean of unequal rates too (Hoeffding, 1956, theorem 4).
-
-    Save at one success or one failure, where the union bound is what holds.
-    """
-    lower, upper = clopper_pearson(successes, trials, confidence)
-    edge = (1 - confidence) / 2 / trials
-    return edge if successes == 1 else lower, 1 - edge if successes == trials - 1 else upper
 
 
 def _markov(successes: int, trials: int, confidence: float) -> tuple[float, float]:
