@@ -81,6 +81,8 @@ class CertificateFigures:
     def lists(self) -> list[Contender]:
         """Share of texts picked out of a list, for each list that was tried."""
         knowing = self.findings.knowing
+        if knowing and not knowing.lists:
+            return [Contender("a list", None, why=knowing.lists_why or "no text was long enough")]
         return [
             Contender(f"out of {each.candidates:,} texts by {each.tokens} tokens, {each.lengths} lengths", each.success)
             for each in (knowing.lists if knowing else ())

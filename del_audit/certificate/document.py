@@ -191,6 +191,7 @@ def _knowing(evidence: Evidence) -> Knowing:
         lists=tuple(
             ListAttack(**{name: getattr(found, name) for name in ListAttack.model_fields}) for found in evidence.lists
         ),
+        lists_why=evidence.lists_why,
     )
 
 

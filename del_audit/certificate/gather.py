@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from attacks.base import AttackerKnowledge
+from attacks.candidate_list import CandidateList, self_test_of_lists
 from attacks.ladder import ladder
 from attacks.outcome import Outcome
 from attacks.registry import AttackName, always_run
+from attacks.self_test import References
 from del_audit.certificate.model import Examples, Reading
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.candidate_list import ListFigure, measure_lists
@@ -25,7 +28,7 @@ from del_audit.evidence.known_context import ContextFigures, measure_known_conte
 from del_audit.evidence.utility import Prediction, measure_coherence, measure_prediction, paired_gain
 from del_audit.service.assets import Assets, at_sends, client_of, public_of
 from del_audit.service.pipelines import pipelines_of
-from del_audit.service.private_text import answered_prompts, attacked_prompts
+from del_audit.service.private_text import answered_prompts, attacked_prompts, one_of_each_group
 from del_audit.service.releases import Releases
 from del_audit.service.shown_prompt import prompt_to_show
 from del_audit.statistics.figure import Figure
@@ -67,6 +70,7 @@ class Evidence:
     examples: Examples
     context: ContextFigures
     lists: tuple[ListFigure, ...]
+    lists_why: str
 
 
 def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> Evidence:
@@ -81,24 +85,18 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     private = attacked_prompts(assets, plan.attacked_tokens, policy.prompt_tokens)
     sent = private.released(client_of(assets, attacked, assets.seed, "attacked release").release_tokens)
     show = prompt_to_show(assets, attacked)
-    readings = readings_of(configuration, assets, attacked, sent, show, private.longest)
+    public = public_of(assets, attacked, assets.seed)
+    references = References.of(public)
+    readings = readings_of(configuration, assets, attacked, public, references, sent, show, private.longest)
     slices = slices_of(assets, readings.leakage, attacked, private.longest, policy.prompt_tokens, readings.stopped)
     context = measure_known_context(
-        public_of(assets, attacked, assets.seed),
+        public,
         sent.one_a_document(KNOWN_CONTEXTS),
         longest=policy.prompt_tokens,
         seed=assets.seed,
         sends=policy.sends,
     )
-    lists = measure_lists(
-        public_of(assets, attacked, assets.seed),
-        sent.one_a_document(LISTED_TEXTS).truths,
-        client_of(assets, attacked, assets.seed, "texts of a list").release_tokens,
-        assets.public,
-        policy.prompt_tokens,
-        assets.seed,
-        LISTED_TEXTS,
-    )
+    lists, why = _lists(assets, attacked, public, references, policy.prompt_tokens)
     attribute, task = inferences_of(configuration, assets, pipeline)
     answered = answered_prompts(configuration, assets)
     prompts = answered.released(client_of(assets, pipeline, assets.seed, "prompts").release_tokens)
@@ -111,7 +109,20 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
         )
     others = _other_bits(configuration, assets)
     examples = _examples(assets, show, readings.shown)
-    return Evidence(readings, slices, attribute, task, prediction, coherence, others, examples, context, lists)
+    return Evidence(readings, slices, attribute, task, prediction, coherence, others, examples, context, lists, why)
+
+
+def _lists(
+    assets: Assets, attacked: Pipeline, public: AttackerKnowledge, references: References, longest: int
+) -> tuple[tuple[ListFigure, ...], str]:
+    """Returns how often a text is picked out of a list, or why there is no figure: a self-test, or too few texts."""
+    test = self_test_of_lists(CandidateList(), references, public, assets.seed)
+    if not test.passed:
+        return (), f"{test.attack} failed its self-test. {test.reason}"
+    release = client_of(assets, attacked, assets.seed, "texts of a list").release_tokens
+    texts = one_of_each_group(assets, 1)
+    found = measure_lists(public, texts, release, assets.public, longest, assets.seed, LISTED_TEXTS)
+    return found, "" if found else "too few private texts are long enough"
 
 
 def _examples(assets: Assets, show: Releases, readings: Mapping[AttackName, Outcome]) -> Examples:

@@ -343,6 +343,8 @@ class Knowing(Record):
     """Who knows the words before each token; null where no private prompt was long enough."""
     lists: tuple[ListAttack, ...]
     """Who holds a list of candidate texts, by prompt length and size of the list."""
+    lists_why: str
+    """Why there are no lists: a self-test that failed, or too few texts; empty where there are some."""
 
 
 class Claim(Record):

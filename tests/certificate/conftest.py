@@ -318,6 +318,7 @@ CERTIFICATE: dict[str, Any] = {
             picked(32, 10_000, "windows of public text", "equal", 0.99),
             picked(32, 100, "the other private texts", "true", 1.0),
         ],
+        "lists_why": "",
     },
     "attribute": probe("condition", ["Birth Control", "Depression", "Pain", "Anxiety", "Acne"], (0.203, 0.287, 0.661)),
     "utility": _utility(),

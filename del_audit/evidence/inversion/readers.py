@@ -34,15 +34,19 @@ class Kept(Protocol):
 
 
 def self_tests(
-    ladder: Ladder, public: AttackerKnowledge, seed: int, kept: Kept | None = None
+    ladder: Ladder,
+    public: AttackerKnowledge,
+    seed: int,
+    kept: Kept | None = None,
+    references: References | None = None,
 ) -> dict[AttackName, SelfTest]:
-    """Returns the self-test of each attack but the baseline, on public text alone."""
-    references: list[References] = []
+    """Returns the self-test of each attack but the baseline, on public text alone; references: made where not given."""
+    made = [references] if references is not None else []
 
     def tested(attack: InversionAttack) -> dict[str, Any]:
-        if not references:
-            references.append(References.of(public))
-        return self_test(attack, references[0], seed).to_dict()
+        if not made:
+            made.append(References.of(public))
+        return self_test(attack, made[0], seed).to_dict()
 
     found = {}
     with tqdm([key for key in ladder if key != BASELINE], desc="self-tests", unit="attack") as bar:

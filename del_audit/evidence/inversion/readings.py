@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attacks.base import InversionAttack
+from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.inversion import CommonestWord
 from attacks.ladder import ladder, trained_attackers
 from attacks.outcome import Outcome
 from attacks.registry import AttackName
-from attacks.self_test import SelfTest
+from attacks.self_test import References, SelfTest
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.inversion.readers import AttackReader, self_tests, usable
@@ -24,7 +24,7 @@ from del_audit.evidence.inversion.slices import (
     text_slices,
 )
 from del_audit.evidence.inversion.stopping import read_until_decided
-from del_audit.service.assets import Assets, public_of
+from del_audit.service.assets import Assets
 from del_audit.service.releases import Releases
 from del_audit.statistics.figure import Figure
 from mechanisms.pipeline import Pipeline
@@ -51,19 +51,27 @@ class Readings:
 
 
 def readings_of(
-    configuration: Configuration, assets: Assets, attacked: Pipeline, sent: Releases, show: Releases, longest: int
+    configuration: Configuration,
+    assets: Assets,
+    attacked: Pipeline,
+    public: AttackerKnowledge,
+    references: References,
+    sent: Releases,
+    show: Releases,
+    longest: int,
 ) -> Readings:
     """Returns what the ladder recovers of private prompts, and each attack's reading of the public one to show.
 
     Attacks on single tokens read all of sent, those on contexts one prompt per document, or until the policy's limit is
     decided where the configuration says so. An attack that does not pass its self-test gives no figure, and is named.
-    attacked: the pipeline whose releases these are, at the policy's sends. longest: tokens of one document in sent that
+    attacked: the pipeline whose releases these are, at the policy's sends. public: what attackers know of it.
+    references: of self-tests. longest: tokens of one document in sent that
     there can be at most.
     """
     plan, policy = configuration.evaluation, configuration.policy
     attacks = ladder(plan.attacks, plan.masked_lm, trained_attackers(plan.attacks), depth=1)
-    public, some = public_of(assets, attacked, assets.seed), sent.one_a_document(plan.context_prompts)
-    tests = self_tests(attacks, public, assets.seed)
+    some = sent.one_a_document(plan.context_prompts)
+    tests = self_tests(attacks, public, assets.seed, references=references)
     outcomes: dict[AttackName, tuple[InversionAttack, Outcome]] = {}
     shown: dict[AttackName, Outcome] = {}
     sequential: dict[AttackName, Figure] = {}
