@@ -162,7 +162,7 @@ def test_the_users_own_key_is_trusted_and_no_stranger(folder, given, body, tmp_p
         ("configuration.policy.epsilon", [{"unit": "letter", "tokens": 1}], "a unit of token, phrase, prompt, session"),
         ("configuration.policy.epsilon", None, "lacks or misuses"),
         ("format", "del-audit certificate 2", r"older rules.*Certify again"),
-        ("format", "del-audit certificate 4", "format"),
+        ("format", "del-audit certificate 5", "format"),
         ("configuration.policy.assurance", "quick", "assurance full, got a quick one"),
         ("configuration.policy.assurance", "none", "assurance full or quick"),
         ("configuration.policy.assurance", None, "assurance full or quick"),
