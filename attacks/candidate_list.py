@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from attacks.base import AttackerKnowledge, observe
+from attacks.registry import INFORMED_VERSIONS
 from attacks.self_test import ALARM, References, SelfTest
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
@@ -35,7 +36,7 @@ class CandidateList:
     """Picks one of a list of texts by exact likelihood; knows the mechanism's law and the list, nothing else."""
 
     name: str = "exact likelihood over a list of texts"
-    version: int = 1
+    version: int = INFORMED_VERSIONS["candidate-list"]
 
     def fit(self, public: AttackerKnowledge) -> "ListReader":
         """Returns the attacker; raises UserError where the law is not known.

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from attacks.base import AttackerKnowledge, observe
 from attacks.language_reader import Reader
+from attacks.registry import INFORMED_VERSIONS
 from mechanisms.channel import BLOCK_ROWS
 from mechanisms.decoding.language import mixed
 from mechanisms.errors import UserError
@@ -42,7 +43,7 @@ class KnownContext:
     public_tokens: int = 32
     batch: int = 16
     name: str = "known left context"
-    version: int = 1
+    version: int = INFORMED_VERSIONS["known-context"]
 
     def __post_init__(self) -> None:
         if not self.tempers or not all(0 < temper <= 10 for temper in self.tempers):

@@ -57,6 +57,8 @@ ATTACKS: dict[AttackName, AttackRow] = {
     )
 }
 """Every attack under its key, weakest kind first."""
+INFORMED_VERSIONS = {"known-context": 1, "candidate-list": 1}
+"""Versions of the attacks that are told more than a release: in no ladder, and they end certificates all the same."""
 
 
 def attack_names() -> tuple[AttackName, ...]:

@@ -1,6 +1,6 @@
 """Whether a certificate still says what its attacks would find today: an attack that became stronger ends it."""
 
-from attacks.registry import current_name, required_by, rows_of
+from attacks.registry import INFORMED_VERSIONS, current_name, required_by, rows_of
 from del_audit.certificate.checks import missing_attacks
 from del_audit.certificate.model import Findings
 from mechanisms.errors import UserError
@@ -12,7 +12,10 @@ def stronger_attacks(findings: Findings) -> list[str]:
     An attack that is unknown here is a later version's, and current.
     """
     run = [(attack.key, attack.version) for attack in findings.inversion.attacks]
-    known = {row.key: row.version for row in rows_of(key for key, _ in run)}
+    known = {row.key: row.version for row in rows_of(key for key, _ in run)} | INFORMED_VERSIONS
+    if knowing := findings.knowing:
+        run += [("known-context", knowing.context.version)] if knowing.context else []
+        run += [("candidate-list", found.version) for found in knowing.lists[:1]]
     return [
         f"attack {key} has become stronger since (version {known[current_name(key)]}, the certificate ran {version})"
         for key, version in run

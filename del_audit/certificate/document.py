@@ -2,8 +2,9 @@
 
 import math
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from attacks.registry import AttackName, attack_names, required_by
+from attacks.registry import INFORMED_VERSIONS, AttackName, attack_names, required_by
 from attacks.self_test import SelfTest
 from del_audit.certificate.attempts import Attempt
 from del_audit.certificate.checks import checks_of
@@ -23,6 +24,7 @@ from del_audit.certificate.model import (
     ListAttack,
     OtherBits,
     Probe,
+    Record,
     Reproduce,
     Slice,
     Unusable,
@@ -179,17 +181,21 @@ def _attack(figures: AttackFigures, evidence: Evidence) -> Attack:
         worst_prompt=figures.worst,
         worst_of_releases=WorstOfReleases(success=worst.success, above=worst.above) if worst else None,
         broken_below=figures.broken_below,
-        slices=tuple(
-            Slice(**{name: getattr(part, name) for name in Slice.model_fields}) for part in evidence.slices[figures.key]
-        ),
+        slices=tuple(Slice(**_fields(Slice, part)) for part in evidence.slices[figures.key]),
     )
+
+
+def _fields(record: type[Record], measured: object) -> dict[str, Any]:
+    """Returns the figures of a record, which what was measured has under the same names."""
+    return {name: getattr(measured, name) for name in record.model_fields if name != "version"}
 
 
 def _knowing(evidence: Evidence) -> Knowing:
     return Knowing(
-        context=ContextAttack(**{name: getattr(evidence.context, name) for name in ContextAttack.model_fields}),
+        context=ContextAttack(version=INFORMED_VERSIONS["known-context"], **_fields(ContextAttack, evidence.context)),
         lists=tuple(
-            ListAttack(**{name: getattr(found, name) for name in ListAttack.model_fields}) for found in evidence.lists
+            ListAttack(version=INFORMED_VERSIONS["candidate-list"], **_fields(ListAttack, found))
+            for found in evidence.lists
         ),
         lists_why=evidence.lists_why,
     )

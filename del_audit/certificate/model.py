@@ -299,6 +299,8 @@ class Probe(Record):
 class ListAttack(Record):
     """The attacker who holds a list of texts and asks which of them was sent. Kind: estimated."""
 
+    version: OneOrMore
+    """One more whenever the attack became stronger."""
     tokens: OneOrMore
     """Tokens of each text that it sees."""
     candidates: OneOrMore
@@ -316,6 +318,8 @@ class ListAttack(Record):
 class ContextAttack(Record):
     """The attacker who knows other words of the prompt and asks for this one. Kind: estimated."""
 
+    version: OneOrMore
+    """One more whenever the attack became stronger."""
     context: Literal["left", "both sides"]
     """Which true words it knows."""
     success: Figure

@@ -71,7 +71,7 @@ def attack(key: str, name: str, value: float, rare: float, tokens: int = 20_000)
 
 def picked(tokens: int, candidates: int, decoys: str, lengths: str, value: float) -> dict[str, Any]:
     success = figure(value, max(0.0, value - 0.05), min(1.0, value + 0.04), "share of texts picked out", 100, "texts")
-    about = {"tokens": tokens, "candidates": candidates, "decoys": decoys, "lengths": lengths}
+    about = {"version": 1, "tokens": tokens, "candidates": candidates, "decoys": decoys, "lengths": lengths}
     return {**about, "success": success, "chance": 1 / candidates}
 
 
@@ -303,6 +303,7 @@ CERTIFICATE: dict[str, Any] = {
     },
     "knowing": {
         "context": {
+            "version": 1,
             "context": "left",
             "success": read(0.3612, 3_072),
             "without": read(0.2653, 3_072),

@@ -4,6 +4,8 @@ import pytest
 from json_certificate import checks_of, print_summary, read, render
 from rich.console import Console
 
+from attacks.registry import INFORMED_VERSIONS
+from del_audit.certificate.attack_versions import stronger_attacks
 from del_audit.certificate.claim import claim_of
 
 
@@ -94,3 +96,11 @@ def test_who_knows_the_context_and_beats_what_is_allowed_proves_the_implementati
     assert (check.status, "who knows the context reads more" in check.reason) == ("failed", True)
     plain["knowing"]["context"].update(broken_above=None)
     assert checks_of(plain)[0].status == "passed"
+
+
+@pytest.mark.parametrize("key", ["known-context", "candidate-list"])
+def test_a_stronger_attack_of_who_knows_more_ends_a_certificate(certificate, key, monkeypatch):
+    assert stronger_attacks(read(certificate)) == []
+    monkeypatch.setitem(INFORMED_VERSIONS, key, 2)
+    (reason,) = stronger_attacks(read(certificate))
+    assert reason == f"attack {key} has become stronger since (version 2, the certificate ran 1)"
