@@ -30,7 +30,6 @@ test: setup ## Runs the tests, without the slow ones.
 
 test-all: setup ## Runs every test, and every notebook from top to bottom.
 	@$(BIN)/python -m pytest -q $(BOTH)
-	@$(BIN)/python -m pytest -q $(BOTH) --nbmake --nbmake-timeout=1800 notebooks
 
 browser: ## Installs the browser that the report's tests drive; without one they are skipped.
 	@command -v chromium >/dev/null || { \
