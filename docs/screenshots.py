@@ -13,7 +13,9 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
+from del_audit.certificate.model import Certificate
 from del_audit.certificate.report import render
+from del_audit.certificate.typed import typed
 
 DESKTOP = {"viewport": {"width": 1000, "height": 1420}}
 PHONE = {"viewport": {"width": 360, "height": 800}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
@@ -39,7 +41,7 @@ def take(browser: Browser, page_file: Path, target: Path, top: str, screen: dict
 
 def main() -> None:
     """Renders the certificate and takes every picture of it."""
-    certificate = json.loads(Path(sys.argv[1]).read_text(encoding="utf8"))
+    certificate = typed(Certificate, json.loads(Path(sys.argv[1]).read_text(encoding="utf8")))
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent
     with tempfile.TemporaryDirectory() as beside, sync_playwright() as driver:
         page_file = Path(beside) / "report.html"

@@ -53,8 +53,8 @@ NOT_PROTECTED = (
     "A whole prompt: its epsilon is that of as many trials as its tokens have together (unit: prompt).",
     "What many tokens tell together, such as the topic or an attribute of the author, although no single one does.",
     "The answer, which the server writes and sees.",
-    "An attacker who knows more of a token than its frequency, such as the words beside it: no theorem here bounds "
-    "what that one reads, it is measured only.",
+    "An attacker who knows more of a token than its frequency, such as the words beside it: what that one recovers is "
+    "measured, and bounded only by what the same attacker recovers without the release.",
 )
 
 
