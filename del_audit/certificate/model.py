@@ -12,7 +12,7 @@ from attacks.registry import Assurance
 from del_audit.configuration.limits import Unit
 from del_audit.configuration.verdict import Check, Verdict
 from del_audit.configuration.written import NAME, AttackKey, WrittenConfiguration
-from del_audit.configuration.yaml_file import not_null
+from del_audit.configuration.yaml_file import Strict, not_null
 from del_audit.show.numbers import unit_name
 from del_audit.statistics.bound import Bound, Kind
 from del_audit.statistics.figure import Count, Figure
@@ -32,17 +32,10 @@ Texts = tuple[str, ...]
 Figures = dict[str, Figure]
 
 
-class Record(BaseModel):
+class Record(Strict):
     """An object of the certificate: no other field, no conversion, no change."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        strict=True,
-        str_max_length=LONGEST_TEXT,
-        use_attribute_docstrings=True,
-    )
+    model_config = ConfigDict(str_max_length=LONGEST_TEXT)
 
 
 class Enclosure(Record):
