@@ -70,29 +70,9 @@ def body_of(
 
     attempt: this one, as the log of attempts counted it. seconds: that the measuring took.
     """
-    findings = _findings(configuration, assets, pipeline, evidence, attempt, seconds)
-    checks = checks_of(findings)
-    reasons = tuple(f"{check.limit}: {check.reason}" for check in checks if check.status != "passed")
-    return Body(
-        **dict(findings),
-        claim=claim_of(findings, checks),
-        verdict=verdict_of(checks),
-        reasons=reasons,
-        checks=tuple(checks),
-    )
-
-
-def _findings(
-    configuration: Configuration,
-    assets: Assets,
-    pipeline: Pipeline,
-    evidence: Evidence,
-    attempt: Attempt,
-    seconds: float,
-) -> Findings:
     made, source = datetime.now(UTC).replace(microsecond=0), commit()
     policy, hashed = configuration.policy, Hashes(**hashes(configuration, assets, pipeline))
-    return Findings(
+    findings = Findings(
         format=FORMAT_4,
         name=configuration.name,
         made=made.isoformat(),
@@ -121,6 +101,15 @@ def _findings(
         commit=source,
         seed=assets.seed,
         reproduce=Reproduce(command=f"del-audit certify {configuration.name}.yaml", commit=source, seed=assets.seed),
+    )
+    checks = checks_of(findings)
+    reasons = tuple(f"{check.limit}: {check.reason}" for check in checks if check.status != "passed")
+    return Body(
+        **dict(findings),
+        claim=claim_of(findings, checks),
+        verdict=verdict_of(checks),
+        reasons=reasons,
+        checks=tuple(checks),
     )
 
 

@@ -34,11 +34,16 @@ def recomputed(body: Body) -> Body:
         for other in body.utility.other_bits
     )
     allowed = allowed_of(spec, inversion.kappa, policy.sends)
+    knowing, context = body.knowing, body.knowing.context if body.knowing else None
+    if knowing and context and context.centre:  # theorem 23 at what was measured
+        most = allowed_of(spec, context.centre.upper, policy.sends).upper
+        knowing = knowing.model_copy(update={"context": context.model_copy(update={"allowed": most})})
     return body.model_copy(
         update={
             "guarantees": guarantees,
             "curve": curve_of(spec, policy.sends),
             "inversion": inversion.model_copy(update={"allowed": allowed}),
+            "knowing": knowing,
             "utility": body.utility.model_copy(update={"other_bits": others}),
             "bytes": bytes_of(spec, policy.prompt_tokens, width),
         }
@@ -65,6 +70,7 @@ def _proved(body: Body) -> dict[str, object]:
         "guarantees": body.guarantees,
         "curve": body.curve,
         "inversion.allowed": body.inversion.allowed,
+        "knowing.context.allowed": body.knowing.context.allowed if body.knowing and body.knowing.context else None,
         **{f"utility.other_bits.{i}.epsilon": other.epsilon for i, other in enumerate(body.utility.other_bits)},
         "bytes": body.bytes,
     }
