@@ -57,10 +57,13 @@ mutants: setup ## Tests the tests of the accounting: mutates it, and lists the m
 gate-mutants: setup ## Tests the tests of the gate: 300 mutants of the code that decides a verdict (about 20 minutes).
 	@$(BIN)/python benchmarks/gate_mutants.py
 
-weights: setup ## Trains the shipped soft prompt again, about 5 minutes; the old one stays until the new one is done.
+weights: setup ## Trains the shipped soft prompt and attacker again, about 20 minutes; the old ones stay until the new are done.
 	@rm -rf out/weights
-	@$(BIN)/del-audit train prompt examples/smollm2-reviews.yaml --out out/weights
-	@rm -rf mechanisms/weights/smollm2-reviews && mv out/weights mechanisms/weights/smollm2-reviews
+	@$(BIN)/del-audit train prompt examples/smollm2-reviews.yaml --out out/weights/prompt
+	@$(BIN)/del-audit train attacker examples/smollm2-reviews.yaml --out out/weights/attacker
+	@rm -rf mechanisms/weights/smollm2-reviews && mv out/weights/prompt mechanisms/weights/smollm2-reviews
+	@rm -rf attacks/inversion/adapted/weights/smollm2-reviews && mkdir -p attacks/inversion/adapted/weights
+	@mv out/weights/attacker attacks/inversion/adapted/weights/smollm2-reviews
 
 clean: ## Removes .venv and everything made from it; the cache of assets stays.
 	@rm -rf $(VENV) out build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache mutants

@@ -49,6 +49,14 @@ ATTACKS: dict[AttackName, AttackRow] = {
         AttackRow("likelihood", "attacks.inversion.bayes:MaximumLikelihood", 1, default=True, required_by=FULL),
         AttackRow("map", "attacks.inversion.bayes:MaximumAPosteriori", 1, default=True, always=True, required_by=EVERY),
         AttackRow("beam", "attacks.inversion.language_prior:LanguageBeam", 1, default=True, required_by=FULL),
+        AttackRow(
+            "adapted-beam",
+            "attacks.inversion.adapted:AdaptedBeam",
+            1,
+            default=True,
+            required_by=FULL,
+            trains=True,
+        ),
         AttackRow("two-sided", "attacks.inversion.two_sided:TwoSided", 1),
         AttackRow("contextual", "attacks.inversion.contextual:ContextualInverter", 1, trains=True),
         AttackRow(

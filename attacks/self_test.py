@@ -52,10 +52,19 @@ class Ceilinged(Protocol):
 
 @runtime_checkable
 class Trained(Protocol):
-    """An attack whose training takes long, and that can be had after less of it."""
+    """An attack whose training takes long, and that can be had after less of it, or with what is trained already."""
 
-    def brief(self) -> InversionAttack:
-        """Returns the same attack after little training."""
+    def brief(self, public: AttackerKnowledge) -> InversionAttack:
+        """Returns the same attack after little training, or as it is trained for this public world."""
+        ...
+
+
+@runtime_checkable
+class Examined(Protocol):
+    """An attack that rests on what was trained, and can tell on public text whether that is any good."""
+
+    def complaint(self, public: AttackerKnowledge) -> str:
+        """Returns what is wrong with what was trained, in a sentence; empty where nothing is."""
         ...
 
 
@@ -89,8 +98,12 @@ class SelfTest:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """Two public worlds that differ in the mechanism only, and public prompts that no attack is fitted on."""
+    """Two public worlds that differ in the mechanism only, and public prompts that no attack is fitted on there.
 
+    public: the world that they were made over, where the attack is to read.
+    """
+
+    public: AttackerKnowledge
     loud: AttackerKnowledge
     silent: AttackerKnowledge
     prompts: list[list[int]]
@@ -108,14 +121,14 @@ class References:
         kept = set((suited if len(suited) >= prompts else long_enough)[-prompts:])
         documents = [list(document) for i, document in enumerate(public.documents) if i not in kept]
         shown = [list(public.documents[i][:tokens]) for i in sorted(kept)]
-        rank = _rank(public)
+        rank = rank_of(public)
         loud = _reference(public, documents, QuantizerSpec(8, rank, 1.0, LOUD_SCALE), _PRINCIPAL)
         silent = _reference(public, documents, QuantizerSpec(8, rank, 1.0, SILENCE), loud.encoder)  # the same codes
         worlds = [
             replace(public, mechanism=mechanism, prior=mechanism.prior, documents=documents)
             for mechanism in (loud, silent)
         ]
-        return cls(worlds[0], worlds[1], shown)
+        return cls(public, worlds[0], worlds[1], shown)
 
 
 def require_documents(documents: Sequence[Sequence[int]], prompts: int = PROMPTS, tokens: int = TOKENS) -> list[int]:
@@ -144,7 +157,7 @@ def self_test(attack: InversionAttack, references: References, seed: int = 0) ->
             f"where {LEAST_READABLE:.0%} are needed."
         )
         return SelfTest(attack.name, attack.version, tokens, 0, 0, tokens, 0, reason)
-    attack = attack.brief() if isinstance(attack, Trained) else attack
+    attack = attack.brief(references.public) if isinstance(attack, Trained) else attack
     loud = _hits(attack, references.loud, references.prompts, counted, seed)
     silent = _hits(attack, references.silent, references.prompts, counted, seed)
     ceiling = attack.ceiling(references.loud, references.prompts) if isinstance(attack, Ceilinged) else 1.0
@@ -156,6 +169,8 @@ def self_test(attack: InversionAttack, references: References, seed: int = 0) ->
         reason = f"It reads {loud} of {tokens} tokens without noise, where {required} are expected."
     elif silent > allowed:
         reason = f"It reads {silent} of {tokens} tokens from noise alone, where chance explains {allowed}."
+    elif isinstance(attack, Examined):
+        reason = attack.complaint(references.public)
     return SelfTest(attack.name, attack.version, tokens, loud, silent, required, allowed, reason)
 
 
@@ -188,7 +203,7 @@ def _reference(
     return assemble(public.table, documents, spec, encoder, "posterior-mean-plain")
 
 
-def _rank(public: AttackerKnowledge) -> int:
+def rank_of(public: AttackerKnowledge) -> int:
     """Returns how many principal coordinates the table has, less those that rounding alone makes."""
     weighted = (public.table - public.prior @ public.table) * np.sqrt(public.prior)[:, None]
     spread = np.linalg.eigvalsh(weighted.T @ weighted)

@@ -1,5 +1,6 @@
 """Token inversion, from the baseline that reads nothing to the strongest that is known."""
 
+from attacks.inversion.adapted import AdaptedBeam
 from attacks.inversion.baseline import CommonestWord
 from attacks.inversion.bayes import MaximumAPosteriori, MaximumLikelihood
 from attacks.inversion.contextual import ContextualInverter
@@ -10,6 +11,7 @@ from attacks.inversion.nearest import CodeNeighbour, CosineNeighbour
 from attacks.inversion.two_sided import TwoSided
 
 __all__ = [
+    "AdaptedBeam",
     "CodeNeighbour",
     "CommonestWord",
     "ContextualBeam",

@@ -42,9 +42,9 @@ class ContextualBeam:
         """Returns it with the options' depth, over an inverter with their depth and folder."""
         return cls(ContextualInverter.of(options), replace(cls().beam, depth=options.depth))
 
-    def brief(self) -> "ContextualBeam":
+    def brief(self, public: AttackerKnowledge) -> "ContextualBeam":
         """Returns the same attack with a briefly trained inverter, for self-tests."""
-        return replace(self, inverter=self.inverter.brief())
+        return replace(self, inverter=self.inverter.brief(public))
 
     def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
         """Raises UserError as the beam's and the inverter's do."""

@@ -95,7 +95,8 @@ class BeamAttacker:
     """The attack on one mechanism.
 
     evidence: from what is observed of a prompt to each token's scores by itself, the unigram prior among them, float32,
-    shape (tokens, words). weight: of what the model says over the unigrams.
+    shape (tokens, words). weight: of what the model says over the unigrams. trained: sha256 of what was trained for
+    the attack, "" where nothing was.
     """
 
     public: AttackerKnowledge
@@ -103,6 +104,7 @@ class BeamAttacker:
     reader: Reader
     evidence: Callable[[Observed], Tensor]
     weight: float
+    trained: str = ""
 
     def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
         """Returns the guesses for each message: first the best hypothesis's word, then by its own left context.

@@ -24,6 +24,7 @@ def add_parser(commands: Commands) -> None:
     _add_prompt(parts)
     _add_projection(parts)
     _add_codes(parts)
+    _add_attacker(parts)
 
 
 def _add_prompt(parts: Commands) -> None:
@@ -101,6 +102,21 @@ def _add_codes(parts: Commands) -> None:
     codes.add_argument("--drawn", type=whole("drawn"), help="other words drawn for each posterior (default: 4096)")
     _add_held_out(codes)
     codes.set_defaults(run=alone(_train_codes))
+
+
+def _add_attacker(parts: Commands) -> None:
+    attacker = parts.add_parser(
+        "attacker",
+        help="the language model that attackers read with: low-rank adapters, for every mechanism over this text",
+        description="Writes a PEFT adapter with a JSON card; the private split is never read. certify, attack and tune "
+        "train one where they need it and keep it in the cache: this command makes those that are shipped. A run that "
+        "was cut off goes on where the same command finds its FOLDER.partial.",
+        allow_abbrev=False,
+    )
+    add_config(attacker)
+    add_new_folder(attacker)
+    attacker.add_argument("--steps", type=whole("steps"), help="training steps, at most (default: 128)")
+    attacker.set_defaults(run=alone(_train_attacker))
 
 
 def _add_common(part: argparse.ArgumentParser, steps: str) -> None:
@@ -187,3 +203,9 @@ def _train_codes(arguments: argparse.Namespace) -> int:
         documents=arguments.documents,
         fresh=arguments.fresh,
     )
+
+
+def _train_attacker(arguments: argparse.Namespace) -> int:
+    from del_audit.training.attacker import train_attacker
+
+    return train_attacker(arguments.config, arguments.out, _given(arguments, ("steps",)))

@@ -73,6 +73,6 @@ def test_without_a_language_model_it_is_refused(public):
 
 def test_a_brief_one_differs_in_training_only():
     long = ContextualBeam(ContextualInverter(training=ContextualTraining(steps=5000)))
-    brief = long.brief()
+    brief = long.brief(None)
     assert brief.inverter.training.steps < 100
     assert (brief.name, brief.beam) == (long.name, long.beam)

@@ -58,7 +58,7 @@ class ContextualInverter:
         fitting.run(self.folder)
         return ContextualAttacker(fitting.reader, self.depth)
 
-    def brief(self) -> "ContextualInverter":
+    def brief(self, public: AttackerKnowledge) -> "ContextualInverter":
         """Returns the same attack after BRIEF steps, kept nowhere: for self-tests, where nothing is hard to learn."""
         return replace(self, training=replace(self.training, steps=min(BRIEF, self.training.steps)), folder=None)
 

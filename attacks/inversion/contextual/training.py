@@ -21,41 +21,14 @@ from attacks.inversion.contextual.loss import Negatives, sampled_loss
 from attacks.inversion.contextual.network import ContextNetwork
 from attacks.inversion.contextual.reader import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
+from attacks.inversion.public_text import Text
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
-from mechanisms.randomness import Generator, SimulatedRandomness, simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.training.checkpoint import CARD
 from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
 from mechanisms.training.loop import PARAMETERS_FILE, fit, run
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Documents to draw windows from. tokens: of all of them, int64. starts, ends: of each, int64."""
-
-    tokens: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, documents: Sequence[Sequence[int]]) -> "Text":
-        """Returns the text of documents, each with a token."""
-        ends = np.cumsum([len(document) for document in documents])
-        tokens = np.concatenate([np.asarray(document, dtype=np.int64) for document in documents])
-        return cls(tokens, np.concatenate([[0], ends[:-1]]), ends)
-
-    def draw(self, window: int, count: int, generator: Generator) -> list[NDArray[np.int64]]:
-        """Returns windows of at most window tokens of one document each, around tokens drawn uniformly.
-
-        The drawn token is the middle one, but a window never starts before its document: so more windows start
-        where documents do, as prompts do.
-        """
-        middles = generator.integers(0, len(self.tokens), size=count)
-        documents = np.searchsorted(self.ends, middles, side="right")
-        starts = np.maximum(self.starts[documents], middles - window // 2)
-        ends = np.minimum(self.ends[documents], starts + window)
-        return [self.tokens[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def require_text(documents: Sequence[Sequence[int]], window: int) -> None:

@@ -1,0 +1,72 @@
+"""Beam search with a language model that is adapted to public text and to reading after wrong words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Self
+
+from attacks.base import AttackerKnowledge, AttackOptions
+from attacks.inversion.adapted.adapter import Adapter
+from attacks.inversion.adapted.settings import Adaptation
+from attacks.inversion.adapted.training import loss_of, require_text, trained
+from attacks.inversion.language_prior import BeamAttacker, LanguageBeam
+from attacks.registry import version_of
+from mechanisms.models import LanguageModel
+
+WORSE = 0.02
+"""Nats a token by which an adapter may read public text worse than the model without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedBeam:
+    """Beam search as LanguageBeam, whose model's low-rank adapters are trained on public text through simulated noise.
+
+    One adapter serves every mechanism over a model and public text. Where the model without it reads held-out public
+    text better at the mechanism attacked, the beam reads with that. folder: where adapters are kept; it does not change
+    the result. adapter: one that is trained already; None trains it, or finds it.
+    """
+
+    beam: LanguageBeam = field(default_factory=LanguageBeam)
+    adaptation: Adaptation = field(default_factory=Adaptation)
+    adapter: Adapter | None = None
+    folder: Path | None = field(default=None, compare=False)
+    name: str = "beam search, adapted language model"
+    version: int = version_of("adapted-beam")
+    context_free: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, options: AttackOptions) -> Self:
+        """Returns it with the options' depth and folder."""
+        return cls(LanguageBeam.of(options), folder=options.folder)
+
+    def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
+        """Raises UserError as the beam's does, and for too little public text."""
+        self.beam.require(language, documents, longest)
+        require_text(documents)
+
+    def fit(self, public: AttackerKnowledge) -> BeamAttacker:
+        """Returns the attacker; raises UserError as the beam's fit does, and for too little public text."""
+        adapter = self.adapter or trained(public, self.adaptation, self.folder)
+        plain = self.beam.fit(public)  # refuses what the beam refuses, before the comparison
+        assert public.language is not None
+        adapted = adapter.applied(public.language)
+        if loss_of(public, adapted.model, self.adaptation) > loss_of(public, public.language.model, self.adaptation):
+            return plain
+        return replace(self.beam.fit(replace(public, language=adapted)), trained=adapter.sha256)
+
+    def brief(self, public: AttackerKnowledge) -> "AdaptedBeam":
+        """Returns the same attack with the adapter of this public world, for self-tests in others."""
+        return replace(self, adapter=self.adapter or trained(public, self.adaptation, self.folder))
+
+    def complaint(self, public: AttackerKnowledge) -> str:
+        """Returns what is wrong with the adapter, as public text at the mechanism attacked shows it; "" if nothing."""
+        adapter = self.adapter or trained(public, self.adaptation, self.folder)
+        assert public.language is not None
+        own = loss_of(public, adapter.applied(public.language).model, self.adaptation)
+        plain = loss_of(public, public.language.model, self.adaptation)
+        if own <= plain + WORSE:
+            return ""
+        return (
+            f"Its adapter reads held-out public text worse than the model without it, by {own - plain:.3f} nats per "
+            f"token: it was trained on other noise or other text. Delete {adapter.folder}; it is trained again."
+        )
