@@ -166,6 +166,8 @@ def _attack(figures: AttackFigures, evidence: Evidence) -> Attack:
         context_free=figures.broken_below is not None,
         success=figures.success,
         above=figures.above,
+        meaning=figures.meaning,
+        meaning_above=figures.meaning_above,
         rare=figures.rare,
         worst_prompt=figures.worst,
         worst_of_releases=WorstOfReleases(success=worst.success, above=worst.above) if worst else None,

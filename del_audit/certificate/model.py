@@ -198,6 +198,11 @@ class Attack(Record):
     above: Share | None = Field(json_schema_extra=not_null)
     """Lower limit of its success, a share, corrected for the number of attacks: above the policy's limit, the limit is
     missed for certain."""
+    meaning: Figure | None = None
+    """Share of tokens recovered up to meaning: the true word, another form of it (English), or one of its 10 nearest
+    words in the model's table; null where the attack stopped early."""
+    meaning_above: Share | None = None
+    """Lower limit of that share, corrected for the number of attacks; null where there is no figure."""
     rare: Figure | None
     """Share of the rarer words recovered; null where there are none."""
     worst_prompt: Figure

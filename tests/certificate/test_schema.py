@@ -13,11 +13,11 @@ from jsonschema import Draft202012Validator
 
 from attacks.registry import attack_names
 from del_audit.certificate.model import Certificate
-from del_audit.certificate.schema import FORMAT_5, SCHEMA_FILES, require_schema, schema
+from del_audit.certificate.schema import SCHEMA_FILES, require_schema, schema
 from del_audit.certificate.typed import typed
 from mechanisms.errors import UserError
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "certificates" / "certificate-4.json"
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "certificates" / "certificate-5.json"
 SCHEMA = schema()
 FROZEN = {
     2: "7b290573e2febf359afa7317459878220ffa8b381ce16578afe38c873469a068",
@@ -29,7 +29,7 @@ FROZEN = {
 
 @pytest.fixture
 def whole() -> dict[str, Any]:
-    return {**json.loads(FIXTURE.read_text(encoding="utf8")), "format": FORMAT_5}
+    return json.loads(FIXTURE.read_text(encoding="utf8"))
 
 
 def test_the_schema_is_one_of_draft_2020_12():
