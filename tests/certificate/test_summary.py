@@ -42,7 +42,7 @@ def test_every_section_stands_in_order_and_the_verdict_near_the_end(certificate:
 
 
 def test_it_prints_the_figures_with_intervals_units_and_kinds(certificate: dict[str, Any]) -> None:
-    text = squeezed(printed(certificate))
+    text = squeezed(printed(certificate, 140))
     for expected in (
         "other controls: 0.490 [0.459, 0.520] over no prompt, 0.160 [0.130, 0.190] over soft prompt alone",
         "Holds for prompts of at most 48 tokens, each text sent once",
@@ -69,14 +69,14 @@ def test_it_prints_the_figures_with_intervals_units_and_kinds(certificate: dict[
 
 
 def test_what_was_recovered_up_to_meaning_is_left_out_where_no_attack_has_it(certificate: dict[str, Any]) -> None:
-    assert "Up to meaning: the guess is the word, another form of it" in squeezed(printed(certificate))
+    assert "Up to meaning: the guess is the word, another form of it" in squeezed(printed(certificate, 140))
     attacks = certificate["inversion"]["attacks"]
     attacks[5].update(meaning=None, meaning_above=None)  # it stopped early
-    assert "beam search, language model 10.2% [8.8%, 11.6%] - 1.8% [1.0%, 2.7%]" in squeezed(printed(certificate))
+    assert "beam search, language model 10.2% [8.8%, 11.6%] - 1.8% [1.0%, 2.7%]" in squeezed(printed(certificate, 140))
     for attack in attacks:  # as of format 4
         del attack["meaning"], attack["meaning_above"]
     certificate["format"] = "del-audit certificate 4"
-    text = squeezed(printed(certificate))
+    text = squeezed(printed(certificate, 140))
     assert "meaning" not in text
     assert "MAP, unigram prior 11.5% [11.0%, 12.0%] 1.7% [1.4%, 2.0%] 20,000 strongest" in text
 
@@ -145,7 +145,7 @@ def test_several_deltas_are_told_apart(certificate: dict[str, Any]) -> None:
 
 def test_a_certified_epsilon_of_the_theorem_is_shown(certificate: dict[str, Any]) -> None:
     certificate["guarantees"][0]["gaussian_limit"]["epsilon_certified"] = 55.5501
-    assert "1 token 51.38 114.2 0.9995 55.56 0.036" in squeezed(printed(certificate))
+    assert "1 token 51.38 114.2 0.9995 55.56 0.036" in squeezed(printed(certificate, 140))
 
 
 @given(st.floats(1e-12, 1e12))

@@ -138,6 +138,7 @@ def add_attack(body, key, name="a later one", success=None, above=0.1):
     like = next(attack for attack in body["inversion"]["attacks"] if attack["key"] == "beam")
     added = {**json.loads(json.dumps(like)), "key": key, "name": name, "above": above}
     added["success"].update(success or {})
+    added["meaning"].update(success or {})
     body["inversion"]["attacks"].append(added)
     body["configuration"]["evaluation"]["attacks"].append(key)
     body["inversion"]["strongest"] = max(body["inversion"]["attacks"], key=lambda one: one["success"]["upper"])["name"]
@@ -158,7 +159,8 @@ def test_an_attack_that_is_unknown_here_counts_like_any_other(body, tmp_path):
     assert list(said) == ["required: strongest attack"]
     assert "another later one recovers more than 0.84" in said["required: strongest attack"]
     body["inversion"]["attacks"][-1].update(above=0.95)
-    body["inversion"]["attacks"][-1]["success"].update(value=0.97, lower=0.96, upper=0.98)
+    for share in ("success", "meaning"):
+        body["inversion"]["attacks"][-1][share].update(value=0.97, lower=0.96, upper=0.98)
     follow(body)
     assert verified(body, recompute=False).verdict == "refused"
     body["verdict"] = "certified"
