@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures" / "certificates"
-CERTIFICATE, KEY = sys.argv[1:] or (FIXTURES / "certificate-4.json", FIXTURES / "certificate-4.pub")
+CERTIFICATE, KEY = sys.argv[1:] or (FIXTURES / "certificate-5.json", FIXTURES / "certificate-5.pub")
 VERIFY = ["-m", "del_audit", "verify", str(CERTIFICATE), "--trust", str(KEY), "--at", "2026-12-31"]
 RUNS = 9
 

@@ -14,6 +14,7 @@ from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_inversion
 from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
+from del_audit.evidence.inversion.meaning import Meaning
 from del_audit.evidence.inversion.metrics import KS, Metric, text_metrics, token_metrics
 from del_audit.evidence.inversion.planted import identifier_figures, planted_slice
 from del_audit.evidence.inversion.readers import BASELINE, AttackReader, Ladder
@@ -86,7 +87,10 @@ def inversion_document(
     """Returns the whole result as JSON values: every figure states its unit, interval, method, kind and seed."""
     failed = [test for test in tests.values() if not test.passed]
     ran = {key: (ladder[key], outcome) for key, outcome in outcomes.items()}
-    leakage = measure_leakage(ran, scene.pipeline.spec, scene.pipeline.prior, scene.seed, failed, longest=sent.longest)
+    pipeline, meaning = scene.pipeline, Meaning(scene.public.table, scene.assets.language.tokenizer)
+    leakage = measure_leakage(
+        ran, pipeline.spec, pipeline.prior, scene.seed, failed, longest=sent.longest, meaning=meaning
+    )
     rows, slices = [], _slices(scene, outcomes[BASELINE], sent)
     with tqdm(leakage.attacks, desc="figures", unit="attack") as bar:
         for figures in bar:
@@ -141,6 +145,7 @@ def _figures(
         "name": found.name,
         "version": found.version,
         "success": found.success.to_dict(),
+        "meaning": found.meaning.to_dict() if found.meaning else None,
         "rare": found.rare.to_dict() if found.rare else None,
         "worst_prompt": found.worst.to_dict(),
         "broken_below": found.broken_below,

@@ -27,13 +27,14 @@ def print_inversion(document: Mapping[str, Any], tests: Collection[SelfTest]) ->
         (
             row["name"],
             interval(row["success"]),
+            _figure(row["meaning"]),
             _figure(row["metrics"].get("hit@10", {}).get("attack")),
             interval(row["metrics"]["top-1"]["difference"]) if row["key"] != "baseline" else NOTHING,
             interval(row["worst_prompt"]),
         )
         for row in attacks
     ]
-    show.table(("attack", "first guess", "hit@10", "above the baseline", "worst prompt"), rows)
+    show.table(("attack", "first guess", "up to meaning", "hit@10", "above the baseline", "worst prompt"), rows)
     planted = any(row["identifiers"] for row in attacks)
     show.heading("Share of tokens read, of words that matter", "estimate")
     names = ("names", "numbers", *(("planted: identifiers",) if planted else ()))

@@ -52,6 +52,11 @@ class CertificateFigures:
         """Share of tokens recovered by each attack."""
         return [Contender(attack.name, attack.success, attack.above) for attack in self._attacks]
 
+    def meaning(self) -> list[Contender]:
+        """Share of tokens recovered up to meaning by each attack; one that stopped early has none."""
+        why = "an attack has no figure up to meaning: it stopped early, or the certificate is of an older format"
+        return [Contender(attack.name, attack.meaning, attack.meaning_above, why) for attack in self._attacks]
+
     def slice_success(self, name: str) -> list[Contender]:
         """Share of a slice's tokens recovered by each attack; no attack that lacks the slice is passed over."""
         found = []

@@ -7,6 +7,13 @@ from del_audit.configuration.verdict import Check, verdict_of
 
 SMALL_EPSILON, SMALL_DELTA = 10.0, 1e-6
 """Of a whole prompt: what a formal claim needs."""
+BLIND_LIMITS = {
+    "attack_success_at_most",
+    "meaning_success_at_most",
+    "slice_success_at_most",
+    "worst_prompt_success_at_most",
+}
+"""Of which a blind claim needs one."""
 
 
 def claim_of(findings: Findings, checks: Sequence[Check]) -> Claim:
@@ -30,7 +37,7 @@ def claim_of(findings: Findings, checks: Sequence[Check]) -> Claim:
             says="Context-aware: the limits hold against attackers who know the words before each token or hold a list "
             f"of candidate texts, and who hold every sending of a text, sent {sent} (estimate).",
         )
-    if {"attack_success_at_most", "slice_success_at_most", "worst_prompt_success_at_most"} & set(asked):
+    if BLIND_LIMITS & set(asked):
         return Claim(
             kind="blind",
             says="Blind: the limits hold against attackers who know how common words are and a language model, and "

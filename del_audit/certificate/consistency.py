@@ -9,7 +9,7 @@ from del_audit.certificate.checks import checks_of, strongest
 from del_audit.certificate.claim import claim_of
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.model import Body
-from del_audit.certificate.schema import FORMAT_2, FORMAT_4
+from del_audit.certificate.schema import FORMAT_2, FORMAT_3, FORMAT_4
 from del_audit.configuration.verdict import verdict_of
 from del_audit.service.seed import seed_of
 from mechanisms.canonical_json import canonical_sha256
@@ -65,8 +65,25 @@ def _require_format_3(body: Body, keys: list[str], policy: Mapping[str, Any]) ->
     _require("requires, without some", sorted(set(LEAST[level]) - set(body.requires)), [])
     _require_policy(body)
     _require_checks(body)
-    if body.format == FORMAT_4:
+    if body.format != FORMAT_3:
         _require("claim", body.claim, claim_of(body, body.checks))
+    if body.format not in (FORMAT_3, FORMAT_4):
+        _require_meaning(body)
+
+
+def _require_meaning(body: Body) -> None:
+    """Raises UserError unless each attack has a figure up to meaning, of its own tokens and at least its success.
+
+    An attack on contexts that may have stopped early has none.
+    """
+    for attack in body.inversion.attacks:
+        stopped = body.configuration.evaluation.stop_early and not attack.context_free
+        meant = attack.meaning
+        _require(f"a figure of {attack.key} up to meaning", meant is not None, not stopped)
+        _require(f"a lower limit of {attack.key} up to meaning", attack.meaning_above is not None, not stopped)
+        if meant is not None:
+            _require(f"tokens of {attack.key} up to meaning", meant.sample, attack.success.sample)
+            _require(f"{attack.key} up to meaning", meant.value, max(meant.value, attack.success.value))
 
 
 def _require_policy(body: Body) -> None:

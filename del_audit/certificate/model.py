@@ -1,4 +1,4 @@
-"""The certificate, typed: every field of format 4 with what it says. The published schema is generated from these.
+"""The certificate, typed: every field of format 5 with what it says. The published schema is generated from these.
 
 A certificate's file is read once, into these models; nothing below passes JSON values on. `Findings` is what was proved
 and measured, `Body` adds the verdict that follows from it, `Certificate` the signature.
@@ -198,6 +198,11 @@ class Attack(Record):
     above: Share | None = Field(json_schema_extra=not_null)
     """Lower limit of its success, a share, corrected for the number of attacks: above the policy's limit, the limit is
     missed for certain."""
+    meaning: Figure | None = None
+    """Share of tokens recovered up to meaning: the true word, another form of it (English), or one of its 10 nearest
+    words in the model's table; null where the attack stopped early."""
+    meaning_above: Share | None = None
+    """Lower limit of that share, corrected for the number of attacks; null where there is no figure."""
     rare: Figure | None
     """Share of the rarer words recovered; null where there are none."""
     worst_prompt: Figure
@@ -538,7 +543,9 @@ class Signature(Record):
 class Findings(Record):
     """What was proved and measured of one deployment, and what it was made of: what a verdict follows from."""
 
-    format: Literal["del-audit certificate 2", "del-audit certificate 3", "del-audit certificate 4"]
+    format: Literal[
+        "del-audit certificate 2", "del-audit certificate 3", "del-audit certificate 4", "del-audit certificate 5"
+    ]
     """Names this format."""
     name: str = Field(pattern=NAME)
     """Name of the configuration."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING
 
 from del_audit.certificate.model import Body, Inversion, Knowing, UnitGuarantee
-from del_audit.certificate.rows import knowing_rows, terms
+from del_audit.certificate.rows import MEANS, knowing_rows, states_meaning, terms
 from del_audit.show.console import printable
 from del_audit.show.numbers import at_most, interval, number, percent, upper_end
 
@@ -69,13 +69,23 @@ def _guarantees(guarantees: Sequence[UnitGuarantee]) -> list[str]:
 
 
 def _attacks(inversion: Inversion) -> list[str]:
-    rows = [(attack.name, interval(attack.success), f"{attack.success.sample:,}") for attack in inversion.attacks]
+    meant = states_meaning(inversion)
+    rows = [
+        (
+            attack.name,
+            interval(attack.success),
+            *([interval(attack.meaning) if attack.meaning else "none"] if meant else []),
+            f"{attack.success.sample:,}",
+        )
+        for attack in inversion.attacks
+    ]
     confidence = f"{inversion.attacks[0].success.confidence:.0%}"
     allowed = percent(upper_end(inversion.allowed), ROUND_CEILING)
     return [
         f"### Attacks: share of tokens recovered, {confidence} intervals",
         "",
-        *_table(("attack", "recovered", "tokens"), rows),
+        *_table(("attack", "recovered", *(["up to meaning"] if meant else []), "tokens"), rows),
+        *([f"Up to meaning: {escaped(MEANS)}.", ""] if meant else []),
         f"Allowed by the guarantee, where the attacker knows only how common words are: at most {escaped(allowed)}.",
         "",
     ]

@@ -24,6 +24,13 @@ CONDITIONS = (
 """What the server may see, the released prompt first; a certificate's file keeps no order of its own."""
 
 
+MEANS = (
+    "the guess is the word, another form of it (English), or one of its 10 nearest words in the model's table; the "
+    "baseline shows how much of that is chance"
+)
+"""What counts as recovered up to meaning."""
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """What one number of bits gives: bytes per token, epsilon of a token where it is stated, gain, strongest attack.
@@ -111,6 +118,11 @@ def knowing_rows(knowing: Knowing) -> list[tuple[str, str, str, str]]:
         name = f"picks the text out of {found.candidates:,} by {found.tokens} tokens{told}"
         rows.append((name, interval(found.success), percent(found.chance), found.decoys))
     return rows
+
+
+def states_meaning(inversion: Inversion) -> bool:
+    """Returns whether any attack has a figure up to meaning: a certificate of format 4 or less has none."""
+    return any(attack.meaning for attack in inversion.attacks)
 
 
 def is_baseline(attack: Attack) -> bool:

@@ -10,7 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from del_audit.certificate.model import Body, Bytes, Inversion, Knowing, Probe, UnitGuarantee, Utility
-from del_audit.certificate.rows import by_bits, by_condition, is_baseline, knowing_rows, probe_rows, slice_rows, terms
+from del_audit.certificate.rows import (
+    MEANS,
+    by_bits,
+    by_condition,
+    is_baseline,
+    knowing_rows,
+    probe_rows,
+    slice_rows,
+    states_meaning,
+    terms,
+)
 from del_audit.configuration.policy import WrittenPolicy
 from del_audit.configuration.verdict import Check
 from del_audit.show.numbers import at_most, interval, number, percent, printable, upper_end
@@ -81,10 +91,11 @@ def _guarantees(guarantees: Sequence[UnitGuarantee]) -> list[RenderableType]:
 
 def _attacks(inversion: Inversion, limit: float | None) -> list[RenderableType]:
     rows: list[Row] = []
+    meant = states_meaning(inversion)
     for attack in inversion.attacks:
         strongest = attack.name == inversion.strongest
-        rare = interval(attack.rare) if attack.rare else "-"
-        cells = [attack.name, interval(attack.success), rare, f"{attack.success.sample:,}"]
+        shares = [attack.success, *([attack.meaning] if meant else []), attack.rare]
+        cells = [attack.name, *(interval(each) if each else "-" for each in shares), f"{attack.success.sample:,}"]
         note = "strongest" if strongest else "baseline" if is_baseline(attack) else ""
         rows.append([Text(printable(cell), style="bold" if strongest else "") for cell in (*cells, note)])
     allowed = percent(upper_end(inversion.allowed), ROUND_CEILING)
@@ -92,10 +103,12 @@ def _attacks(inversion: Inversion, limit: float | None) -> list[RenderableType]:
     lines = f"Allowed by the guarantee: at most {allowed} (theorem 6, commonest word {percent(inversion.kappa)})."
     if limit is not None:
         lines += f" Limit of the policy: {percent(limit)}."
+    heads = ["attack", "all words", *(["up to meaning"] if meant else []), "rarer words", "tokens", ""]
     return [
         _heading(f"Attacks: share of tokens recovered, {confidence}", "estimate"),
-        _table(("attack", "all words", "rarer words", "tokens", ""), rows, right=(1, 2, 3)),
+        _table(heads, rows, right=range(1, len(heads) - 1)),
         _note(lines),
+        *([_note(f"Up to meaning: {MEANS}.")] if meant else []),
         *([_note(f"Not run: {', '.join(inversion.not_run)}.")] if inversion.not_run else []),
         *(_note(f"Unusable: {test.attack}. {test.reason}") for test in inversion.unusable),
     ]

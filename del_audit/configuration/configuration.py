@@ -109,10 +109,10 @@ class Configuration(WrittenConfiguration):
         policy = self.policy
         if self.evaluation.stop_early and policy.attack_success_at_most is None:
             raise ValueError("evaluation.stop_early needs policy.attack_success_at_most, which it stops at")
-        if self.evaluation.stop_early and policy.slice_success_at_most:
+        if self.evaluation.stop_early and (policy.slice_success_at_most or policy.meaning_success_at_most is not None):
             raise ValueError(
-                "evaluation.stop_early goes with no limit on slices: their intervals do not hold for a sample whose "
-                "size depends on what was recovered"
+                "evaluation.stop_early goes with no limit on slices and none on meaning: their intervals do not hold "
+                "for a sample whose size depends on what was recovered"
             )
         return self
 

@@ -29,6 +29,10 @@ class Measured(Protocol):
     def success(self) -> Sequence[Contender]:
         """Share of tokens recovered by each attack."""
 
+    def meaning(self) -> Sequence[Contender]:
+        """Share of tokens recovered up to meaning by each attack."""
+        ...
+
     def slice_success(self, name: str) -> Sequence[Contender]:
         """Share of a slice's tokens recovered by each attack."""
 
@@ -81,6 +85,11 @@ class Limit:
 def strongest_attack(most: float, measured: Measured, sends: int) -> Iterator[Check]:
     """Yields the check of what any attack recovers of all tokens."""
     yield check_contenders("strongest attack", measured.success(), most)
+
+
+def meaning(most: float, measured: Measured, sends: int) -> Iterator[Check]:
+    """Yields the check of what any attack recovers of all tokens up to meaning."""
+    yield check_contenders("strongest attack up to meaning", measured.meaning(), most)
 
 
 def slices(limits: Mapping[str, float], measured: Measured, sends: int) -> Iterator[Check]:

@@ -17,6 +17,7 @@ from del_audit.configuration.limits import (
     gains,
     known_context,
     lists,
+    meaning,
     require_missable_bytes,
     require_missable_epsilon,
     require_releases,
@@ -109,6 +110,8 @@ class WrittenPolicy(Strict):
     """Limits of epsilon: at most one for each unit, tokens and delta."""
     attack_success_at_most: Annotated[Share | None, Limit("privacy", strongest_attack)] = None
     """Share of tokens that the strongest attack recovers."""
+    meaning_success_at_most: Annotated[Share | None, Limit("privacy", meaning)] = None
+    """Share of tokens that any attack recovers up to meaning (del_audit.evidence.inversion.meaning)."""
     slice_success_at_most: Annotated[dict[str, Share], Limit("privacy", slices)] = Field(default_factory=dict)
     """Share of each named slice's tokens that any attack recovers (del_audit.evidence.inversion.slices)."""
     worst_prompt_success_at_most: Annotated[

@@ -19,6 +19,7 @@ PACKAGES = (
     "numpy",
     "scipy",
     "scikit-learn",
+    "simplemma",
     "datasets",
     "tokenizers",
     "cryptography",

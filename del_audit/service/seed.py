@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from mechanisms.canonical_json import Json, canonical
 
-LATER_LIMITS = ("context_success_at_most", "list_success_at_most")
+LATER_LIMITS = ("context_success_at_most", "list_success_at_most", "meaning_success_at_most")
 """Limits that the policy gained after format 3: where they are not asked for, the seed is as before them."""
 SEED_BITS = 32
 """As many as every library takes."""

@@ -13,6 +13,7 @@ from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.limits import Evidence
 from del_audit.evidence.inferences import inferences_of
 from del_audit.evidence.inversion.leakage import measure_leakage
+from del_audit.evidence.inversion.meaning import Meaning
 from del_audit.evidence.inversion.readers import read_all
 from del_audit.evidence.inversion.readings import slices_of
 from del_audit.evidence.inversion.released_again import Worst, measure_worst, released_again
@@ -87,8 +88,15 @@ class MeasuringBench:
         attacks = ladder(asked["attacks"], plan.masked_lm, trained_attackers(asked["attacks"]), depth=1)
         public = public_of(assets, attacked, assets.seed)
         outcomes = read_all(attacks, public, some)
+        limited_meaning = policy.meaning_success_at_most is not None
         leakage = measure_leakage(
-            outcomes, attacked.spec, attacked.prior, assets.seed, longest=policy.prompt_tokens, sends=policy.sends
+            outcomes,
+            attacked.spec,
+            attacked.prior,
+            assets.seed,
+            longest=policy.prompt_tokens,
+            sends=policy.sends,
+            meaning=Meaning(public.table, assets.language.tokenizer) if limited_meaning else None,
         )
         limited = policy.slice_success_at_most
         slices = slices_of(assets, leakage, attacked, policy.prompt_tokens, policy.prompt_tokens) if limited else {}
@@ -100,6 +108,8 @@ class MeasuringBench:
                     "context_free": attacks[figures.key].context_free,
                     "success": figures.success.to_dict(),
                     "above": figures.above,
+                    "meaning": figures.meaning.to_dict() if figures.meaning else None,
+                    "meaning_above": figures.meaning_above,
                     "worst_prompt": figures.worst.to_dict(),
                     "worst_of_releases": worst[figures.key].success.to_dict() if worst else None,
                     "slices": {
@@ -211,7 +221,15 @@ def _linear(choice: Any) -> str:
 def _reading(found: Mapping[str, Any]) -> Reading:
     slices = {name: Figure(**fields) for name, fields in found["slices"].items()}
     success, worst = Figure(**found["success"]), Figure(**found["worst_prompt"])
-    again = found["worst_of_releases"]
+    again, meaning = (Figure(**each) if each else None for each in (found["worst_of_releases"], found["meaning"]))
     return Reading(
-        found["name"], found["context_free"], success, worst, slices, found["above"], Figure(**again) if again else None
+        found["name"],
+        found["context_free"],
+        success,
+        worst,
+        slices,
+        found["above"],
+        again,
+        meaning,
+        found["meaning_above"],
     )

@@ -26,7 +26,8 @@ class Reading:
     """What one attack read. slices: of those that the policy limits, those with tokens enough.
 
     above: a lower limit of success, corrected for the number of attacks; None where it was not measured.
-    worst_of_releases: the worst prompt over repeated releases, where the policy limits it.
+    worst_of_releases: the worst prompt over repeated releases, where the policy limits it. meaning, meaning_above: what
+    was read up to meaning, and its lower limit, where the policy limits it.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Reading:
     slices: Mapping[str, Figure] = field(default_factory=dict)
     above: float | None = None
     worst_of_releases: Figure | None = None
+    meaning: Figure | None = None
+    meaning_above: float | None = None
 
 
 class Over(NamedTuple):
@@ -99,6 +102,11 @@ class Tuned:
     def success(self) -> list[Contender]:
         """Share of tokens recovered by each attack."""
         return [Contender(each.name, each.success, each.above) for each in self.readings]
+
+    def meaning(self) -> list[Contender]:
+        """Share of tokens recovered up to meaning by each attack."""
+        why = "no guess was compared up to meaning"
+        return [Contender(each.name, each.meaning, each.meaning_above, why) for each in self.readings]
 
     def slice_success(self, name: str) -> list[Contender]:
         """Share of a slice's tokens recovered by each attack."""

@@ -63,6 +63,8 @@ def attack(key: str, name: str, value: float, rare: float, tokens: int = 20_000)
         "broken_below": read(value, tokens)["lower"] if tokens == 20_000 else None,
         "success": read(value, tokens),
         "above": read(value, tokens)["lower"],
+        "meaning": {**read(min(1.0, 1.4 * value), tokens), "unit": "share of tokens recovered up to meaning"},
+        "meaning_above": read(min(1.0, 1.4 * value), tokens)["lower"],
         "worst_of_releases": None,
         "rare": read(rare, tokens // 2),
         "worst_prompt": read(min(1.0, 3 * value), 64),
@@ -215,7 +217,7 @@ def reading(key: str, name: str, read: list[str]) -> dict[str, Any]:
 
 REQUIRED = ["baseline", "cosine", "code", "likelihood", "map", "beam"]
 CERTIFICATE: dict[str, Any] = {
-    "format": "del-audit certificate 4",
+    "format": "del-audit certificate 5",
     "name": "smollm2-reviews",
     "assurance": "full",
     "requires": REQUIRED,
@@ -351,6 +353,7 @@ CERTIFICATE: dict[str, Any] = {
             "session_days": 30,
             "epsilon": [{"unit": "token", "tokens": 1, "delta": 1e-5, "at_most": 60.0}],
             "attack_success_at_most": 0.15,
+            "meaning_success_at_most": None,
             "slice_success_at_most": {"rare words": 0.03, "names": 0.05},
             "worst_prompt_success_at_most": None,
             "context_success_at_most": None,

@@ -114,12 +114,14 @@ def test_an_attack_that_may_stop_early_has_an_interval_that_allows_it_and_no_fig
     beam = next(attack for attack in attacks if attack["key"] == "beam")
     assert beam["success"]["method"] == "betting confidence sequence"
     assert beam["success"]["documents"] == 16  # one batch of the 24 decides so high a limit
-    assert beam["rare"] is None
+    assert (beam["rare"], beam["meaning"], beam["meaning_above"]) == (None, None, None)
     assert {part["success"] for part in beam["slices"]} == {None}
     assert (beam["worst_prompt"]["lower"], beam["worst_prompt"]["upper"]) == (0, 1)
     single = next(attack for attack in attacks if attack["key"] == "map")
     assert single["success"]["sample"] == 1_000
     assert "sequence" not in single["success"]["method"]
+    assert single["meaning"]["value"] >= single["success"]["value"]
+    assert single["meaning"]["sample"] == 1_000
 
 
 def test_a_ladder_without_a_default_attack_is_warned_of(configured, tmp_path, capsys):

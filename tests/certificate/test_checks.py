@@ -2,12 +2,15 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 from json_certificate import checks_of, guarantees_of, recomputed
 
 from del_audit.configuration.verdict import verdict_of
 from mechanisms.spec import QuantizerSpec
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "certificates"
 
 
 def statuses(body):
@@ -131,6 +134,32 @@ def test_an_attack_that_is_certainly_over_the_limit_refuses_whatever_a_wider_int
     assert statuses(body)["strongest attack"] == "failed"
     body["configuration"]["policy"]["attack_success_at_most"] = 0.509
     assert statuses(body)["strongest attack"] == "inconclusive"
+
+
+def test_a_limit_up_to_meaning_refuses_what_the_exact_share_would_pass(body):
+    """MAP recovers 11.5% [11.1%, 12.0%] exactly and 16.1% [15.6%, 16.7%] up to meaning."""
+    body["configuration"]["policy"].update(attack_success_at_most=0.15, meaning_success_at_most=0.17)
+    assert verdict_of(checks_of(body)) == "certified"
+    body["configuration"]["policy"]["meaning_success_at_most"] = 0.16
+    assert statuses(body)["strongest attack up to meaning"] == "inconclusive"
+    body["configuration"]["policy"]["meaning_success_at_most"] = 0.15
+    found = {check.limit: check for check in checks_of(body)}
+    assert found["strongest attack"].status == "passed"
+    refused = found["strongest attack up to meaning"]
+    assert (refused.status, refused.found[:30]) == ("failed", "MAP, unigram prior: 0.1614 [0.")
+    assert verdict_of(checks_of(body)) == "refused"
+
+
+def test_a_limit_up_to_meaning_is_undecided_where_an_attack_has_no_figure(body):
+    """It stopped early, or the certificate is of format 4."""
+    body["configuration"]["policy"]["meaning_success_at_most"] = 0.99
+    assert statuses(body)["strongest attack up to meaning"] == "passed"
+    body["inversion"]["attacks"][-1].update(meaning=None, meaning_above=None)
+    assert statuses(body)["strongest attack up to meaning"] == "inconclusive"
+    older = json.loads((FIXTURES / "certificate-4.json").read_text(encoding="utf8"))
+    checks = checks_of(older, {**older["configuration"]["policy"], "meaning_success_at_most": 0.99})
+    (check,) = (check for check in checks if check.limit == "strongest attack up to meaning")
+    assert (check.status, "older format" in check.reason) == ("inconclusive", True)
 
 
 @pytest.mark.parametrize("control", ["no prompt", "soft prompt alone", "another user's released prompt"])

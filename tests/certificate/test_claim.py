@@ -36,6 +36,8 @@ def test_limits_on_blind_attackers_make_a_blind_claim(plain):
     assert claim(plain) == "none"
     policy.update(slice_success_at_most={"names": 0.9})
     assert claim(plain) == "blind"
+    policy.update(slice_success_at_most={}, meaning_success_at_most=0.9)
+    assert claim(plain) == "blind"
 
 
 def test_limits_on_who_knows_more_make_a_context_aware_claim_only_together(plain):

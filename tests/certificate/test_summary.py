@@ -42,7 +42,7 @@ def test_every_section_stands_in_order_and_the_verdict_near_the_end(certificate:
 
 
 def test_it_prints_the_figures_with_intervals_units_and_kinds(certificate: dict[str, Any]) -> None:
-    text = squeezed(printed(certificate))
+    text = squeezed(printed(certificate, 140))
     for expected in (
         "other controls: 0.490 [0.459, 0.520] over no prompt, 0.160 [0.130, 0.190] over soft prompt alone",
         "Holds for prompts of at most 48 tokens, each text sent once",
@@ -51,10 +51,10 @@ def test_it_prints_the_figures_with_intervals_units_and_kinds(certificate: dict[
         "epsilon in nats at delta 1e-5 (proved)",
         "1 token 51.38 114.2 0.9995 none 0.036 53.58",
         "prompt, 48 tokens 1,342 5,481",
-        "MAP, unigram prior 11.5% [11.0%, 12.0%] 1.7% [1.4%, 2.0%] 20,000 strongest",
-        "beam search, language model 10.2% [8.8%, 11.6%] 1.8% [1.0%, 2.7%] 2,048",
+        "MAP, unigram prior 11.5% [11.0%, 12.0%] 16.1% [15.6%, 16.7%] 1.7% [1.4%, 2.0%] 20,000 strongest",
+        "beam search, language model 10.2% [8.8%, 11.6%] 14.3% [12.7%, 15.9%] 1.8% [1.0%, 2.7%] 2,048",
         "Not run: two-sided, contextual-beam.",
-        "commonest word (baseline) 4.0% [3.6%, 4.3%] 0.0% [0.0%, 0.0%] 20,000 baseline",
+        "commonest word (baseline) 4.0% [3.6%, 4.3%] 5.6% [5.2%, 5.9%] 0.0% [0.0%, 0.0%] 20,000 baseline",
         "at most 95.8% (theorem 6, commonest word 4.2%). Limit of the policy: 15.0%.",
         "another user's release 20.3% [15.3%, 25.3%]",
         "Advantage: 10.9% [4.8%, 16.9%]",
@@ -66,6 +66,19 @@ def test_it_prints_the_figures_with_intervals_units_and_kinds(certificate: dict[
         "9 per token and 16 per message: 448 per prompt",
     ):
         assert expected in text
+
+
+def test_what_was_recovered_up_to_meaning_is_left_out_where_no_attack_has_it(certificate: dict[str, Any]) -> None:
+    assert "Up to meaning: the guess is the word, another form of it" in squeezed(printed(certificate, 140))
+    attacks = certificate["inversion"]["attacks"]
+    attacks[5].update(meaning=None, meaning_above=None)  # it stopped early
+    assert "beam search, language model 10.2% [8.8%, 11.6%] - 1.8% [1.0%, 2.7%]" in squeezed(printed(certificate, 140))
+    for attack in attacks:  # as of format 4
+        del attack["meaning"], attack["meaning_above"]
+    certificate["format"] = "del-audit certificate 4"
+    text = squeezed(printed(certificate, 140))
+    assert "meaning" not in text
+    assert "MAP, unigram prior 11.5% [11.0%, 12.0%] 1.7% [1.4%, 2.0%] 20,000 strongest" in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
@@ -132,7 +145,7 @@ def test_several_deltas_are_told_apart(certificate: dict[str, Any]) -> None:
 
 def test_a_certified_epsilon_of_the_theorem_is_shown(certificate: dict[str, Any]) -> None:
     certificate["guarantees"][0]["gaussian_limit"]["epsilon_certified"] = 55.5501
-    assert "1 token 51.38 114.2 0.9995 55.56 0.036" in squeezed(printed(certificate))
+    assert "1 token 51.38 114.2 0.9995 55.56 0.036" in squeezed(printed(certificate, 140))
 
 
 @given(st.floats(1e-12, 1e12))

@@ -134,6 +134,7 @@ def test_encoders_and_decoders_that_go_together_are_read(written, encoder, decod
             {"evaluation.stop_early": True, "policy.slice_success_at_most": {"names": 0.9}},
             "no limit on slices",
         ),
+        ({"evaluation.stop_early": True, "policy.meaning_success_at_most": 0.9}, "none on meaning"),
         ({"policy.worst_prompt_success_at_most": 0.05}, "worst_releases >= [0-9]+ for .*=0.05, got 64"),
         ({"dtype": "int8"}, "dtype"),
         ({"valid_days": 0}, "valid_days"),

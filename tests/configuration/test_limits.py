@@ -37,7 +37,7 @@ class Alike:
     def slice_success(self, name):
         return self.success()
 
-    worst_prompt = lists = success
+    worst_prompt = lists = meaning = success
 
     def known_context(self):
         return self.figure
@@ -108,6 +108,7 @@ def test_checks_stand_in_the_order_in_which_certificates_store_them():
     assert [check.limit for check in policy.checks(Alike(None))] == [
         "epsilon of a token (1 token) at delta 1e-05",
         "strongest attack",
+        "strongest attack up to meaning",
         "slice: names",
         "slice: numbers",
         "worst prompt",

@@ -19,7 +19,7 @@ from del_audit.tune.bench import with_limited_columns
 from del_audit.tune.judge import TASK_OVER, Judge, Tuned
 from mechanisms.spec import QuantizerSpec
 
-CERTIFICATE = Path(__file__).parents[1] / "fixtures" / "certificates" / "certificate-4.json"
+CERTIFICATE = Path(__file__).parents[1] / "fixtures" / "certificates" / "certificate-5.json"
 
 
 def lead(least, measured, sends):

@@ -38,8 +38,8 @@ def empty_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def folder(empty_folder):
     """The same with the kept certificate and its key under the names that the pages use."""
-    shutil.copy(FIXTURES / "certificate-4.json", empty_folder / "certificate.json")
-    shutil.copy(FIXTURES / "certificate-4.pub", empty_folder / "ci.pem.pub")
+    shutil.copy(FIXTURES / "certificate-5.json", empty_folder / "certificate.json")
+    shutil.copy(FIXTURES / "certificate-5.pub", empty_folder / "ci.pem.pub")
     return empty_folder
 
 

@@ -75,7 +75,7 @@ def hostile_files(folder: Path) -> dict[str, Path]:
 
 COMMANDS = {
     "certificate": ["verify", "{}"],
-    "public key": ["verify", str(FIXTURES / "certificate-4.json"), "--at", "2026-12-31", "--trust", "{}"],
+    "public key": ["verify", str(FIXTURES / "certificate-5.json"), "--at", "2026-12-31", "--trust", "{}"],
     "export": ["export", "{}", "--junit", "out.xml"],
     "configuration": ["certify", "{}", "--out", "out"],
     "bundle": ["bundle", "{}", "--out", "out"],

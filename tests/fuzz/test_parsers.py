@@ -30,14 +30,14 @@ from mechanisms.wire import pack, unpack
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "certificates"
-CERTIFICATE = (FIXTURES / "certificate-4.json").read_bytes()
+CERTIFICATE = (FIXTURES / "certificate-5.json").read_bytes()
 WHOLE = json.loads(CERTIFICATE)
 CONFIGURATION = (ROOT / "examples" / "smollm2-reviews.yaml").read_bytes()
 SESSION = b"parts:\n- {bits: 4, dim: 18, clip: 0.05, mu: 7.0, prompts: [12, 30], sends: 2}\n"
 SPEC = QuantizerSpec(bits=3, dim=5, clip=0.05, scale=0.1)
 MESSAGE = pack(np.arange(35, dtype=np.uint8).reshape(7, 5) % 8, SPEC)
 TABLE = Encoder(np.arange(40, dtype=np.uint8).reshape(8, 5), SPEC.clip)
-TRUSTED = {public_key(str(FIXTURES / "certificate-4.pub"))}
+TRUSTED = {public_key(str(FIXTURES / "certificate-5.pub"))}
 NOW = moment("2026-12-31")
 PIECES = [
     b"&a ",

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from del_audit.certificate.model import Body, Curve, Reading
 from del_audit.certificate.report import plots
 from del_audit.certificate.rows import (
+    MEANS,
     by_bits,
     by_condition,
     is_baseline,
@@ -24,6 +25,7 @@ from del_audit.certificate.rows import (
     probe_rows,
     slice_rows,
     sliced_attacks,
+    states_meaning,
     terms,
 )
 from del_audit.configuration.yaml_file import dump_yaml
@@ -84,6 +86,7 @@ def render(certificate: Body) -> str:
         points=points if len(points) > 1 else [],
         kinds={name: getattr(c.utility, name) for name in ("losses", "perplexity", "coherence")},
         conditions=by_condition(c.utility.perplexity, c.utility.coherence),
+        meaning=MEANS if states_meaning(c.inversion) else "",
         slices=slices,
         knowing=knowing_rows(c.knowing) if c.knowing else [],
         baseline=next((a.name for a in c.inversion.attacks if is_baseline(a)), "without the release"),

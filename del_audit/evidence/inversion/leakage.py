@@ -11,6 +11,7 @@ from attacks.outcome import Outcome
 from attacks.registry import AttackName
 from attacks.self_test import SelfTest
 from del_audit.accounting import Bound, inversion_bound
+from del_audit.evidence.inversion.meaning import SHARE_MEANT, Meaning
 from del_audit.evidence.inversion.worst_prompt import worst_prompt
 from del_audit.statistics.bootstrap import Clusters
 from del_audit.statistics.contradiction import contradicts, lower_limit, upper_limit
@@ -28,7 +29,9 @@ Ran = Mapping[AttackName, tuple[InversionAttack, Outcome]]
 class AttackFigures:
     """key, name: the attack's short name, which figures are paired by, and what reports call it.
 
-    success: share of tokens guessed. rare: the same among tokens that are none of the commonest COMMON_WORDS words.
+    success: share of tokens guessed. above: its lower limit, corrected for the number of attacks. meaning,
+    meaning_above: the same of tokens guessed up to meaning; None where it was not asked for, or does not hold.
+    rare: success among tokens that are none of the commonest COMMON_WORDS words.
     worst: success on the prompt that is read best. broken_below: the lower limit of success that
     del_audit.statistics.contradiction judges, shared over the ladder; None for an attack that looks at more than one
     token, which the bound does not speak of.
@@ -43,6 +46,8 @@ class AttackFigures:
     worst: Figure
     broken_below: float | None
     outcome: Outcome
+    meaning: Figure | None = None
+    meaning_above: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +91,28 @@ def measure_leakage(
     longest: int,
     context_longest: int | None = None,
     sends: int = 1,
+    meaning: Meaning | None = None,
 ) -> Leakage:
     """Returns what each attack read, with intervals over documents, and what the guarantee allows.
 
     outcomes: may be of different prompts; kappa is the largest of those that a context-free attack saw. spec: of the
     mechanism that released. longest: tokens of one document that can be attacked at most, known before any is drawn;
     context_longest: the same for attacks on contexts, longest where left out. sends: releases of each token that the
-    attacks held.
-    Raises UserError for outcomes of a single document, and for a document of more tokens than longest.
+    attacks held. meaning: which guesses count up to meaning; None leaves those figures out.
+    Raises UserError for outcomes of a single document, for a document of more tokens than longest, and with meaning as
+    its `recovered` does.
     """
     common = np.argsort(-prior)[:COMMON_WORDS]
     free = sum(attack.context_free for attack, _ in outcomes.values())
     figures = []
-    for key, (attack, outcome) in outcomes.items():
+    meant = meaning.recovered([outcome for _, outcome in outcomes.values()]) if meaning else [None] * len(outcomes)
+    for (key, (attack, outcome)), guessed in zip(outcomes.items(), meant, strict=True):
         most = longest if attack.context_free or context_longest is None else context_longest
         rare = ~np.isin(outcome.truth, common)
         below = lower_limit(int(outcome.hits.sum()), len(outcome), free) if attack.context_free else None
-        success, above = rate_and_limit(outcome.hits, outcome.clusters, most, SHARE_READ, seed, len(outcomes))
+        about = (outcome.clusters, most)
+        success, above = rate_and_limit(outcome.hits, *about, SHARE_READ, seed, len(outcomes))
+        alike = (None, None) if guessed is None else rate_and_limit(guessed, *about, SHARE_MEANT, seed, len(outcomes))
         figures.append(
             AttackFigures(
                 key,
@@ -114,6 +124,7 @@ def measure_leakage(
                 worst_prompt(outcome, attack.context_free),
                 below,
                 outcome,
+                *alike,
             )
         )
     free_outcomes = (outcome for attack, outcome in outcomes.values() if attack.context_free)

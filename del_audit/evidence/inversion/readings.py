@@ -13,6 +13,7 @@ from attacks.registry import AttackName
 from attacks.self_test import References, SelfTest
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
+from del_audit.evidence.inversion.meaning import Meaning
 from del_audit.evidence.inversion.readers import AttackReader, self_tests, usable
 from del_audit.evidence.inversion.released_again import Worst, measure_worst, released_again
 from del_audit.evidence.inversion.slices import (
@@ -100,6 +101,7 @@ def readings_of(
         longest=longest,
         context_longest=policy.prompt_tokens,
         sends=policy.sends,
+        meaning=Meaning(public.table, assets.language.tokenizer),
     )
     figures = tuple(_as_stopped(one, sequential.get(one.key)) for one in leakage.attacks)
     return Readings(
@@ -116,7 +118,8 @@ def _as_stopped(figures: AttackFigures, success: Figure | None) -> AttackFigures
     if success is None:
         return figures
     worst = replace(figures.worst, lower=0.0, upper=1.0, method="none: the attack stopped early")
-    return replace(figures, success=success, above=success.lower, rare=None, worst=worst)
+    known = replace(figures, success=success, above=success.lower, rare=None, worst=worst)
+    return replace(known, meaning=None, meaning_above=None)
 
 
 def slices_of(
