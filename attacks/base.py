@@ -79,6 +79,16 @@ class Attacker(Protocol):
         ...
 
 
+@runtime_checkable
+class Equipped(Protocol):
+    """An attack after fitting that reads with something trained, on public text alone."""
+
+    @property
+    def trained(self) -> str:
+        """The sha256 of what was trained; empty where the attack reads without it."""
+        ...
+
+
 class Named(Protocol):
     """An attack, by what a certificate names."""
 

@@ -172,6 +172,7 @@ def _attack(figures: AttackFigures, evidence: Evidence) -> Attack:
         worst_prompt=figures.worst,
         worst_of_releases=WorstOfReleases(success=worst.success, above=worst.above) if worst else None,
         broken_below=figures.broken_below,
+        trained_sha256=evidence.readings.trained.get(figures.key),
         slices=tuple(Slice(**_fields(Slice, part)) for part in evidence.slices[figures.key]),
     )
 

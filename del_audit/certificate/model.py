@@ -213,6 +213,8 @@ class Attack(Record):
     broken_below: float | None
     """Lower limit of its success, a share, corrected for the number of attacks: above `allowed`, the implementation is
     broken; null for an attack that reads contexts."""
+    trained_sha256: Sha256 | None = None
+    """Of what was trained for the attack on public text, its adapters; null where nothing was, or it read without."""
     slices: tuple[Slice, ...]
     """What it recovered of each slice."""
 

@@ -73,7 +73,7 @@ def train(public: AttackerKnowledge, settings: Adaptation, kept: Path, start: Ad
         start.load_into(wrapped)
     model: PreTrainedModel = wrapped.get_base_model()
     model.set_attn_implementation("eager")  # over short windows the fastest to differentiate on a CPU
-    training, held = (Text.of(part) for part in _parts(public, settings))
+    training, held = (Text.of(part) for part in parts_of(public, settings))
     lesson, practised = lesson_of(public, settings), worlds(public, settings)
     count, steps = len(practised), settings.steps_for(len(training.tokens), start is not None)
 
@@ -109,7 +109,7 @@ def train(public: AttackerKnowledge, settings: Adaptation, kept: Path, start: Ad
 
 def loss_of(public: AttackerKnowledge, model: PreTrainedModel, settings: Adaptation) -> float:
     """Returns the loss of a model on held-out public text at the very mechanism that is attacked, nats a token."""
-    held = Text.of(_parts(public, settings)[1])
+    held = Text.of(parts_of(public, settings)[1])
     return mean_loss(lesson_of(public, settings), model, [(held_windows(held, settings), public)])
 
 
@@ -144,7 +144,7 @@ def _language(public: AttackerKnowledge) -> LanguageModel:
     return public.language
 
 
-def _parts(public: AttackerKnowledge, settings: Adaptation) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+def parts_of(public: AttackerKnowledge, settings: Adaptation) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
     """Returns the documents to train on and those to validate on."""
     aside = max(1, round(settings.validation_share * len(public.documents)))
     return hold_out(public.documents, aside, settings.seed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attacks.base import AttackerKnowledge, InversionAttack
+from attacks.base import AttackerKnowledge, Equipped, InversionAttack
 from attacks.inversion import CommonestWord
 from attacks.ladder import ladder, trained_attackers
 from attacks.outcome import Outcome
@@ -41,7 +41,7 @@ class Readings:
 
     leakage: of private prompts. shown: each attack's reading of the public prompt. unusable: the self-tests that were
     not passed. stopped: attacks that went on only until the limit was decided. worst: the prompt that is read best,
-    over repeated releases; empty where the policy does not limit it.
+    over repeated releases; empty where the policy does not limit it. trained: sha256 of what was trained for an attack.
     """
 
     leakage: Leakage
@@ -49,6 +49,7 @@ class Readings:
     unusable: dict[AttackName, SelfTest]
     stopped: frozenset[AttackName]
     worst: dict[AttackName, Worst]
+    trained: dict[AttackName, str]
 
 
 def readings_of(
@@ -77,6 +78,7 @@ def readings_of(
     shown: dict[AttackName, Outcome] = {}
     sequential: dict[AttackName, Figure] = {}
     worst: dict[AttackName, Outcome] = {}
+    trained: dict[AttackName, str] = {}
     again = released_again(configuration, assets, attacked, some) if policy.needs("releases") else None
     for key, attack in usable(attacks, tests).items():
         reader, part = AttackReader(attack, public), sent if attack.context_free else some
@@ -89,6 +91,8 @@ def readings_of(
             read = reader.read(part)
         outcomes[key] = attack, read
         shown[key] = reader.read(show)
+        if isinstance(reader.attacker, Equipped) and reader.attacker.trained:
+            trained[key] = reader.attacker.trained
         if again is not None:
             worst[key] = reader.read(again)
     failed = {key: test for key, test in tests.items() if not test.passed}
@@ -110,6 +114,7 @@ def readings_of(
         failed,
         frozenset(sequential),
         measure_worst(worst, plan.worst_releases),
+        trained,
     )
 
 
