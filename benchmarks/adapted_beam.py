@@ -36,7 +36,7 @@ LENGTH, SHORTEST, DRAWS = 64, 8, 2000
 
 
 def ratio(over: Outcome, under: Outcome, seed: int) -> tuple[float, float, float]:
-    """Returns the ratio of two attacks' shares, with a 95% bootstrap interval over documents, both read in each draw."""
+    """Returns the ratio of two attacks' shares with its 95% bootstrap interval over documents, which both read."""
     documents = np.unique(over.clusters)
     hits: list[NDArray[np.int64]] = []
     for outcome in (over, under):
