@@ -48,7 +48,7 @@ ATTACKS: dict[AttackName, AttackRow] = {
         AttackRow("code", "attacks.inversion.nearest:CodeNeighbour", 1, default=True, required_by=FULL),
         AttackRow("likelihood", "attacks.inversion.bayes:MaximumLikelihood", 1, default=True, required_by=FULL),
         AttackRow("map", "attacks.inversion.bayes:MaximumAPosteriori", 1, default=True, always=True, required_by=EVERY),
-        AttackRow("beam", "attacks.inversion.language_prior:LanguageBeam", 1, default=True, required_by=FULL),
+        AttackRow("beam", "attacks.inversion.language_prior:LanguageBeam", 1),
         AttackRow(
             "adapted-beam",
             "attacks.inversion.adapted:AdaptedBeam",

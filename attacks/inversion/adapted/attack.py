@@ -11,6 +11,7 @@ from attacks.inversion.adapted.settings import Adaptation
 from attacks.inversion.adapted.training import loss_of, require_text, trained
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam
 from attacks.registry import version_of
+from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 
 WORSE = 0.02
@@ -23,7 +24,7 @@ class AdaptedBeam:
 
     One adapter serves every mechanism over a model and public text. Where the model without it reads held-out public
     text better at the mechanism attacked, the beam reads with that. folder: where adapters are kept; it does not change
-    the result. adapter: one that is trained already; None trains it, or finds it.
+    the result. adapter: one to read with whatever it is worth; None finds the one for this public text, or trains it.
     """
 
     beam: LanguageBeam = field(default_factory=LanguageBeam)
@@ -46,13 +47,12 @@ class AdaptedBeam:
 
     def fit(self, public: AttackerKnowledge) -> BeamAttacker:
         """Returns the attacker; raises UserError as the beam's fit does, and for too little public text."""
+        plain = self.beam.fit(public)  # refuses what the beam refuses, before anything is trained
         adapter = self.adapter or trained(public, self.adaptation, self.folder)
-        plain = self.beam.fit(public)  # refuses what the beam refuses, before the comparison
-        assert public.language is not None
-        adapted = adapter.applied(public.language)
-        if loss_of(public, adapted.model, self.adaptation) > loss_of(public, public.language.model, self.adaptation):
+        if self.adapter is None and self._loss_added(adapter, public) > 0:
             return plain
-        return replace(self.beam.fit(replace(public, language=adapted)), trained=adapter.sha256)
+        language = adapter.applied(_language(public))
+        return replace(self.beam.fit(replace(public, language=language)), trained=adapter.sha256)
 
     def brief(self, public: AttackerKnowledge) -> "AdaptedBeam":
         """Returns the same attack with the adapter of this public world, for self-tests in others."""
@@ -61,12 +61,22 @@ class AdaptedBeam:
     def complaint(self, public: AttackerKnowledge) -> str:
         """Returns what is wrong with the adapter, as public text at the mechanism attacked shows it; "" if nothing."""
         adapter = self.adapter or trained(public, self.adaptation, self.folder)
-        assert public.language is not None
-        own = loss_of(public, adapter.applied(public.language).model, self.adaptation)
-        plain = loss_of(public, public.language.model, self.adaptation)
-        if own <= plain + WORSE:
+        added = self._loss_added(adapter, public)
+        if added <= WORSE:
             return ""
         return (
-            f"Its adapter reads held-out public text worse than the model without it, by {own - plain:.3f} nats per "
-            f"token: it was trained on other noise or other text. Delete {adapter.folder}; it is trained again."
+            f"Its adapter reads held-out public text worse than the model without it, by {added:.3f} nats per token: "
+            f"it was trained on other noise or other text. Delete {adapter.folder}; it is trained again."
         )
+
+    def _loss_added(self, adapter: Adapter, public: AttackerKnowledge) -> float:
+        """Returns by how much the adapter makes held-out public text less likely, nats a token."""
+        language = _language(public)
+        own = loss_of(public, adapter.applied(language).model, self.adaptation)
+        return own - loss_of(public, language.model, self.adaptation)
+
+
+def _language(public: AttackerKnowledge) -> LanguageModel:
+    if public.language is None:
+        raise UserError("Expected a language model to attack with, got none.")
+    return public.language
