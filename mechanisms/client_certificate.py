@@ -14,9 +14,9 @@ from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
 from mechanisms.terms import Deployment, Terms
 
-FORMAT = "del-audit certificate 4"
-FORMATS = ("del-audit certificate 3", FORMAT)
-"""What clients hold to: both limit how often a text is sent."""
+FORMAT = "del-audit certificate 5"
+FORMATS = ("del-audit certificate 3", "del-audit certificate 4", FORMAT)
+"""What clients hold to: all limit how often a text is sent."""
 OLDER = ("del-audit certificate 1", "del-audit certificate 2")
 WHAT = "certificate"
 UNITS = ("token", "phrase", "prompt", "session")

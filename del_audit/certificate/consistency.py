@@ -9,7 +9,7 @@ from del_audit.certificate.checks import checks_of, strongest
 from del_audit.certificate.claim import claim_of
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.model import Body
-from del_audit.certificate.schema import FORMAT_2, FORMAT_4
+from del_audit.certificate.schema import FORMAT_2, FORMAT_3
 from del_audit.configuration.verdict import verdict_of
 from del_audit.service.seed import seed_of
 from mechanisms.canonical_json import canonical_sha256
@@ -65,7 +65,7 @@ def _require_format_3(body: Body, keys: list[str], policy: Mapping[str, Any]) ->
     _require("requires, without some", sorted(set(LEAST[level]) - set(body.requires)), [])
     _require_policy(body)
     _require_checks(body)
-    if body.format == FORMAT_4:
+    if body.format != FORMAT_3:
         _require("claim", body.claim, claim_of(body, body.checks))
 
 

@@ -32,7 +32,7 @@ from del_audit.certificate.model import (
     WorstOfReleases,
 )
 from del_audit.certificate.proved import allowed_of, bytes_of, curve_of, epsilon_of, guarantees_of
-from del_audit.certificate.schema import FORMAT_4
+from del_audit.certificate.schema import FORMAT_5
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.verdict import verdict_of
 from del_audit.evidence.inference import Inference
@@ -73,7 +73,7 @@ def body_of(
     made, source = datetime.now(UTC).replace(microsecond=0), commit()
     policy, hashed = configuration.policy, Hashes(**hashes(configuration, assets, pipeline))
     findings = Findings(
-        format=FORMAT_4,
+        format=FORMAT_5,
         name=configuration.name,
         made=made.isoformat(),
         expires=(made + timedelta(days=configuration.valid_days)).isoformat(),

@@ -1,4 +1,4 @@
-"""The certificate, typed: every field of format 4 with what it says. The published schema is generated from these.
+"""The certificate, typed: every field of format 5 with what it says. The published schema is generated from these.
 
 A certificate's file is read once, into these models; nothing below passes JSON values on. `Findings` is what was proved
 and measured, `Body` adds the verdict that follows from it, `Certificate` the signature.
@@ -538,7 +538,9 @@ class Signature(Record):
 class Findings(Record):
     """What was proved and measured of one deployment, and what it was made of: what a verdict follows from."""
 
-    format: Literal["del-audit certificate 2", "del-audit certificate 3", "del-audit certificate 4"]
+    format: Literal[
+        "del-audit certificate 2", "del-audit certificate 3", "del-audit certificate 4", "del-audit certificate 5"
+    ]
     """Names this format."""
     name: str = Field(pattern=NAME)
     """Name of the configuration."""

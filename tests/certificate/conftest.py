@@ -215,7 +215,7 @@ def reading(key: str, name: str, read: list[str]) -> dict[str, Any]:
 
 REQUIRED = ["baseline", "cosine", "code", "likelihood", "map", "beam"]
 CERTIFICATE: dict[str, Any] = {
-    "format": "del-audit certificate 4",
+    "format": "del-audit certificate 5",
     "name": "smollm2-reviews",
     "assurance": "full",
     "requires": REQUIRED,

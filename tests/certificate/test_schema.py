@@ -1,6 +1,7 @@
 """The published schema describes what a certify run makes: each field, with none missing and none besides."""
 
 import copy
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -12,17 +13,23 @@ from jsonschema import Draft202012Validator
 
 from attacks.registry import attack_names
 from del_audit.certificate.model import Certificate
-from del_audit.certificate.schema import require_schema, schema
+from del_audit.certificate.schema import FORMAT_5, SCHEMA_FILES, require_schema, schema
 from del_audit.certificate.typed import typed
 from mechanisms.errors import UserError
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "certificates" / "certificate-4.json"
 SCHEMA = schema()
+FROZEN = {
+    2: "7b290573e2febf359afa7317459878220ffa8b381ce16578afe38c873469a068",
+    3: "df952fbc3896145327874c4469d245a7663ce6f53367a6c67464ad8fe5dc8cbc",
+    4: "90f97bff272e795e217402a615ecda9ae80d52d5c5084438d0652a60a329c8c8",
+}
+"""sha256 of the published schema of each earlier format."""
 
 
 @pytest.fixture
 def whole() -> dict[str, Any]:
-    return json.loads(FIXTURE.read_text(encoding="utf8"))
+    return {**json.loads(FIXTURE.read_text(encoding="utf8")), "format": FORMAT_5}
 
 
 def test_the_schema_is_one_of_draft_2020_12():
@@ -118,7 +125,7 @@ def test_an_unknown_field_is_refused_everywhere(whole):
 def test_wrong_values_are_refused_by_both_validators(whole, path, value):
     changed = copy.deepcopy(whole)
     _at(changed, path[:-1])[path[-1]] = value
-    with pytest.raises(UserError, match="certificate-4.schema.json, got at " + ".".join(map(str, path))[:9]):
+    with pytest.raises(UserError, match="certificate-5.schema.json, got at " + ".".join(map(str, path))[:9]):
         require_schema(changed)
     if "\n" not in str(value):  # Python's $ also ends before a last newline; the Rust validator's, as ECMA's, does not
         assert list(Draft202012Validator(SCHEMA).iter_errors(changed))
@@ -148,6 +155,13 @@ def test_the_published_schema_is_that_of_the_models():
     assert FILE.read_text(encoding="utf8") == written()
 
 
+@pytest.mark.parametrize(("number", "sha256"), FROZEN.items())
+def test_the_schema_of_an_earlier_format_never_changes(number, sha256):
+    data = FILE.with_name(f"certificate-{number}.schema.json").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == sha256
+    assert len(SCHEMA_FILES) == len(FROZEN) + 1
+
+
 def test_what_keeps_to_the_schema_is_read_and_written_as_it_was(whole):
     assert typed(Certificate, whole).model_dump(mode="json") == whole
 
@@ -163,7 +177,7 @@ def test_an_attack_of_a_later_day_is_read(whole):
     assert typed(Certificate, whole).inversion.attacks[0].key == "a-later-one"
 
 
-@pytest.mark.parametrize("form", ["del-audit certificate 1", "del-audit certificate 5", "", None, 3, ["a"]])
+@pytest.mark.parametrize("form", ["del-audit certificate 1", "del-audit certificate 6", "", None, 3, ["a"]])
 def test_an_unknown_format_is_named(whole, form):
-    with pytest.raises(UserError, match=r"format is among .* 2, del-audit certificate 3, del-audit certificate 4"):
+    with pytest.raises(UserError, match=r"format is among .* 2, .* 3, .* 4, del-audit certificate 5"):
         require_schema({**whole, "format": form})
