@@ -42,11 +42,11 @@ LOGITS_BYTES = 256 << 20
 class KnownContext:
     """Guesses the word that is likeliest by the known words around it and by its own release, each under its law.
 
-    sides: of which all true words are known. The prior is (1 - share) softmax(temper logits) + share unigrams, as the beam's. Of tempers and shares those are
-    taken that make public_prompts public texts of public_tokens tokens likeliest; no private text is looked at.
-    batch: prompts that the model reads together. Where words to the right are known, the next `reach` of them weigh
-    the `candidates` words that the left side and the release like best, those at most `within` nats below the best,
-    `rows` at once: chosen on public text. Raises UserError for values out of range.
+    sides: of which all true words are known. The prior is (1 - share) softmax(temper logits) + share unigrams, as the
+    beam's. Of tempers and shares those are taken that make public_prompts public texts of public_tokens tokens
+    likeliest; no private text is looked at. batch: prompts that the model reads together. Where words to the right are
+    known, the next `reach` of them weigh the `candidates` words that the left side and the release like best, those at
+    most `within` nats below the best, `rows` at once: chosen on public text. Raises UserError for values out of range.
     """
 
     sides: Sides = "left"

@@ -29,7 +29,9 @@ FROZEN = {
 
 @pytest.fixture
 def whole() -> dict[str, Any]:
-    return {**json.loads(FIXTURE.read_text(encoding="utf8")), "format": FORMAT_5}
+    found: dict[str, Any] = {**json.loads(FIXTURE.read_text(encoding="utf8")), "format": FORMAT_5}
+    found["knowing"]["context_both"] = {**found["knowing"]["context"], "context": "both sides"}
+    return found
 
 
 def test_the_schema_is_one_of_draft_2020_12():
