@@ -55,9 +55,9 @@ class KnownContext:
     public_prompts: int = 32
     public_tokens: int = 32
     batch: int = 16
-    candidates: int = 16
-    within: float = 6.0
-    reach: int = 4
+    candidates: int = 8
+    within: float = 4.0
+    reach: int = 2
     rows: int = 64
     version: int = INFORMED_VERSIONS["known-context"]
 

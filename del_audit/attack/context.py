@@ -74,7 +74,7 @@ def attack_context(
             fixed=fixed,
             judged=len(asked),
         )
-        return {"version": KnownContext.version, "asked_each": most, **_written(found), "broken": found.broken}
+        return {"version": KnownContext(side).version, "asked_each": most, **_written(found), "broken": found.broken}
 
     rows: list[Mapping[str, Json]] = [run.part(f"known-{side}", partial(measured, side)) for side in asked]
     document = {
