@@ -1,6 +1,6 @@
 """What is read of a word that occurs several times in one prompt, by who knows at which places it stands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,7 @@ def measure_own_repeats(
     rare = np.ones(public.words, dtype=bool)
     rare[np.argsort(-public.prior, kind="stable")[:COMMON_WORDS]] = False
     hits: dict[int, list[tuple[bool, bool]]] = {number: [] for number in times}
-    clusters: dict[int, list[object]] = {number: [] for number in times}
+    clusters: dict[int, list[Hashable]] = {number: [] for number in times}
     for row, seen in enumerate(observe(public.mechanism, sent.messages)):
         for word, places in _repeats(sent.truths[row], rare, min(times)).items():
             most = max(number for number in times if number <= len(places))
