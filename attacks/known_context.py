@@ -1,11 +1,17 @@
-"""The attacker that token-level privacy is about: who knows the words before a token and asks for this one.
+"""The attacker that token-level privacy is about: who knows other words of a prompt and asks for this one.
+
+A place is read from its own release, the true words to its left, and the known words that follow it directly: none, a
+template's, or all. With w for the word and r for the known words to the right,
+
+    P(w | left, r, release) is proportional to P(release | w) P(w | left) P(r | left, w).
 
 It is given the true words, so it is no blind attack: it has no `guess`, no row in the registry, and no place in the
 ladder. What it recovers with the release is read beside what it recovers without (docs/theory.md, theorem 23).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +21,7 @@ from tqdm import tqdm
 
 from attacks.base import AttackerKnowledge, observe
 from attacks.language_reader import Reader
+from attacks.ranking import best_words
 from attacks.registry import INFORMED_VERSIONS
 from mechanisms.channel import BLOCK_ROWS
 from mechanisms.decoding.language import mixed
@@ -23,26 +30,35 @@ from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
 from mechanisms.validation import at_least
 
 Hits = NDArray[np.bool_]
-"""Whether the guess at each token is right, shape (tokens,), prompts in order."""
+"""Whether the guess at each asked token is right, shape (tokens,), prompts in order."""
+Places = NDArray[np.bool_]
+"""Some tokens of one prompt, shape (tokens,)."""
+Sides = Literal["left", "both sides"]
 LOGITS_BYTES = 256 << 20
 """Logits of the prompts that are read together, at most, unless one prompt takes more."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownContext:
-    """Guesses the word that is likeliest by the true words to its left and by its own release, each under its law.
+    """Guesses the word that is likeliest by the known words around it and by its own release, each under its law.
 
-    The prior is (1 - share) softmax(temper logits) + share unigrams, as the beam's. Of tempers and shares those are
-    taken that make public_prompts public texts of public_tokens tokens likeliest; no private text is looked at.
-    batch: prompts that the model reads together. Raises UserError for values out of range.
+    sides: of which all true words are known. The prior is (1 - share) softmax(temper logits) + share unigrams, as the
+    beam's. Of tempers and shares those are taken that make public_prompts public texts of public_tokens tokens
+    likeliest; no private text is looked at. batch: prompts that the model reads together. Where words to the right are
+    known, the next `reach` of them weigh the `candidates` words that the left side and the release like best, those at
+    most `within` nats below the best, `rows` at once: chosen on public text. Raises UserError for values out of range.
     """
 
+    sides: Sides = "left"
     tempers: tuple[float, ...] = (1.0, 0.8, 1.25)
     shares: tuple[float, ...] = (0.2, 0.02, 0.05, 0.1, 0.4)
     public_prompts: int = 32
     public_tokens: int = 32
     batch: int = 16
-    name: str = "known left context"
+    candidates: int = 8
+    within: float = 4.0
+    reach: int = 2
+    rows: int = 64
     version: int = INFORMED_VERSIONS["known-context"]
 
     def __post_init__(self) -> None:
@@ -50,8 +66,15 @@ class KnownContext:
             raise UserError(f"Expected tempers in (0, 10], at least one, got tempers={self.tempers!r}.")
         if not self.shares or not all(0 <= share <= 1 for share in self.shares):
             raise UserError(f"Expected shares in [0, 1], at least one, got shares={self.shares!r}.")
-        for name in ("public_prompts", "public_tokens", "batch"):
+        for name in ("public_prompts", "public_tokens", "batch", "candidates", "reach", "rows"):
             at_least(name, getattr(self, name), 1)
+        if not self.within > 0:
+            raise UserError(f"Expected within > 0 nats, got within={self.within}.")
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return "known left context" if self.sides == "left" else "known context on both sides"
 
     def fit(self, public: AttackerKnowledge) -> "ContextReader":
         """Returns the reader; its temper and share are the first of each where there is no public text.
@@ -93,19 +116,32 @@ class ContextReader:
     reader: Reader
 
     def read(
-        self, messages: Sequence[bytes], truths: Sequence[Sequence[int]], others: Sequence[bytes] | None = None
+        self,
+        messages: Sequence[bytes],
+        truths: Sequence[Sequence[int]],
+        others: Sequence[bytes] | None = None,
+        *,
+        asked: Sequence[Places] | None = None,
+        fixed: Sequence[Places] | None = None,
     ) -> ContextHits:
-        """Returns which tokens are guessed right, each after the true words to its left.
+        """Returns which of the asked tokens are guessed right.
 
-        messages: one per prompt. truths: the tokens of each prompt: context of the later ones, and what scores the
-        guesses. others: further messages of as many tokens, read by the same rule with the same prior, such as
-        releases that do not depend on the text. The model reads each prompt once. Raises UserError as observe does,
-        for numbers of prompts or tokens that do not agree, and for a prompt that the model's context does not hold.
+        messages: one per prompt. truths: the tokens of each prompt: context of the others, and what scores the guesses.
+        others: further messages of as many tokens, read by the same rule with the same prior, such as releases that do
+        not depend on the text. asked: the tokens to guess, all if left out. fixed: those that a template fixes, which
+        are known on either side, none if left out. The model reads each prompt once, and once more its candidates where
+        words to the right are known. Raises UserError as observe does, for numbers of prompts or tokens that do not
+        agree, for a token both asked for and fixed, and for a prompt that the model's context does not hold.
         """
         sets = [observe(self.mechanism, each) for each in (messages, others) if each is not None]
         for observed in sets:
-            if (got := [len(row) for row in observed]) != (wanted := [len(row) for row in truths]):
-                raise UserError(f"Expected messages of the prompts' numbers of tokens, {wanted}, got {got}.")
+            _require_lengths("messages", observed, truths)
+        asking = [np.ones(len(row), dtype=bool) for row in truths] if asked is None else asked
+        known = [np.zeros(len(row), dtype=bool) for row in truths] if fixed is None else fixed
+        _require_lengths("asked", asking, truths)
+        _require_lengths("fixed", known, truths)
+        if any((one & other).any() for one, other in zip(asking, known, strict=True)):
+            raise UserError("Expected asked to be no token that is fixed: the attacker knows those.")
         longest = max(map(len, truths))
         self.reader.require_room(longest)
         batch = max(1, min(self.settings.batch, LOGITS_BYTES // (4 * len(self.reader.unigrams) * longest)))
@@ -114,30 +150,91 @@ class ContextReader:
             for start in range(0, len(truths), batch):
                 part = truths[start : start + batch]
                 for row, logits in enumerate(self.reader.logits_along(part), start):
-                    found.append(self._hits(logits, np.asarray(truths[row]), [observed[row] for observed in sets]))
+                    seen = [observed[row] for observed in sets]
+                    ends = _ends(known[row] if self.settings.sides == "left" else np.ones_like(known[row]))
+                    found.append(self._hits(logits, np.asarray(truths[row]), seen, np.flatnonzero(asking[row]), ends))
                 bar.update(len(part))
         without, given, *other = (np.concatenate(rows) for rows in zip(*found, strict=True))
         return ContextHits(given, without, other[0] if other else None)
 
-    def _hits(self, logits: Tensor, truth: NDArray[np.int64], releases: Sequence[Observed]) -> list[Hits]:
-        """Returns the hits of one prompt: without a release, then with each."""
-        guesses = np.empty((1 + len(releases), len(truth)), dtype=np.int64)
-        for rows, prior in self._priors(logits, len(truth)):
-            guesses[0, rows] = prior.argmax(axis=1)
-            for guess, observed in zip(guesses[1:], releases, strict=True):
-                for part, scores in self.channel.scores(observed[rows]):
-                    guess[rows][part] = (scores + prior[part]).argmax(axis=1)
-        return list(guesses == truth)
+    def _hits(
+        self,
+        logits: Tensor,
+        truth: NDArray[np.int64],
+        releases: Sequence[Observed],
+        places: NDArray[np.int64],
+        ends: NDArray[np.int64],
+    ) -> list[Hits]:
+        """Returns the hits at places of one prompt: without a release, then with each. ends: as _ends."""
+        right = ends[places] > places + 1
+        depth = min(self.settings.candidates, len(self.reader.unigrams)) if right.any() else 1
+        shape = (1 + len(releases), len(places), depth)
+        words, scores = np.empty(shape, np.int32), np.empty(shape, np.float32)
+        for rows, prior in self._priors(logits, places, len(truth)):
+            words[0, rows], scores[0, rows] = best_words(prior, depth)
+            for number, observed in enumerate(releases, 1):
+                for part, block in self.channel.scores(observed[places[rows]]):
+                    words[number, rows][part], scores[number, rows][part] = best_words(block + prior[part], depth)
+        weighed = (scores >= scores[:, :, :1] - self.settings.within) & right[:, None]
+        weighed[weighed.sum(axis=2) == 1] = False  # one word alone has nothing to be weighed against
+        if weighed.any():
+            pairs = np.stack([np.broadcast_to(places[:, None], shape)[weighed], words[weighed]], 1)
+            pairs, back = np.unique(pairs, axis=0, return_inverse=True)
+            likely = self._right(truth, pairs[:, 0], pairs[:, 1], ends)[back.reshape(-1)]
+            scores[weighed.any(axis=2, keepdims=True) & ~weighed] = -np.inf
+            scores[weighed] += likely
+        guesses = np.take_along_axis(words, scores.argmax(axis=2, keepdims=True), 2)[:, :, 0]
+        return list(guesses == truth[places])
 
-    def _priors(self, logits: Tensor, tokens: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yields (rows, log prior of every word), float32, shape (rows, words): blocks of one prompt's tokens.
+    def _right(
+        self,
+        truth: NDArray[np.int64],
+        places: NDArray[np.int64],
+        chosen: NDArray[np.int64],
+        ends: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Returns log P(the known words to the right | left, word) of each (place, word) pair, shape (pairs,)."""
+        reader, settings = self.reader, self.settings
+        there, word, end, words = (
+            torch.from_numpy(each.astype(np.int64)).to(reader.unigrams.device)
+            for each in (places, chosen, ends[places], truth)
+        )
+
+        def likely(logits: Tensor, nexts: Tensor) -> Tensor:
+            return reader.log_prior_of(logits, words[nexts, None])[:, 0]
+
+        found = reader.right_of(truth.tolist(), there, word, end, settings.reach, likely, settings.rows)
+        return np.asarray(found.cpu().numpy(), dtype=np.float32)
+
+    def _priors(
+        self, logits: Tensor, places: NDArray[np.int64], tokens: int
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yields (rows, log prior of every word), float32, shape (rows, words): blocks of places in one prompt.
 
         logits: of the last tokens; a first token that nothing is read before has the unigram prior.
         """
         first = tokens - len(logits)
-        for start in range(0, tokens, BLOCK_ROWS):
-            rows = slice(start, min(start + BLOCK_ROWS, tokens))
-            prior = self.reader.log_prior(logits[max(0, start - first) : rows.stop - first].float())
-            if start < first:
+        for start in range(0, len(places), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            here = torch.from_numpy(places[rows] - first).to(logits.device)
+            prior = self.reader.log_prior(logits[here[here >= 0]].float())
+            if here[0] < 0:
                 prior = torch.cat([self.reader.unigrams[None], prior])
             yield rows, prior.cpu().numpy()
+
+
+def _ends(known: Places) -> NDArray[np.int64]:
+    """Returns, for each token, the first place to its right that is not known.
+
+    >>> _ends(np.array([True, False, True, True])).tolist()
+    [1, 4, 4, 4]
+    """
+    ends = np.full(len(known), len(known))
+    for place in range(len(known) - 2, -1, -1):
+        ends[place] = ends[place + 1] if known[place + 1] else place + 1
+    return ends
+
+
+def _require_lengths(name: str, got: Sequence[Sized], truths: Sequence[Sequence[int]]) -> None:
+    if (lengths := [len(row) for row in got]) != (wanted := [len(row) for row in truths]):
+        raise UserError(f"Expected {name} of the prompts' numbers of tokens, {wanted}, got {lengths}.")

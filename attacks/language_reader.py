@@ -1,6 +1,6 @@
 """The language model that attacks read with: the prior of the next word after the words to its left."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from mechanisms.errors import UserError
 from mechanisms.library_types import PreTrainedModel
 from mechanisms.model_facts import opening_tokens
 from mechanisms.own_forward import logits_within
+from mechanisms.stepping import CachedReader
 
 LEAST_UNIGRAM = -60.0
 """Log probability. A ratio to a rarer word would leave float32."""
@@ -84,6 +85,39 @@ class Reader:
         read = [row for row in inputs if len(row)]
         said = iter(logits_within(self.model, read, [(0, len(row)) for row in read]) if read else ())
         return [next(said) if len(row) else self.unigrams[None][:0] for row in inputs]
+
+    @torch.no_grad()
+    def right_of(
+        self,
+        words: Sequence[int],
+        places: Tensor,
+        chosen: Tensor,
+        ends: Tensor,
+        reach: int,
+        likely: Callable[[Tensor, Tensor], Tensor],
+        rows: int = 64,
+    ) -> Tensor:
+        """Returns how well the text goes on once `chosen` stands at `places`, nats, float32, shape (pairs,).
+
+        words: the prompt as it stands. ends: of each pair, the place at which what counts to its right ends; at most
+        `reach` places count. likely: from the logits before some places, shape (some, >= words), and these places, to
+        the log-likelihood of each, shape (some,). rows: pairs that are read at once.
+        """
+        reading = CachedReader(self.model)
+        reading.read(torch.cat([self.opening, embed(self.model, words)])[None])
+        standing = torch.tensor([*words, *[words[-1]] * reach], device=places.device)
+        found = torch.empty(len(places), device=places.device)
+        for start in range(0, len(places), rows):
+            part = slice(start, start + rows)
+            here = places[part]
+            nexts = here[:, None] + torch.arange(1, reach + 1, device=here.device)
+            inputs = torch.cat([chosen[part, None], standing[nexts[:, :-1]]], 1)
+            branch = reading.branch((here + len(self.opening)).tolist())
+            logits = branch.read_through(embed(self.model, inputs.flatten().tolist()).view(*inputs.shape, -1))
+            inside = nexts < ends[part, None]
+            each = torch.zeros(inside.shape, device=found.device)
+            found[part] = each.masked_scatter(inside, likely(logits[inside], nexts[inside])).sum(1)
+        return found
 
     def require_room(self, tokens: int) -> None:
         """Raises UserError for a prompt that does not fit the model's context."""

@@ -19,11 +19,9 @@ from attacks.base import AttackerKnowledge, AttackOptions, observe
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam, likelihood
 from attacks.ranking import DEPTH, Guesses, rank
 from attacks.registry import version_of
-from mechanisms.continuation import embed
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
 from mechanisms.models import LanguageModel
-from mechanisms.stepping import CachedReader
 
 LIKELY = 128
 APART = 3
@@ -120,28 +118,17 @@ class TwoSidedAttacker:
         added[places, chosen] = right
         return scores + added
 
-    @torch.no_grad()
     def _right(self, words: Sequence[int], places: Tensor, chosen: Tensor, evidence: Tensor) -> Tensor:
         """Returns the right side's evidence for each (place, word) pair, nats, shape (pairs,)."""
-        reader, reach = self.beam.reader, self.settings.reach
-        reading = CachedReader(reader.model)
-        reading.read(torch.cat([reader.opening, embed(reader.model, words)])[None])
-        standing = torch.tensor([*words, *[words[-1]] * reach], device=chosen.device)
+        reader, settings = self.beam.reader, self.settings
         fitting = (evidence + reader.unigrams).topk(min(LIKELY, evidence.shape[1])).indices
-        found = torch.empty(len(places), device=evidence.device)
-        for start in range(0, len(places), self.settings.rows):
-            rows = slice(start, start + self.settings.rows)
-            here = places[rows]
-            nexts = here[:, None] + torch.arange(1, reach + 1, device=here.device)
-            inputs = torch.cat([chosen[rows, None], standing[nexts[:, :-1]]], 1)
-            branch = reading.branch((here + len(reader.opening)).tolist())
-            logits = branch.read_through(embed(reader.model, inputs.flatten().tolist()).view(*inputs.shape, -1))
-            inside = nexts < len(words)
-            there = nexts[inside]
-            prior = reader.log_prior_of(logits[inside], fitting[there])
-            likely = (prior + evidence[there].gather(1, fitting[there])).logsumexp(1)
-            found[rows] = torch.zeros(inside.shape, device=found.device).masked_scatter(inside, likely).sum(1)
-        return found
+
+        def likely(logits: Tensor, there: Tensor) -> Tensor:
+            prior = reader.log_prior_of(logits, fitting[there])
+            return (prior + evidence[there].gather(1, fitting[there])).logsumexp(1)
+
+        ends = torch.full_like(places, len(words))
+        return reader.right_of(words, places, chosen, ends, settings.reach, likely, settings.rows)
 
 
 def improved(scores: Tensor, words: Sequence[int]) -> list[int]:

@@ -12,6 +12,7 @@ from del_audit.attack.asked_ladder import asked_ladder, described, require_usabl
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_repeated
 from del_audit.configuration.configuration import load_configuration
+from del_audit.evidence.inversion.own_repeats import OwnRepeats, measure_own_repeats
 from del_audit.evidence.inversion.readers import Ladder
 from del_audit.evidence.inversion.readers import self_tests as test_each
 from del_audit.evidence.inversion.repeated import RepeatedLeakage, measure_histories, measure_repeated
@@ -73,6 +74,7 @@ def attack_repeated(
         rows = _sent_again(run, scene, kept, sent, times, delta, bar)
         longest = -(-sent.prompt_tokens // (turns or 1))  # the longest turn that cut_turns makes
         session = _chats(run, scene, kept, chats, longest, delta, bar) if chats else None
+    own = run.part("own-repeats", lambda: {"rows": [row.to_dict() for row in _own_repeats(scene, sent)]})
     every = [*rows, *(session["rows"] if session else [])]
     judge(every)
     document = {
@@ -84,6 +86,7 @@ def attack_repeated(
         "tokens": sent.tokens,
         "rows": rows,
         "chats": {"turns": turns, **session} if session else None,
+        "own_repeats": own["rows"],
         "broken": list(dict.fromkeys(row["attack"] for row in every if row["beaten"])),
         "false_alarm_rate": FALSE_ALARMS,
         "self_tests": {key: test.to_dict() for key, test in tests.items()},
@@ -164,6 +167,12 @@ def _chats(
         session = {name: found[name] for name in ("session_tokens", "session")}
         bar.update()
     return {"rows": rows, **session}
+
+
+def _own_repeats(scene: Scene, sent: PrivatePrompts) -> tuple[OwnRepeats, ...]:
+    """Returns what is read of words that occur several times in one prompt, from one release of each."""
+    released = sent.released(scene.client("own repeats").release_tokens)
+    return measure_own_repeats(scene.public, released, longest=sent.longest, seed=scene.seed)
 
 
 def _kept(run: Run, name: str, key: str, context_free: bool, measure: Callable[[], RepeatedLeakage]) -> dict[str, Any]:

@@ -110,8 +110,37 @@ def print_repeated(document: Mapping[str, Any], tests: Collection[SelfTest]) -> 
             f"{at_most(chats['session'])} nats at delta {number(document['delta'])} ({chats['session']['kind']})."
         )
     show.note("allowed: theorem 6 at so many trials, for attacks that take tokens one by one.")
+    show.heading("Words that occur so often in one prompt, rarer than the 100 commonest; each is sent once", "estimate")
+    rows = [
+        (str(row["times"]), f"{row['words']:,}", _figure(row["pooled"]), _figure(row["once"]))
+        for row in document["own_repeats"]
+    ]
+    show.table(("occurs, at least", "words", "all together", "the first alone"), rows, left=())
     _broken(show, document["broken"])
     _tested(show, tests)
+
+
+def print_context(document: Mapping[str, Any]) -> None:
+    """Prints what is recovered by who knows other words of the prompts."""
+    show, template = _Page(document), document["template"]
+    size = f"{document['prompts']} prompts of {document['documents']} documents"
+    where = "" if template is None else f", in the template {template!r}, whose words are known"
+    show.heading(f"Share of tokens recovered by who knows other words: {size}{where}; 95% intervals", "estimate")
+    rows = [
+        (
+            f"knows the words {'to the left' if row['context'] == 'left' else 'on both sides'}",
+            f"{row['success']['sample']:,}",
+            interval(row["success"]),
+            interval(row["without"]),
+            interval(row["lift"]),
+            NOTHING if row["allowed"] is None else percent(row["allowed"], ROUND_CEILING),
+        )
+        for row in document["rows"]
+    ]
+    show.table(("an attacker who", "tokens", "recovers", "without the release", "lift", "allowed <="), rows)
+    show.note("lift: what the release adds. allowed: theorem 23, at the upper end of the same attacker without text.")
+    show.note(f"Seed {document['seed']}.")
+    _broken(show, document["broken"])
 
 
 def print_distinguish(document: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ def stronger_attacks(findings: Findings) -> list[str]:
     run = [(attack.key, attack.version) for attack in findings.inversion.attacks]
     known = {row.key: row.version for row in rows_of(key for key, _ in run)} | INFORMED_VERSIONS
     if knowing := findings.knowing:
-        run += [("known-context", knowing.context.version)] if knowing.context else []
+        run += [("known-context", found.version) for found in list(knowing.contexts.values())[:1]]
         run += [("candidate-list", found.version) for found in knowing.lists[:1]]
     return [
         f"attack {key} has become stronger since (version {known[current_name(key)]}, the certificate ran {version})"

@@ -79,9 +79,10 @@ class CertificateFigures:
         ]
 
     def known_context(self) -> Figure | None:
-        """Share of tokens recovered by an attacker who knows the words before each."""
+        """Share of tokens recovered by who knows the context: of the attackers the one whose share may be largest."""
         knowing = self.findings.knowing
-        return knowing.context.success if knowing and knowing.context else None
+        shares = [each.success for each in knowing.contexts.values()] if knowing else []
+        return max(shares, key=lambda share: share.upper, default=None)
 
     def lists(self) -> list[Contender]:
         """Share of texts picked out of a list, for each list that was tried."""
@@ -148,8 +149,8 @@ def _within_the_guarantee(findings: Findings) -> Check:
     if not below:
         return unmeasured(limit, asked, "no attack on single tokens was run")
     broken = [name for name, rate in below if contradicts(rate, allowed)]
-    known = findings.knowing.context if findings.knowing else None
-    if known is not None and known.broken_above is not None and contradicts(known.broken_below, known.broken_above):
+    known = findings.knowing.contexts.values() if findings.knowing else ()
+    if any(contradicts(each.broken_below, each.broken_above) for each in known):
         broken.append("who knows the context")
     reason = "No attack reads more than the guarantee allows: the implementation is not contradicted."
     if broken:

@@ -32,10 +32,12 @@ def claim_of(findings: Findings, checks: Sequence[Check]) -> Claim:
                 f"at most {row.epsilon.upper:.4g} at delta {row.delta:g} (proved), whatever the attacker knows.",
             )
     if {"context_success_at_most", "list_success_at_most"} <= set(asked):
+        both = findings.knowing is not None and findings.knowing.context_both is not None
+        known = "every other word of the prompt" if both else "the words before each token"
         return Claim(
             kind="context-aware",
-            says="Context-aware: the limits hold against attackers who know the words before each token or hold a list "
-            f"of candidate texts, and who hold every sending of a text, sent {sent} (estimate).",
+            says=f"Context-aware: the limits hold against attackers who know {known} or hold a list of "
+            f"candidate texts, and who hold every sending of a text, sent {sent} (estimate).",
         )
     if BLIND_LIMITS & set(asked):
         return Claim(

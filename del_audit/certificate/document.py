@@ -37,6 +37,7 @@ from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.verdict import verdict_of
 from del_audit.evidence.inference import Inference
 from del_audit.evidence.inversion.leakage import AttackFigures
+from del_audit.evidence.known_context import ContextFigures
 from del_audit.service.asset_hashes import hashes
 from del_audit.service.assets import Assets
 from del_audit.service.provenance import commit, versions
@@ -182,9 +183,14 @@ def _fields(record: type[Record], measured: object) -> dict[str, Any]:
     return {name: getattr(measured, name) for name in record.model_fields if name != "version"}
 
 
+def _context(found: ContextFigures) -> ContextAttack:
+    return ContextAttack(version=INFORMED_VERSIONS["known-context"], **_fields(ContextAttack, found))
+
+
 def _knowing(evidence: Evidence) -> Knowing:
     return Knowing(
-        context=ContextAttack(version=INFORMED_VERSIONS["known-context"], **_fields(ContextAttack, evidence.context)),
+        context=_context(evidence.context),
+        context_both=_context(evidence.context_both),
         lists=tuple(
             ListAttack(version=INFORMED_VERSIONS["candidate-list"], **_fields(ListAttack, found))
             for found in evidence.lists

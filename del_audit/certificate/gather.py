@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from attacks.base import AttackerKnowledge
 from attacks.candidate_list import CandidateList, self_test_of_lists
+from attacks.known_context import KnownContext, Sides
 from attacks.ladder import ladder
 from attacks.outcome import Outcome
 from attacks.registry import AttackName, always_run
@@ -24,7 +25,7 @@ from del_audit.evidence.inversion.readings import (
     slices_of,
 )
 from del_audit.evidence.inversion.slices import SliceFigure
-from del_audit.evidence.known_context import ContextFigures, measure_known_context
+from del_audit.evidence.known_context import ASKED_EACH, ContextFigures, measure_known_context
 from del_audit.evidence.utility import Prediction, measure_coherence, measure_prediction, paired_gain
 from del_audit.service.assets import Assets, at_sends, client_of, public_of
 from del_audit.service.pipelines import pipelines_of
@@ -37,7 +38,7 @@ from mechanisms.server import Server
 from mechanisms.spec import QuantizerSpec
 from mechanisms.text_pieces import token_texts
 
-KNOWN_CONTEXTS = 200
+KNOWN_CONTEXTS: dict[Sides, int] = {"left": 200, "both sides": 100}
 """Private prompts, one per document, whose other words an attacker knows: with 64 the lift's interval is wide."""
 LISTED_TEXTS = 100
 """Private texts that an attacker's list holds."""
@@ -69,6 +70,7 @@ class Evidence:
     other_bits: tuple[OtherBits, ...]
     examples: Examples
     context: ContextFigures
+    context_both: ContextFigures
     lists: tuple[ListFigure, ...]
     lists_why: str
 
@@ -89,12 +91,18 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     references = References.of(public)
     readings = readings_of(configuration, assets, attacked, public, references, sent, show, private.longest)
     slices = slices_of(assets, readings.leakage, attacked, private.longest, policy.prompt_tokens, readings.stopped)
-    context = measure_known_context(
-        public,
-        sent.one_a_document(KNOWN_CONTEXTS),
-        longest=policy.prompt_tokens,
-        seed=assets.seed,
-        sends=policy.sends,
+    context, both = (
+        measure_known_context(
+            public,
+            sent.one_a_document(documents),
+            KnownContext(sides),
+            longest=min(policy.prompt_tokens, ASKED_EACH[sides] or policy.prompt_tokens),
+            seed=assets.seed,
+            sends=policy.sends,
+            each=ASKED_EACH[sides],
+            judged=len(KNOWN_CONTEXTS),
+        )
+        for sides, documents in KNOWN_CONTEXTS.items()
     )
     lists, why = _lists(assets, attacked, public, references, policy.prompt_tokens)
     attribute, task = inferences_of(configuration, assets, pipeline)
@@ -109,7 +117,9 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
         )
     others = _other_bits(configuration, assets)
     examples = _examples(assets, show, readings.shown)
-    return Evidence(readings, slices, attribute, task, prediction, coherence, others, examples, context, lists, why)
+    return Evidence(
+        readings, slices, attribute, task, prediction, coherence, others, examples, context, both, lists, why
+    )
 
 
 def _lists(

@@ -349,6 +349,14 @@ class Knowing(Record):
     """Who holds a list of candidate texts, by prompt length and size of the list."""
     lists_why: str
     """Why there are no lists: a self-test that failed, or too few texts; empty where there are some."""
+    context_both: ContextAttack | None = Field(default=None, json_schema_extra=not_null)
+    """Who knows every other word of the prompt, on both sides of the token."""
+
+    @property
+    def contexts(self) -> dict[str, ContextAttack]:
+        """The attackers who know other words of the prompt, under the names of their fields."""
+        found = {"context": self.context, "context_both": self.context_both}
+        return {name: each for name, each in found.items() if each is not None}
 
 
 class Claim(Record):

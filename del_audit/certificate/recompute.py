@@ -34,10 +34,11 @@ def recomputed(body: Body) -> Body:
         for other in body.utility.other_bits
     )
     allowed = allowed_of(spec, inversion.kappa, policy.sends)
-    knowing, context = body.knowing, body.knowing.context if body.knowing else None
-    if knowing and context and context.centre:  # theorem 23 at what was measured
-        most = allowed_of(spec, context.centre.upper, policy.sends).upper
-        knowing = knowing.model_copy(update={"context": context.model_copy(update={"allowed": most})})
+    knowing = body.knowing
+    for name, context in knowing.contexts.items() if knowing else ():
+        if knowing and context.centre:  # theorem 23 at what was measured
+            most = allowed_of(spec, context.centre.upper, policy.sends).upper
+            knowing = knowing.model_copy(update={name: context.model_copy(update={"allowed": most})})
     return body.model_copy(
         update={
             "guarantees": guarantees,
@@ -70,7 +71,10 @@ def _proved(body: Body) -> dict[str, object]:
         "guarantees": body.guarantees,
         "curve": body.curve,
         "inversion.allowed": body.inversion.allowed,
-        "knowing.context.allowed": body.knowing.context.allowed if body.knowing and body.knowing.context else None,
+        **{
+            f"knowing.{name}.allowed": context.allowed
+            for name, context in (body.knowing.contexts.items() if body.knowing else ())
+        },
         **{f"utility.other_bits.{i}.epsilon": other.epsilon for i, other in enumerate(body.utility.other_bits)},
         "bytes": body.bytes,
     }

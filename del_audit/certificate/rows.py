@@ -107,11 +107,11 @@ def by_condition(*figures: Iterable[str]) -> list[str]:
 def knowing_rows(knowing: Knowing) -> list[tuple[str, str, str, str]]:
     """Returns each attacker who knows more, in words: who it is, what it recovers, what without a release, a note."""
     rows = []
-    if (each := knowing.context) is not None:
+    for each in knowing.contexts.values():
         note = f"{interval(each.lift)} by the release"
         if each.allowed is not None:
             note += f"; at most {percent(each.allowed, ROUND_CEILING)} is allowed (theorem 23)"
-        name = f"knows the words {'before each token' if each.context == 'left' else 'on both sides'}"
+        name = f"knows {'the words before each token' if each.context == 'left' else 'every other word'}"
         rows.append((name, interval(each.success), interval(each.without), note))
     for found in knowing.lists:
         told = "" if found.lengths == "equal" else ", true lengths"

@@ -40,6 +40,7 @@ def add_parser(commands: Commands) -> None:
     _add_inversion(kinds)
     _add_attribute(kinds)
     _add_repeated(kinds)
+    _add_context(kinds)
     _add_distinguish(kinds)
 
 
@@ -97,6 +98,32 @@ def _add_repeated(kinds: Commands) -> None:
     )
     add_delta(repeated)
     _add_ladder(repeated)
+
+
+def _add_context(kinds: Commands) -> None:
+    context = _kind(
+        kinds,
+        "context",
+        "what is read of a token by who knows the other words of its prompt",
+        _context,
+        "The attacker knows the true words around each token it is asked for, with the release and without it. Writes "
+        f"OUT/result.json; goes on where the same command finds its OUT.partial. {_BROKEN}",
+    )
+    context.add_argument(
+        "--sides", choices=("left", "both"), help="where the words stand that are known (default: one after the other)"
+    )
+    context.add_argument(
+        "--template",
+        metavar="TEXT",
+        help="put each prompt into the slot {} of a text whose words are known, such as 'Translate: {}'",
+    )
+    context.add_argument(
+        "--each",
+        type=whole("each"),
+        help="tokens asked of each prompt, evenly spaced (default: all with --sides left, 8 with both)",
+    )
+    context.add_argument("--prompts", type=whole("prompts"), help="(default: evaluation.context_prompts)")
+    context.add_argument("--prompt-tokens", type=whole("prompt-tokens"), help="(default: policy.prompt_tokens)")
 
 
 def _add_distinguish(kinds: Commands) -> None:
@@ -182,6 +209,12 @@ def _repeated(arguments: argparse.Namespace) -> int:
     from del_audit.attack.repeated import attack_repeated
 
     return attack_repeated(**_given(arguments))
+
+
+def _context(arguments: argparse.Namespace) -> int:
+    from del_audit.attack.context import attack_context
+
+    return attack_context(**_given(arguments))
 
 
 def _distinguish(arguments: argparse.Namespace) -> int:

@@ -40,7 +40,7 @@ class Measured(Protocol):
         """Share of tokens recovered of the prompt that is read best, by each attack."""
 
     def known_context(self) -> Figure | None:
-        """Share of tokens recovered by an attacker who knows the words before each."""
+        """Share of tokens recovered by the attacker who knows other words of the prompt and may recover most."""
         ...
 
     def lists(self) -> Sequence[Contender]:
@@ -104,7 +104,7 @@ def worst_prompt(most: float, measured: Measured, sends: int) -> Iterator[Check]
 
 
 def known_context(most: float, measured: Measured, sends: int) -> Iterator[Check]:
-    """Yields the check of what an attacker recovers who knows the words before each token."""
+    """Yields the check of what an attacker recovers who knows other words of the prompt."""
     yield check_figure("tokens recovered by who knows the context", measured.known_context(), most, "at most")
 
 

@@ -119,7 +119,7 @@ class WrittenPolicy(Strict):
     ] = None
     """Share of tokens that any attack recovers of the prompt that it recovers best."""
     context_success_at_most: Annotated[Share | None, Limit("privacy", known_context, "context")] = None
-    """Share of tokens that an attacker recovers who knows the words before each token."""
+    """Share of tokens that an attacker recovers who knows the words before each token, or every other word."""
     list_success_at_most: Annotated[Share | None, Limit("privacy", lists, "lists")] = None
     """Share of texts that an attacker picks out of a list of candidates, whatever its size and the prompt's length."""
     attribute_advantage_at_most: Annotated[

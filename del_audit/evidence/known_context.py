@@ -1,13 +1,12 @@
-"""What is recovered of a token by an attacker who knows the words before it, beside what theorem 23 allows."""
+"""What is recovered of a token by an attacker who knows words around it, beside what theorem 23 allows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from attacks.base import AttackerKnowledge
-from attacks.known_context import Hits, KnownContext
+from attacks.known_context import Hits, KnownContext, Places, Sides
 from del_audit.accounting import inversion_bound
 from del_audit.evidence.inversion.leakage import SHARE_READ
 from del_audit.service.releases import Releases
@@ -18,16 +17,19 @@ from mechanisms.encoder import Encoder
 from mechanisms.levels import ZERO_LEVEL
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedRandomness
+from mechanisms.validation import at_least
 
 LIFT = f"{SHARE_READ}, above no release"
+ASKED_EACH: dict[Sides, int | None] = {"left": None, "both sides": 8}
+"""Tokens asked of a prompt, all where None: on both sides the model reads what follows each candidate."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextFigures:
     """What one attacker recovers of tokens whose true context it knows. Intervals are over documents.
 
-    context: the words that it knows of each prompt. success, without: share of tokens recovered with the release, and
-    by the same attacker without it. lift: the paired difference, the release's own part, and the figure to quote.
+    context: of which sides of a token it knows all words. success, without: share of tokens recovered with the release,
+    and by the same attacker without it. lift: the paired difference, the release's own part, and the figure to quote.
     centre: the same attacker on releases of the centre of the cube, which do not depend on the text. allowed:
     theorem 23's bound on success, from the upper end of centre: it holds with the confidence of that interval.
     broken_below, broken_above: the limits that del_audit.statistics.contradiction judges, of success on these very
@@ -35,7 +37,7 @@ class ContextFigures:
     broken_above are None for mechanisms without a centre. temper, unigram_share: of the prior, chosen on public text.
     """
 
-    context: Literal["left"]
+    context: Sides
     success: Figure
     without: Figure
     lift: Figure
@@ -61,21 +63,28 @@ def measure_known_context(
     seed: int,
     sends: int = 1,
     confidence: float = 0.95,
+    each: int | None = None,
+    fixed: Sequence[Places] | None = None,
+    judged: int = 1,
 ) -> ContextFigures:
     """Returns the figures of an attack, KnownContext() where it is left out, on released prompts.
 
     public: all that the attack is fitted on. sent: messages of public.mechanism, and the true tokens, which are its
-    context and score it. longest: the most tokens that one document can have, fixed before any is drawn. seed: of the
-    centre's releases and of the intervals. sends: releases of each token in one message, as at_sends makes them.
-    Raises UserError for prompts of a single document, a document of more tokens than longest, and as KnownContext.fit
-    and ContextReader.read do.
+    context and score it. longest: the most tokens that are asked of one document, fixed before any is drawn. seed: of
+    the centre's releases and of the intervals. sends: releases of each token in one message, as at_sends makes them.
+    each: at most so many tokens of a prompt are asked, evenly spaced. fixed: the tokens of each prompt that a template
+    fixes: the attacker knows them, and is asked for the others. judged: figures that are judged together.
+    Raises UserError for prompts of a single document, a document of more tokens than longest, each < 1, and as
+    KnownContext.fit and ContextReader.read do.
     """
+    known = [np.zeros(len(row), dtype=bool) for row in sent.truths] if fixed is None else fixed
+    asked = [spaced(~row, each) for row in known]
     reader = (attack or KnownContext()).fit(public)
     mechanism = public.mechanism
     centre = released_centre(mechanism, sent.truths, seed) if isinstance(mechanism, Pipeline) else None
-    hits = reader.read(sent.messages, sent.truths, centre)
+    hits = reader.read(sent.messages, sent.truths, centre, asked=asked, fixed=known)
     read = [hits.given, hits.without, *([] if hits.other is None else [hits.other])]
-    clusters = [document for document, truth in zip(sent.documents, sent.truths, strict=True) for _ in truth]
+    clusters = [document for document, row in zip(sent.documents, asked, strict=True) for _ in range(row.sum())]
     success, without, *other = clustered_rates(
         np.stack(read), clusters, longest, SHARE_READ, "tokens", seed, confidence
     )
@@ -85,16 +94,16 @@ def measure_known_context(
     if isinstance(mechanism, Pipeline) and hits.other is not None:
         allowed, above = (
             inversion_bound(mechanism.spec, share, sends, proved=True).upper
-            for share in (other[0].upper, _limits(hits.other)[1])
+            for share in (other[0].upper, _limits(hits.other, judged)[1])
         )
     return ContextFigures(
-        "left",
+        reader.settings.sides,
         success,
         without,
         lift,
         other[0] if other else None,
         allowed,
-        _limits(hits.given)[0],
+        _limits(hits.given, judged)[0],
         above,
         reader.reader.temper,
         reader.reader.share,
@@ -113,10 +122,24 @@ def released_centre(pipeline: Pipeline, prompts: Sequence[Sequence[int]], seed: 
     return [centre.release([0] * len(prompt), source) for prompt in prompts]
 
 
-def _limits(hits: Hits) -> tuple[float, float]:
-    """Returns limits of the mean chance of a hit on these very tokens, each wrong with half of the false alarms.
+def spaced(asked: Places, each: int | None) -> Places:
+    """Returns at most `each` of the places, evenly spaced whatever the words are; all of them where it is None.
+
+    >>> spaced(np.array([False, True, True, True, True, True]), 2).nonzero()[0].tolist()
+    [2, 4]
+    """
+    places = np.flatnonzero(asked)
+    if each is None or len(places) <= at_least("each", each, 1):
+        return asked
+    chosen = np.zeros_like(asked)
+    chosen[places[(2 * np.arange(each) + 1) * len(places) // (2 * each)]] = True
+    return chosen
+
+
+def _limits(hits: Hits, judged: int) -> tuple[float, float]:
+    """Returns limits of the mean chance of a hit on these very tokens, each wrong with its part of the false alarms.
 
     Given the text each token is guessed from its own release alone, so that hits are independent, and Clopper-Pearson
     covers tokens of unequal chances too (Hoeffding, 1956).
     """
-    return clopper_pearson(int(hits.sum()), len(hits), 1 - 2 * level_of(2))
+    return clopper_pearson(int(hits.sum()), len(hits), 1 - 2 * level_of(2 * judged))

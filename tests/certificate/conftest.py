@@ -305,7 +305,7 @@ CERTIFICATE: dict[str, Any] = {
     },
     "knowing": {
         "context": {
-            "version": 1,
+            "version": 2,
             "context": "left",
             "success": read(0.3612, 3_072),
             "without": read(0.2653, 3_072),
@@ -322,6 +322,17 @@ CERTIFICATE: dict[str, Any] = {
             picked(32, 100, "the other private texts", "true", 1.0),
         ],
         "lists_why": "",
+        "context_both": {
+            "version": 2,
+            "context": "both sides",
+            "success": read(0.4213, 512),
+            "without": read(0.3302, 512),
+            "lift": figure(0.0911, 0.0511, 0.1311, "share of tokens recovered", 64),
+            "centre": read(0.3221, 512),
+            "allowed": 0.9991,
+            "broken_below": 0.35,
+            "broken_above": 0.9993,
+        },
     },
     "attribute": probe("condition", ["Birth Control", "Depression", "Pain", "Anxiety", "Acne"], (0.203, 0.287, 0.661)),
     "utility": _utility(),

@@ -56,7 +56,7 @@ def test_limits_on_who_knows_more_make_a_context_aware_claim_only_together(plain
 def test_a_list_or_a_context_that_was_not_measured_decides_nothing(plain):
     policy = plain["configuration"]["policy"]
     policy.update(context_success_at_most=0.99, list_success_at_most=0.99)
-    plain["knowing"].update(context=None, lists=[])
+    plain["knowing"].update(context=None, context_both=None, lists=[])
     assert {check.status for check in checks_of(plain)[-3:-1]} == {"inconclusive"}
     assert claim(plain) == "none"
 
@@ -88,21 +88,36 @@ def test_the_claim_stands_first_in_table_and_page(certificate):
     page = render(certificate)
     assert page.index("Blind: the limits") < page.index("Checks of the policy")
     table = " ".join(text.split())
+    assert "knows every other word 42.1%" in table
     assert "knows the words before each token 36.1% [34.4%, 37.9%] 26.5% [24.9%, 28.1%]" in table
     assert "picks the text out of 10,000 by 32 tokens 99.0% [94.0%, 100.0%] 0.01% windows of public text" in table
 
 
-def test_who_knows_the_context_and_beats_what_is_allowed_proves_the_implementation_broken(plain):
-    plain["knowing"]["context"].update(broken_below=0.41, broken_above=0.4)
+@pytest.mark.parametrize("known", ["context", "context_both"])
+def test_who_knows_the_context_and_beats_what_is_allowed_proves_the_implementation_broken(plain, known):
+    plain["knowing"][known].update(broken_below=0.41, broken_above=0.4)
     check = checks_of(plain)[0]
     assert (check.status, "who knows the context reads more" in check.reason) == ("failed", True)
-    plain["knowing"]["context"].update(broken_above=None)
+    plain["knowing"][known].update(broken_above=None)
     assert checks_of(plain)[0].status == "passed"
 
 
-@pytest.mark.parametrize("key", ["known-context", "candidate-list"])
-def test_a_stronger_attack_of_who_knows_more_ends_a_certificate(certificate, key, monkeypatch):
+def test_the_limit_is_on_the_larger_upper_end_of_who_knows_the_context(plain):
+    left, both = plain["knowing"]["context"]["success"], plain["knowing"]["context_both"]["success"]
+    plain["configuration"]["policy"].update(context_success_at_most=0.5)
+    for low, high in ((left, both), (both, left)):
+        low.update(value=0.3, lower=0.2, upper=0.45)
+        high.update(value=0.25, lower=0.2, upper=0.51)
+        assert "inconclusive" in {check.status for check in checks_of(plain) if "knows the context" in check.limit}
+        high.update(upper=0.49)
+        assert {check.status for check in checks_of(plain) if "knows the context" in check.limit} == {"passed"}
+    plain["knowing"].update(context_both=None)  # of a certificate of format 4
+    assert {check.status for check in checks_of(plain) if "knows the context" in check.limit} == {"passed"}
+
+
+@pytest.mark.parametrize(("key", "ran"), list(INFORMED_VERSIONS.items()))
+def test_a_stronger_attack_of_who_knows_more_ends_a_certificate(certificate, key, ran, monkeypatch):
     assert stronger_attacks(read(certificate)) == []
-    monkeypatch.setitem(INFORMED_VERSIONS, key, 2)
+    monkeypatch.setitem(INFORMED_VERSIONS, key, ran + 1)
     (reason,) = stronger_attacks(read(certificate))
-    assert reason == f"attack {key} has become stronger since (version 2, the certificate ran 1)"
+    assert reason == f"attack {key} has become stronger since (version {ran + 1}, the certificate ran {ran})"

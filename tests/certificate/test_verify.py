@@ -648,6 +648,7 @@ def test_a_limit_without_its_figure_is_refused(body):
 
 MISCALCULATED = [
     (("knowing", "context", "allowed"), 0.99, "knowing.context.allowed"),
+    (("knowing", "context_both", "allowed"), 0.99, "knowing.context_both.allowed"),
     (("guarantees", 0, "epsilon", "upper"), 0.999, "guarantees.0.epsilon"),
     (("guarantees", 1, "epsilon", "upper"), 1.001, "guarantees.1.epsilon.upper"),
     (("guarantees", 1, "pure_epsilon", "lower"), 0.5, "guarantees.1.pure_epsilon.lower"),

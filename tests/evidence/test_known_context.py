@@ -13,7 +13,7 @@ from attacks.base import AttackerKnowledge
 from attacks.known_context import KnownContext
 from attacks.repeated import repeated
 from del_audit.accounting import inversion_bound
-from del_audit.evidence.known_context import measure_known_context, released_centre
+from del_audit.evidence.known_context import measure_known_context, released_centre, spaced
 from del_audit.service.releases import Releases
 from mechanisms.assets import AssetRecord
 from mechanisms.encoder import Encoder
@@ -203,3 +203,51 @@ def test_intervals_are_over_documents_of_a_length_known_beforehand(world):
     )
     assert wide.documents == 10
     assert wide.upper - wide.lower > narrow.upper - narrow.lower
+
+
+def test_of_both_sides_the_bound_holds_and_an_uninformative_release_lifts_nothing(world):
+    both, left = replace(AS_IT_IS, sides="both sides"), AS_IT_IS
+    for mu in (0.01, 2.0):
+        public, prompts = world(mu, peak=0.4), texts(60, 0.6)
+        known, before = (
+            measure_known_context(public, released(public, prompts), attack, longest=LENGTH, seed=0)
+            for attack in (both, left)
+        )
+        assert (known.context, before.context) == ("both sides", "left")
+        assert not known.broken
+        assert known.success.value <= known.allowed
+        if mu < 1:
+            assert abs(known.lift.value) < 0.01
+        else:
+            assert known.success.lower > before.success.upper
+            assert known.lift.lower > 0
+
+
+def test_tokens_are_asked_evenly_spaced_and_a_templates_words_are_not(world):
+    public, prompts = world(mu=2.0, peak=0.4), texts(30, 0.5)
+    sent = released(public, prompts)
+    asked = [len(spaced(np.ones(n, dtype=bool), 4).nonzero()[0]) for n in (1, 3, 4, 5, 20, 64)]
+    assert asked == [1, 3, 4, 4, 4, 4]
+    assert spaced(np.ones(20, dtype=bool), 4).nonzero()[0].tolist() == [2, 7, 12, 17]
+    some = measure_known_context(public, sent, AS_IT_IS, longest=4, seed=0, each=4)
+    assert (some.success.sample, some.success.documents) == (120, 30)
+    fixed = [np.arange(LENGTH) < 5] * 30
+    slots = measure_known_context(public, sent, AS_IT_IS, longest=LENGTH - 5, seed=0, fixed=fixed)
+    assert slots.success.sample == 30 * (LENGTH - 5)
+    every = measure_known_context(public, sent, AS_IT_IS, longest=LENGTH, seed=0)
+    assert slots.success.sample * slots.success.value < every.success.sample * every.success.value
+    with pytest.raises(UserError, match="each >= 1"):
+        measure_known_context(public, sent, AS_IT_IS, longest=4, seed=0, each=0)
+    with pytest.raises(UserError, match="more than longest=3"):
+        measure_known_context(public, sent, AS_IT_IS, longest=3, seed=0, each=4)
+
+
+def test_figures_that_are_judged_together_share_the_false_alarms(world):
+    public, prompts = world(mu=0.5, peak=0.4), texts(60, 0.5)
+    sent = released(public, prompts)
+    alone, together = (
+        measure_known_context(public, sent, AS_IT_IS, longest=LENGTH, seed=0, judged=judged) for judged in (1, 2)
+    )
+    assert together.broken_below < alone.broken_below
+    assert together.broken_above > alone.broken_above
+    assert (together.success, together.allowed) == (alone.success, alone.allowed)
