@@ -16,8 +16,10 @@ from mechanisms.canonical_json import canonical_sha256
 from mechanisms.client_certificate import date
 from mechanisms.errors import UserError
 
-LEAST = {"full": ("baseline", "cosine", "code", "likelihood", "map", "beam"), "quick": ("baseline", "map")}
-"""Attacks that each level required when format 3 was made; a certificate may state more, and never fewer."""
+LEAST = {"full": ("baseline", "cosine", "code", "likelihood", "map", "adapted-beam"), "quick": ("baseline", "map")}
+"""Attacks that each level required when format 5 was made; a certificate may state more, and never fewer."""
+BEFORE = {"adapted-beam": "beam"}
+"""What formats 3 and 4 required in an attack's place."""
 
 
 def require_consistent(body: Body, written: Mapping[str, Any]) -> None:
@@ -62,7 +64,9 @@ def _require_format_3(body: Body, keys: list[str], policy: Mapping[str, Any]) ->
     _require("error_rate", body.error_rate, error_rate_of(body.attempts.count))
     level = body.configuration.policy.assurance
     _require("assurance", body.assurance, level)
-    _require("requires, without some", sorted(set(LEAST[level]) - set(body.requires)), [])
+    former = BEFORE if body.format in (FORMAT_3, FORMAT_4) else {}
+    least = {former.get(key, key) for key in LEAST[level]}
+    _require("requires, without some", sorted(least - set(body.requires)), [])
     _require_policy(body)
     _require_checks(body)
     if body.format != FORMAT_3:
