@@ -35,6 +35,7 @@ from attacks.attribute import Viewer, fit_probe
 from attacks.attribute.views import BAG, CODES, EMBEDDING, SPREAD, TOKENS, WORDS
 from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.inversion import MaximumLikelihood
+from attacks.known_context import KnownContext
 from attacks.ladder import ladder, trained_attackers
 from attacks.outcome import Outcome, invert
 from attacks.registry import always_run, attack_names
@@ -126,34 +127,42 @@ def chosen_attacks(keys: Sequence[str], beamclean: bool = False) -> list[Inversi
     return [*published, *([BeamClean()] if beamclean else []), *(a for key, a in ours.items() if key != "baseline")]
 
 
+def released(public: AttackerKnowledge, held: list[list[int]], seed: int) -> list[bytes]:
+    """Returns one release of each sentence, the same for the same seed."""
+    source = SimulatedRandomness(seed, "published attacks")
+    return [public.mechanism.release(tokens, source) for tokens in held]
+
+
+def show(label: str, name: str, hits: NDArray[np.bool_], nearest: Outcome, seed: int, note: str) -> None:
+    """Prints the share of tokens read, with its interval over sentences, and how many times the nearest neighbour's.
+
+    `a sentence` is the mean over sentences of the share read, as BeamClean's authors count.
+    """
+    figure = clustered_rate(hits, nearest.clusters, LENGTH, "share of tokens read", "tokens", seed)
+    mean = np.mean([hits[nearest.prompt == i].mean() for i in range(len(nearest.documents))])
+    ratio = "no ratio"
+    if nearest.hits.any():
+        over = bootstrap_ratio(hits, nearest.hits, "times", "tokens", seed, clusters=nearest.clusters)
+        ratio = f"{over.value:5.2f}x [{over.lower:.2f}, {over.upper:.2f}]"
+    print(
+        f"{label}  {name:<34}{figure.value:6.3f} [{figure.lower:.3f}, {figure.upper:.3f}]  a sentence {mean:.3f}  "
+        f"{ratio}  {note}",
+        flush=True,
+    )
+
+
 def compare(
     label: str, attacks: Sequence[InversionAttack], public: AttackerKnowledge, held: list[list[int]], seed: int
 ) -> list[Outcome]:
-    """Prints what each attack reads of one release of the sentences, and how many times as much as the first one.
-
-    Intervals are over sentences; `a sentence` is the mean over sentences of the share read, as BeamClean's authors
-    count.
-    """
-    source = SimulatedRandomness(seed, "published attacks")
-    messages = [public.mechanism.release(tokens, source) for tokens in held]
-    outcomes: list[Outcome] = []
+    """Prints what each attack reads of one release of the sentences; ratios are to the first."""
+    messages, outcomes = released(public, held, seed), list[Outcome]()
     for attack in attacks:
         start = time.perf_counter()
         attacker = attack.fit(public)
         outcomes.append(outcome := invert(attack, attacker, messages, held))
-        figure = clustered_rate(outcome.hits, outcome.clusters, LENGTH, "share of tokens read", "tokens", seed)
-        mean = np.mean([outcome.hits[outcome.prompt == i].mean() for i in range(len(held))])
-        ratio = "no ratio"
-        if outcomes[0].hits.any():
-            over = bootstrap_ratio(outcome.hits, outcomes[0].hits, "times", "tokens", seed, clusters=outcome.clusters)
-            ratio = f"{over.value:5.2f}x [{over.lower:.2f}, {over.upper:.2f}]"
-        estimate = f"  sigma estimated {attacker.sigma:.4f}" if isinstance(attacker, BeamCleanAttacker) else ""
-        print(
-            f"{label}  {attack.name:<34}{figure.value:6.3f} [{figure.lower:.3f}, {figure.upper:.3f}]  "
-            f"a sentence {mean:.3f}  {ratio}  "
-            f"{time.perf_counter() - start:6.1f} s{estimate}",
-            flush=True,
-        )
+        note = f"{time.perf_counter() - start:6.1f} s"
+        note += f"  sigma estimated {attacker.sigma:.4f}" if isinstance(attacker, BeamCleanAttacker) else ""
+        show(label, attack.name, outcome.hits, outcomes[0], seed, note)
     return outcomes
 
 
@@ -169,7 +178,10 @@ def beamclean(
     sigma = matched_scale(table, text.public, draw, share, seed)
     mechanism = NoisyEmbeddings(NoiseSpec(sigma, table.shape[1]), table)
     public = known_to(mechanism, language, text.public)
-    outcomes = compare(f"sigma {sigma:.4f}", attacks, public, text.held, seed)
+    label = f"sigma {sigma:.4f}"
+    outcomes = compare(label, attacks, public, text.held, seed)
+    told = KnownContext().fit(public).read(released(public, text.held, seed), text.held).given
+    show(label, "who knows all words to the left", told, outcomes[0], seed, "not blind: a ceiling")
     print(f"published: {PUBLISHED:.3f} over {PUBLISHED_NEAREST:.3f}, {PUBLISHED / PUBLISHED_NEAREST:.2f}x")
     return outcomes
 
@@ -211,7 +223,7 @@ def attribute(language: LanguageModel, corpus: Corpus, column: str, etas: Sequen
         labels[part] = [str(rows.column(column)[i]) for i in kept]
     held_out = [count for _, count in sorted(Counter(labels["test"]).items())]
 
-    def show(label: str, name: str, told: Sequence[int]) -> None:
+    def told_of_each(label: str, name: str, told: Sequence[int]) -> None:
         figure = balanced_rate(told, held_out, seed)
         print(
             f"{label}  {name:<58}balanced accuracy {figure.value:.3f} [{figure.lower:.3f}, {figure.upper:.3f}]  "
@@ -232,12 +244,12 @@ def attribute(language: LanguageModel, corpus: Corpus, column: str, etas: Sequen
         train, test = (pooled(language, [mechanism.embeddings(m) for m in messages[p]]) for p in ("train", "test"))
         for view, rows in train.items():
             told = perceptron(rows, labels["train"], test[view], labels["test"], seed)
-            show(label, f"Split-and-Denoise's perceptron, {view}, best epoch", told)
+            told_of_each(label, f"Split-and-Denoise's perceptron, {view}, best epoch", told)
         viewer = Viewer(known_to(mechanism, language, parts["train"]))
         views = [viewer.released(messages["train"], parts["train"]).rows, viewer.released(messages["test"]).rows]
         ours, seen = ({name: rows[name] for name in OUR_VIEWS} for rows in views)
         result = fit_probe(ours, labels["train"], range(len(labels["train"])), seed).score(seen, labels["test"])
-        show(label, f"ours: {result.features}, {result.classifier}", result.recalled)
+        told_of_each(label, f"ours: {result.features}, {result.classifier}", result.recalled)
 
 
 def about(options: argparse.Namespace, language: LanguageModel, text: str, sha256: str) -> None:

@@ -132,6 +132,7 @@ def test_every_ratio_is_over_the_nearest_neighbour(language, text, capsys):
         assert f" {outcome.hits.mean():.3f} [" in line
         assert f"{outcome.hits.mean() / outcomes[0].hits.mean():.2f}x [" in line
     assert "sigma estimated" in lines[1]
+    assert "who knows all words to the left" in lines[-2]
     assert lines[-1] == "published: 0.743 over 0.421, 1.76x"
 
 
