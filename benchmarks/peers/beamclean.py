@@ -1,4 +1,4 @@
-"""BeamClean (Kale et al., 2025, arXiv 2505.13758), from its definition, and the mechanism it was published against.
+"""BeamClean (Kale et al., 2025, arXiv 2505.13758), as its authors' code has it, and the mechanism that it attacks.
 
 A peer to compare with, not an attack of ours: it knows neither the noise nor public text, and reads all messages at
 once.
@@ -85,7 +85,7 @@ class BeamClean:
     """BeamClean (Kale et al., 2025): the noise's scale is estimated from the releases, then a beam search decodes.
 
     sigma maximises the likelihood of the first tokens' releases under the language model's prior; it is found by
-    expectation and maximisation, where the paper takes gradient steps. As in the authors' code, it stays once it
+    expectation and maximisation, where the authors' code takes gradient steps. As there, it stays once it
     has settled. The search adds log density and log softmax of the model's logits, without temper, unigrams or weight.
     Unlike our attacks it estimates from all messages together, and knows neither the noise nor public text.
     """
