@@ -8,12 +8,15 @@ trained on; with --held-out it is those public ones that only validate the adapt
 """
 
 import argparse
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]  # `attacks` is a package
 
 from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.inversion import AdaptedBeam, LanguageBeam, MaximumAPosteriori
