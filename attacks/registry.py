@@ -51,7 +51,7 @@ ATTACKS: dict[AttackName, AttackRow] = {
         AttackRow("beam", "attacks.inversion.language_prior:LanguageBeam", 1),
         AttackRow(
             "adapted-beam",
-            "attacks.inversion.adapted:AdaptedBeam",
+            "attacks.inversion.adapted_beam:AdaptedBeam",
             1,
             default=True,
             required_by=FULL,

@@ -1,6 +1,6 @@
 """Token inversion, from the baseline that reads nothing to the strongest that is known."""
 
-from attacks.inversion.adapted import AdaptedBeam
+from attacks.inversion.adapted_beam import AdaptedBeam
 from attacks.inversion.baseline import CommonestWord
 from attacks.inversion.bayes import MaximumAPosteriori, MaximumLikelihood
 from attacks.inversion.contextual import ContextualInverter

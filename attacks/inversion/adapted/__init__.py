@@ -1,7 +1,6 @@
-"""A language model that has learned to read after wrong words: low-rank adapters, trained on public text with noise."""
+"""Low-rank adapters with which a language model reads after wrong words, trained on public text through noise."""
 
 from attacks.inversion.adapted.adapter import Adapter
-from attacks.inversion.adapted.attack import AdaptedBeam
 from attacks.inversion.adapted.settings import Adaptation
 
-__all__ = ["Adaptation", "AdaptedBeam", "Adapter"]
+__all__ = ["Adaptation", "Adapter"]

@@ -17,7 +17,7 @@ from attacks.base import AttackerKnowledge
 from attacks.inversion.adapted.adapter import Adapter, adapted_copy, parameters_of, shipped, write_adapter
 from attacks.inversion.adapted.practice import Lesson, worlds
 from attacks.inversion.adapted.settings import Adaptation
-from attacks.inversion.public_text import Text
+from attacks.public_text import Text
 from attacks.registry import version_of
 from mechanisms.canonical_json import Json
 from mechanisms.continuation import embed

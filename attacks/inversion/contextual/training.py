@@ -21,7 +21,7 @@ from attacks.inversion.contextual.loss import Negatives, sampled_loss
 from attacks.inversion.contextual.network import ContextNetwork
 from attacks.inversion.contextual.reader import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
-from attacks.inversion.public_text import Text
+from attacks.public_text import Text
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed

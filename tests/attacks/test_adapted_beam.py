@@ -142,7 +142,7 @@ def test_an_adapter_of_wrong_noise_is_caught_and_the_beam_does_without_it(public
     weak = save({name: torch.randn(rows.shape, generator=generator) for name, rows in load(ready[0].weights).items()})
     planted = replace(ready[0], weights=weak, sha256="0" * 64)
     attack = AdaptedBeam(LanguageBeam(depth=1), SMALL, adapter=planted)
-    monkeypatch.setattr("attacks.inversion.adapted.attack.trained", lambda *_: planted)
+    monkeypatch.setattr("attacks.inversion.adapted_beam.trained", lambda *_: planted)
     assert AdaptedBeam(LanguageBeam(depth=1), SMALL).fit(world).trained == ""
     assert attack.fit(world).trained == planted.sha256
     assert "reads held-out public text worse" in attack.complaint(world)
