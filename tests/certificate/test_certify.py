@@ -111,7 +111,7 @@ def test_an_attack_that_may_stop_early_has_an_interval_that_allows_it_and_no_fig
     path.write_text(yaml.safe_dump(content))
     assert main(["certify", str(path), "--out", str(tmp_path / "out")]) == 0
     attacks = json.loads((tmp_path / "out" / "certificate.json").read_text())["inversion"]["attacks"]
-    beam = next(attack for attack in attacks if attack["key"] == "beam")
+    beam = next(attack for attack in attacks if attack["key"] == "adapted-beam")
     assert beam["success"]["method"] == "betting confidence sequence"
     assert beam["success"]["documents"] == 16  # one batch of the 24 decides so high a limit
     assert (beam["rare"], beam["meaning"], beam["meaning_above"]) == (None, None, None)
@@ -129,12 +129,12 @@ def test_a_ladder_without_a_default_attack_is_warned_of(configured, tmp_path, ca
     content["evaluation"].update(attacks=["baseline", "map", "cosine"], attacked_tokens=100, other_bits=[])
     (tmp_path / "few.yaml").write_text(yaml.safe_dump(content))
     main(["certify", str(tmp_path / "few.yaml"), "--out", str(tmp_path / "out")])
-    assert "lacks code, likelihood, beam, which full assurance requires" in capsys.readouterr().err
+    assert "lacks code, likelihood, adapted-beam, which full assurance requires" in capsys.readouterr().err
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
     assert certificate["verdict"] == "inconclusive"
     assert certificate["reasons"][0].startswith("attacks of full assurance: ")
     assert main(["verify", str(tmp_path / "out" / "certificate.json")]) == 1
-    assert "code was not run; likelihood was not run; beam was not run" in capsys.readouterr().out
+    assert "code was not run; likelihood was not run; adapted-beam was not run" in capsys.readouterr().out
 
 
 def test_one_class_is_refused(configured, tmp_path, capsys, reviews):
@@ -265,7 +265,7 @@ def test_guarantees_and_attacks_are_taken_at_the_sends_of_the_policy(configured,
         for certificate in (one, four)
     ]
     assert read[1]["map"] > read[0]["map"]
-    assert read[1]["beam"] > read[0]["beam"]
+    assert read[1]["adapted-beam"] > read[0]["adapted-beam"]
     assert four["inversion"]["sends"] == 4
     assert four["inversion"]["allowed"]["upper"] > one["inversion"]["allowed"]["upper"]
     assert one["curve"]["exact"][100] > four["curve"]["exact"][100]

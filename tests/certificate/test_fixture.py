@@ -187,6 +187,7 @@ def test_every_released_format_has_a_kept_certificate():
     assert kept == set(SCHEMA_FILES)
 
 
+@pytest.mark.usefixtures("attacks_of_then")
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.json")), ids=lambda path: path.stem)
 def test_a_kept_certificate_verifies_for_ever_and_is_shown(path):
     """Made once by the program of its day, never again: every later version reads, recomputes and shows it."""
@@ -199,6 +200,7 @@ def test_a_kept_certificate_verifies_for_ever_and_is_shown(path):
     assert escaped(found.body.inversion.strongest) in model_card(found.body, "SHA256:x")
 
 
+@pytest.mark.usefixtures("attacks_of_then")
 def test_the_kept_certificate_was_checked_by_hand():
     """What can be known of it without this program: 15 coins for each of 12 numbers, 4 bits each, for 12 tokens."""
     body = json.loads((FIXTURES / "certificate-2.json").read_text(encoding="utf8"))

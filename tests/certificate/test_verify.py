@@ -40,6 +40,8 @@ NOW = datetime(2026, 12, 31, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 TRUSTED = {raw_public_key(KEY)}
 
+pytestmark = pytest.mark.usefixtures("attacks_of_then")
+
 
 @pytest.fixture
 def body():
@@ -135,7 +137,7 @@ def test_an_attack_that_the_level_came_to_require_is_named(body, monkeypatch):
 
 def add_attack(body, key, name="a later one", success=None, above=0.1):
     """Adds an attack on contexts to what was asked for and what was run; success: its rate and interval's ends."""
-    like = next(attack for attack in body["inversion"]["attacks"] if attack["key"] == "beam")
+    like = next(attack for attack in body["inversion"]["attacks"] if attack["key"] == "adapted-beam")
     added = {**json.loads(json.dumps(like)), "key": key, "name": name, "above": above}
     added["success"].update(success or {})
     added["meaning"].update(success or {})
@@ -592,7 +594,7 @@ INCONSISTENT = [
     (("inversion", "attacks", 4, "meaning", "value"), 0.3, "map up to meaning to be 0.58"),
     (("inversion", "attacks", 4, "meaning", "sample"), 999, "tokens of map up to meaning to be 1000"),
     (("inversion", "attacks", 4, "meaning"), None, "a figure of map up to meaning to be True"),
-    (("inversion", "attacks", 5, "meaning_above"), None, "a lower limit of beam up to meaning to be True"),
+    (("inversion", "attacks", 5, "meaning_above"), None, "a lower limit of adapted-beam up to meaning to be True"),
     (("verdict",), "refused", "verdict to be certified"),
     (("checks", 0, "status"), "failed", "checks to be"),
     (("checks", 2, "found"), "at most 1 nats", "checks to be"),

@@ -23,6 +23,7 @@ from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenizer_sha256
 
 FIXTURES = Path(__file__).parents[1] / "certificate" / "conftest.py"
+pytestmark = pytest.mark.usefixtures("attacks_of_then")
 SPEC = QuantizerSpec(bits=4, dim=6, clip=0.05, scale=0.1)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = raw_public_key(KEY).hex()

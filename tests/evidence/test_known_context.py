@@ -208,7 +208,7 @@ def test_intervals_are_over_documents_of_a_length_known_beforehand(world):
 def test_of_both_sides_the_bound_holds_and_an_uninformative_release_lifts_nothing(world):
     both, left = replace(AS_IT_IS, sides="both sides"), AS_IT_IS
     for mu in (0.01, 2.0):
-        public, prompts = world(mu, peak=0.4), texts(60, 0.6)
+        public, prompts = world(mu, peak=0.4), texts(150, 0.6)
         known, before = (
             measure_known_context(public, released(public, prompts), attack, longest=LENGTH, seed=0)
             for attack in (both, left)
