@@ -88,6 +88,11 @@ class Equipped(Protocol):
         """The sha256 of what was trained; empty where the attack reads without it."""
         ...
 
+    @property
+    def public(self) -> AttackerKnowledge:
+        """What the attack knows, its language model as it was trained."""
+        ...
+
 
 class Named(Protocol):
     """An attack, by what a certificate names."""

@@ -93,7 +93,7 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     slices = slices_of(assets, readings.leakage, attacked, private.longest, policy.prompt_tokens, readings.stopped)
     context, both = (
         measure_known_context(
-            public,
+            readings.knowledge,
             sent.one_a_document(documents),
             KnownContext(sides),
             longest=min(policy.prompt_tokens, ASKED_EACH[sides] or policy.prompt_tokens),

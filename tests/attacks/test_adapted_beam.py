@@ -10,12 +10,13 @@ from numpy.testing import assert_allclose
 from safetensors.torch import load, save
 from torch.nn import functional
 
-from attacks.base import AttackerKnowledge
+from attacks.base import AttackerKnowledge, Equipped
 from attacks.inversion import AdaptedBeam, LanguageBeam
 from attacks.inversion.adapted import Adaptation, Adapter, adapter, training
 from attacks.inversion.adapted.adapter import WEIGHTS_FILE
 from attacks.inversion.adapted.practice import drawn, read_loss, worlds
 from attacks.inversion.adapted.training import loss_of, trained
+from attacks.known_context import KnownContext
 from attacks.outcome import invert
 from attacks.self_test import References, self_test
 from mechanisms.errors import UserError
@@ -92,6 +93,16 @@ def test_it_reads_more_than_the_beam_without_an_adapter(public, ready):
     read = invert(attack, attacker, messages, held).hits.mean()
     assert attacker.trained == ready[0].sha256
     assert read > 1.1 * invert(plain, plain.fit(world), messages, held).hits.mean()
+
+
+def test_who_knows_the_words_to_the_left_reads_more_with_its_model_too(public, ready):
+    world, held = public
+    attacker = AdaptedBeam(LanguageBeam(depth=1), SMALL, adapter=ready[0]).fit(world)
+    assert isinstance(attacker, Equipped)
+    messages = [world.mechanism.release(text, SimulatedRandomness(2, str(place))) for place, text in enumerate(held)]
+    adapted, plain = (KnownContext().fit(each).read(messages, held) for each in (attacker.public, world))
+    assert adapted.without.mean() > plain.without.mean() + 0.1
+    assert adapted.given.mean() > plain.given.mean() + 0.1
 
 
 def test_an_adapter_is_the_same_from_its_folder_and_afresh_whatever_is_attacked(public, tmp_path):

@@ -42,6 +42,7 @@ class Readings:
     leakage: of private prompts. shown: each attack's reading of the public prompt. unusable: the self-tests that were
     not passed. stopped: attacks that went on only until the limit was decided. worst: the prompt that is read best,
     over repeated releases; empty where the policy does not limit it. trained: sha256 of what was trained for an attack.
+    knowledge: what attackers know, with the language model of the attack that was trained last, where one was.
     """
 
     leakage: Leakage
@@ -50,6 +51,7 @@ class Readings:
     stopped: frozenset[AttackName]
     worst: dict[AttackName, Worst]
     trained: dict[AttackName, str]
+    knowledge: AttackerKnowledge
 
 
 def readings_of(
@@ -79,6 +81,7 @@ def readings_of(
     sequential: dict[AttackName, Figure] = {}
     worst: dict[AttackName, Outcome] = {}
     trained: dict[AttackName, str] = {}
+    knowledge = public
     again = released_again(configuration, assets, attacked, some) if policy.needs("releases") else None
     for key, attack in usable(attacks, tests).items():
         reader, part = AttackReader(attack, public), sent if attack.context_free else some
@@ -92,7 +95,7 @@ def readings_of(
         outcomes[key] = attack, read
         shown[key] = reader.read(show)
         if isinstance(reader.attacker, Equipped) and reader.attacker.trained:
-            trained[key] = reader.attacker.trained
+            trained[key], knowledge = reader.attacker.trained, reader.attacker.public
         if again is not None:
             worst[key] = reader.read(again)
     failed = {key: test for key, test in tests.items() if not test.passed}
@@ -115,6 +118,7 @@ def readings_of(
         frozenset(sequential),
         measure_worst(worst, plan.worst_releases),
         trained,
+        knowledge,
     )
 
 
