@@ -54,6 +54,15 @@ def _own_config_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_attackers_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps what tests train for attacks out of the user's cache; one folder, so that it is trained once."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("attacks.ladder.cache_folder", lambda: folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_lm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a folder with a random Llama (2 layers, hidden 32, context 256) and a byte-level BPE of 384 entries."""
