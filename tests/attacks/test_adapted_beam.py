@@ -196,6 +196,15 @@ def test_an_adapter_that_is_not_what_its_card_says_is_refused(public, tmp_path):
         Adapter.read(kept).applied(world.language)
 
 
+def test_a_model_that_cannot_be_adapted_is_named(public, monkeypatch):
+    def refuse(*_):
+        raise ValueError("No modules were targeted for adaptation.")
+
+    monkeypatch.setattr("peft.get_peft_model", refuse)
+    with pytest.raises(UserError, match="LlamaForCausalLM: No modules were targeted.* with beam in the place"):
+        trained(public[0], BRIEF, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

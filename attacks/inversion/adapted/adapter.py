@@ -15,7 +15,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from mechanisms.canonical_json import Json
-from mechanisms.errors import UserError
+from mechanisms.errors import UserError, first_line
 from mechanisms.library_types import PreTrainedModel
 from mechanisms.models import LanguageModel
 from mechanisms.training.checkpoint import CARD
@@ -81,14 +81,23 @@ class Adapter:
 
 
 def adapted_copy(model: PreTrainedModel, rank: int, seed: int) -> "PeftModel":
-    """Returns a copy of the model with fresh adapters at every linear layer but the output; they change nothing yet."""
+    """Returns a copy of the model with fresh adapters at every linear layer but the output; they change nothing yet.
+
+    Raises UserError for an architecture that PEFT cannot adapt.
+    """
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries about each other
         torch.manual_seed(seed)
-        wrapped = get_peft_model(copy.deepcopy(model), config)
+        try:
+            wrapped = get_peft_model(copy.deepcopy(model), config)
+        except (ValueError, NotImplementedError) as error:
+            raise UserError(
+                f"Expected a model whose linear layers PEFT can adapt, got {type(model).__name__}: {first_line(error)} "
+                "Name evaluation.attacks with beam in the place of adapted-beam; the verdict is then inconclusive."
+            ) from None
     return wrapped.eval()
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -72,7 +72,8 @@ def train(public: AttackerKnowledge, settings: Adaptation, kept: Path, start: Ad
     if start is not None:
         start.load_into(wrapped)
     model: PreTrainedModel = wrapped.get_base_model()
-    model.set_attn_implementation("eager")  # over short windows the fastest to differentiate on a CPU
+    with suppress(ValueError):  # of models that have one kind of attention alone
+        model.set_attn_implementation("eager")  # over short windows the fastest to differentiate on a CPU
     training, held = (Text.of(part) for part in parts_of(public, settings))
     lesson, practised = lesson_of(public, settings), worlds(public, settings)
     count, steps = len(practised), settings.steps_for(len(training.tokens), start is not None)
