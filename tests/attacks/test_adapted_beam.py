@@ -201,7 +201,7 @@ def test_a_model_that_cannot_be_adapted_is_named(public, monkeypatch):
         raise ValueError("No modules were targeted for adaptation.")
 
     monkeypatch.setattr("peft.get_peft_model", refuse)
-    with pytest.raises(UserError, match="LlamaForCausalLM: No modules were targeted.* with beam in the place"):
+    with pytest.raises(UserError, match=r"LlamaForCausalLM: No modules were targeted.* with beam in the place"):
         trained(public[0], BRIEF, None)
 
 
