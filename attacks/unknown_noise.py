@@ -1,7 +1,7 @@
 """An attacker who is not told how much noise there is: its amount is estimated from the releases themselves.
 
-This is BeamClean's setting (arXiv 2505.13758), with one parameter to estimate. Not telling it protects nothing: a few
-hundred tokens show it, and then every attack runs as usual.
+This is BeamClean's setting (arXiv 2505.13758), with one parameter to estimate. A few hundred tokens show it to within a
+step or two of the grid, and then every attack runs as usual.
 """
 
 from collections.abc import Sequence
