@@ -89,7 +89,7 @@ def main(options: argparse.Namespace) -> None:
             outcome = invert(attack, attacker, messages, held)
             outcomes.append(outcome)
             rate = clustered_rate(
-                outcome.hits, outcome.clusters, LENGTH, "share of tokens read", "tokens", options.seed
+                outcome.hits, outcome.clusters, LENGTH, "share of tokens recovered", "tokens", options.seed
             )
             print(
                 f"{name:<34}{attack.name:<38}{rate.value:6.3f} [{rate.lower:.3f}, {rate.upper:.3f}]  "

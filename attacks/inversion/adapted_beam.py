@@ -70,7 +70,7 @@ class AdaptedBeam:
         )
 
     def _loss_added(self, adapter: Adapter, public: AttackerKnowledge) -> float:
-        """Returns by how much the adapter makes held-out public text less likely, nats a token."""
+        """Returns by how much the adapter makes held-out public text less likely, nats per token."""
         language = _language(public)
         own = loss_of(public, adapter.applied(language).model, self.adaptation)
         return own - loss_of(public, language.model, self.adaptation)

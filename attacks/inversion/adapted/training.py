@@ -109,7 +109,7 @@ def train(public: AttackerKnowledge, settings: Adaptation, kept: Path, start: Ad
 
 
 def loss_of(public: AttackerKnowledge, model: PreTrainedModel, settings: Adaptation) -> float:
-    """Returns the loss of a model on held-out public text at the very mechanism that is attacked, nats a token."""
+    """Returns the loss of a model on held-out public text at the very mechanism that is attacked, nats per token."""
     held = Text.of(parts_of(public, settings)[1])
     return mean_loss(lesson_of(public, settings), model, [(held_windows(held, settings), public)])
 
