@@ -8,14 +8,13 @@ from typing import ClassVar, Self
 from attacks.base import AttackerKnowledge, AttackOptions
 from attacks.inversion.adapted.adapter import Adapter
 from attacks.inversion.adapted.settings import Adaptation
-from attacks.inversion.adapted.training import loss_of, require_text, trained
+from attacks.inversion.adapted.training import language_of, loss_of, require_text, trained
 from attacks.inversion.language_prior import BeamAttacker, LanguageBeam
 from attacks.registry import version_of
-from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 
 WORSE = 0.02
-"""Nats a token by which an adapter may read public text worse than the model without it."""
+"""Nats per token by which an adapter may read public text worse than the model without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class AdaptedBeam:
         adapter = self.adapter or trained(public, self.adaptation, self.folder)
         if self.adapter is None and self._loss_added(adapter, public) > 0:
             return plain
-        language = adapter.applied(_language(public))
+        language = adapter.applied(language_of(public))
         return replace(self.beam.fit(replace(public, language=language)), trained=adapter.sha256)
 
     def brief(self, public: AttackerKnowledge) -> "AdaptedBeam":
@@ -71,12 +70,6 @@ class AdaptedBeam:
 
     def _loss_added(self, adapter: Adapter, public: AttackerKnowledge) -> float:
         """Returns by how much the adapter makes held-out public text less likely, nats per token."""
-        language = _language(public)
+        language = language_of(public)
         own = loss_of(public, adapter.applied(language).model, self.adaptation)
         return own - loss_of(public, language.model, self.adaptation)
-
-
-def _language(public: AttackerKnowledge) -> LanguageModel:
-    if public.language is None:
-        raise UserError("Expected a language model to attack with, got none.")
-    return public.language

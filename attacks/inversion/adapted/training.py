@@ -48,7 +48,7 @@ def trained(public: AttackerKnowledge, settings: Adaptation, folder: Path | None
     A shipped adapter of the same model, for other public text, is gone on from. What is kept is read back, so that a
     fit is the same from the folder and afresh. Raises UserError as require_text does, and without a language model.
     """
-    language = _language(public)
+    language = language_of(public)
     identity = _identity(public, language, settings)
     ready = shipped()
     for adapter in ready:
@@ -66,7 +66,7 @@ def trained(public: AttackerKnowledge, settings: Adaptation, folder: Path | None
 
 def train(public: AttackerKnowledge, settings: Adaptation, kept: Path, start: Adapter | None = None) -> None:
     """Trains an adapter and makes the folder appear with it; start: one to go on from."""
-    language = _language(public)
+    language = language_of(public)
     require_text(public.documents)
     wrapped = adapted_copy(language.model, settings.rank, settings.seed)
     if start is not None:
@@ -128,7 +128,7 @@ def mean_loss(
 
 def lesson_of(public: AttackerKnowledge, settings: Adaptation) -> Lesson:
     """Returns how windows of the public text are read."""
-    model = _language(public).model
+    model = language_of(public).model
     opening = embed(model, opening_tokens(model))
     return Lesson(opening, torch.from_numpy(public.log_prior.astype(np.float32)), settings)
 
@@ -139,7 +139,8 @@ def held_windows(held: Text, settings: Adaptation) -> list[NDArray[np.int64]]:
     return held.draw(settings.window, settings.validation_windows, generator)
 
 
-def _language(public: AttackerKnowledge) -> LanguageModel:
+def language_of(public: AttackerKnowledge) -> LanguageModel:
+    """Returns the language model that an attacker reads with; raises UserError where there is none."""
     if public.language is None:
         raise UserError("Expected a language model to attack with, got none.")
     return public.language
