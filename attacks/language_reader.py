@@ -62,7 +62,8 @@ class Reader:
 
     def log_prior_of(self, logits: Tensor, words: Tensor) -> Tensor:
         """Returns log prior of some words, shape (rows, some), from logits of shape (rows, >= words)."""
-        kept = self.temper * logits[:, : len(self.unigrams)]
+        kept = logits[:, : len(self.unigrams)]
+        kept = kept if self.temper == 1 else self.temper * kept  # a product over the vocabulary costs as much as a layer
         model = kept.gather(1, words) - kept.logsumexp(1, keepdim=True)
         return mixed(model, self.unigrams[words], self.share)
 
@@ -116,7 +117,8 @@ class Reader:
             logits = branch.read_through(embed(self.model, inputs.flatten().tolist()).view(*inputs.shape, -1))
             inside = nexts < ends[part, None]
             each = torch.zeros(inside.shape, device=found.device)
-            found[part] = each.masked_scatter(inside, likely(logits[inside], nexts[inside])).sum(1)
+            counted = (logits.flatten(0, 1), nexts.flatten()) if inside.all() else (logits[inside], nexts[inside])
+            found[part] = each.masked_scatter(inside, likely(*counted)).sum(1)
         return found
 
     def require_room(self, tokens: int) -> None:

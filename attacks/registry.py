@@ -52,12 +52,12 @@ ATTACKS: dict[AttackName, AttackRow] = {
         AttackRow(
             "adapted-beam",
             "attacks.inversion.adapted_beam:AdaptedBeam",
-            1,
+            2,
             default=True,
             required_by=FULL,
             trains=True,
         ),
-        AttackRow("two-sided", "attacks.inversion.two_sided:TwoSided", 1),
+        AttackRow("two-sided", "attacks.inversion.two_sided:TwoSided", 2),
         AttackRow("contextual", "attacks.inversion.contextual:ContextualInverter", 1, trains=True),
         AttackRow(
             "contextual-beam", "attacks.inversion.contextual_beam:ContextualBeam", 1, trains=True, former=("informed",)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]  # `attacks` is a package
 
-from attacks.base import AttackerKnowledge, InversionAttack
+from attacks.base import AttackerKnowledge, AttackOptions, InversionAttack
 from attacks.inversion import AdaptedBeam, LanguageBeam, MaximumAPosteriori
 from attacks.inversion.adapted.training import parts_of
 from attacks.ladder import trained_attackers
@@ -70,7 +70,7 @@ def main(options: argparse.Namespace) -> None:
         rival = RandomizedResponse(spec, pipelines[0].table, pipelines[0].prior)
         mechanisms[f"randomised response, epsilon {epsilon:g}"] = rival
     public = AttackerKnowledge(pipelines[0], pipelines[0].table, pipelines[0].prior, documents, language)
-    adapted = AdaptedBeam(LanguageBeam(depth=1), folder=trained_attackers(("adapted-beam",)))
+    adapted = AdaptedBeam.of(AttackOptions(depth=1, folder=trained_attackers(("adapted-beam",))))
     held = parts_of(public, adapted.adaptation)[1] if options.held_out else private
     held = [list(text[:LENGTH]) for text in held if len(text) >= SHORTEST][: options.prompts]
     print(f"{len(held)} documents, {sum(map(len, held))} tokens, seed {options.seed}, {language.record.name}")

@@ -1,4 +1,4 @@
-"""Beam search with a language model that is adapted to public text and to reading after wrong words."""
+"""Beam search, then both sides, with a language model adapted to public text and to reading after wrong words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from attacks.base import AttackerKnowledge, AttackOptions
 from attacks.inversion.adapted.adapter import Adapter
 from attacks.inversion.adapted.settings import Adaptation
 from attacks.inversion.adapted.training import language_of, loss_of, require_text, trained
-from attacks.inversion.language_prior import BeamAttacker, LanguageBeam
+from attacks.inversion.two_sided import TwoSided, TwoSidedAttacker
 from attacks.registry import version_of
 from mechanisms.models import LanguageModel
 
@@ -19,39 +19,39 @@ WORSE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class AdaptedBeam:
-    """Beam search as LanguageBeam, whose model's low-rank adapters are trained on public text through simulated noise.
+    """Beam and both sides as TwoSided, whose model's low-rank adapters are trained on public text through noise.
 
     One adapter serves every mechanism over a model and public text. Where the model without it reads held-out public
-    text better at the mechanism attacked, the beam reads with that. folder: where adapters are kept; it does not change
+    text better at the mechanism attacked, that one reads. folder: where adapters are kept; it does not change
     the result. adapter: one to read with whatever it is worth; None finds the one for this public text, or trains it.
     """
 
-    beam: LanguageBeam = field(default_factory=LanguageBeam)
+    search: TwoSided = field(default_factory=TwoSided)
     adaptation: Adaptation = field(default_factory=Adaptation)
     adapter: Adapter | None = None
     folder: Path | None = field(default=None, compare=False)
-    name: str = "beam search, adapted language model"
+    name: str = "both sides, adapted language model"
     version: int = version_of("adapted-beam")
     context_free: ClassVar[bool] = False
 
     @classmethod
     def of(cls, options: AttackOptions) -> Self:
         """Returns it with the options' depth and folder."""
-        return cls(LanguageBeam.of(options), folder=options.folder)
+        return cls(replace(cls().search, depth=options.depth), folder=options.folder)
 
     def require(self, language: LanguageModel | None, documents: Sequence[Sequence[int]], longest: int) -> None:
         """Raises UserError as the beam's does, and for too little public text."""
-        self.beam.require(language, documents, longest)
+        self.search.require(language, documents, longest)
         require_text(documents)
 
-    def fit(self, public: AttackerKnowledge) -> BeamAttacker:
+    def fit(self, public: AttackerKnowledge) -> TwoSidedAttacker:
         """Returns the attacker; raises UserError as the beam's fit does, and for too little public text."""
-        plain = self.beam.fit(public)  # refuses what the beam refuses, before anything is trained
+        plain = self.search.fit(public)  # refuses what the beam refuses, before anything is trained
         adapter = self.adapter or trained(public, self.adaptation, self.folder)
         if self.adapter is None and self._loss_added(adapter, public) > 0:
             return plain
         language = adapter.applied(language_of(public))
-        return replace(self.beam.fit(replace(public, language=language)), trained=adapter.sha256)
+        return replace(self.search.fit(replace(public, language=language)), trained=adapter.sha256)
 
     def brief(self, public: AttackerKnowledge) -> "AdaptedBeam":
         """Returns the same attack with the adapter of this public world, for self-tests in others."""

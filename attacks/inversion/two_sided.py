@@ -1,7 +1,7 @@
 """Forward-backward re-scoring: each token's posterior given what stands, and what was released, on both sides of it.
 
-A causal model gives log P(w | left). The evidence of the right side is how likely the releases to the right are once w
-stands here: for each of the next places, log of the sum over words v of P(v | left, w, words between) P(release | v).
+A causal model gives log P(w | left), which counts by the beam's weight. The evidence of the right side is how likely the
+releases to the right are once w stands here: for each of the next places, log of the sum over words v of P(v | left, w, words between) P(release | v).
 The sum runs over the LIKELY words that fit the release best; the others add next to nothing.
 Both are added to log P(release here | w) (docs/theory.md, theorem 7). The words on both sides are the beam's at first;
 then the places that prefer another word are changed, a sweep at a time.
@@ -39,7 +39,7 @@ class TwoSided:
 
     beam: LanguageBeam = field(default_factory=LanguageBeam)
     candidates: int = 6
-    within: float = 4.0
+    within: float = 2.5
     reach: int = 4
     sweeps: int = 2
     rows: int = 64
@@ -71,11 +71,12 @@ class TwoSided:
 
 @dataclass(frozen=True, slots=True)
 class TwoSidedAttacker:
-    """The attack on one mechanism."""
+    """The attack on one mechanism. trained: sha256 of what was trained for it, "" where nothing was."""
 
     public: AttackerKnowledge
     settings: TwoSided
     beam: BeamAttacker
+    trained: str = ""
 
     def guess(self, messages: Sequence[bytes]) -> list[Guesses]:
         """Returns the guesses for each message by their two-sided posterior; raises UserError as the beam does."""
@@ -96,20 +97,26 @@ class TwoSidedAttacker:
             changed = improved(scores, words)
             if changed == words:
                 break
-            words, scores = changed, self.scores(changed, evidence)
+            near = nearby(words, changed, self.settings.reach)
+            words, scores = changed, torch.where(near[:, None], self.scores(changed, evidence, near), scores)
         return rank([(slice(0, len(words)), scores.cpu().numpy())], len(words), self.settings.depth)
 
-    def scores(self, words: Sequence[int], evidence: Tensor) -> Tensor:
+    def scores(self, words: Sequence[int], evidence: Tensor, near: Tensor | None = None) -> Tensor:
         """Returns each word's score at each place, the other places being as they stand; shape (tokens, words).
 
-        evidence: log P(release | word), same shape. A word that is no candidate gets the least of its place's right
+        evidence: log P(release | word), same shape. near: the places that are scored, bool, shape (tokens,), if not
+        all; the rows of others lack the right side. A word that is no candidate gets the least of its place's right
         sides, so it never comes before the best candidate.
         """
-        scores = self.beam.reader.along(words) + evidence
+        unigrams = self.beam.reader.unigrams
+        scores = evidence + unigrams + self.beam.weight * (self.beam.reader.along(words) - unigrams)
         best, candidates = scores.topk(min(self.settings.candidates, scores.shape[1]))
         weighed = torch.zeros_like(scores, dtype=torch.bool)
         weighed.scatter_(1, candidates, best >= best[:, :1] - self.settings.within)
         weighed[torch.arange(len(words)), list(words)] = True
+        weighed &= (weighed.sum(1) > 1)[:, None]  # nothing is decided where one word alone is weighed
+        if near is not None:
+            weighed &= near[:, None].to(weighed.device)
         places, chosen = weighed[:-1].nonzero(as_tuple=True)  # nothing stands to the right of the last
         right = self._right(words, places, chosen, evidence)
         least = torch.zeros(len(words), device=scores.device)
@@ -141,3 +148,15 @@ def improved(scores: Tensor, words: Sequence[int]) -> list[int]:
             changed[place] = int(best[place])
             taken.append(place)
     return changed
+
+
+def nearby(before: Sequence[int], after: Sequence[int], reach: int) -> Tensor:
+    """Returns the places whose scores a change of words bears on most, bool, shape (tokens,).
+
+    Those to the left look as far as reach to the right; those to the right feel their left side less with distance.
+    """
+    near = torch.zeros(len(before), dtype=torch.bool)
+    for place, (old, new) in enumerate(zip(before, after, strict=True)):
+        if old != new:
+            near[max(0, place - reach) : place + 1 + APART] = True
+    return near

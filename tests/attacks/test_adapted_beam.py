@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch.nn import functional
 
 from attacks.base import AttackerKnowledge, Equipped
-from attacks.inversion import AdaptedBeam, LanguageBeam
+from attacks.inversion import AdaptedBeam, LanguageBeam, TwoSided
 from attacks.inversion.adapted import Adaptation, Adapter, adapter, training
 from attacks.inversion.adapted.adapter import WEIGHTS_FILE
 from attacks.inversion.adapted.practice import drawn, read_loss, worlds
@@ -32,6 +32,7 @@ SMALL = Adaptation(
     rank=4, steps=60, short_steps=4, epochs=100, batch=8, window=16, learning_rate=2e-2, levels=(3.0, 6.0), truth=(0.3,)
 )
 BRIEF = replace(SMALL, steps=3)
+ONE = TwoSided(depth=1)
 
 
 def able(name):
@@ -88,7 +89,7 @@ def test_wrong_words_are_drawn_by_the_sharpened_posterior():
 def test_it_reads_more_than_the_beam_without_an_adapter(public, ready):
     world, held = public
     messages = [world.mechanism.release(text, SimulatedRandomness(1, str(place))) for place, text in enumerate(held)]
-    attack, plain = AdaptedBeam(LanguageBeam(depth=1), SMALL, adapter=ready[0]), LanguageBeam(depth=1)
+    attack, plain = AdaptedBeam(ONE, SMALL, adapter=ready[0]), LanguageBeam(depth=1)
     attacker = attack.fit(world)
     read = invert(attack, attacker, messages, held).hits.mean()
     assert attacker.trained == ready[0].sha256
@@ -97,7 +98,7 @@ def test_it_reads_more_than_the_beam_without_an_adapter(public, ready):
 
 def test_who_knows_the_words_to_the_left_reads_more_with_its_model_too(public, ready):
     world, held = public
-    attacker = AdaptedBeam(LanguageBeam(depth=1), SMALL, adapter=ready[0]).fit(world)
+    attacker = AdaptedBeam(ONE, SMALL, adapter=ready[0]).fit(world)
     assert isinstance(attacker, Equipped)
     messages = [world.mechanism.release(text, SimulatedRandomness(2, str(place))) for place, text in enumerate(held)]
     adapted, plain = (KnownContext().fit(each).read(messages, held) for each in (attacker.public, world))
@@ -151,9 +152,9 @@ def test_an_adapter_of_wrong_noise_is_caught_and_the_beam_does_without_it(public
     generator = torch.Generator().manual_seed(0)
     weak = save({name: torch.randn(rows.shape, generator=generator) for name, rows in load(ready[0].weights).items()})
     planted = replace(ready[0], weights=weak, sha256="0" * 64)
-    attack = AdaptedBeam(LanguageBeam(depth=1), SMALL, adapter=planted)
+    attack = AdaptedBeam(ONE, SMALL, adapter=planted)
     monkeypatch.setattr("attacks.inversion.adapted_beam.trained", lambda *_: planted)
-    assert AdaptedBeam(LanguageBeam(depth=1), SMALL).fit(world).trained == ""
+    assert AdaptedBeam(ONE, SMALL).fit(world).trained == ""
     assert attack.fit(world).trained == planted.sha256
     assert "reads held-out public text worse" in attack.complaint(world)
     test = self_test(attack, References.of(world))
@@ -164,7 +165,7 @@ def test_an_adapter_of_wrong_noise_is_caught_and_the_beam_does_without_it(public
 def test_a_good_adapter_passes_the_self_test_without_further_training(public, ready, monkeypatch):
     world, folder = public[0], ready[1]
     monkeypatch.setattr(training, "train", None)  # whoever trains fails
-    test = self_test(AdaptedBeam(LanguageBeam(depth=1), SMALL, folder=folder), References.of(world))
+    test = self_test(AdaptedBeam(ONE, SMALL, folder=folder), References.of(world))
     assert test.passed, test.reason
 
 

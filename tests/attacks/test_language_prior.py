@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from attacks.base import AttackerKnowledge
 from attacks.inversion import LanguageBeam, MaximumAPosteriori, TwoSided
 from attacks.inversion.language_prior import STRONG, WEAK, first, likelihood, weight_for
-from attacks.inversion.two_sided import improved
+from attacks.inversion.two_sided import improved, nearby
 from attacks.ranking import Guesses
 from mechanisms.assets import AssetRecord
 from mechanisms.channel import Channel
@@ -152,11 +152,11 @@ def test_the_prior_along_a_prompt_is_the_models(world, begin):
     )
 
 
-@pytest.mark.parametrize("begin", [None, 0])
-def test_both_sides_are_weighed_as_the_formula_says(world, begin):
+@pytest.mark.parametrize(("begin", "weight"), [(None, 1.0), (0, 1.0), (0, 0.6)])
+def test_both_sides_are_weighed_as_the_formula_says(world, begin, weight):
     """Against sums by hand in double precision: prior given the left, release here, releases to the right."""
     public, reach = world(begin), 2
-    settings = TwoSided(candidates=WORDS, within=1e9, reach=reach, rows=4)
+    settings = TwoSided(LanguageBeam(weight=weight), candidates=WORDS, within=1e9, reach=reach, rows=4)
     attacker = settings.fit(public)
     words = [1, 0, 4, 2, 3]
     observed = public.mechanism.observed(released(public, words))
@@ -167,7 +167,8 @@ def test_both_sides_are_weighed_as_the_formula_says(world, begin):
         for word in range(WORDS):
             changed = [*words[:place], word, *words[place + 1 :]]
             prior = along([*changed, 0]).double().numpy()
-            total = prior[place, word] + loglik[place, word]
+            said = weight * prior[place, word] + (1 - weight) * public.log_prior[word]
+            total = said + loglik[place, word]
             for after in range(place + 1, min(place + 1 + reach, len(words))):
                 total += logsumexp(prior[after] + loglik[after])
             assert found[place, word] == pytest.approx(total, abs=1e-4)
@@ -179,7 +180,8 @@ def test_a_word_that_is_not_weighed_never_comes_first(world):
     observed = public.mechanism.observed(released(public, words))
     attacker = TwoSided(candidates=2, within=0.5, reach=3).fit(public)
     evidence = likelihood(public, observed, attacker.beam.reader.unigrams)
-    left = attacker.beam.reader.along(words) + evidence
+    reader, weight = attacker.beam.reader, attacker.beam.weight
+    left = weight * reader.along(words) + (1 - weight) * reader.unigrams + evidence
     scores = attacker.scores(words, evidence)
     near = left >= left.max(1, keepdim=True).values - 0.5
     for place, word in enumerate(scores.argmax(1).tolist()):
@@ -191,6 +193,18 @@ def test_only_places_that_stand_apart_are_changed():
     scores[:, 0] = torch.tensor([1.0, 3.0, 2.0, 0.0, 0.0, 5.0, 0.0, 4.0])
     assert improved(scores, [1] * 8) == [1, 0, 1, 1, 1, 0, 1, 1]
     assert improved(scores, [0] * 8) == [0] * 8
+
+
+def test_a_later_sweep_scores_only_the_places_that_a_change_bears_on(world):
+    public = world(begin=0, mu=1.0)
+    words, changed = [1, 0, 4, 2, 3, 3, 1, 2, 0], [1, 0, 4, 2, 3, 3, 4, 2, 0]
+    assert nearby(words, words, 2).sum() == 0
+    near = nearby(words, changed, 2)
+    assert near.tolist() == [place in range(4, 9) for place in range(9)]
+    attacker = TwoSided(candidates=3, within=1e9, reach=2).fit(public)
+    evidence = likelihood(public, public.mechanism.observed(released(public, words)), attacker.beam.reader.unigrams)
+    whole, part = attacker.scores(changed, evidence), attacker.scores(changed, evidence, near)
+    assert torch.equal(part[near], whole[near])
 
 
 def test_the_two_sided_attack_reads_more_than_the_beam_where_the_right_side_tells(random_public):
