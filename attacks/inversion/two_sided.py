@@ -40,9 +40,9 @@ class TwoSided:
     beam: LanguageBeam = field(default_factory=LanguageBeam)
     candidates: int = 6
     within: float = 2.5
-    reach: int = 4
+    reach: int = 2
     sweeps: int = 2
-    rows: int = 64
+    rows: int = 128
     depth: int = DEPTH
     name: str = "forward-backward, language model"
     version: int = version_of("two-sided")
@@ -108,27 +108,34 @@ class TwoSidedAttacker:
         all; the rows of others lack the right side. A word that is no candidate gets the least of its place's right
         sides, so it never comes before the best candidate.
         """
-        unigrams = self.beam.reader.unigrams
-        scores = evidence + unigrams + self.beam.weight * (self.beam.reader.along(words) - unigrams)
-        best, candidates = scores.topk(min(self.settings.candidates, scores.shape[1]))
+        reader, settings = self.beam.reader, self.settings
+        own = torch.arange(len(words), device=evidence.device), torch.tensor(words, device=evidence.device)
+        prior = reader.along(words)
+        scores = evidence + reader.unigrams + self.beam.weight * (prior - reader.unigrams)
+        best, candidates = scores.topk(min(settings.candidates, scores.shape[1]))
         weighed = torch.zeros_like(scores, dtype=torch.bool)
-        weighed.scatter_(1, candidates, best >= best[:, :1] - self.settings.within)
-        weighed[torch.arange(len(words)), list(words)] = True
-        weighed &= (weighed.sum(1) > 1)[:, None]  # nothing is decided where one word alone is weighed
+        weighed.scatter_(1, candidates, best >= best[:, :1] - settings.within)
+        weighed[own] = False  # its right side is what stands, which the model has just read
         if near is not None:
             weighed &= near[:, None].to(weighed.device)
         places, chosen = weighed[:-1].nonzero(as_tuple=True)  # nothing stands to the right of the last
-        right = self._right(words, places, chosen, evidence)
-        least = torch.zeros(len(words), device=scores.device)
-        least = least.scatter_reduce(0, places, right, "amin", include_self=False)
+        fitting = (evidence + reader.unigrams).topk(min(LIKELY, evidence.shape[1])).indices
+        each = (prior.gather(1, fitting) + evidence.gather(1, fitting)).logsumexp(1)
+        standing = torch.stack([each[place + 1 : place + 1 + settings.reach].sum() for place in range(len(words))])
+        right = self._right(words, places, chosen, evidence, fitting)
+        least = standing.scatter_reduce(0, places, right, "amin")
         added = least[:, None].expand_as(scores).clone()
-        added[places, chosen] = right
+        added[places, chosen], added[own] = right, standing
         return scores + added
 
-    def _right(self, words: Sequence[int], places: Tensor, chosen: Tensor, evidence: Tensor) -> Tensor:
-        """Returns the right side's evidence for each (place, word) pair, nats, shape (pairs,)."""
+    def _right(
+        self, words: Sequence[int], places: Tensor, chosen: Tensor, evidence: Tensor, fitting: Tensor
+    ) -> Tensor:
+        """Returns the right side's evidence for each (place, word) pair, nats, shape (pairs,).
+
+        fitting: the words that are summed over at each place, shape (tokens, some).
+        """
         reader, settings = self.beam.reader, self.settings
-        fitting = (evidence + reader.unigrams).topk(min(LIKELY, evidence.shape[1])).indices
 
         def likely(logits: Tensor, there: Tensor) -> Tensor:
             prior = reader.log_prior_of(logits, fitting[there])
