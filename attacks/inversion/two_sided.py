@@ -38,7 +38,7 @@ class TwoSided:
     """
 
     beam: LanguageBeam = field(default_factory=LanguageBeam)
-    candidates: int = 6
+    candidates: int = 4
     within: float = 2.5
     reach: int = 2
     sweeps: int = 2
