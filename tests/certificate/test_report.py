@@ -201,7 +201,7 @@ def test_kinds_are_labelled_and_explained(certificate: dict[str, Any]) -> None:
 def test_svgs_are_valid_xml_with_title_description_and_the_pages_colours(certificate: dict[str, Any]) -> None:
     style = (FOLDER / "report.css").read_text(encoding="utf8")
     plots = draw(certificate)
-    assert len(plots) == 7
+    assert len(plots) == 8
     for plot in plots.values():
         assert str(plot.svg) in render(certificate)
         root = ElementTree.fromstring(plot.svg)
