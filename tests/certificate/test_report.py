@@ -194,7 +194,7 @@ def test_kinds_are_labelled_and_explained(certificate: dict[str, Any]) -> None:
     kinds = [words for tag, words in page.words if tag == "span"]
     assert min(kinds.count(kind) for kind in ("proved", "estimate", "asymptotic", "counted")) >= 2
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", render(certificate), re.S)
-    assert len(captions) == 7
+    assert len(captions) == 8
     assert all('class="kind' in caption and "Unit" in caption for caption in captions)
 
 
