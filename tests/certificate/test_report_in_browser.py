@@ -134,8 +134,8 @@ def test_text_of_the_plots_stays_in_its_card_and_apart(
 def test_so_does_text_of_slices_of_which_little_or_all_is_read(
     opened: Open, certificate: dict[str, Any], view: str, share: float
 ) -> None:
+    certificate["inversion"]["attacks"][4]["success"].update(value=share, lower=share, upper=share)
     for attack in certificate["inversion"]["attacks"]:
-        attack["success"].update(value=share, lower=share, upper=share)
         for part in attack["slices"]:
             part["name"] = part["name"].replace("words 1 to 100", "words 10001 to 49152")
             for figure in filter(None, (part["success"], part["baseline"])):
