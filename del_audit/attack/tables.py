@@ -15,6 +15,14 @@ from del_audit.show.console import table_width
 from del_audit.show.numbers import at_most, interval, number, percent, printable, upper_end
 
 NOTHING = "-"
+SLICES = ("names", "numbers")
+PLANTED = {
+    "planted: identifiers": "identifiers, whole",
+    "planted: identifiers, within one edit": "within one edit",
+    "planted: documents": "documents, one whole",
+    "planted: documents, within one edit": "one within one edit",
+}
+"""Figures of planted identifiers that are printed, and the heads of their columns."""
 Figure = Mapping[str, Any]
 
 
@@ -35,15 +43,13 @@ def print_inversion(document: Mapping[str, Any], tests: Collection[SelfTest]) ->
         for row in attacks
     ]
     show.table(("attack", "first guess", "up to meaning", "hit@10", "above the baseline", "worst prompt"), rows)
-    planted = any(row["identifiers"] for row in attacks)
     show.heading("Share of tokens read, of words that matter", "estimate")
-    names = ("names", "numbers", *(("planted: identifiers",) if planted else ()))
-    rows = [
-        (row["name"], _figure(row["rare"]), *(_slice({**row["slices"], **row["identifiers"]}, name) for name in names))
-        for row in attacks
-    ]
-    heads = ("attack", "rarer words", "names", "numbers", *(("identifiers, whole",) if planted else ()))
-    show.table(heads, rows)
+    rows = [(row["name"], _figure(row["rare"]), *(_slice(row["slices"], name) for name in SLICES)) for row in attacks]
+    show.table(("attack", "rarer words", *SLICES), rows)
+    if any(row["identifiers"] for row in attacks):
+        show.heading("Share of planted identifiers read, and of documents with one that is read", "estimate")
+        rows = [(row["name"], *(_slice(row["identifiers"], name) for name in PLANTED)) for row in attacks]
+        show.table(("attack", *PLANTED.values()), rows)
     _strongest(show, document["strongest"])
     allowed = document["allowed"]
     most, kappa = (percent(share, ROUND_CEILING) for share in (upper_end(allowed), allowed["kappa"]))
