@@ -145,8 +145,32 @@ def print_context(document: Mapping[str, Any]) -> None:
     ]
     show.table(("an attacker who", "tokens", "recovers", "without the release", "lift", "allowed <="), rows)
     show.note("lift: what the release adds. allowed: theorem 23, at the upper end of the same attacker without text.")
+    trained = sorted({row["trained_sha256"][:16] for row in document["rows"] if row["trained_sha256"]})
+    show.note(f"Language model: {f'adapted to public text ({trained[0]})' if trained else 'as it comes'}.")
     show.note(f"Seed {document['seed']}.")
     _broken(show, document["broken"])
+
+
+def print_lists(document: Mapping[str, Any]) -> None:
+    """Prints how often a text is picked out of a list."""
+    show = _Page(document)
+    show.heading("Share of texts picked out of a list by exact likelihood; 95% intervals over the noise", "estimate")
+    rows = [
+        (
+            f"{row['decoys']}, {row['lengths']} lengths",
+            f"{row['candidates']:,}",
+            str(row["tokens"]),
+            f"{row['success']['sample']:,}",
+            interval(row["success"]),
+            percent(row["chance"], ROUND_CEILING),
+        )
+        for row in document["rows"]
+    ]
+    show.table(("hidden among", "texts in the list", "tokens read", "texts sent", "picked out", "chance <="), rows)
+    show.note("tokens read: from the start of each text. The intervals say nothing of other texts or lists.")
+    test = document["self_test"]
+    show.note(f"Self-test: {test['loud']} of {test['tokens']} public texts picked out without noise.")
+    show.note(f"Seed {document['seed']}.")
 
 
 def print_distinguish(document: Mapping[str, Any]) -> None:
