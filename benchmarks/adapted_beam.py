@@ -1,6 +1,6 @@
 """What the adapted language model reads over the beam without it: the same releases, paired over documents.
 
-    python benchmarks/adapted_beam.py examples/smollm2-reviews.yaml
+    python benchmarks/adapted_beam.py
     python benchmarks/adapted_beam.py examples/smollm2-reviews.yaml --mu 8,8.5,9 --rivals "" --held-out
 
 The codes are the configuration's own. By default the documents of the private split are attacked, which no attacker was
@@ -107,7 +107,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", type=Path, nargs="?", default=Path("examples/smollm2-reviews.yaml"))
     parser.add_argument("--mu", type=numbers, default=(10.0, 12.0, 20.0))
     parser.add_argument("--rivals", type=numbers, default=(6.0, 8.0))
     parser.add_argument("--prompts", type=int, default=48)

@@ -257,7 +257,8 @@ def numbers(text: str) -> tuple[float, ...]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("speed", "strength", "context", "inference", "attribute"))
+    parts = ("speed", "strength", "context", "inference", "attribute")
+    parser.add_argument("part", choices=parts, nargs="?", default="speed")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--mu", type=numbers, default=(10.0, 20.0, 40.0))
     parser.add_argument("--bits", type=numbers, default=(4.0,))

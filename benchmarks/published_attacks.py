@@ -263,7 +263,8 @@ def about(options: argparse.Namespace, language: LanguageModel, text: str, sha25
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     named = [name for name in attack_names() if name not in ("code", *always_run())]
-    parser.add_argument("part", choices=("beamclean", "split-and-denoise", "attribute"))
+    parts = ("beamclean", "split-and-denoise", "attribute")
+    parser.add_argument("part", choices=parts, nargs="?", default="attribute")
     parser.add_argument("--data", help="MRPC as a table with sentence1, sentence2 and split; attribute needs none")
     parser.add_argument("--sentences", type=int, default=110, help="held-out sentences")
     parser.add_argument("--attacks", nargs="*", choices=named, default=["beam"], help="beside the nearest and MAP")

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
+from attacks.base import AttackerKnowledge
 from attacks.known_context import KnownContext, Places, Sides
+from del_audit.attack.asked_ladder import described
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_context
 from del_audit.configuration.configuration import load_configuration
+from del_audit.evidence.inversion.readers import ADAPTED, adapted_beam, equipment
 from del_audit.evidence.known_context import ASKED_EACH, ContextFigures, measure_known_context
 from del_audit.runs import Run
 from del_audit.service.planting import Identifier, PlantedText, tokenized
@@ -36,9 +39,11 @@ def attack_context(
     each: int | None = None,
     prompts: int | None = None,
     prompt_tokens: int | None = None,
+    plain_model: bool = False,
 ) -> int:
     """Attacks private prompts with their other words known, writes out/result.json, and prints a table.
 
+    It reads with the language model that a certificate's attackers read with, or with the plain one.
     Returns 0, or 1 where an attacker recovers more than theorem 23 allows. The arguments are the command's options.
     Raises UserError for what a user can mend.
     """
@@ -51,8 +56,12 @@ def attack_context(
     sent, fixed = scene.prompts(prompts, prompt_tokens), None
     if around is not None:
         sent, fixed = in_template(around, sent, scene.assets.language.tokenizer)
+    adapted = None if plain_model else adapted_beam()
+    if adapted is not None:
+        adapted.require(scene.assets.language, scene.assets.public, sent.prompt_tokens)
     settings: dict[str, Json] = {
         "command": "context",
+        "reads_with": described({} if adapted is None else {ADAPTED: adapted}),
         "attacks": {side: asdict(KnownContext(side)) for side in asked},
         "template": template,
         "each": each,
@@ -62,10 +71,20 @@ def attack_context(
     run = Run(out, {**settings, **scene.identity})
     released = sent.released(scene.client("attack context").release_tokens)
 
+    @cache
+    def knowledge() -> tuple[str, AttackerKnowledge]:
+        if adapted is None:
+            return "", scene.public
+        found = equipment(adapted.fit(scene.public), scene.public)
+        if not found[0] and (complaint := adapted.complaint(scene.public)):
+            raise UserError(f"{complaint} Or give --plain-model, to read with the model as it comes.")
+        return found
+
     def measured(side: Sides) -> dict[str, Json]:
         most = min(each or ASKED_EACH[side] or sent.prompt_tokens, sent.prompt_tokens)
+        sha256, known = knowledge()
         found = measure_known_context(
-            scene.public,
+            known,
             released,
             KnownContext(side),
             longest=most * sent.prompts_each,
@@ -74,7 +93,13 @@ def attack_context(
             fixed=fixed,
             judged=len(asked),
         )
-        return {"version": KnownContext(side).version, "asked_each": most, **_written(found), "broken": found.broken}
+        return {
+            "version": KnownContext(side).version,
+            "trained_sha256": sha256 or None,
+            "asked_each": most,
+            **_written(found),
+            "broken": found.broken,
+        }
 
     rows: list[Mapping[str, Json]] = [run.part(f"known-{side}", partial(measured, side)) for side in asked]
     document = {

@@ -139,7 +139,9 @@ def _figures(
         )
     planted: list[SliceFigure] = []
     if sent.planted is not None:  # one identifier in each prompt
-        planted = identifier_figures(outcome, baseline, sent.planted, seed, longest=sent.prompts_each)
+        planted = identifier_figures(
+            outcome, baseline, sent.planted, language.tokenizer, seed, longest=sent.prompts_each
+        )
     measured = [measure_slice(part, outcome, baseline, seed, longest=sent.longest) for part in slices]
     return {
         "name": found.name,

@@ -78,6 +78,13 @@ class Scene:
             language.tokenizer, self.pipeline, language.context_tokens, SimulatedRandomness(self.seed, purpose)
         )
 
+    def prompt_length(self, tokens: int | None) -> int:
+        """Returns the tokens of a prompt, policy.prompt_tokens where left out; raises UserError out of range."""
+        length = at_least("prompt-tokens", self.configuration.policy.prompt_tokens if tokens is None else tokens, 1)
+        if length > self.longest:
+            raise UserError(f"Expected prompt-tokens <= {self.longest}, the model's, got prompt-tokens={length}.")
+        return length
+
     def prompts(self, count: int | None, tokens: int | None, planting: bool = False) -> PrivatePrompts:
         """Returns the first tokens of each private document, then further whole windows of long ones.
 
@@ -89,9 +96,7 @@ class Scene:
         Raises UserError for values out of range, and for prompts of a single document.
         """
         plan = self.configuration.evaluation
-        length = at_least("prompt-tokens", self.configuration.policy.prompt_tokens if tokens is None else tokens, 1)
-        if length > self.longest:
-            raise UserError(f"Expected prompt-tokens <= {self.longest}, the model's, got prompt-tokens={length}.")
+        length = self.prompt_length(tokens)
         units = self.units
         wanted = plan.context_prompts if count is None else at_least("prompts", count, 2)
         each = attacked_rounds(max(1, len(set(units))), wanted, 1)

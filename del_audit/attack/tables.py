@@ -15,6 +15,14 @@ from del_audit.show.console import table_width
 from del_audit.show.numbers import at_most, interval, number, percent, printable, upper_end
 
 NOTHING = "-"
+SLICES = ("names", "numbers")
+PLANTED = {
+    "planted: identifiers": "identifiers, whole",
+    "planted: identifiers, within one edit": "within one edit",
+    "planted: documents": "documents, one whole",
+    "planted: documents, within one edit": "one within one edit",
+}
+"""Figures of planted identifiers that are printed, and the heads of their columns."""
 Figure = Mapping[str, Any]
 
 
@@ -35,15 +43,13 @@ def print_inversion(document: Mapping[str, Any], tests: Collection[SelfTest]) ->
         for row in attacks
     ]
     show.table(("attack", "first guess", "up to meaning", "hit@10", "above the baseline", "worst prompt"), rows)
-    planted = any(row["identifiers"] for row in attacks)
     show.heading("Share of tokens read, of words that matter", "estimate")
-    names = ("names", "numbers", *(("planted: identifiers",) if planted else ()))
-    rows = [
-        (row["name"], _figure(row["rare"]), *(_slice({**row["slices"], **row["identifiers"]}, name) for name in names))
-        for row in attacks
-    ]
-    heads = ("attack", "rarer words", "names", "numbers", *(("identifiers, whole",) if planted else ()))
-    show.table(heads, rows)
+    rows = [(row["name"], _figure(row["rare"]), *(_slice(row["slices"], name) for name in SLICES)) for row in attacks]
+    show.table(("attack", "rarer words", *SLICES), rows)
+    if any(row["identifiers"] for row in attacks):
+        show.heading("Share of planted identifiers read, and of documents with one that is read", "estimate")
+        rows = [(row["name"], *(_slice(row["identifiers"], name) for name in PLANTED)) for row in attacks]
+        show.table(("attack", *PLANTED.values()), rows)
     _strongest(show, document["strongest"])
     allowed = document["allowed"]
     most, kappa = (percent(share, ROUND_CEILING) for share in (upper_end(allowed), allowed["kappa"]))
@@ -139,8 +145,32 @@ def print_context(document: Mapping[str, Any]) -> None:
     ]
     show.table(("an attacker who", "tokens", "recovers", "without the release", "lift", "allowed <="), rows)
     show.note("lift: what the release adds. allowed: theorem 23, at the upper end of the same attacker without text.")
+    trained = sorted({row["trained_sha256"][:16] for row in document["rows"] if row["trained_sha256"]})
+    show.note(f"Language model: {f'adapted to public text ({trained[0]})' if trained else 'as it comes'}.")
     show.note(f"Seed {document['seed']}.")
     _broken(show, document["broken"])
+
+
+def print_lists(document: Mapping[str, Any]) -> None:
+    """Prints how often a text is picked out of a list."""
+    show = _Page(document)
+    show.heading("Share of texts picked out of a list by exact likelihood; 95% intervals over the noise", "estimate")
+    rows = [
+        (
+            f"{row['decoys']}, {row['lengths']} lengths",
+            f"{row['candidates']:,}",
+            str(row["tokens"]),
+            f"{row['success']['sample']:,}",
+            interval(row["success"]),
+            percent(row["chance"], ROUND_CEILING),
+        )
+        for row in document["rows"]
+    ]
+    show.table(("hidden among", "texts in the list", "tokens read", "texts sent", "picked out", "chance <="), rows)
+    show.note("tokens read: from the start of each text. The intervals say nothing of other texts or lists.")
+    test = document["self_test"]
+    show.note(f"Self-test: {test['loud']} of {test['tokens']} public texts picked out without noise.")
+    show.note(f"Seed {document['seed']}.")
 
 
 def print_distinguish(document: Mapping[str, Any]) -> None:

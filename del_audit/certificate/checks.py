@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from attacks.registry import Assurance, current_name, required_by
 from del_audit.certificate.model import Attack, Findings
-from del_audit.configuration.limits import CONTROLS, Unit
+from del_audit.configuration.limits import CONTROLS, Unit, list_contenders, most_recovered
 from del_audit.configuration.policy import WrittenPolicy
 from del_audit.configuration.verdict import Check, Contender, unmeasured
 from del_audit.statistics.bound import Bound
@@ -81,18 +81,12 @@ class CertificateFigures:
     def known_context(self) -> Figure | None:
         """Share of tokens recovered by who knows the context: of the attackers the one whose share may be largest."""
         knowing = self.findings.knowing
-        shares = [each.success for each in knowing.contexts.values()] if knowing else []
-        return max(shares, key=lambda share: share.upper, default=None)
+        return most_recovered(each.success for each in knowing.contexts.values()) if knowing else None
 
     def lists(self) -> list[Contender]:
         """Share of texts picked out of a list, for each list that was tried."""
         knowing = self.findings.knowing
-        if knowing and not knowing.lists:
-            return [Contender("a list", None, why=knowing.lists_why or "no text was long enough")]
-        return [
-            Contender(f"out of {each.candidates:,} texts by {each.tokens} tokens, {each.lengths} lengths", each.success)
-            for each in (knowing.lists if knowing else ())
-        ]
+        return list_contenders(knowing.lists, knowing.lists_why or "no text was long enough") if knowing else []
 
     def attribute(self) -> tuple[str, Figure | None]:
         """The attribute's column, and the advantage of the strongest probe."""

@@ -7,14 +7,13 @@ from tqdm import tqdm
 
 from attacks.base import AttackerKnowledge
 from attacks.candidate_list import CandidateList, self_test_of_lists
-from attacks.known_context import KnownContext, Sides
 from attacks.ladder import ladder
 from attacks.outcome import Outcome
 from attacks.registry import AttackName, always_run
 from attacks.self_test import References
 from del_audit.certificate.model import Examples, Reading
 from del_audit.configuration.configuration import Configuration
-from del_audit.evidence.candidate_list import ListFigure, measure_lists
+from del_audit.evidence.candidate_list import LISTED, TOO_FEW, ListFigure, private_lists
 from del_audit.evidence.inference import Inference
 from del_audit.evidence.inferences import inferences_of
 from del_audit.evidence.inversion.leakage import measure_leakage
@@ -25,11 +24,11 @@ from del_audit.evidence.inversion.readings import (
     slices_of,
 )
 from del_audit.evidence.inversion.slices import SliceFigure
-from del_audit.evidence.known_context import ASKED_EACH, ContextFigures, measure_known_context
+from del_audit.evidence.known_context import ContextFigures, known_contexts
 from del_audit.evidence.utility import Prediction, measure_coherence, measure_prediction, paired_gain
 from del_audit.service.assets import Assets, at_sends, client_of, public_of
 from del_audit.service.pipelines import pipelines_of
-from del_audit.service.private_text import answered_prompts, attacked_prompts, one_of_each_group
+from del_audit.service.private_text import answered_prompts, attacked_prompts
 from del_audit.service.releases import Releases
 from del_audit.service.shown_prompt import prompt_to_show
 from del_audit.statistics.figure import Figure
@@ -37,11 +36,6 @@ from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.spec import QuantizerSpec
 from mechanisms.text_pieces import token_texts
-
-KNOWN_CONTEXTS: dict[Sides, int] = {"left": 200, "both sides": 100}
-"""Private prompts, one per document, whose other words an attacker knows: with 64 the lift's interval is wide."""
-LISTED_TEXTS = 100
-"""Private texts that an attacker's list holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +85,7 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
     references = References.of(public)
     readings = readings_of(configuration, assets, attacked, public, references, sent, show, private.longest)
     slices = slices_of(assets, readings.leakage, attacked, private.longest, policy.prompt_tokens, readings.stopped)
-    context, both = (
-        measure_known_context(
-            readings.knowledge,
-            sent.one_a_document(documents),
-            KnownContext(sides),
-            longest=min(policy.prompt_tokens, ASKED_EACH[sides] or policy.prompt_tokens),
-            seed=assets.seed,
-            sends=policy.sends,
-            each=ASKED_EACH[sides],
-            judged=len(KNOWN_CONTEXTS),
-        )
-        for sides, documents in KNOWN_CONTEXTS.items()
-    )
+    context, both = known_contexts(readings.knowledge, sent, policy.prompt_tokens, assets.seed, policy.sends)
     lists, why = _lists(assets, attacked, public, references, policy.prompt_tokens)
     attribute, task = inferences_of(configuration, assets, pipeline)
     answered = answered_prompts(configuration, assets)
@@ -129,10 +111,8 @@ def _lists(
     test = self_test_of_lists(CandidateList(), references, public, assets.seed)
     if not test.passed:
         return (), f"{test.attack} failed its self-test. {test.reason}"
-    release = client_of(assets, attacked, assets.seed, "texts of a list").release_tokens
-    texts = one_of_each_group(assets, 1)
-    found = measure_lists(public, texts, release, assets.public, longest, assets.seed, LISTED_TEXTS)
-    return found, "" if found else "too few private texts are long enough"
+    found = private_lists(assets, client_of(assets, attacked, assets.seed, LISTED), public, longest)
+    return found, "" if found else TOO_FEW
 
 
 def _examples(assets: Assets, show: Releases, readings: Mapping[AttackName, Outcome]) -> Examples:

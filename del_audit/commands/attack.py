@@ -41,6 +41,7 @@ def add_parser(commands: Commands) -> None:
     _add_attribute(kinds)
     _add_repeated(kinds)
     _add_context(kinds)
+    _add_lists(kinds)
     _add_distinguish(kinds)
 
 
@@ -122,8 +123,33 @@ def _add_context(kinds: Commands) -> None:
         type=whole("each"),
         help="tokens asked of each prompt, evenly spaced (default: all with --sides left, 8 with both)",
     )
+    context.add_argument(
+        "--plain-model",
+        action="store_true",
+        help="read with the language model as it comes (default: adapted to public text, as a certificate's attackers)",
+    )
     context.add_argument("--prompts", type=whole("prompts"), help="(default: evaluation.context_prompts)")
     context.add_argument("--prompt-tokens", type=whole("prompt-tokens"), help="(default: policy.prompt_tokens)")
+
+
+def _add_lists(kinds: Commands) -> None:
+    lists = _kind(
+        kinds,
+        "lists",
+        "which text was sent, asked by who holds a list of candidate texts",
+        _lists,
+        "Each private text is released once and picked out of a list by exact likelihood, from its first 8, 16, 32 and "
+        "--prompt-tokens tokens. Writes OUT/result.json; goes on where the same command finds its OUT.partial. Exit "
+        "codes: 0 done, 2 user error.",
+    )
+    lists.add_argument("--prompts", type=whole("prompts"), help="private texts, at most (default: 100, at least 20)")
+    lists.add_argument(
+        "--decoys",
+        type=whole("decoys"),
+        default=10_000,
+        help="texts in a list of public windows, with the one that was sent, at most (default: 10000, at least 100)",
+    )
+    lists.add_argument("--prompt-tokens", type=whole("prompt-tokens"), help="(default: policy.prompt_tokens)")
 
 
 def _add_distinguish(kinds: Commands) -> None:
@@ -215,6 +241,12 @@ def _context(arguments: argparse.Namespace) -> int:
     from del_audit.attack.context import attack_context
 
     return attack_context(**_given(arguments))
+
+
+def _lists(arguments: argparse.Namespace) -> int:
+    from del_audit.attack.lists import attack_lists
+
+    return attack_lists(**_given(arguments))
 
 
 def _distinguish(arguments: argparse.Namespace) -> int:

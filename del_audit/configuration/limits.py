@@ -1,6 +1,6 @@
 """What a limit of the policy is: a row beside its field, which says how it is checked and what evidence it needs."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -61,6 +61,43 @@ class Measured(Protocol):
 
     def bytes_per_token(self) -> float | None:
         """Payload on the wire, counted."""
+
+
+class Listed(Protocol):
+    """How often a text is picked out of one kind of list, from so many of its tokens."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of each text that are read."""
+        ...
+
+    @property
+    def candidates(self) -> int:
+        """Texts in the list."""
+        ...
+
+    @property
+    def lengths(self) -> str:
+        """Whether all have one length ("equal"), or the message's length excludes some ("true")."""
+        ...
+
+    @property
+    def success(self) -> Figure:
+        """Share of texts picked out."""
+        ...
+
+
+def list_contenders(lists: Sequence[Listed], why: str) -> list[Contender]:
+    """Returns one contender for each list that was tried; why: there is none, where none is."""
+    return [
+        Contender(f"out of {each.candidates:,} texts by {each.tokens} tokens, {each.lengths} lengths", each.success)
+        for each in lists
+    ] or [Contender("a list", None, why=why)]
+
+
+def most_recovered(shares: Iterable[Figure]) -> Figure | None:
+    """Returns the share that may be largest; None where there is none."""
+    return max(shares, key=lambda share: share.upper, default=None)
 
 
 Checks = Callable[[Any, Measured, int], Iterator[Check]]

@@ -10,18 +10,26 @@ from pydantic import ConfigDict
 
 from attacks.base import AttackerKnowledge
 from attacks.candidate_list import CandidateList, ListReader, picked, public_windows
+from del_audit.service.assets import Assets
+from del_audit.service.private_text import one_of_each_group
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import unequal_rates
+from mechanisms.client import Client
 from mechanisms.mechanism import Observed
 from mechanisms.randomness import Generator, simulation_generator
 from mechanisms.validation import at_least
 
 LENGTHS = (8, 16, 32)
 """Tokens of each text that are read, beside the longest prompt's."""
+LISTED_TEXTS, LISTED_DECOYS = 100, 10_000
+"""Private texts that are picked from, and texts in a list of public windows, at most: a certificate's."""
 LEAST_TEXTS = 20
 LEAST_CANDIDATES = 100
 """Texts in a list of public windows, below which there is no figure: too few to hide among."""
 UNIT = "share of texts picked out"
+LISTED = "texts of a list"
+"""Names the draws of the client that releases them."""
+TOO_FEW = "too few private texts are long enough"
 METHOD = "Clopper-Pearson for unequal rates, over the noise, for these texts and lists"
 
 Decoys = Literal["the other private texts", "windows of public text"]
@@ -55,8 +63,8 @@ def measure_lists(
     public_documents: Sequence[Sequence[int]],
     longest: int,
     seed: int,
-    texts_at_most: int = 100,
-    decoys: int = 10_000,
+    texts_at_most: int = LISTED_TEXTS,
+    decoys: int = LISTED_DECOYS,
 ) -> tuple[ListFigure, ...]:
     """Returns the figures from the first 8, 16, 32 and `longest` tokens, and one with the texts' true lengths.
 
@@ -96,6 +104,19 @@ def measure_lists(
         whole = [_picked_whole(sent, chosen, text) for text in chosen]
         figures.append(_figure(whole, ties, longest, len(chosen), "the other private texts", "true"))
     return tuple(figures)
+
+
+def private_lists(
+    assets: Assets,
+    client: Client,
+    public: AttackerKnowledge,
+    longest: int,
+    texts_at_most: int = LISTED_TEXTS,
+    decoys: int = LISTED_DECOYS,
+) -> tuple[ListFigure, ...]:
+    """Returns measure_lists of the private part, one text of each group; client: of public.mechanism."""
+    texts, seed = one_of_each_group(assets, 1), assets.seed
+    return measure_lists(public, texts, client.release_tokens, assets.public, longest, seed, texts_at_most, decoys)
 
 
 @dataclass(slots=True)

@@ -20,6 +20,8 @@ from mechanisms.randomness import SimulatedRandomness
 from mechanisms.validation import at_least
 
 LIFT = f"{SHARE_READ}, above no release"
+KNOWN_CONTEXTS: dict[Sides, int] = {"left": 200, "both sides": 100}
+"""Private prompts, one per document, whose other words an attacker knows: with 64 the lift's interval is wide."""
 ASKED_EACH: dict[Sides, int | None] = {"left": None, "both sides": 8}
 """Tokens asked of a prompt, all where None: on both sides the model reads what follows each candidate."""
 
@@ -108,6 +110,30 @@ def measure_known_context(
         reader.reader.temper,
         reader.reader.share,
     )
+
+
+def known_contexts(
+    knowledge: AttackerKnowledge, sent: Releases, prompt_tokens: int, seed: int, sends: int
+) -> tuple[ContextFigures, ContextFigures]:
+    """Returns the figures of who knows the left side and of who knows both, as a certificate has them.
+
+    sent: the first prompt of each document is read, as many as KNOWN_CONTEXTS says. prompt_tokens: of the longest.
+    knowledge, seed, sends: as measure_known_context, which says what is raised.
+    """
+    left, both = (
+        measure_known_context(
+            knowledge,
+            sent.one_a_document(documents),
+            KnownContext(sides),
+            longest=min(prompt_tokens, ASKED_EACH[sides] or prompt_tokens),
+            seed=seed,
+            sends=sends,
+            each=ASKED_EACH[sides],
+            judged=len(KNOWN_CONTEXTS),
+        )
+        for sides, documents in KNOWN_CONTEXTS.items()
+    )
+    return left, both
 
 
 def released_centre(pipeline: Pipeline, prompts: Sequence[Sequence[int]], seed: int) -> list[bytes]:

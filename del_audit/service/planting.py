@@ -10,6 +10,7 @@ from del_audit.service.identifiers import KINDS, TEMPLATES
 from mechanisms.errors import UserError
 from mechanisms.library_types import PreTrainedTokenizerBase
 from mechanisms.randomness import Generator, simulation_generator
+from mechanisms.text_pieces import text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,15 @@ class PlantedText:
 
 @dataclass(frozen=True, slots=True)
 class TokenSpan:
-    """The tokens [start, stop) that hold a character of an identifier of that kind."""
+    """The tokens [start, stop) that hold a character of an identifier of that kind, and the identifier's text.
+
+    text: what these tokens decode to instead, where the tokenizer does not keep the text as it was written.
+    """
 
     kind: str
     start: int
     stop: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +109,12 @@ def tokenized(planted: PlantedText, tokenizer: PreTrainedTokenizerBase, length: 
     encoded = tokenizer(planted.text, add_special_tokens=False, return_offsets_mapping=True)
     starts, stops = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2).T
     kept = len(starts) if length is None else min(length, len(starts))
+    ids = [int(token) for token in encoded["input_ids"][:kept]]
     spans = []
     for found in planted.identifiers:
         inside = np.flatnonzero((starts < found.stop) & (stops > found.start) & (stops > starts))
         if inside.size and inside[-1] < kept:
-            spans.append(TokenSpan(found.kind, int(inside[0]), int(inside[-1]) + 1))
-    return PlantedTokens(tuple(int(token) for token in encoded["input_ids"][:kept]), tuple(spans))
+            start, stop = int(inside[0]), int(inside[-1]) + 1
+            decoded = text_of(tokenizer, ids[start:stop])
+            spans.append(TokenSpan(found.kind, start, stop, found.text if found.text in decoded else decoded))
+    return PlantedTokens(tuple(ids), tuple(spans))

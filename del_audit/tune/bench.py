@@ -1,7 +1,7 @@
 """Measurements of candidates, each made once: by the code that certifies, kept so that a killed run goes on."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tqdm import tqdm
@@ -11,12 +11,14 @@ from attacks.ladder import ladder, trained_attackers
 from attacks.registry import AttackName
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.limits import Evidence
+from del_audit.evidence.candidate_list import LISTED, ListFigure, private_lists
 from del_audit.evidence.inferences import inferences_of
 from del_audit.evidence.inversion.leakage import measure_leakage
 from del_audit.evidence.inversion.meaning import Meaning
-from del_audit.evidence.inversion.readers import read_all
+from del_audit.evidence.inversion.readers import ADAPTED, adapted_beam, equipment, read_all
 from del_audit.evidence.inversion.readings import slices_of
 from del_audit.evidence.inversion.released_again import Worst, measure_worst, released_again
+from del_audit.evidence.known_context import known_contexts
 from del_audit.evidence.utility import measure_prediction, paired_gain
 from del_audit.runs import Run
 from del_audit.service.assets import Assets, at_sends, build, client_of, public_of
@@ -50,6 +52,20 @@ class MeasuringBench:
         asked = {"attacks": list(attacks), "documents": documents}
         found = self._kept("attacks", candidate.channel, asked, self._read)
         return [_reading(each) for each in found["readings"]]
+
+    def lists(self, candidate: Candidate) -> tuple[ListFigure, ...] | None:
+        """Returns how often a text is picked out of lists; None where the policy does not limit it."""
+        if not self.base.policy.needs("lists"):
+            return None
+        found = self._kept("lists", candidate.channel, {}, self._lists)
+        return tuple(ListFigure(**{**fields, "success": Figure(**fields["success"])}) for fields in found["lists"])
+
+    def contexts(self, candidate: Candidate) -> dict[str, Figure]:
+        """Returns what who knows the context recovers, by the sides known; nothing where the policy limits none."""
+        if not self.base.policy.needs("context"):
+            return {}
+        found = self._kept("contexts", candidate.channel, {}, self._contexts)
+        return {sides: Figure(**fields) for sides, fields in found["contexts"].items()}
 
     def gain(self, candidate: Candidate, prompts: int) -> Figure:
         """Returns the paired gain over the first so many documents that are long enough."""
@@ -135,6 +151,24 @@ class MeasuringBench:
         again = released_again(self.base, self.assets, attacked, sent)
         outcomes = read_all(attacks, public, again)
         return measure_worst({key: read for key, (_, read) in outcomes.items()}, self.base.evaluation.worst_releases)
+
+    def _lists(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
+        policy, assets = self.base.policy, self.assets
+        attacked = at_sends(self._pipeline(candidate), policy.sends)
+        client = client_of(assets, attacked, assets.seed, f"{self.name} {LISTED}")
+        public = public_of(assets, attacked, assets.seed)
+        return {"lists": [asdict(each) for each in private_lists(assets, client, public, policy.prompt_tokens)]}
+
+    def _contexts(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
+        """Reads with the language model that a certificate's attackers read with: adapted, if an attack adapts it."""
+        plan, policy, assets = self.base.evaluation, self.base.policy, self.assets
+        attacked = at_sends(self._pipeline(candidate), policy.sends)
+        public = public_of(assets, attacked, assets.seed)
+        _, knowledge = equipment(adapted_beam().fit(public), public) if ADAPTED in plan.attacks else ("", public)
+        client = client_of(assets, attacked, assets.seed, f"{self.name} release to who knows the context")
+        sent = attacked_prompts(assets, plan.attacked_tokens, policy.prompt_tokens).released(client.release_tokens)
+        found = known_contexts(knowledge, sent, policy.prompt_tokens, assets.seed, policy.sends)
+        return {"contexts": {each.context: each.success.to_dict() for each in found}}
 
     def _gain(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
         assets, pipeline = self._with_prompt(candidate), self._pipeline(candidate)

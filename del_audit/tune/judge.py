@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from del_audit.accounting.accountant import Accountant
-from del_audit.configuration.limits import CONTROLS, Unit
+from del_audit.configuration.limits import CONTROLS, Evidence, Unit, list_contenders, most_recovered
 from del_audit.configuration.policy import Policy
 from del_audit.configuration.verdict import Contender
+from del_audit.evidence.candidate_list import TOO_FEW, ListFigure
 from del_audit.statistics.bound import Bound
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.planning import Asked, assumed_from, power_of
@@ -41,6 +42,18 @@ class Reading:
     meaning_above: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Informed:
+    """What attackers recover who know more, as far as the policy limits it.
+
+    lists: texts picked out of lists; None where it was not measured. contexts: share of tokens recovered by who knows
+    the context, by the sides that are known; empty where it was not measured.
+    """
+
+    lists: tuple[ListFigure, ...] | None = None
+    contexts: Mapping[str, Figure] = field(default_factory=dict)
+
+
 class Over(NamedTuple):
     """A limit that is not met: in words, and what was found over what is allowed."""
 
@@ -69,10 +82,14 @@ class Judge:
                 return Over(f"{read}: {documents} documents would not certify {chance}", each.success.value / limit)
         return None
 
-    def rest(self, tuned: "Tuned") -> Over | None:
-        """Returns the first limit that a certificate would not pass, but for those of `attacks` and of the proof."""
-        asked = self.policy.model_copy(update={"attack_success_at_most": None, "epsilon": ()})
-        for check in asked.checks(tuned):
+    def rest(self, tuned: "Tuned", evidence: Evidence | None = None) -> Over | None:
+        """Returns the first limit that a certificate would not pass, but for those of `attacks` and of the proof.
+
+        evidence: only limits that need it are looked at.
+        """
+        asked = {name: None for name, row in self.policy.asked().items() if evidence not in (None, row.needs)}
+        policy = self.policy.model_copy(update={**asked, "attack_success_at_most": None, "epsilon": ()})
+        for check in policy.checks(tuned):
             if check.status != "passed":
                 said = f"{check.found}, where {check.asked} is asked. {check.reason}"
                 return Over(f"{check.limit}: {said}", 1.0)
@@ -87,9 +104,10 @@ class Tuned:
     """
 
     spec: QuantizerSpec
-    readings: Sequence[Reading]
-    paired_gain: Figure
-    others: Mapping[str, Figure]
+    readings: Sequence[Reading] = ()
+    paired_gain: Figure | None = None
+    others: Mapping[str, Figure] = field(default_factory=dict)
+    informed: Informed = field(default_factory=Informed)
 
     def epsilon(self, unit: Unit, tokens: int, sends: int, delta: float) -> Bound:
         """Proved epsilon (nats) at delta, for a unit of that many tokens, each sent so often."""
@@ -119,12 +137,12 @@ class Tuned:
         return [Contender(each.name, each.worst_of_releases, why=why) for each in self.readings]
 
     def known_context(self) -> Figure | None:
-        """Not measured: `tune` refuses a policy that limits it."""
-        return None
+        """Share of tokens recovered by who knows the context: of the attackers the one whose share may be largest."""
+        return most_recovered(self.informed.contexts.values())
 
     def lists(self) -> list[Contender]:
-        """Not measured: `tune` refuses a policy that limits it."""
-        return []
+        """Share of texts picked out of a list, for each list that was tried."""
+        return [] if self.informed.lists is None else list_contenders(self.informed.lists, TOO_FEW)
 
     def attribute(self) -> tuple[str, Figure | None]:
         """The advantage of the strongest probe."""

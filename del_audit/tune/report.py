@@ -1,6 +1,7 @@
 """What a search leaves behind: the frontier, the chosen configuration to certify, and its figures on text unseen."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from del_audit.configuration.yaml_file import dump_yaml
 from del_audit.service.assets import Assets
 from del_audit.service.private_text import one_of_each_group
 from del_audit.tune.bench import MeasuringBench, described
-from del_audit.tune.judge import Tuned
+from del_audit.tune.judge import Informed, Tuned
 from del_audit.tune.parts import HELD_OUT
 from del_audit.tune.proof import proved_epsilons
 from del_audit.tune.search import Row
@@ -38,6 +39,7 @@ def row_dict(row: Row, base: Configuration) -> dict[str, Json]:
         "attacks": {each.name: each.success.to_dict() for each in row.readings},
         "worst_prompts": {each.name: each.worst_prompt.to_dict() for each in row.readings},
         "slices": {each.name: {name: f.to_dict() for name, f in each.slices.items()} for each in row.readings},
+        **informed_dict(row.informed),
         "paired_gain": row.gain.to_dict() if row.gain else None,
         "others": {name: figure.to_dict() for name, figure in row.others.items()},
         "scales_tried": row.tried,
@@ -47,16 +49,26 @@ def row_dict(row: Row, base: Configuration) -> dict[str, Json]:
     }
 
 
+def informed_dict(informed: Informed) -> dict[str, Json]:
+    """Returns what attackers recover who know more, as JSON values; null and empty where no limit asks for it."""
+    return {
+        "lists": None if informed.lists is None else [asdict(each) for each in informed.lists],
+        "contexts": {sides: figure.to_dict() for sides, figure in informed.contexts.items()},
+    }
+
+
 def held_out_report(base: Configuration, chosen: Candidate, bench: MeasuringBench) -> dict[str, Any]:
     """Returns the chosen candidate's figures on the held-out part, each limit checked; nothing is chosen by them."""
     plan = base.evaluation
     readings = bench.read(chosen, plan.attacks, plan.context_prompts)
     gain, others = bench.gain(chosen, plan.prompts), bench.others(chosen)
-    checks = base.policy.checks(Tuned(chosen.spec(base.mechanism.clip), readings, gain, others))
+    informed = Informed(bench.lists(chosen), bench.contexts(chosen))
+    checks = base.policy.checks(Tuned(chosen.spec(base.mechanism.clip), readings, gain, others, informed))
     return {
         "part": HELD_OUT,
         "attacks": {each.name: each.success.to_dict() for each in readings},
         "worst_prompts": {each.name: each.worst_prompt.to_dict() for each in readings},
+        **informed_dict(informed),
         "paired_gain": gain.to_dict(),
         "others": {name: figure.to_dict() for name, figure in others.items()},
         "checks": [check.to_dict() for check in checks],

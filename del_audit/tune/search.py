@@ -5,12 +5,13 @@ Whatever it measures, it measures on the part to choose on; the part to report o
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from attacks.registry import AttackName, always_run
+from del_audit.evidence.candidate_list import ListFigure
 from del_audit.statistics.figure import Figure
-from del_audit.tune.judge import TASK, Judge, Reading, Tuned
+from del_audit.tune.judge import TASK, Informed, Judge, Over, Reading, Tuned
 from del_audit.tune.proof import Least
 from del_audit.tune.space import Candidate
 from mechanisms.canonical_json import Json
@@ -31,6 +32,14 @@ class Bench(Protocol):
 
     def read(self, candidate: Candidate, attacks: Sequence[AttackName], documents: int) -> list[Reading]:
         """Returns what the attacks read of so many documents, or as many as there are."""
+        ...
+
+    def lists(self, candidate: Candidate) -> tuple[ListFigure, ...] | None:
+        """Returns how often a text is picked out of lists; None where the policy does not limit it."""
+        ...
+
+    def contexts(self, candidate: Candidate) -> dict[str, Figure]:
+        """Returns what who knows the context recovers, by the sides known; nothing where the policy limits none."""
         ...
 
     def gain(self, candidate: Candidate, prompts: int) -> Figure:
@@ -65,6 +74,7 @@ class Row:
     status: str = "waiting"
     why: str = ""
     excess: float = math.inf
+    informed: Informed = field(default_factory=Informed)
     readings: list[Reading] = field(default_factory=list)
     gain: Figure | None = None
     others: dict[str, Figure] = field(default_factory=dict)
@@ -73,6 +83,16 @@ class Row:
     def drop(self, stage: str, why: str, excess: float = math.inf) -> None:
         """Marks the candidate as dropped."""
         self.stage, self.status, self.why, self.excess = stage, "dropped", why, excess
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the cheap attacks recover at a scale. over: a limit that they break."""
+
+    scale: float
+    readings: list[Reading]
+    informed: Informed
+    over: Over | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,36 +144,43 @@ class Search:
                 continue
             for row in members:
                 row.tried = list(tried)
-                scale, row.readings = found
-                row.candidate, row.stage = row.candidate.at(scale), "attack"
-                if over := self.judge.attacks(row.readings):
-                    row.drop("attack", f"at every scale tried, {over.why}", over.excess)
+                row.readings, row.informed = found.readings, found.informed
+                row.candidate, row.stage = row.candidate.at(found.scale), "attack"
+                if found.over:
+                    row.drop("attack", f"at every scale tried, {found.over.why}", found.over.excess)
 
-    def _scale_of(self, channel: Candidate, least: float, tried: list[dict[str, Json]]) -> tuple[float, list[Reading]]:
+    def _scale_of(self, channel: Candidate, least: float, tried: list[dict[str, Json]]) -> Heard:
         """Returns the smallest scale seen to pass, or the largest tried, with what was read there; bisects mu."""
 
-        def read(scale: float) -> list[Reading]:
-            readings = self.bench.read(channel.at(scale), always_run(), self.effort.documents)
-            tried.append(_tried(channel.at(scale), readings))
-            return readings
+        def read(scale: float) -> Heard:
+            candidate, informed = channel.at(scale), Informed()
+            readings = self.bench.read(candidate, always_run(), self.effort.documents)
+            if (over := self.judge.attacks(readings)) is None:
+                informed, over = self._lists(candidate)
+            tried.append(_tried(candidate, readings, over))
+            return Heard(scale, readings, informed, over)
 
-        readings = read(least)
-        if not self.judge.attacks(readings):
-            return least, readings
+        found = read(least)
+        if not found.over:
+            return found
         loud = channel.at(least).spec(self.clip).mu
         quiet = loud / QUIETEST
-        scale = self._scale(channel, quiet)
-        readings = read(scale)
-        if self.judge.attacks(readings):
-            return scale, readings
+        found = read(self._scale(channel, quiet))
+        if found.over:
+            return found
         for _ in range(SCALE_STEPS):
             middle = math.sqrt(loud * quiet)
             louder = read(self._scale(channel, middle))
-            if self.judge.attacks(louder):
+            if louder.over:
                 loud = middle
             else:
-                quiet, scale, readings = middle, self._scale(channel, middle), louder
-        return scale, readings
+                quiet, found = middle, louder
+        return found
+
+    def _lists(self, candidate: Candidate) -> tuple[Informed, Over | None]:
+        """Returns how often a text is picked out of lists, and whether that is too often."""
+        informed = Informed(self.bench.lists(candidate))
+        return informed, self.judge.rest(Tuned(candidate.spec(self.clip), informed=informed), "lists")
 
     def _scale(self, candidate: Candidate, mu: float) -> float:
         return QuantizerSpec.from_mu(candidate.bits, candidate.dim, self.clip, mu).scale
@@ -208,18 +235,31 @@ class Search:
         """Returns whether a finalist is within every limit, at a scale that the dear attacks allow; drops it if not."""
         candidate = row.candidate
         for step in range(QUIETER_STEPS + 1):
-            row.readings = self.bench.read(candidate, self.effort.attacks, self.effort.attacked)
-            row.tried.append(_tried(candidate, row.readings))
-            if (over := self.judge.attacks(row.readings)) is None or step == QUIETER_STEPS:
+            over = self._attacked(row, candidate)
+            if over is None or step == QUIETER_STEPS:
                 break
             candidate = candidate.at(self._scale(candidate, candidate.spec(self.clip).mu * QUIETER))
         row.candidate, row.gain = candidate, self.bench.gain(candidate, self.effort.prompts[-1])
         if over is None:
             row.others = self.bench.others(candidate)
-            over = self.judge.rest(Tuned(candidate.spec(self.clip), row.readings, row.gain, row.others))
+            spec = candidate.spec(self.clip)
+            over = self.judge.rest(Tuned(spec, row.readings, row.gain, row.others, row.informed))
         if over is not None:
             row.drop("finalist", over.why, over.excess)
         return over is None
+
+    def _attacked(self, row: Row, candidate: Candidate) -> Over | None:
+        """Returns the limit that a dear attack breaks; the cheapest come first, and those behind it are left out."""
+        row.readings = []
+        row.informed, over = self._lists(candidate)
+        if over is None:
+            row.informed = replace(row.informed, contexts=self.bench.contexts(candidate))
+            over = self.judge.rest(Tuned(candidate.spec(self.clip), informed=row.informed), "context")
+        if over is None:
+            row.readings = self.bench.read(candidate, self.effort.attacks, self.effort.attacked)
+            over = self.judge.attacks(row.readings)
+        row.tried.append(_tried(candidate, row.readings, over))
+        return over
 
 
 def nearest(rows: Sequence[Row]) -> Row:
@@ -236,6 +276,12 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (-row.gain.sample, -row.gain.lower) if row.gain else (0.0, 0.0))
 
 
-def _tried(candidate: Candidate, readings: Sequence[Reading]) -> dict[str, Json]:
-    strongest = max(readings, key=lambda each: each.success.value)
-    return {"scale": candidate.scale, "attack": strongest.name, "success": strongest.success.value}
+def _tried(candidate: Candidate, readings: Sequence[Reading], over: Over | None) -> dict[str, Json]:
+    """Returns a scale with the strongest attack, where one was made there, and the limit that is broken."""
+    strongest = max(readings, key=lambda each: each.success.value, default=None)
+    return {
+        "scale": candidate.scale,
+        "attack": strongest.name if strongest else None,
+        "success": strongest.success.value if strongest else None,
+        "over": over.why if over else None,
+    }

@@ -117,11 +117,6 @@ def tune(
 
 
 def _require_options(base: Configuration, minutes: float | None, finalists: int, power: float) -> None:
-    if unsearched := [name for name, row in base.policy.asked().items() if row.needs in ("context", "lists")]:
-        raise UserError(
-            f"Expected a policy without {' and '.join(unsearched)}: tune does not measure attackers who know more. "
-            "Leave it out, tune, and certify the result with it."
-        )
     if not base.policy.epsilon and base.policy.attack_success_at_most is None:
         raise UserError(
             "Expected a policy with a limit on epsilon or attack_success_at_most, got neither: the least noise would "

@@ -5,17 +5,20 @@ import json
 import numpy as np
 import pytest
 
+from attacks.inversion import AdaptedBeam
 from attacks.known_context import KnownContext
 from attacks.registry import INFORMED_VERSIONS
 from del_audit.attack.context import in_template
 from del_audit.attack.scene import Scene
 from del_audit.configuration.configuration import load_configuration
+from del_audit.evidence.inversion.readers import adapted_beam
 from del_audit.evidence.known_context import measure_known_context
 from del_audit.statistics.contradiction import FALSE_ALARMS
 from mechanisms.levels import ZERO_LEVEL
 from mechanisms.quantizer import StochasticQuantizer
 
 SOME = ("--prompts", "12", "--prompt-tokens", "10")
+FEW = ("--prompts", "6", "--prompt-tokens", "8", "--sides", "left")
 
 
 def read(folder):
@@ -23,7 +26,7 @@ def read(folder):
 
 
 def test_both_attackers_are_measured_with_the_release_and_without(attack, configured, tmp_path, capsys):
-    assert attack("context", *SOME) == 0
+    assert attack("context", *SOME, "--plain-model") == 0
     printed, found = capsys.readouterr().out, read(tmp_path / "out")
     assert [(row["context"], row["asked_each"]) for row in found["rows"]] == [("left", 10), ("both sides", 8)]
     assert [row["success"]["sample"] for row in found["rows"]] == [120, 96]
@@ -50,9 +53,45 @@ def test_both_attackers_are_measured_with_the_release_and_without(attack, config
         assert said in printed
 
 
+def test_the_model_that_is_read_with_is_the_certificates_and_is_named(
+    attack, configured, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(AdaptedBeam, "_loss_added", lambda *_: -1.0)  # a few steps on little text may not suffice
+    assert attack("context", *FEW) == 0
+    (row,), printed = read(tmp_path / "out")["rows"], capsys.readouterr().out
+    scene = Scene.of(load_configuration(configured()))
+    reader = adapted_beam().fit(scene.public)
+    assert row["trained_sha256"] == reader.trained
+    assert reader.trained[:16] in printed
+    released = scene.prompts(6, 8).released(scene.client("attack context").release_tokens)
+    mine = measure_known_context(reader.public, released, KnownContext("left"), longest=8, seed=scene.seed, each=8)
+    assert row["success"] == mine.success.to_dict()
+
+
+def test_the_plain_model_is_read_with_where_it_is_asked_for_or_reads_better(attack, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(AdaptedBeam, "_loss_added", lambda *_: 0.01)
+    assert attack("context", *FEW) == 0
+    monkeypatch.setattr(AdaptedBeam, "fit", None)  # whoever fits it fails
+    assert attack("context", *FEW, "--plain-model", out="plain") == 0
+    (worse,), (plain,) = (read(tmp_path / out)["rows"] for out in ("out", "plain"))
+    assert worse == plain
+    assert plain["trained_sha256"] is None
+    assert read(tmp_path / "plain")["settings"]["reads_with"] == {}
+    assert capsys.readouterr().out.count("Language model: as it comes.") == 2
+
+
+def test_an_adapter_that_its_self_test_complains_of_is_not_passed_over(attack, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(AdaptedBeam, "_loss_added", lambda *_: 0.03)
+    assert attack("context", *FEW) == 2
+    said = capsys.readouterr().err
+    assert "worse than the model without it, by 0.030 nats" in said
+    assert "--plain-model" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_template_is_known_and_its_slot_alone_is_read(attack, configured, tmp_path, capsys):
     options = ("--template", "I took: {} and slept.", "--sides", "both", "--each", "4")
-    assert attack("context", *SOME, *options) == 0
+    assert attack("context", *SOME, *options, "--plain-model") == 0
     found = read(tmp_path / "out")
     (row,) = found["rows"]
     assert (row["context"], row["asked_each"], found["template"]) == ("both sides", 4, "I took: {} and slept.")
@@ -81,10 +120,10 @@ def test_a_killed_run_goes_on(attack, tmp_path, monkeypatch):
         return right(public, sent, found, **options)
 
     monkeypatch.setattr(command, "measure_known_context", killed)
-    assert attack("context", *SOME) == 130
-    assert attack("context", *SOME) == 0
+    assert attack("context", *SOME, "--plain-model") == 130
+    assert attack("context", *SOME, "--plain-model") == 0
     assert calls == ["left", "both sides", "both sides"]
-    assert attack("context", *SOME, out="again") == 0
+    assert attack("context", *SOME, "--plain-model", out="again") == 0
     assert read(tmp_path / "out") == read(tmp_path / "again")
 
 
@@ -94,7 +133,7 @@ def test_a_client_without_noise_is_broken(attack, configured, tmp_path, monkeypa
         "sample",
         lambda self, levels, source: (levels > ZERO_LEVEL).astype(np.uint8) * self.spec.trials,
     )
-    assert attack("context", "--sides", "left", config=configured(mu=1.0)) == 1
+    assert attack("context", "--sides", "left", "--plain-model", config=configured(mu=1.0)) == 1
     assert read(tmp_path / "out")["broken"] == ["left"]
     assert "BROKEN" in capsys.readouterr().out
 

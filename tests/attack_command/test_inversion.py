@@ -60,6 +60,12 @@ def test_figures_outcomes_and_table(attack, tmp_path, truths, capsys):
         assert row["worst_prompt"]["value"] == max(outcome.hits[outcome.prompt == i].mean() for i in range(20))
         assert {"names", "numbers", "planted identifiers", "rare words"} <= row["slices"].keys()
         assert row["identifiers"]["planted: identifiers"]["tokens"] == 20
+        planted = [row["identifiers"][f"planted: {name}"] for name in ("identifiers", "documents")]
+        near = [row["identifiers"][f"planted: {name}, within one edit"] for name in ("identifiers", "documents")]
+        for exact, edited in zip(planted, near, strict=True):
+            assert exact["success"]["value"] <= edited["success"]["value"]
+            assert exact["documents"] == edited["documents"] == 20
+        assert near[1]["success"]["sample_unit"] == "documents"
         assert {"ROUGE-L", "BLEU", "sentence cosine", "word cosine"} <= row["metrics"].keys()
         assert f"{row['success']['value']:.1%}" in printed
         assert row["name"] in printed
@@ -71,7 +77,8 @@ def test_figures_outcomes_and_table(attack, tmp_path, truths, capsys):
     assert len(found["hashes"]["encoder"]) == len(found["hashes"]["spec"]) == 64
     assert found["versions"]["torch"]
     assert found["commit"]
-    for said in ("(estimate)", "(proved)", "identifiers, whole", "Self-tests: 3 of 3 attacks passed", "Strongest"):
+    passed = "Self-tests: 3 of 3 attacks passed"
+    for said in ("(estimate)", "(proved)", "identifiers, whole", "one within one edit", passed, "Strongest"):
         assert said in printed
     assert not (tmp_path / "out.partial").exists()
 

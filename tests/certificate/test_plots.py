@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 import pytest
-from json_certificate import draw
+from json_certificate import draw, render
 from scipy.stats import norm
 
 from del_audit.certificate.report.plots import PLOTS, Plot
@@ -54,6 +54,71 @@ def test_what_is_read_of_an_attack_is_its_figure(certificate: dict[str, Any]) ->
         assert means(all_words, attack["success"], 1e-3)
         assert numbers(all_words)[3] == attack["success"]["sample"]
         assert means(rarer, attack["rare"], 1e-3)
+
+
+def test_what_is_read_of_a_slice_is_the_figure_of_its_strongest_attack(certificate: dict[str, Any]) -> None:
+    inversion = certificate["inversion"]
+    (panel,) = draw(certificate)["slices"].panels
+    assert panel.start == 0
+    assert panel.texts[0] == (
+        "all tokens: 11.5% [11.0%, 12.0%] by MAP, unigram prior, 20,000 tokens; without the release 4.0% [3.6%, 4.3%]"
+    )
+    first, *others = inversion["attacks"]
+    names = [part["name"] for part in first["slices"]]
+    assert [text.split(": ")[0] for text in panel.texts] == ["all tokens", *names]
+    for place, text in enumerate(panel.texts[1:]):
+        parts = [(other["name"], other["slices"][place]["success"]) for other in others]
+        name, success = max((part for part in parts if part[1]), key=lambda part: part[1]["upper"])
+        read, guessed = text.split("; without the release ")
+        assert means(read.split(": ")[1], success, 1e-3)
+        assert f"] by {name}, {success['sample']:,} tokens" in read
+        assert means(guessed, first["slices"][place]["baseline"], 1e-3)
+
+
+def test_a_slice_without_a_figure_is_not_drawn_and_without_any_there_is_no_plot(certificate: dict[str, Any]) -> None:
+    def without(place: int) -> None:
+        for attack in certificate["inversion"]["attacks"]:
+            attack["slices"][place].update(success=None, baseline=None, why="too few tokens: 9")
+
+    without(1)
+    texts = draw(certificate)["slices"].panels[0].texts
+    assert [text.split(": ")[0] for text in texts] == ["all tokens", "words 1 to 100", "names", "numbers"]
+    assert 'data-plot="slices"' in render(certificate)
+    for place in (0, 2, 3):
+        without(place)
+    assert "slices" not in draw(certificate)
+    html = render(certificate)
+    assert 'data-plot="slices"' not in html
+    assert "What each attack reads of each slice" in html
+    for attack in certificate["inversion"]["attacks"]:
+        attack["slices"] = []
+    assert "slices" not in draw(certificate)
+
+
+@pytest.mark.parametrize("largest", [0.004, 0.3, 1.0])
+def test_bars_and_rings_of_slices_and_the_share_of_all_tokens_stand_where_the_figures_say(
+    certificate: dict[str, Any], largest: float
+) -> None:
+    first, *others = certificate["inversion"]["attacks"]
+    for attack in (first, *others):
+        for figure in (attack["success"], *(part["success"] for part in attack["slices"] if part["success"])):
+            figure.update(**{end: min(figure[end], largest) for end in ("value", "lower", "upper")})
+    parts = [[other["slices"][place]["success"] for other in others] for place in range(4)]
+    read = [max(filter(None, each), key=lambda figure: figure["upper"]) for each in parts]
+    success = next(other["success"] for other in others if other["name"] == "MAP, unigram prior")
+    guessed = [first["success"], *(part["baseline"] for part in first["slices"])]
+    plot, high = draw(certificate)["slices"], min(1, 1.05 * max(f["upper"] for f in (success, *read, *guessed)))
+    bars, whiskers, rings = marks(plot, "rect", "fill"), marks(plot, "line", "whisker"), marks(plot, "circle", "ring")
+    assert [share(bar, "x") for bar in bars] == [0] * 5
+    values = [figure["value"] for figure in (success, *read)]
+    assert [high * share(bar, "width") for bar in bars] == pytest.approx(values, abs=1e-5)
+    for along, figure in zip(whiskers[::3], (success, *read), strict=True):
+        ends = [figure["lower"], figure["upper"]]
+        assert [high * share(along, key) for key in ("x1", "x2")] == pytest.approx(ends, abs=1e-5)
+    assert [high * share(ring, "cx") for ring in rings] == pytest.approx([f["value"] for f in guessed], abs=1e-5)
+    lines = marks(plot, "line", "ruler")
+    assert len(lines) == 5
+    assert all(high * share(line, "x1") == pytest.approx(success["value"], abs=1e-5) for line in lines)
 
 
 def test_what_is_read_of_the_curve_is_its_exact_value_from_the_safe_side(certificate: dict[str, Any]) -> None:
@@ -220,6 +285,7 @@ def test_no_markup_of_a_certificate_becomes_markup(certificate: dict[str, Any]) 
     link = '<a href="https://example.org">x</a> & <b>'
     for attack in certificate["inversion"]["attacks"]:
         attack["name"] = attack["success"]["sample_unit"] = link
+    certificate["inversion"]["strongest"] = link
     certificate["attribute"]["column"] = link
     certificate["utility"]["perplexity"] = {link: certificate["utility"]["perplexity"]["no prompt"]}
     plots = draw(certificate)

@@ -194,14 +194,14 @@ def test_kinds_are_labelled_and_explained(certificate: dict[str, Any]) -> None:
     kinds = [words for tag, words in page.words if tag == "span"]
     assert min(kinds.count(kind) for kind in ("proved", "estimate", "asymptotic", "counted")) >= 2
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", render(certificate), re.S)
-    assert len(captions) == 7
+    assert len(captions) == 8
     assert all('class="kind' in caption and "Unit" in caption for caption in captions)
 
 
 def test_svgs_are_valid_xml_with_title_description_and_the_pages_colours(certificate: dict[str, Any]) -> None:
     style = (FOLDER / "report.css").read_text(encoding="utf8")
     plots = draw(certificate)
-    assert len(plots) == 7
+    assert len(plots) == 8
     for plot in plots.values():
         assert str(plot.svg) in render(certificate)
         root = ElementTree.fromstring(plot.svg)

@@ -22,7 +22,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-p
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"><a href=x>"
-PLOTS = ["trade_off", "attacks", "attribute", "task", "perplexity", "coherence", "bits"]
+PLOTS = ["trade_off", "attacks", "slices", "attribute", "task", "perplexity", "coherence", "bits"]
 DRAWN = ".plot > svg"
 TEXTS = """() => [...document.querySelectorAll(".plot")].map(plot => [...plot.querySelectorAll("svg text")]
   .filter(text => text.checkVisibility()).map(text => [text.textContent, text.getBoundingClientRect().toJSON()]))"""
@@ -130,6 +130,20 @@ def test_text_of_the_plots_stays_in_its_card_and_apart(
 
 
 @pytest.mark.parametrize("view", ["desktop", "phone"])
+@pytest.mark.parametrize("share", [0.0, 0.004, 0.5, 1.0])
+def test_so_does_text_of_slices_of_which_little_or_all_is_read(
+    opened: Open, certificate: dict[str, Any], view: str, share: float
+) -> None:
+    certificate["inversion"]["attacks"][4]["success"].update(value=share, lower=share, upper=share)
+    for attack in certificate["inversion"]["attacks"]:
+        for part in attack["slices"]:
+            part["name"] = part["name"].replace("words 1 to 100", "words 10001 to 49152")
+            for figure in filter(None, (part["success"], part["baseline"])):
+                figure.update(value=share, lower=share / 2, upper=max(share, 0.001))
+    check_texts(opened(certificate, view))
+
+
+@pytest.mark.parametrize("view", ["desktop", "phone"])
 @pytest.mark.parametrize("kappa", [1e-5, 0.3, 0.9])
 def test_so_does_text_of_many_bits_and_of_points_elsewhere(
     opened: Open, certificate: dict[str, Any], view: str, kappa: float
@@ -198,7 +212,7 @@ def test_every_step_of_every_slider_is_shown_as_the_data_says(opened: Open, cert
     page = opened(certificate)
     data = json.loads(page.locator("#data").text_content())
     readouts = page.locator(".readout").all()
-    assert len(readouts) == len(data) == 8
+    assert len(readouts) == len(data) == 9
     for panel, shown in zip(data, readouts, strict=True):
         slider = shown.locator("input")
         for step in (0, len(panel["grid"]) // 2, len(panel["grid"]) - 1):

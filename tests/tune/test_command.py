@@ -5,13 +5,17 @@ import json
 import pytest
 import yaml
 
+from attacks.inversion import AdaptedBeam
 from del_audit.accounting.accountant import Accountant
 from del_audit.cli import main
 from del_audit.configuration.configuration import load_configuration
+from del_audit.runs import Run
 from del_audit.service.assets import load_assets
+from del_audit.tune import bench
 from del_audit.tune import tune as tuning
 from del_audit.tune.bench import MeasuringBench
 from del_audit.tune.parts import HELD_OUT, part_of
+from del_audit.tune.space import Candidate
 from mechanisms.corpora import load_corpus
 from mechanisms.errors import UserError
 from mechanisms.private_folders import MARKER
@@ -35,7 +39,7 @@ def frontier(out):
 def counted(monkeypatch):
     """Counts the measurements made, by kind and part."""
     made = []
-    for kind in ("_read", "_gain", "_others"):
+    for kind in ("_read", "_gain", "_others", "_lists", "_contexts"):
         real = getattr(MeasuringBench, kind)
 
         def counting(self, *arguments, real=real, kind=kind):
@@ -217,6 +221,56 @@ def test_limits_on_slices_are_measured_for_finalists(configured, tmp_path):
     assert run(configured(policy), tmp_path / "out", "--soft-prompts", "none") == 0
     for parts in frontier(tmp_path / "out")["chosen"]["slices"].values():
         assert 0 <= parts["words 1 to 100"]["upper"] <= 0.9
+
+
+def test_limits_on_attackers_who_know_more_are_met_and_reported(configured, tmp_path, counted):
+    policy = {"epsilon": {"at_most": EPSILON}, "list_success_at_most": 0.8, "context_success_at_most": 0.8}
+    assert run(configured(policy), tmp_path / "out", "--soft-prompts", "none") == 0
+    found = frontier(tmp_path / "out")
+    chosen = found["chosen"]
+    assert all(each["success"]["upper"] <= 0.8 for each in chosen["lists"])
+    assert {each["tokens"] for each in chosen["lists"]} == {8, 16, 20}
+    assert list(chosen["contexts"]) == ["left", "both sides"]
+    assert all(figure["upper"] <= 0.8 for figure in chosen["contexts"].values())
+    checks = [check["limit"] for check in found["held_out"]["checks"]]
+    assert checks[1:] == ["tokens recovered by who knows the context", "texts picked out of a list"]
+    assert len(found["held_out"]["lists"]) == len(chosen["lists"])
+    scales = [len({each["scale"] for each in row["scales_tried"]}) for row in found["candidates"]]
+    assert counted.count(("_lists", "tuning")) == sum(scales)  # each candidate once
+    assert counted.count(("_contexts", HELD_OUT)) == 1
+
+
+def test_a_limit_on_lists_that_nothing_meets_is_named_and_nothing_dearer_is_measured(configured, tmp_path, counted):
+    policy = {"epsilon": {"at_most": EPSILON}, "list_success_at_most": 0.01, "context_success_at_most": 0.8}
+    assert run(configured(policy), tmp_path / "out", "--soft-prompts", "none") == 1
+    found = frontier(tmp_path / "out")
+    assert "texts picked out of a list: out of" in found["nearest"]["why"]
+    assert found["nearest"]["lists"]
+    assert {kind for kind, _ in counted} == {"_read", "_lists"}
+
+
+def test_the_context_is_read_with_the_model_that_a_certificate_reads_with(configured, tmp_path, monkeypatch):
+    read = []
+
+    def figures(knowledge, sent, *rest):
+        read.append(knowledge.language)
+        return measure(knowledge, sent.one_a_document(6), *rest)
+
+    measure = bench.known_contexts
+    monkeypatch.setattr(bench, "known_contexts", figures)
+    monkeypatch.setattr(AdaptedBeam, "_loss_added", lambda *_: -1.0)
+    for attacks in (["baseline", "map"], ["baseline", "map", "adapted-beam"]):
+        path = configured({"context_success_at_most": 0.9}, evaluation={**SHORT, "attacks": attacks})
+        base = load_configuration(path)
+        one = MeasuringBench(base, load_assets(base), "tuning", Run(tmp_path / str(len(attacks)), {}))
+        mechanism = base.mechanism.spec()
+        candidate = Candidate(mechanism.bits, mechanism.dim, base.encoder, base.decoder, None, mechanism.scale)
+        assert list(one.contexts(candidate)) == ["left", "both sides"]
+        assert one.contexts(candidate) == one.contexts(candidate)
+        assert one.lists(candidate) is None
+    assert len(read) == 2
+    assert read[0] is not read[1]
+    assert len({language.record.sha256 for language in read}) == 1
 
 
 def test_out_of_time_before_anything_is_seen_to_hold_ends_with_code_3_and_goes_on(configured, tmp_path, capsys):

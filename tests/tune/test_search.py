@@ -12,6 +12,7 @@ import pytest
 
 from del_audit.configuration.configuration import EncoderChoice
 from del_audit.configuration.policy import Policy
+from del_audit.evidence.candidate_list import ListFigure
 from del_audit.statistics.figure import Figure
 from del_audit.tune.judge import Judge, Reading, certifiable
 from del_audit.tune.proof import Least
@@ -44,6 +45,8 @@ class InventedBench:
     part: str = "tuning"
     a_mu: float = 0.02
     beam: float = 1.0
+    listed: float | None = None
+    known: float | None = None
     gains: dict = field(default_factory=dict)
     luck: float = 0.0
     made: list = field(default_factory=list)
@@ -65,6 +68,20 @@ class InventedBench:
         noise = simulation_generator(asked.encoder.seed, self.part, str(prompts)).standard_normal()
         value = self.gains.get(asked.encoder.seed, 0.1) + self.luck * float(noise)
         return figure(value, 0.05, prompts, prompts, "nats a token")
+
+    def lists(self, asked):
+        if self.listed is None:
+            return None
+        self.made.append(("lists", asked))
+        picked = figure(min(0.99, self.listed * mu_of(asked)), 0.01, 100, None, "share of texts picked out")
+        return (ListFigure(8, 100, "the other private texts", "equal", picked, 0.01),)
+
+    def contexts(self, asked):
+        if self.known is None:
+            return {}
+        self.made.append(("contexts", asked))
+        share = min(0.99, self.known * mu_of(asked))
+        return {"left": figure(share, 0.01), "both sides": figure(1.1 * share, 0.03)}
 
     def others(self, asked):
         return {}
@@ -183,6 +200,52 @@ def test_other_limits_are_held_against_finalists(policy, said):
     rows = searched(InventedBench(a_mu=0.003), [candidate(0)], policy)
     assert rows[0].status == "dropped"
     assert re.search(said, rows[0].why)
+
+
+KNOWING = Policy(attack_success_at_most=0.2, list_success_at_most=0.3, context_success_at_most=0.4)
+
+
+def test_the_scale_is_sought_until_no_text_is_picked_out_of_a_list():
+    bench = InventedBench(a_mu=0.001, listed=0.03, known=0.001)
+    row = chosen(searched(bench, [candidate(0)], KNOWING))
+    assert row.informed.lists[0].success.upper <= 0.3
+    assert 0.03 * mu_of(candidate(0).at(LEAST)) > 0.4  # too often at the scale of the proof
+    assert 0.03 * mu_of(row.candidate) > 0.29 / QUIETEST ** (1 / 16)  # and hardly more noise than is needed
+    assert "texts picked out of a list" in row.tried[0]["over"]
+    assert row.tried[-1]["over"] is None
+
+
+def test_a_candidate_that_breaks_the_limit_of_lists_is_refused_before_anything_dearer():
+    bench = InventedBench(a_mu=0.001, listed=10.0, known=0.001)
+    (row,) = searched(bench, [candidate(0)], KNOWING)
+    assert (row.status, row.stage) == ("dropped", "attack")
+    assert row.why.startswith("at every scale tried, texts picked out of a list: out of 100 texts by 8 tokens")
+    assert "at most 0.3 (share of texts picked out) is asked" in row.why
+    assert {made[0] for made in bench.made} == {"read", "lists"}
+    assert not [made for made in bench.made if made[0] == "read" and "beam" in made[2]]
+
+
+def test_who_knows_the_context_is_measured_before_dear_attacks_and_gets_more_noise_too():
+    loud = mu_of(candidate(0).at(LEAST))
+    bench = InventedBench(a_mu=0.0005, listed=0.0001, known=0.5 / loud)
+    row = chosen(searched(bench, [candidate(0)], KNOWING))
+    steps = round(math.log(mu_of(row.candidate) / loud) / math.log(0.8))
+    assert steps >= 1
+    assert row.informed.contexts["both sides"].upper <= 0.4
+    contexts = [made[1].scale for made in bench.made if made[0] == "contexts"]
+    dear = [made[1].scale for made in bench.made if made[0] == "read" and "beam" in made[2]]
+    assert len(contexts) == steps + 1
+    assert dear == contexts[-1:]
+    bench = InventedBench(a_mu=0.0005, listed=0.0001, known=1.0)
+    (row,) = searched(bench, [candidate(0)], KNOWING)
+    assert "tokens recovered by who knows the context" in row.why
+    assert row.readings == []
+
+
+def test_what_no_limit_asks_for_is_not_measured():
+    bench = InventedBench(a_mu=0.001)
+    row = chosen(searched(bench, [candidate(0)], ATTACKS))
+    assert (row.informed.lists, row.informed.contexts) == (None, {})
 
 
 def test_what_is_refused_by_proof_or_cannot_be_built_is_not_measured():

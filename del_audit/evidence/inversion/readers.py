@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from attacks.base import Attacker, AttackerKnowledge, InversionAttack
+from attacks.base import Attacker, AttackerKnowledge, AttackOptions, Equipped, InversionAttack
+from attacks.inversion import AdaptedBeam
+from attacks.ladder import trained_attackers
 from attacks.outcome import Outcome, invert
 from attacks.registry import AttackName
 from attacks.self_test import References, SelfTest, self_test
@@ -15,6 +17,7 @@ from mechanisms.progress import Progress
 
 BASELINE: AttackName = "baseline"
 """It reads no release, so that there is nothing to test."""
+ADAPTED: AttackName = "adapted-beam"
 CHUNK = 16
 """Prompts that are attacked together, and kept together."""
 
@@ -96,6 +99,18 @@ class AttackReader:
             parts.append(kept.outcome(f"{name}-{start:06d}", lambda chunk=chunk: self.read(chunk)))  # type: ignore[misc]
             progress.update(len(chunk))
         return Outcome.joined(parts)
+
+
+def adapted_beam() -> AdaptedBeam:
+    """Returns the attack whose language model attackers read with who know the context: its fit trains or finds it."""
+    return AdaptedBeam.of(AttackOptions(depth=1, folder=trained_attackers((ADAPTED,))))
+
+
+def equipment(attacker: Attacker, public: AttackerKnowledge) -> tuple[str, AttackerKnowledge]:
+    """Returns the sha256 of what an attack reads with and trained, "" where nothing, and what is known with that."""
+    if isinstance(attacker, Equipped) and attacker.trained:
+        return attacker.trained, attacker.public
+    return "", public
 
 
 def read_all(

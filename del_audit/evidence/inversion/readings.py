@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attacks.base import AttackerKnowledge, Equipped, InversionAttack
+from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.inversion import CommonestWord
 from attacks.ladder import ladder, trained_attackers
 from attacks.outcome import Outcome
@@ -14,7 +14,7 @@ from attacks.self_test import References, SelfTest
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.inversion.meaning import Meaning
-from del_audit.evidence.inversion.readers import AttackReader, self_tests, usable
+from del_audit.evidence.inversion.readers import AttackReader, equipment, self_tests, usable
 from del_audit.evidence.inversion.released_again import Worst, measure_worst, released_again
 from del_audit.evidence.inversion.slices import (
     Slice,
@@ -94,8 +94,9 @@ def readings_of(
             read = reader.read(part)
         outcomes[key] = attack, read
         shown[key] = reader.read(show)
-        if isinstance(reader.attacker, Equipped) and reader.attacker.trained:
-            trained[key], knowledge = reader.attacker.trained, reader.attacker.public
+        sha256, knows = equipment(reader.attacker, public)
+        if sha256:
+            trained[key], knowledge = sha256, knows
         if again is not None:
             worst[key] = reader.read(again)
     failed = {key: test for key, test in tests.items() if not test.passed}

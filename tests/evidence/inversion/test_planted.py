@@ -1,16 +1,19 @@
 """Planted identifiers stand where their spans say, have valid check digits, and are nobody's."""
 
+import copy
 import re
 
 import numpy as np
 import pytest
+from tokenizers import normalizers
 from transformers import AutoTokenizer
 
 from attacks.outcome import Outcome
 from attacks.ranking import Guesses
-from del_audit.evidence.inversion.planted import identifier_figures, planted_slice, recovered
+from del_audit.evidence.inversion.planted import edits, identifier_figures, planted_slice, recovered, within_one_edit
 from del_audit.service.identifiers import KINDS, iban_checks, luhn_digit
 from del_audit.service.planting import PlantedTokens, plant, tokenized
+from del_audit.statistics.intervals import clopper_pearson
 from mechanisms.errors import UserError
 from mechanisms.models import load_tokenizer
 
@@ -92,7 +95,7 @@ def test_planting_is_repeatable_and_kinds_are_as_frequent():
 
 def covered_exactly(planted, tokens, tokenizer):
     for found, span in zip(planted.identifiers, tokens.spans, strict=True):
-        assert found.kind == span.kind
+        assert (found.kind, found.text) == (span.kind, span.text)
         yield tokenizer.decode(tokens.ids[span.start : span.stop]).strip() == found.text
 
 
@@ -121,10 +124,10 @@ def test_an_identifier_that_is_cut_is_not_counted(tokenizer):
     assert cut.ids == whole.ids[: span.stop - 1]
 
 
-def attacked(prompts, wrong=(), documents=None):
-    """Returns an outcome in which all tokens are right, save those of the rows in wrong."""
+def attacked(prompts, wrong=(), documents=None, guess=None):
+    """Returns an outcome in which all tokens are right, save those of the rows in wrong, where it guesses a token."""
     rows = np.concatenate([np.array(prompt.ids, dtype=np.int32) for prompt in prompts])
-    rows[list(wrong)] += 1
+    rows[list(wrong)] = rows[list(wrong)] + 1 if guess is None else guess
     words = np.split(rows, np.cumsum([len(prompt.ids) for prompt in prompts])[:-1])
     guesses = [Guesses(part[:, None], np.zeros((len(part), 1), np.float32)) for part in words]
 
@@ -155,19 +158,149 @@ def test_the_slice_is_the_identifiers_tokens(tokenizer):
     assert 0 < chosen.sum() < len(chosen)
 
 
+@pytest.mark.parametrize(
+    ("text", "within", "fewest"),
+    [
+        ("XX1234567", "XX1234567", 0),
+        ("XX1234567", "is XX1234567. I", 0),
+        ("XX1234567", "is XX1239567. I", 1),
+        ("XX1234567", "is XX123567. I", 1),
+        ("XX1234567", "is XX12394567. I", 1),
+        ("XX1234567", "X1234567", 1),
+        ("XX1234567", "XX1243567", 2),
+        ("XX1234567", "XX12 345 67", 2),
+        ("XX1234567", "1234567", 2),
+        ("XX1234567", "", 9),
+        ("Ann", "ann", 1),
+        ("", "anything", 0),
+    ],
+)
+def test_edits_are_the_fewest_to_any_part_of_a_text(text, within, fewest):
+    assert edits(text, within) == fewest
+
+
+def plain(one, other):
+    """Levenshtein's distance of two whole texts, by its definition."""
+    if not one or not other:
+        return len(one) + len(other)
+    return min(plain(one[1:], other[1:]) + (one[0] != other[0]), plain(one[1:], other) + 1, plain(one, other[1:]) + 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_edits_are_levenshteins_to_the_nearest_part(seed):
+    generator = np.random.default_rng(seed)
+    text, within = ("".join(generator.choice(list("ab1"), generator.integers(1, 6))) for _ in range(2))
+    places = range(len(within) + 1)
+    assert edits(text, within) == min(plain(text, within[i:j]) for i in places for j in places if i <= j)
+
+
+@pytest.fixture
+def passports(tokenizer):
+    """Prompts with a passport number in each, and the rows of the outcome at which each number's tokens stand."""
+    prompts = [tokenized(planted, tokenizer) for planted in plant(TEXTS * 4, 0, kinds=["passport number"])]
+    starts = np.cumsum([0, *(len(prompt.ids) for prompt in prompts[:-1])])
+    rows = [
+        np.arange(start + span.start, start + span.stop)
+        for start, prompt in zip(starts, prompts, strict=True)
+        for span in prompt.spans
+    ]
+    return prompts, rows
+
+
+def test_one_character_wrong_is_within_one_edit_and_two_are_not(passports, tokenizer):
+    prompts, rows = passports
+    (other,) = tokenizer("#", add_special_tokens=False).input_ids
+    start = prompts[0].spans[0].start - rows[0][0]
+    letters = [row for row in rows[0] if len(tokenizer.decode([prompts[0].ids[start + row]]).strip()) == 1]
+    assert len(letters) > 2
+    for wrong, exact, near in ((letters[:0], True, True), (letters[:1], False, True), (letters[:2], False, False)):
+        outcome = attacked(prompts, wrong, guess=other)
+        assert recovered(outcome, prompts)[0].tolist() == [exact] + [True] * 11
+        assert within_one_edit(outcome, prompts, tokenizer).tolist() == [near] + [True] * 11
+
+
+def test_an_attack_that_reads_nothing_is_not_near(passports, tokenizer):
+    prompts, rows = passports
+    (other,) = tokenizer("#", add_special_tokens=False).input_ids
+    outcome = attacked(prompts, np.concatenate(rows), guess=other)
+    assert not recovered(outcome, prompts)[0].any()
+    assert not within_one_edit(outcome, prompts, tokenizer).any()
+
+
+def test_what_is_read_exactly_is_within_one_edit_also_where_the_tokenizer_keeps_no_case(tokenizer):
+    lower = copy.deepcopy(tokenizer)
+    lower.backend_tokenizer.normalizer = normalizers.Lowercase()
+    prompts = [tokenized(planted, lower) for planted in plant(TEXTS * 8, 0)]
+    assert {span.text == span.text.lower() for prompt in prompts for span in prompt.spans} == {True}
+    assert within_one_edit(attacked(prompts), prompts, lower).all()
+
+
+def figures_of(outcome, baseline, prompts, tokenizer, longest=1):
+    found = identifier_figures(outcome, baseline, prompts, tokenizer, seed=0, longest=longest)
+    assert len({figure.name for figure in found}) == len(found) == 2 * (1 + len(KINDS) + 1)
+    return {figure.name.removeprefix("planted: "): figure for figure in found}
+
+
 def test_figures_of_identifiers_say_where_there_are_too_few(tokenizer):
     prompts = [tokenized(planted, tokenizer) for planted in plant(TEXTS * 4, 0, kinds=["name", "e-mail"])]
     starts = np.cumsum([0, *(len(prompt.ids) for prompt in prompts[:-1])])
     wrong = [starts[i] + prompts[i].spans[0].start for i in range(3)]
     outcome, baseline = attacked(prompts, wrong), attacked(prompts, range(sum(len(p.ids) for p in prompts)))
-    together, name, *others = identifier_figures(outcome, baseline, prompts, seed=0, longest=1)
-    assert (together.name, together.tokens, together.documents) == ("planted: identifiers", 12, 12)
+    found = figures_of(outcome, baseline, prompts, tokenizer)
+    together, name = found["identifiers"], found["name"]
+    assert (together.tokens, together.documents) == (12, 12)
     assert together.success.value == 9 / 12
     assert together.baseline.value == 0
     assert together.baseline.upper > 0.2
-    assert (name.name, name.success, name.tokens) == ("planted: name", None, 6)
+    assert (name.success, name.tokens) == (None, 6)
     assert "too few: 6 of 6 documents" in name.why
-    assert others[-1].tokens == 0
+    assert found["account number"].tokens == found["account number, within one edit"].tokens == 0
+
+
+def test_figures_of_an_attack_that_reads_one_letter_wrong(passports, tokenizer):
+    prompts, rows = passports
+    (other,) = tokenizer("#", add_special_tokens=False).input_ids
+    outcome = attacked(prompts, [row[-1] for row in rows[:5]], guess=other)
+    nothing = attacked(prompts, range(len(outcome)), guess=other)
+    found = figures_of(outcome, nothing, prompts, tokenizer)
+    shares = {name: figure.success.value for name, figure in found.items() if figure.success}
+    for name in ("identifiers", "passport number", "documents"):
+        assert shares.pop(name) == 7 / 12
+        assert shares.pop(f"{name}, within one edit") == 1
+        assert found[f"{name}, within one edit"].baseline.value == 0
+    assert shares == {}
+
+
+def test_a_document_counts_once_however_many_of_its_identifiers_are_read(tokenizer):
+    prompts = [tokenized(planted, tokenizer) for planted in plant(TEXTS * 8, 0, each=2, kinds=["passport number"])]
+    (other,) = tokenizer("#", add_special_tokens=False).input_ids
+    starts = np.cumsum([0, *(len(prompt.ids) for prompt in prompts[:-1])])
+    documents = [f"d{index // 2}" for index in range(24)]
+    spans = [
+        (index // 2, start + span.start, start + span.stop)
+        for index, (start, prompt) in enumerate(zip(starts, prompts, strict=True))
+        for span in prompt.spans
+    ]
+    assert len(spans) == 48  # 4 in each of 12 documents
+    whole = {0: 4, 1: 1, 2: 3}  # of these documents so many identifiers are read, of the others none
+    wrong = []
+    for document in range(12):
+        rows = [np.arange(start, stop) for of, start, stop in spans if of == document]
+        wrong += [row[-1] if document == 3 else row for row in rows[whole.get(document, 0) :]]
+    wrong = np.concatenate([np.atleast_1d(row) for row in wrong])
+    outcome = attacked(prompts, wrong, documents, other)
+    found = figures_of(outcome, attacked(prompts, range(len(outcome)), documents, other), prompts, tokenizer, longest=4)
+    assert found["identifiers"].success.value == 8 / 48
+    assert found["identifiers, within one edit"].success.value == 12 / 48
+    exact, near = found["documents"], found["documents, within one edit"]
+    assert (exact.tokens, exact.documents) == (near.tokens, near.documents) == (12, 12)
+    for figure, count in ((exact, 3), (near, 4)):
+        ends = (figure.success.lower, figure.success.upper)
+        assert figure.success.value == count / 12
+        assert ends == pytest.approx(clopper_pearson(count, 12), rel=1e-12)
+        assert figure.success.sample_unit == "documents"
+        assert figure.success.unit.startswith("share of documents with an identifier read ")
+        assert figure.baseline.value == 0
 
 
 def test_planting_refuses(tokenizer):
@@ -181,5 +314,7 @@ def test_planting_refuses(tokenizer):
     prompts = [tokenized(planted, tokenizer) for planted in plant(TEXTS, 0)]
     with pytest.raises(UserError, match="planted prompts"):
         planted_slice(attacked(prompts), prompts[:2])
+    with pytest.raises(UserError, match="planted prompts"):
+        within_one_edit(attacked(prompts), prompts[:2], tokenizer)
     with pytest.raises(UserError, match="planted prompts"):
         recovered(attacked(prompts), [PlantedTokens(prompts[0].ids, ()), *prompts[2:], prompts[1]])

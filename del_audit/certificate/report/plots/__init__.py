@@ -11,11 +11,13 @@ from del_audit.certificate.report.plots.bits import bits
 from del_audit.certificate.report.plots.conditions import coherence, perplexity
 from del_audit.certificate.report.plots.drawing import Panel, Plot
 from del_audit.certificate.report.plots.probe import attribute, task
+from del_audit.certificate.report.plots.slices import slices
 from del_audit.certificate.report.plots.trade_off import trade_off
 
 PLOTS: tuple[tuple[str, Callable[[Body], Plot | None]], ...] = (
     ("trade_off", trade_off),
     ("attacks", attacks),
+    ("slices", slices),
     ("attribute", attribute),
     ("task", task),
     ("perplexity", perplexity),

@@ -19,7 +19,7 @@ def attacks(certificate: Body) -> Plot:
             figure=attack.success,
             style="other" if is_baseline(attack) else "main",
             own=attack.name == inversion.strongest,
-            rare=attack.rare,
+            second=("rarer words", attack.rare) if attack.rare else None,
             bar=True,
         )
         for attack in inversion.attacks

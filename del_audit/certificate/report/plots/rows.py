@@ -8,7 +8,7 @@ from del_audit.certificate.report.plots.scale import Scale
 from del_audit.show.numbers import interval, printable, short
 from del_audit.statistics.figure import Figure
 
-HEAD, ROW, RARE = 2 * LINE, 60, 14
+HEAD, ROW, SECOND = 2 * LINE, 60, 14
 """Pixels of a row's two lines of text, of a row with its mark and the space below, and of one figure more."""
 
 
@@ -16,22 +16,25 @@ HEAD, ROW, RARE = 2 * LINE, 60, 14
 class Row:
     """One figure of a plot.
 
-    style: the class that colours its mark. own: whether it is the row that the others are compared with. rare: a second
-    figure below the first, or None. bar: whether the mark is a bar from the axis's low end; else it is a dot.
+    style: the class that colours its mark. own: whether it is the row that the others are compared with. second: a
+    figure below the first, and what it is called. bar: whether the mark is a bar from the axis's low end; else it is a
+    dot. by: whose figure it is, where the name does not say it.
     """
 
     name: str
     figure: Figure
     style: str
     own: bool = False
-    rare: Figure | None = None
+    second: tuple[str, Figure] | None = None
     bar: bool = False
+    by: str = ""
 
     @property
     def words(self) -> str:
         """What is read of the row: its name, the figure with its interval, and the size of its sample."""
-        read = f"{self.name}: {interval(self.figure)}, {self.figure.sample:,} {self.figure.sample_unit}"
-        return printable(read + (f"; rarer words {interval(self.rare)}" if self.rare else ""))
+        by = f" by {self.by}" if self.by else ""
+        read = f"{self.name}: {interval(self.figure)}{by}, {self.figure.sample:,} {self.figure.sample_unit}"
+        return printable(read + (f"; {self.second[0]} {interval(self.second[1])}" if self.second else ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def rows_plot(
     rulers: Sequence[Ruler] = (),
 ) -> Plot:
     """Returns the plot. marks: values that the axis names. axis, slider: what each is called."""
-    pitch = ROW + (RARE if any(row.rare for row in rows) else 0)
+    pitch = ROW + (SECOND if any(row.second for row in rows) else 0)
     top = LINE * len(rulers) + (8 if rulers else 0)
     bottom = top + pitch * len(rows)
     height = bottom + 2 * LINE + 6
@@ -91,13 +94,13 @@ def _row(row: Row, top: float, scale: Scale, rulers: Sequence[Ruler]) -> Iterato
     else:
         yield line(low, level, high, level, f"thick {row.style}" if row.own else f"stroke {row.style}")
         yield dot(value, level, 5.5 if row.own else 4, f"fill {row.style}")
-    if row.rare:
-        low, value, high = map(scale, (row.rare.lower, row.rare.value, row.rare.upper))
-        yield line(low, level + RARE + 2, high, level + RARE + 2, "stroke muted")
-        yield dot(value, level + RARE + 2, 3.5, "ring")
+    if row.second:
+        low, value, high = map(scale, (row.second[1].lower, row.second[1].value, row.second[1].upper))
+        yield line(low, level + SECOND + 2, high, level + SECOND + 2, "stroke muted")
+        yield dot(value, level + SECOND + 2, 3.5, "ring")
     for ruler in rulers:
         place = scale(ruler.value)
-        yield line(place, level - 9, place, level + (RARE + 8 if row.rare else 10), f"ruler {ruler.style}")
+        yield line(place, level - 9, place, level + (SECOND + 8 if row.second else 10), f"ruler {ruler.style}")
 
 
 def _label(ruler: Ruler, place: float, level: float) -> str:
