@@ -187,10 +187,10 @@ def swapped(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, bytes, bytes], l
 
 @pytest.fixture
 def attacks_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the attacks required and as strong as when format 4 was made: kept certificates are current then."""
+    """Makes the attacks required and as strong as when kept certificates were made: they are current then."""
     from dataclasses import replace
 
     from attacks.registry import ATTACKS, INFORMED_VERSIONS
 
-    monkeypatch.setitem(ATTACKS, "adapted-beam", replace(ATTACKS["adapted-beam"], required_by=()))
+    monkeypatch.setitem(ATTACKS, "adapted-beam", replace(ATTACKS["adapted-beam"], required_by=(), version=1))
     monkeypatch.setitem(INFORMED_VERSIONS, "known-context", 1)
