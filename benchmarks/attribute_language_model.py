@@ -1,6 +1,6 @@
 """What a frozen language model tells of an attribute beside naive Bayes: cross-fitted by document, and paired.
 
-    python benchmarks/attribute_language_model.py examples/smollm2-reviews.yaml --mu 20
+    python benchmarks/attribute_language_model.py --mu 20
 
 The model reads the posterior mean of each token, between the two halves of a prompt that asks for the attribute; its
 states are classified by logistic regression. The probe is naive Bayes through the channel. Five folds of the documents:
@@ -194,7 +194,7 @@ def compare(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", type=Path, nargs="?", default=Path("examples/smollm2-reviews.yaml"))
     parser.add_argument("--mu", type=float, default=20.0)
     parser.add_argument("--tokens", type=int, default=64, help="of each document, its first")
     parser.add_argument("--releases", type=int, default=3, help="of each document")
