@@ -39,7 +39,7 @@ class TwoSided:
 
     beam: LanguageBeam = field(default_factory=LanguageBeam)
     candidates: int = 4
-    within: float = 2.5
+    within: float = 2.0
     reach: int = 2
     sweeps: int = 2
     rows: int = 128
@@ -158,12 +158,9 @@ def improved(scores: Tensor, words: Sequence[int]) -> list[int]:
 
 
 def nearby(before: Sequence[int], after: Sequence[int], reach: int) -> Tensor:
-    """Returns the places whose scores a change of words bears on most, bool, shape (tokens,).
-
-    Those to the left look as far as reach to the right; those to the right feel their left side less with distance.
-    """
+    """Returns the places that a change of words bears on most, bool, shape (tokens,): reach from it on both sides."""
     near = torch.zeros(len(before), dtype=torch.bool)
     for place, (old, new) in enumerate(zip(before, after, strict=True)):
         if old != new:
-            near[max(0, place - reach) : place + 1 + APART] = True
+            near[max(0, place - reach) : place + 1 + reach] = True
     return near

@@ -200,7 +200,7 @@ def test_a_later_sweep_scores_only_the_places_that_a_change_bears_on(world):
     words, changed = [1, 0, 4, 2, 3, 3, 1, 2, 0], [1, 0, 4, 2, 3, 3, 4, 2, 0]
     assert nearby(words, words, 2).sum() == 0
     near = nearby(words, changed, 2)
-    assert near.tolist() == [place in range(4, 9) for place in range(9)]
+    assert near.tolist() == [4 <= place <= 8 for place in range(9)]
     attacker = TwoSided(candidates=3, within=1e9, reach=2).fit(public)
     evidence = likelihood(public, public.mechanism.observed(released(public, words)), attacker.beam.reader.unigrams)
     whole, part = attacker.scores(changed, evidence), attacker.scores(changed, evidence, near)
