@@ -63,7 +63,7 @@ class Reader:
     def log_prior_of(self, logits: Tensor, words: Tensor) -> Tensor:
         """Returns log prior of some words, shape (rows, some), from logits of shape (rows, >= words)."""
         kept = logits[:, : len(self.unigrams)]
-        kept = kept if self.temper == 1 else self.temper * kept  # a product over the vocabulary costs as much as a layer
+        kept = kept if self.temper == 1 else self.temper * kept  # a pass over the vocabulary is dear
         model = kept.gather(1, words) - kept.logsumexp(1, keepdim=True)
         return mixed(model, self.unigrams[words], self.share)
 

@@ -1,10 +1,10 @@
 """Forward-backward re-scoring: each token's posterior given what stands, and what was released, on both sides of it.
 
-A causal model gives log P(w | left), which counts by the beam's weight. The evidence of the right side is how likely the
-releases to the right are once w stands here: for each of the next places, log of the sum over words v of P(v | left, w, words between) P(release | v).
-The sum runs over the LIKELY words that fit the release best; the others add next to nothing.
-Both are added to log P(release here | w) (docs/theory.md, theorem 7). The words on both sides are the beam's at first;
-then the places that prefer another word are changed, a sweep at a time.
+A causal model gives log P(w | left), which counts by the beam's weight. The evidence of the right side is how likely
+the releases to the right are once w stands here: for each of the next places, log of the sum over words v of
+P(v | left, w, words between) P(release | v). The sum runs over the LIKELY words that fit the release best; the others
+add next to nothing. Both are added to log P(release here | w) (docs/theory.md, theorem 7). The words on both sides are
+the beam's at first; then the places that prefer another word are changed, a sweep at a time.
 """
 
 from collections.abc import Sequence
