@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from scipy.stats import binom
 
+from mechanisms.client import CodeReleaser
+from mechanisms.encoder import Encoder
 from mechanisms.entropy_coding import restore, shorten
 from mechanisms.levels import LEVELS, ZERO_LEVEL
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
@@ -86,7 +88,7 @@ def codes(epsilon: float, tokens: int = 512) -> str:
     """Returns lines of the third table: whole releases, from tokens to messages, with the bits of a token."""
     spec, source = QuantizerSpec.from_mu(4, DIM, 0.05, 8.0), SystemRandomness()
     generator = simulation_generator(0, "benchmark")
-    quantizer, table = StochasticQuantizer(spec), generator.integers(0, LEVELS, (WORDS, DIM), dtype=np.uint8)
+    client = CodeReleaser(Encoder(generator.integers(0, LEVELS, (WORDS, DIM), dtype=np.uint8), spec.clip), spec)
     symbols, prompt = generator.integers(0, SYMBOLS, WORDS), generator.integers(0, WORDS, tokens)
     coarse = CoarseWordsSpec.over(best_geometry(SYMBOLS, epsilon), symbols)
     rivals = (
@@ -95,7 +97,7 @@ def codes(epsilon: float, tokens: int = 512) -> str:
         CoarseWords(coarse, symbols),
         SubsetSelection(SubsetSelectionSpec.from_epsilon(WORDS, epsilon)),
     )
-    releases: list[Callable[[], object]] = [lambda: pack(quantizer.sample(table[prompt], source), spec)]
+    releases: list[Callable[[], object]] = [lambda: client.release(prompt, source)]
     releases += [lambda rival=rival: rival.release(prompt, source) for rival in rivals[:3]]
     seconds = [*median_seconds(*releases)]
     start = time.perf_counter()

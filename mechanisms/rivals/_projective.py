@@ -4,6 +4,8 @@ A point is written with its first coordinate that is not 0 equal to 1. With f co
 (q^f - 1) / (q - 1), how many points have fewer, plus the number whose base-q digits these f are.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,8 +32,13 @@ def base_digits(numbers: NDArray[np.int64], dimension: int, order: int) -> NDArr
 
 def points_of(ranks: NDArray[np.int64], dimension: int, order: int) -> NDArray[np.int64]:
     """Returns the points of these numbers, int64, shape (dimension, n)."""
+    return base_digits(point_digits(ranks, dimension, order), dimension, order)
+
+
+def point_digits(ranks: NDArray[np.int64], dimension: int, order: int) -> NDArray[np.int64]:
+    """Returns the numbers whose base-q digits are the coordinates of the points of these numbers, int64, shape (n,)."""
     fewer, shift = _offsets(dimension, order)
-    return base_digits(ranks + shift[fewer.searchsorted(ranks, side="right") - 1], dimension, order)
+    return np.asarray(ranks + shift[fewer.searchsorted(ranks, side="right") - 1])
 
 
 def ranks_of(points: NDArray[np.int64], order: int) -> NDArray[np.int64]:
@@ -52,13 +59,19 @@ def normalised(vectors: NDArray[np.int64], order: int) -> NDArray[np.int64]:
     for coordinate in vectors[-2::-1]:
         base = np.where(coordinate != 0, coordinate, base)
     inverse = np.ones_like(base)
-    for bit in range((order - 2).bit_length()):
-        if order - 2 >> bit & 1:
-            inverse = inverse * base % order
-        base = base * base % order
-    return np.asarray(vectors * inverse % order)
+    for bit in f"{order - 2:b}":
+        inverse = modulo(inverse * inverse, order)
+        if bit == "1":
+            inverse = modulo(inverse * base, order)
+    return modulo(vectors * inverse, order)
 
 
+def modulo(values: NDArray[np.int64], order: int) -> NDArray[np.int64]:
+    """Returns values modulo the order: numpy divides whole arrays by one number faster than it takes the rest."""
+    return np.asarray(values - values // order * order)
+
+
+@lru_cache(maxsize=64)
 def _offsets(dimension: int, order: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns, for f = 0..dimension - 1, how many points have fewer than f coordinates after the 1, and q^f less that.
 

@@ -15,7 +15,7 @@ from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource
 from mechanisms.rivals._decoding import Decoding
 from mechanisms.rivals._description import whole
-from mechanisms.rivals._message import renamed
+from mechanisms.rivals._message import MessageFormat, SetFormat, renamed
 from mechanisms.rivals._rows import public_hash
 from mechanisms.rivals._supports import PosteriorRead, SupportSpec
 from mechanisms.rivals.projective_geometry import ProjectiveGeometry, ProjectiveGeometrySpec
@@ -101,21 +101,22 @@ class CoarseWords(PosteriorRead):
                 f"Expected symbols in 0..{spec.inner.words - 1}, got {int(symbols.min())}..{int(symbols.max())}."
             )
         self.spec, self.symbols, self.inner = spec, symbols.astype(np.int64), _mechanism(spec.inner)
+        self._own, self._inner = spec.fingerprint, spec.inner.fingerprint
 
     @property
-    def format(self) -> object:
+    def format(self) -> MessageFormat | SetFormat:
         """The inner message's layout, under this description's name."""
-        return dataclasses.replace(self.inner.format, fingerprint=self.spec.fingerprint)
+        return dataclasses.replace(self.inner.format, fingerprint=self._own)
 
     def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as checked_tokens does, and draws nothing."""
         symbols = self.symbols[checked_tokens(tokens, self.words)]
         message = self.inner.release(symbols, source)  # type: ignore[arg-type]  # an array is checked faster than a list
-        return renamed(message, self.spec.inner.fingerprint, self.spec.fingerprint)
+        return renamed(message, self._inner, self._own)
 
     def observed(self, message: bytes) -> NDArray[np.int64]:
         """Returns what the inner mechanism released; raises UserError for a message of another mechanism."""
-        return self.inner.observed(renamed(message, self.spec.fingerprint, self.spec.inner.fingerprint))
+        return self.inner.observed(renamed(message, self._own, self._inner))
 
     def scores(
         self, observed: Observed, log_prior: NDArray[np.float64] | None = None

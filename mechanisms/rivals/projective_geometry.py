@@ -17,8 +17,10 @@ from mechanisms.rivals._draws import WIDE, uniform_below
 from mechanisms.rivals._message import MAX_BITS, MessageFormat
 from mechanisms.rivals._projective import (
     base_digits,
+    modulo,
     normalised,
     number_of_points,
+    point_digits,
     points_of,
     ranks_of,
 )
@@ -115,7 +117,7 @@ class ProjectiveGeometry(SupportMechanism):
         super().__init__(spec.words, table, prior, decoding, name)
         self.spec: ProjectiveGeometrySpec = spec
 
-    @property
+    @cached_property
     def format(self) -> MessageFormat:
         """The message's layout: a point's number a token."""
         return MessageFormat(b"PNT1", self.spec.fingerprint, 1, self.spec.points)
@@ -129,15 +131,15 @@ class ProjectiveGeometry(SupportMechanism):
         """
         t, q, count = self.spec.dimension, self.spec.order, len(tokens)
         on = wide_words(count, source) < np.uint64(self.spec.inside)
-        inner = points_of(uniform_below(number_of_points(t - 1, q), count, source), t - 1, q)
-        outer = base_digits(uniform_below(q ** (t - 1), count, source), t - 1, q)
-        free = np.where(on, inner, outer)
+        inner = point_digits(uniform_below(number_of_points(t - 1, q), count, source), t - 1, q)
+        outer = uniform_below(q ** (t - 1), count, source)
+        free = base_digits(np.where(on, inner, outer), t - 1, q)
         x, places = points_of(tokens, t, q), np.arange(t)[:, None]
         pivot = (x != 0).argmax(axis=0)
         y = np.zeros_like(x)
         y[:-1] = free * (places[:-1] < pivot)
         y[1:] += free * (places[1:] > pivot)
-        y += (~on - (x * y).sum(axis=0)) % q * (places == pivot)
+        y += modulo(~on - (x * y).sum(axis=0), q) * (places == pivot)
         return ranks_of(normalised(y, q), q)
 
     def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
@@ -95,7 +96,7 @@ class SubsetSelection(SupportMechanism):
         super().__init__(spec.words, table, prior, decoding, name)
         self.spec: SubsetSelectionSpec = spec
 
-    @property
+    @cached_property
     def format(self) -> SetFormat:
         """The message's layout."""
         return SetFormat(b"SET1", self.spec.fingerprint, self.spec.words, self.spec.size)
