@@ -11,7 +11,6 @@ from attacks.ladder import ladder, trained_attackers
 from attacks.registry import AttackName
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.limits import Evidence
-from del_audit.configuration.limits import Evidence
 from del_audit.evidence.inferences import inferences_of
 from del_audit.evidence.inversion.leakage import measure_leakage
 from del_audit.evidence.inversion.meaning import Meaning

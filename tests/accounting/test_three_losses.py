@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from del_audit.accounting.proved_losses import ProvedLosses
 from del_audit.accounting.rigorous import RELATIVE_WIDTH
-from del_audit.accounting.rivals import calibrate_rival, rival_guarantee
-from del_audit.accounting.rivals.three_losses import ThreeLosses, response_success_bound
+from del_audit.accounting.rivals import calibrate_rival, response_success_bound, rival_guarantee
+from del_audit.accounting.rivals.three_losses import ThreeLosses
 from mechanisms.errors import UserError
 from mechanisms.rivals import (
     CoarseWordsSpec,
