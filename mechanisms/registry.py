@@ -137,6 +137,27 @@ MECHANISMS: dict[MechanismName, MechanismRow] = {
             _WORD,
         ),
         MechanismRow(
+            "subset selection",
+            "subset selection",
+            "mechanisms.rivals.subset_selection:SubsetSelection",
+            "mechanisms.rivals.subset_selection:SubsetSelectionSpec",
+            "set of words",
+        ),
+        MechanismRow(
+            "projective geometry",
+            "projective geometry response",
+            "mechanisms.rivals.projective_geometry:ProjectiveGeometry",
+            "mechanisms.rivals.projective_geometry:ProjectiveGeometrySpec",
+            "point number",
+        ),
+        MechanismRow(
+            "coarse words",
+            "coarse words",
+            "mechanisms.rivals.coarse_words:CoarseWords",
+            "mechanisms.rivals.coarse_words:CoarseWordsSpec",
+            "what its inner mechanism sends of a symbol",
+        ),
+        MechanismRow(
             "gaussian",
             "Gaussian noise, n-bit grid",
             "mechanisms.rivals.gaussian:Gaussian",

@@ -5,15 +5,20 @@ InferDPT, which needs a local language model, is in mechanisms.rivals.inferdpt; 
 
 from mechanisms.rivals._description import RivalSpec
 from mechanisms.rivals._points import Points
+from mechanisms.rivals.coarse_words import CoarseWords, CoarseWordsSpec
 from mechanisms.rivals.custext import CusText, CusTextSpec
 from mechanisms.rivals.exponential import Exponential, ExponentialSpec
 from mechanisms.rivals.gaussian import Gaussian, GaussianSpec
 from mechanisms.rivals.metric import Metric, MetricSpec
+from mechanisms.rivals.projective_geometry import ProjectiveGeometry, ProjectiveGeometrySpec
 from mechanisms.rivals.randomized_response import RandomizedResponse, RandomizedResponseSpec
 from mechanisms.rivals.rantext import RanText, RanTextSpec
 from mechanisms.rivals.santext import SanText, SanTextSpec
+from mechanisms.rivals.subset_selection import SubsetSelection, SubsetSelectionSpec
 
 __all__ = [
+    "CoarseWords",
+    "CoarseWordsSpec",
     "CusText",
     "CusTextSpec",
     "Exponential",
@@ -23,6 +28,8 @@ __all__ = [
     "Metric",
     "MetricSpec",
     "Points",
+    "ProjectiveGeometry",
+    "ProjectiveGeometrySpec",
     "RanText",
     "RanTextSpec",
     "RandomizedResponse",
@@ -30,4 +37,6 @@ __all__ = [
     "RivalSpec",
     "SanText",
     "SanTextSpec",
+    "SubsetSelection",
+    "SubsetSelectionSpec",
 ]

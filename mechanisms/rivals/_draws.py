@@ -3,8 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.randomness import RandomSource
+from mechanisms.randomness import RandomSource, wide_words
 
+WIDE = 1 << 64
+"""Values of a uniform 64-bit word."""
 DRAW_BITS = 128
 """Bits behind one draw of weighted_choices: it departs from the exact law by one part in 2^64 at most."""
 
@@ -24,3 +26,15 @@ def weighted_choices(weights: NDArray[np.uint64], count: int, source: RandomSour
         for start in range(0, len(drawn), step)
     ]
     return np.searchsorted(cumulated, np.array(places, dtype=np.uint64), side="right").astype(np.int64)
+
+
+def uniform_below(limit: int, count: int, source: RandomSource) -> NDArray[np.int64]:
+    """Returns whole numbers in 0..limit - 1, all alike, int64, shape (count,). limit: 1 to 2^63.
+
+    A 64-bit word beyond the largest multiple of the limit is drawn anew, so that each remainder is exactly as likely.
+    """
+    last = np.uint64(WIDE - WIDE % limit - 1)
+    drawn = wide_words(count, source)
+    while (beyond := np.flatnonzero(drawn > last)).size:
+        drawn[beyond] = wide_words(beyond.size, source)
+    return (drawn % np.uint64(limit)).astype(np.int64)

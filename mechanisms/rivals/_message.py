@@ -1,7 +1,7 @@
-"""The messages of the rivals: whole numbers of a fixed width behind a header that names the description.
+"""The messages of the rivals: the same number of bits for each token, behind a header that names the description.
 
 Layout, as of DEL's message: 4 bytes magic, 8 bytes of the description's fingerprint, 4 bytes number of tokens (little
-endian), then numbers * bits bits for each token, most significant bit first, and zero bits up to the next whole byte.
+endian), then token_bits bits for each token, most significant bit first, and zero bits up to the next whole byte.
 """
 
 import struct
@@ -18,14 +18,51 @@ MAX_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class MessageFormat:
-    """How one description's messages look: `numbers` whole numbers below `limit` a token, each of `bits` bits.
-
-    magic: 4 bytes that name the family. fingerprint: the description's, of which 8 bytes travel.
-    """
+class Format:
+    """What all messages have: magic, 4 bytes that name the family, and the fingerprint, of which 8 bytes travel."""
 
     magic: bytes
     fingerprint: bytes
+
+    @property
+    def token_bits(self) -> int:
+        """Bits on the wire for one token."""
+        raise NotImplementedError
+
+    def length(self, tokens: int) -> int:
+        """Returns the length of a message of that many tokens, in bytes; nothing else determines it."""
+        return HEADER_BYTES + (self.token_bits * tokens + 7) // 8
+
+    def _closed(self, bits: NDArray[np.uint8]) -> bytes:
+        """Returns the message of the bits of each token, shape (tokens, token_bits)."""
+        return _HEADER.pack(self.magic, self.fingerprint[:8], len(bits)) + np.packbits(bits.reshape(-1)).tobytes()
+
+    def _opened(self, message: bytes) -> NDArray[np.uint8]:
+        """Returns the bits of each token, uint8, shape (tokens, token_bits).
+
+        Raises UserError for a message that is truncated, too long, has spare bits set, or names another description.
+        """
+        if len(message) >= HEADER_BYTES and message[:4] != self.magic:
+            raise UserError(f"Expected a message that starts with {self.magic!r}, got {message[:4]!r}.")
+        checked_name(message, self.fingerprint)
+        _, _, tokens = _HEADER.unpack_from(message)
+        if not tokens:
+            raise UserError("Expected a message of at least one token, got tokens=0.")
+        if len(message) != self.length(tokens):
+            raise UserError(
+                f"Expected {self.length(tokens)} bytes for {tokens} tokens, got {len(message)}: truncated or padded."
+            )
+        stream = np.unpackbits(np.frombuffer(message, dtype=np.uint8, offset=HEADER_BYTES))
+        used = self.token_bits * tokens
+        if stream[used:].any():
+            raise UserError(f"Expected the last {len(stream) - used} spare bits of the message to be 0, got bits set.")
+        return stream[:used].reshape(tokens, self.token_bits)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFormat(Format):
+    """How one description's messages look: `numbers` whole numbers below `limit` a token, each of `bits` bits."""
+
     numbers: int
     limit: int
 
@@ -39,24 +76,13 @@ class MessageFormat:
         """Bits on the wire for one token."""
         return self.bits * self.numbers
 
-    def length(self, tokens: int) -> int:
-        """Returns the length of a message of that many tokens, in bytes; nothing else determines it."""
-        return HEADER_BYTES + (self.token_bits * tokens + 7) // 8
-
     def pack(self, values: ArrayLike) -> bytes:
         """Returns the message that carries values, whole numbers in 0..limit - 1, shape (tokens, numbers).
 
         Raises UserError for no tokens, another shape, or a value out of range.
         """
-        array = np.asarray(values)
-        if array.ndim != 2 or array.shape[1] != self.numbers or not len(array):
-            raise UserError(f"Expected values of shape (tokens >= 1, {self.numbers}), got shape {array.shape}.")
-        if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() >= self.limit:
-            raise UserError(f"Expected whole values in 0..{self.limit - 1}, got values outside.")
-        octets = np.ascontiguousarray(array, dtype=">u4").view(np.uint8).reshape(*array.shape, 4)
-        bits = np.unpackbits(octets, axis=-1)[..., MAX_BITS - self.bits :]
-        header = _HEADER.pack(self.magic, self.fingerprint[:8], len(array))
-        return header + np.packbits(bits.reshape(-1)).tobytes()
+        array = checked_rows(values, self.numbers, self.limit)
+        return self._closed(number_bits(array, self.bits).reshape(len(array), self.token_bits))
 
     def unpack(self, message: bytes) -> NDArray[np.int64]:
         """Returns the values of a message, int64, shape (tokens, numbers).
@@ -64,32 +90,53 @@ class MessageFormat:
         Raises UserError for a message that is truncated, too long, has spare bits set, names another description, or
         carries a value out of range.
         """
-        if len(message) < HEADER_BYTES:
-            raise UserError(f"Expected a message of at least {HEADER_BYTES} bytes, got {len(message)}: truncated.")
-        magic, fingerprint, tokens = _HEADER.unpack_from(message)
-        if magic != self.magic:
-            raise UserError(f"Expected a message that starts with {self.magic!r}, got {magic!r}.")
-        if fingerprint != self.fingerprint[:8]:
-            raise UserError(
-                f"Expected a message of mechanism {self.fingerprint[:8].hex()}, got one of {fingerprint.hex()}: "
-                "client and server do not run the same mechanism."
-            )
-        if not tokens:
-            raise UserError("Expected a message of at least one token, got tokens=0.")
-        if len(message) != self.length(tokens):
-            raise UserError(
-                f"Expected {self.length(tokens)} bytes for {tokens} tokens, got {len(message)}: truncated or padded."
-            )
-        stream = np.unpackbits(np.frombuffer(message, dtype=np.uint8, offset=HEADER_BYTES))
-        used = self.token_bits * tokens
-        if stream[used:].any():
-            raise UserError(f"Expected the last {len(stream) - used} spare bits of the message to be 0, got bits set.")
-        bits = np.zeros((tokens, self.numbers, MAX_BITS), dtype=np.uint8)
-        bits[..., MAX_BITS - self.bits :] = stream[:used].reshape(tokens, self.numbers, self.bits)
-        values = np.packbits(bits, axis=-1).view(">u4")[..., 0].astype(np.int64)
+        values = bit_numbers(self._opened(message), self.bits)
         if values.max() >= self.limit:
             raise UserError(f"Expected values in 0..{self.limit - 1} in the message, got {int(values.max())}.")
         return values
+
+
+def checked_rows(values: ArrayLike, numbers: int, limit: int) -> NDArray[np.integer]:
+    """Returns values as an array; raises UserError for no tokens, another shape, or a value outside 0..limit - 1."""
+    array = np.asarray(values)
+    if array.ndim != 2 or array.shape[1] != numbers or not len(array):
+        raise UserError(f"Expected values of shape (tokens >= 1, {numbers}), got shape {array.shape}.")
+    if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() >= limit:
+        raise UserError(f"Expected whole values in 0..{limit - 1}, got values outside.")
+    return array
+
+
+def number_bits(numbers: NDArray[np.integer], bits: int) -> NDArray[np.uint8]:
+    """Returns the lowest bits of each number, most significant first, uint8, shape (*numbers' shape, bits)."""
+    octets = np.ascontiguousarray(numbers, dtype=">u4").view(np.uint8).reshape(*numbers.shape, 4)
+    return np.unpackbits(octets, axis=-1)[..., MAX_BITS - bits :]
+
+
+def bit_numbers(stream: NDArray[np.uint8], bits: int) -> NDArray[np.int64]:
+    """Returns the numbers of so many bits each that lie in the rows of a stream, int64, shape (rows, numbers)."""
+    wide = np.zeros((len(stream), stream.shape[1] // bits, MAX_BITS), dtype=np.uint8)
+    wide[..., MAX_BITS - bits :] = stream.reshape(*wide.shape[:2], bits)
+    return np.packbits(wide, axis=-1).view(">u4")[..., 0].astype(np.int64)
+
+
+def checked_name(message: bytes, fingerprint: bytes) -> None:
+    """Raises UserError for a message without a whole header, and for one that names another description."""
+    if len(message) < HEADER_BYTES:
+        raise UserError(f"Expected a message of at least {HEADER_BYTES} bytes, got {len(message)}: truncated.")
+    if (named := message[4:12]) != fingerprint[:8]:
+        raise UserError(
+            f"Expected a message of mechanism {fingerprint[:8].hex()}, got one of {named.hex()}: "
+            "client and server do not run the same mechanism."
+        )
+
+
+def renamed(message: bytes, named: bytes, fingerprint: bytes) -> bytes:
+    """Returns a message of the description `named` as one of another fingerprint.
+
+    Raises UserError for a message without a whole header, and for one that names another description.
+    """
+    checked_name(message, named)
+    return message[:4] + fingerprint[:8] + message[12:]
 
 
 def id_format(fingerprint: bytes, words: int) -> MessageFormat:
@@ -100,3 +147,62 @@ def id_format(fingerprint: bytes, words: int) -> MessageFormat:
 def grid_format(fingerprint: bytes, dim: int, bits: int) -> MessageFormat:
     """Returns the format of messages that carry dim cells of a grid of 2^bits cells a token."""
     return MessageFormat(b"GRD1", fingerprint, dim, 1 << bits)
+
+
+@dataclass(frozen=True, slots=True)
+class SetFormat(Format):
+    """Messages that carry a set of `size` numbers below `limit` a token, by the code of Elias and Fano.
+
+    In rising order, the lowest bits of each number as they are; what is above them in one bit a number and one a step.
+    Every set has one code, all of the same length: half a bit to one bit a number more than the logarithm of how many
+    sets there are, for sets of up to half of the numbers.
+    """
+
+    limit: int
+    size: int
+
+    @property
+    def low_bits(self) -> int:
+        """Bits of each number that are sent as they are: those that make a token's code shortest."""
+        return min(range(MAX_BITS), key=self._length)
+
+    @property
+    def token_bits(self) -> int:
+        """Bits on the wire for one token."""
+        return self._length(self.low_bits)
+
+    def pack(self, sets: ArrayLike) -> bytes:
+        """Returns the message that carries sets, whole numbers in 0..limit - 1 that rise, shape (tokens, size).
+
+        Raises UserError for no tokens, another shape, a value out of range, or values that do not rise.
+        """
+        array = checked_rows(sets, self.size, self.limit)
+        if (np.diff(array, axis=1) <= 0).any():
+            raise UserError("Expected the numbers of a set to rise, got some that do not.")
+        low = self.low_bits
+        bits = np.zeros((len(array), self.token_bits), dtype=np.uint8)
+        bits[:, : self.size * low] = number_bits(array, low).reshape(len(array), -1) if low else 0
+        np.put_along_axis(bits, self.size * low + (array >> low) + np.arange(self.size), 1, axis=1)
+        return self._closed(bits)
+
+    def unpack(self, message: bytes) -> NDArray[np.int64]:
+        """Returns the sets of a message, int64, shape (tokens, size), rising.
+
+        Raises UserError for a message that is truncated, too long, has spare bits set, names another description, or
+        carries what is no such set.
+        """
+        stream, low = self._opened(message), self.low_bits
+        steps = stream[:, self.size * low :]
+        if (steps.sum(axis=1, dtype=np.int64) != self.size).any():
+            raise UserError(f"Expected sets of {self.size} numbers in the message, got others.")
+        places = steps.nonzero()[1].reshape(len(stream), self.size)
+        sets: NDArray[np.int64] = (places - np.arange(self.size)) << low
+        if low:
+            sets |= bit_numbers(stream[:, : self.size * low], low)
+        if (np.diff(sets, axis=1) <= 0).any() or sets.max() >= self.limit:
+            raise UserError(f"Expected numbers in 0..{self.limit - 1} that rise in the message, got others.")
+        return sets
+
+    def _length(self, low: int) -> int:
+        """Returns the bits of a token's code where so many bits of each number are sent as they are."""
+        return self.size * (low + 1) + (self.limit - 1 >> low)

@@ -13,16 +13,17 @@ from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource, wide_words
 from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, required_table
-from mechanisms.rivals._description import RivalSpec, positive, whole
+from mechanisms.rivals._description import positive, whole
+from mechanisms.rivals._draws import WIDE
 from mechanisms.rivals._sent import WordSent
+from mechanisms.rivals._supports import SupportSpec
 
-WIDE = 1 << 64
 MAX_WORDS = 1 << 24
 _BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class RandomizedResponseSpec(RivalSpec):
+class RandomizedResponseSpec(SupportSpec):
     """k-ary randomized response (Kairouz, Oh and Viswanath, arXiv 1407.1338), completely.
 
     Each of the other words is released with probability weight / 2^64, the true one with all that is left: the law is
@@ -56,6 +57,21 @@ class RandomizedResponseSpec(RivalSpec):
     def kept(self) -> int:
         """The weight of the true word, of 2^64."""
         return WIDE - self.weight * (self.words - 1)
+
+    @property
+    def chance(self) -> Fraction:
+        """The probability of the true word: its support is the word itself."""
+        return Fraction(self.kept, WIDE)
+
+    @property
+    def share(self) -> Fraction:
+        """One word of all."""
+        return Fraction(1, self.words)
+
+    @property
+    def common(self) -> Fraction:
+        """None: no word is another."""
+        return Fraction(0)
 
 
 @dataclass(frozen=True)

@@ -5,5 +5,6 @@ del_audit.accounting.registry.
 """
 
 from del_audit.accounting.rivals.guarantee import RivalGuarantee, calibrate_rival, rival_guarantee
+from del_audit.accounting.rivals.three_losses import response_success_bound
 
-__all__ = ["RivalGuarantee", "calibrate_rival", "rival_guarantee"]
+__all__ = ["RivalGuarantee", "calibrate_rival", "response_success_bound", "rival_guarantee"]

@@ -49,14 +49,16 @@ class RivalGuarantee:
 
 
 def rival_guarantee(
-    mechanism: object, delta: float = 1e-5, unit: Unit = "token", tokens: int | None = None
+    mechanism: object, delta: float = 1e-5, unit: Unit = "token", tokens: int | None = None, proved: bool = False
 ) -> RivalGuarantee:
     """Returns what a rival, or DEL's quantizer, guarantees for one unit.
 
     mechanism: of mechanisms.rivals, or its spec alone. With the mechanism, figures over the public vocabulary are
     exact, which takes one pass over all pairs of words; with the spec alone they are what holds for any vocabulary.
-    tokens: of the unit, each sent once; may be left out for a token only.
-    Raises UserError for an unknown mechanism, and for a unit, tokens or delta out of range.
+    tokens: of the unit, each sent once; may be left out for a token only. proved: figures by ball arithmetic, up to
+    65,536 tokens, for mechanisms with the same three losses between any two words; needs python-flint.
+    Raises UserError for an unknown mechanism, or one without proved figures where these are asked for, and for a unit,
+    tokens or delta out of range.
     """
     tokens = check_unit(unit, tokens)
     if isinstance(delta, bool) or not isinstance(delta, (int, float)) or not 0 < delta < 1:
@@ -67,7 +69,12 @@ def rival_guarantee(
     row = mechanism_of(spec)
     if row is None or row.key not in ACCOUNTANTS:
         raise UserError(f"Expected a mechanism or its spec, got a {type(mechanism).__name__}.")
-    figures: Figures = imported(ACCOUNTANTS[row.key].figures)(spec, whole, delta, tokens)
+    accountant = ACCOUNTANTS[row.key]
+    if proved and accountant.proved is None:
+        known = ", ".join(other.key for other in ACCOUNTANTS.values() if other.proved)
+        raise UserError(f"Expected proved=True with one of {known}, got {row.key}: leave proved out.")
+    made_by = accountant.proved if proved and accountant.proved else accountant.figures
+    figures: Figures = imported(made_by)(spec, whole, delta, tokens)
     parts = {field: getattr(figures, field) for field in figures.__slots__}
     return RivalGuarantee(
         mechanism=row.key, unit=unit, tokens=tokens, delta=delta, adjacency=adjacency(unit, tokens), **parts

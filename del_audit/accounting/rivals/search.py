@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from del_audit.accounting.rivals.figures import at_most, of_pure
+from del_audit.accounting.rivals.three_losses import ThreeLosses
 from mechanisms.errors import UserError
+from mechanisms.rivals._supports import SupportSpec
 
+Spec = TypeVar("Spec", bound=SupportSpec)
 _PASSES: Final = 8
 _NEAR: Final = 1e-3
 
@@ -51,3 +54,15 @@ def largest(achieved: Callable[[float], float], target: float, start: float) -> 
     if not low:
         raise UserError(f"Expected an epsilon that a parameter is found for in {_PASSES} passes, got epsilon={target}.")
     return low
+
+
+def checked_target(made: Callable[[float], Spec], target: float, delta: float) -> Spec:
+    """Returns what is made for an epsilon a little below the target, which rounding of the figures cannot pass.
+
+    Raises UserError where the least noisy release that is made exceeds the target: no smaller one is there.
+    """
+    spec = made(target * (1 - 1e-12) - 1e-12)
+    achieved = ThreeLosses.of(spec).figures(delta, 1, "").epsilon.upper
+    if achieved > target:
+        raise UserError(f"Expected epsilon >= {achieved!r} for this release, got epsilon={target}.")
+    return spec

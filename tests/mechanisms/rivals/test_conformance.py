@@ -28,6 +28,8 @@ from mechanisms.projection import EncoderSettings
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.registry import MECHANISMS, imported, mechanism_of
 from mechanisms.rivals import (
+    CoarseWords,
+    CoarseWordsSpec,
     CusText,
     CusTextSpec,
     Exponential,
@@ -37,12 +39,16 @@ from mechanisms.rivals import (
     Metric,
     MetricSpec,
     Points,
+    ProjectiveGeometry,
+    ProjectiveGeometrySpec,
     RandomizedResponse,
     RandomizedResponseSpec,
     RanText,
     RanTextSpec,
     SanText,
     SanTextSpec,
+    SubsetSelection,
+    SubsetSelectionSpec,
 )
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import unpack
@@ -104,6 +110,64 @@ def response_case():
         return np.where(kept, tokens, source.words(len(tokens)) % WORDS).astype(np.int64)
 
     return Case("response", mechanism, law, ids(mechanism), faulty(mechanism, replace=replace), (0, 1), True)
+
+
+def sets_case():
+    """In the faulty one the true word never takes the place of one drawn beside it: it may be drawn twice."""
+    mechanism = SubsetSelection(SubsetSelectionSpec.from_epsilon(WORDS, 1.5, 3), TABLE)
+    sets = list(itertools.combinations(range(WORDS), 3))
+    number = np.zeros((WORDS,) * 3, dtype=int)
+    number[tuple(np.array(sets).T)] = np.arange(len(sets))
+
+    def law(word):
+        weights = np.where([word in one for one in sets], np.exp(1.5), 1.0)
+        return weights / weights.sum()
+
+    def replace(self, tokens, source):
+        kept = source.words(len(tokens)) < self.spec.inside >> 32
+        drawn = np.array([source.words(WORDS).argsort()[:3] for _ in tokens])
+        drawn[:, 0] = np.where(kept & (drawn != tokens[:, None]).all(axis=1), tokens, drawn[:, 0])
+        return np.sort(drawn, axis=1)
+
+    outcomes = lambda message: number[tuple(mechanism.observed(message).T)]  # noqa: E731
+    return Case("sets", mechanism, law, outcomes, faulty(mechanism, replace=replace), (0, 1), True)
+
+
+def on_hyperplanes(words, space):
+    """Whether each point of the space lies on each word's hyperplane, both in the order of the numbers of points."""
+    q, t = space
+    vectors = [v for v in itertools.product(range(q), repeat=t) if next((c for c in v if c), 0) == 1]
+    points = np.array(sorted(vectors))  # fewer coordinates after the 1 come first, then base-q order
+    return points, points[:words] @ points.T % q == 0
+
+
+def points_case():
+    """In the faulty one the points off the hyperplane have one coordinate that is never 0 at the pivot."""
+    spec = ProjectiveGeometrySpec.from_epsilon(WORDS, 1.5, 3, 3)
+    mechanism = ProjectiveGeometry(spec, TABLE)
+    points, held = on_hyperplanes(WORDS, (3, 3))
+    number = np.zeros((3, 3, 3), dtype=int)
+    number[tuple(points.T)] = np.arange(13)
+    law = lambda word: np.where(held[word], np.exp(1.5), 1.0) / (4 * np.exp(1.5) + 9)  # noqa: E731
+
+    def replace(self, tokens, source):  # what is not on the hyperplane is any point
+        kept = source.words(len(tokens)) < self.spec.inside >> 32
+        inside = ProjectiveGeometry(dataclasses.replace(self.spec, inside=(1 << 64) - 1)).replace(tokens, source)
+        return np.where(kept, inside, source.words(len(tokens)).astype(np.int64) % 13)
+
+    outcomes = lambda message: number[tuple(mechanism.observed(message).T)]  # noqa: E731
+    return Case("points", mechanism, law, outcomes, faulty(mechanism, replace=replace), (0, 1), True)
+
+
+def coarse_case():
+    """Words of GROUPS-like pairs; in the faulty one another map is behind the same description."""
+    symbols = np.array([0, 1, 2, 3, 3, 2, 1, 0])
+    inner = RandomizedResponseSpec.from_epsilon(4, 1.5)
+    mechanism = CoarseWords(CoarseWordsSpec.over(inner, symbols), symbols, TABLE)
+    law = lambda word: np.where(np.arange(4) == symbols[word], np.exp(1.5), 1.0) / (np.exp(1.5) + 3)  # noqa: E731
+    wrong = faulty(mechanism)
+    wrong.symbols = np.roll(symbols, 1)
+    return Case("coarse", mechanism, law, ids(mechanism), wrong, (0, 1), True)
 
 
 def exponential_case():
@@ -260,6 +324,9 @@ def worst_pair(law, among=None):
 CASES_OF = {
     "del": [del_case(), del_clipping_case()],
     "randomized response": [response_case()],
+    "subset selection": [sets_case()],
+    "projective geometry": [points_case()],
+    "coarse words": [coarse_case()],
     "gaussian": [gaussian_case()],
     "metric": [metric_case()],
     "exponential": [exponential_case()],
