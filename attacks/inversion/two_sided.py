@@ -128,9 +128,7 @@ class TwoSidedAttacker:
         added[places, chosen], added[own] = right, standing
         return scores + added
 
-    def _right(
-        self, words: Sequence[int], places: Tensor, chosen: Tensor, evidence: Tensor, fitting: Tensor
-    ) -> Tensor:
+    def _right(self, words: Sequence[int], places: Tensor, chosen: Tensor, evidence: Tensor, fitting: Tensor) -> Tensor:
         """Returns the right side's evidence for each (place, word) pair, nats, shape (pairs,).
 
         fitting: the words that are summed over at each place, shape (tokens, some).
