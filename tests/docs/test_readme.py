@@ -119,7 +119,7 @@ def test_the_recovered_tokens_are_as_many_as_are_marked():
     (example,) = [text for text in texts(README) if text.startswith("written ")]
     readings = re.split(r"^(\w+), (\d+) of 40 ", example, flags=re.MULTILINE)[1:]
     written = " ".join(example.partition("\nsent ")[0].split()[1:])
-    assert readings[::3] == ["cosine", "MAP", "beam"]
+    assert readings[::3] == ["cosine", "MAP", "adapted"]
     for count, text in zip(readings[1::3], readings[2::3], strict=True):
         marked = re.findall(r"\[([^\]]+)\]", text)
         assert len(marked) == int(count)
