@@ -25,8 +25,9 @@ class AdaptedBeam:
     """Beam and both sides as TwoSided, whose model's low-rank adapters are trained on public text through noise.
 
     One adapter serves every mechanism over a model and public text. Where the model without it reads held-out public
-    text better at the mechanism attacked, that one reads. The adapted one counts by the weight that it was trained at. folder: where adapters are kept; it does not change
-    the result. adapter: one to read with whatever it is worth; None finds the one for this public text, or trains it.
+    text better at the mechanism attacked, that one reads. The adapted model's say counts by the weight that it was
+    trained at, unless the search has one. folder: where adapters are kept; it does not change the result. adapter: one
+    to read with whatever it is worth; None finds the one for this public text, or trains it.
     """
 
     search: TwoSided = field(default_factory=TwoSided)
