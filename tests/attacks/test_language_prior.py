@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from attacks.base import AttackerKnowledge
 from attacks.inversion import LanguageBeam, MaximumAPosteriori, TwoSided
-from attacks.inversion.language_prior import first, is_strong, likelihood
+from attacks.inversion.language_prior import STRONG, WEAK, first, is_strong, likelihood
 from attacks.inversion.two_sided import improved, nearby
 from attacks.ranking import Guesses
 from mechanisms.assets import AssetRecord
