@@ -15,7 +15,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "certificates"
         ("certificate-2", "adapted-beam was not run"),
         ("certificate-3", "adapted-beam was not run"),
         ("certificate-4", "known-context has become stronger since"),
-        ("certificate-5", "adapted-beam has become stronger since (version 2, the certificate ran 1)"),
+        ("certificate-5-first", "adapted-beam has become stronger since (version 2, the certificate ran 1)"),
     ],
 )
 def test_a_kept_certificate_of_weaker_attacks_has_expired(kept, reason):

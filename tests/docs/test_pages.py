@@ -36,8 +36,8 @@ def empty_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def folder(empty_folder, attacks_of_then):
-    """The same with the kept certificate, current as when it was made, and its key under the names of the pages."""
+def folder(empty_folder):
+    """The same with the kept certificate and its key under the names that the pages use."""
     shutil.copy(FIXTURES / "certificate-5.json", empty_folder / "certificate.json")
     shutil.copy(FIXTURES / "certificate-5.pub", empty_folder / "ci.pem.pub")
     return empty_folder
