@@ -9,13 +9,10 @@ from attacks.base import AttackerKnowledge, AttackOptions
 from attacks.inversion.adapted.adapter import Adapter
 from attacks.inversion.adapted.settings import Adaptation
 from attacks.inversion.adapted.training import language_of, loss_of, require_text, trained
-from attacks.inversion.language_prior import is_strong
 from attacks.inversion.two_sided import TwoSided, TwoSidedAttacker
 from attacks.registry import version_of
 from mechanisms.models import LanguageModel
 
-SURE = 0.05
-"""Share of the unigrams in the adapted model's prior where the signal is strong: it is seldom wrong there."""
 WORSE = 0.02
 """Nats per token by which an adapter may read public text worse than the model without it."""
 
@@ -25,9 +22,8 @@ class AdaptedBeam:
     """Beam and both sides as TwoSided, whose model's low-rank adapters are trained on public text through noise.
 
     One adapter serves every mechanism over a model and public text. Where the model without it reads held-out public
-    text better at the mechanism attacked, that one reads. The adapted model's say counts by the weight that it was
-    trained at, unless the search has one. folder: where adapters are kept; it does not change the result. adapter: one
-    to read with whatever it is worth; None finds the one for this public text, or trains it.
+    text better at the mechanism attacked, that one reads. folder: where adapters are kept; it does not change the
+    result. adapter: one to read with whatever it is worth; None finds the one for this public text, or trains it.
     """
 
     search: TwoSided = field(default_factory=TwoSided)
@@ -55,11 +51,7 @@ class AdaptedBeam:
         if self.adapter is None and self._loss_added(adapter, public) > 0:
             return plain
         language = adapter.applied(language_of(public))
-        beam = self.search.beam
-        share = SURE if is_strong(public) else beam.unigram_share
-        weighed = replace(beam, weight=beam.weight or self.adaptation.say, unigram_share=share)
-        search = replace(self.search, beam=weighed)
-        return replace(search.fit(replace(public, language=language)), trained=adapter.sha256)
+        return replace(self.search.fit(replace(public, language=language)), trained=adapter.sha256)
 
     def brief(self, public: AttackerKnowledge) -> "AdaptedBeam":
         """Returns the same attack with the adapter of this public world, for self-tests in others."""

@@ -86,7 +86,7 @@ class LanguageBeam:
         def posterior(seen: Observed) -> Tensor:
             return torch.cat([torch.from_numpy(block.copy()) for _, block in channel.scores(seen, log_prior)])
 
-        weight = self.weight if self.weight is not None else STRONG if is_strong(public) else WEAK
+        weight = weight_for(public) if self.weight is None else self.weight
         return BeamAttacker(public, self, reader, posterior, weight)
 
 
@@ -178,18 +178,18 @@ class BeamAttacker:
         return found
 
 
-def is_strong(public: AttackerKnowledge) -> bool:
-    """Returns whether MAP reads READ or more of the public tokens of a simulated release.
+def weight_for(public: AttackerKnowledge) -> float:
+    """Returns WEAK or STRONG, by the share of public tokens that MAP reads of a simulated release.
 
-    So it is taken to be without public text. Raises UserError where the law is not known.
+    Without public text it is STRONG. Raises UserError where the law is not known.
     """
     text = [token for document in public.documents[-MEASURED_TOKENS:] for token in document][-MEASURED_TOKENS:]
     if not text:
-        return True
+        return STRONG
     message = public.mechanism.release(text, SimulatedRandomness(public.seed, "beam weight"))
     observed = public.mechanism.observed(message)
     read = rank(public.channel.scores(observed, public.log_prior), len(text), 1).best
-    return bool(np.mean(read == np.asarray(text)) >= READ)
+    return STRONG if float(np.mean(read == np.asarray(text))) >= READ else WEAK
 
 
 def likelihood(public: AttackerKnowledge, observed: Observed, like: Tensor) -> Tensor:

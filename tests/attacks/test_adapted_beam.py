@@ -16,7 +16,6 @@ from attacks.inversion.adapted import Adaptation, Adapter, adapter, training
 from attacks.inversion.adapted.adapter import WEIGHTS_FILE
 from attacks.inversion.adapted.practice import drawn, read_loss, worlds
 from attacks.inversion.adapted.training import loss_of, trained
-from attacks.inversion.adapted_beam import SURE
 from attacks.known_context import KnownContext
 from attacks.outcome import invert
 from attacks.self_test import References, self_test
@@ -95,16 +94,6 @@ def test_it_reads_more_than_the_beam_without_an_adapter(public, ready):
     read = invert(attack, attacker, messages, held).hits.mean()
     assert attacker.trained == ready[0].sha256
     assert read > 1.1 * invert(plain, plain.fit(world), messages, held).hits.mean()
-
-
-def test_the_adapted_model_counts_by_the_weight_it_was_trained_at(public, ready, monkeypatch):
-    world, _ = public
-    for strong, share in ((False, TwoSided().beam.unigram_share), (True, SURE)):
-        monkeypatch.setattr("attacks.inversion.adapted_beam.is_strong", lambda _, strong=strong: strong)
-        attacker = AdaptedBeam(ONE, SMALL, adapter=ready[0]).fit(world)
-        assert (attacker.beam.weight, attacker.beam.reader.share) == (SMALL.say, share)
-    weighed = replace(ONE, beam=LanguageBeam(weight=0.9))
-    assert AdaptedBeam(weighed, SMALL, adapter=ready[0]).fit(world).beam.weight == 0.9
 
 
 def test_who_knows_the_words_to_the_left_reads_more_with_its_model_too(public, ready):

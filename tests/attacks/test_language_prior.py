@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from attacks.base import AttackerKnowledge
 from attacks.inversion import LanguageBeam, MaximumAPosteriori, TwoSided
-from attacks.inversion.language_prior import STRONG, WEAK, first, is_strong, likelihood
+from attacks.inversion.language_prior import STRONG, WEAK, first, likelihood, weight_for
 from attacks.inversion.two_sided import improved, nearby
 from attacks.ranking import Guesses
 from mechanisms.assets import AssetRecord
@@ -127,9 +127,9 @@ def test_the_weight_follows_what_map_reads_of_public_text(random_public):
         return AttackerKnowledge(pipeline, pipeline.table, pipeline.prior, documents, None)
 
     words = np.random.default_rng(0).integers(0, 40, (20, 30)).tolist()
-    assert not is_strong(public(0.1, words))
-    assert is_strong(public(30.0, words))
-    assert is_strong(public(0.1, []))
+    assert weight_for(public(0.1, words)) == WEAK
+    assert weight_for(public(30.0, words)) == STRONG
+    assert weight_for(public(0.1, [])) == STRONG
     assert WEAK < STRONG <= 1
 
 
