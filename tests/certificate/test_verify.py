@@ -138,7 +138,7 @@ def test_an_attack_that_the_level_came_to_require_is_named(body, monkeypatch):
 def add_attack(body, key, name="a later one", success=None, above=0.1):
     """Adds an attack on contexts to what was asked for and what was run; success: its rate and interval's ends."""
     like = next(attack for attack in body["inversion"]["attacks"] if attack["key"] == "adapted-beam")
-    added = {**json.loads(json.dumps(like)), "key": key, "name": name, "above": above}
+    added = {**json.loads(json.dumps(like)), "key": key, "name": name, "version": 1, "above": above}
     added["success"].update(success or {})
     added["meaning"].update(success or {})
     body["inversion"]["attacks"].append(added)
