@@ -60,6 +60,17 @@ def checked_prior(prior: NDArray[np.float64] | None, words: int) -> NDArray[np.f
     return np.asarray(np.log(prior / prior.sum()))
 
 
+def checked_server(
+    words: int, table: NDArray[np.float32] | None, prior: NDArray[np.float64] | None, decoding: str
+) -> NDArray[np.float64]:
+    """Returns the logarithm of a server's prior; raises UserError as the checks of its three parts do."""
+    checked_decoding(decoding)
+    log_prior = checked_prior(prior, words)
+    if table is not None:
+        checked_table(table, words)
+    return log_prior
+
+
 def required_table(table: NDArray[np.float32] | None) -> NDArray[np.float32]:
     """Returns the server's embedding table; raises UserError where it has none."""
     if table is None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource
-from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, decode, required_table
+from mechanisms.rivals._decoding import Decoding, checked_server, decode, required_table
 from mechanisms.rivals._draws import weighted_choices
 from mechanisms.rivals._points import BLOCK_BYTES, Points
 from mechanisms.rivals._sent import WordSent
@@ -48,11 +48,8 @@ class RowMechanism(WordSent):
         decoding: Decoding,
         name: str,
     ) -> None:
-        checked_decoding(decoding)
+        self.log_prior = checked_server(points.words, table, prior, decoding)
         self.points, self.table, self.decoding, self.name = points, table, decoding, name
-        self.log_prior = checked_prior(prior, points.words)
-        if table is not None:
-            checked_table(table, points.words)
 
     def log_weights(self, words: NDArray[np.int64]) -> NDArray[np.float64]:
         """Returns the logarithm of each word's weight in the rows of words, largest 0 or less, shape (n, words)."""

@@ -11,9 +11,7 @@ from mechanisms.randomness import RandomSource
 from mechanisms.rivals._decoding import (
     Decoding,
     Scored,
-    checked_decoding,
-    checked_prior,
-    checked_table,
+    checked_server,
     decode,
     required_table,
 )
@@ -68,11 +66,8 @@ class CellsSent(Scored):
         decoding: Decoding,
         name: str,
     ) -> None:
-        checked_decoding(decoding)
+        self.log_prior = checked_server(len(vectors), table, prior, decoding)
         self._bits, self._vectors, self.table, self.decoding, self.name = bits, vectors, table, decoding, name
-        self.log_prior = checked_prior(prior, self.words)
-        if table is not None:
-            checked_table(table, self.words)
 
     @property
     def words(self) -> int:

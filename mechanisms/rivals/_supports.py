@@ -16,9 +16,7 @@ from mechanisms.mechanism import Observed
 from mechanisms.rivals._decoding import (
     Decoding,
     Scored,
-    checked_decoding,
-    checked_prior,
-    checked_table,
+    checked_server,
     decode,
     required_table,
 )
@@ -105,13 +103,10 @@ class PosteriorRead(Scored):
         decoding: Decoding,
         name: str,
     ) -> None:
-        checked_decoding(decoding)
+        self.log_prior = checked_server(words, table, prior, decoding)
         if decoding == "plain":
             raise UserError("Expected decoding to be posterior-mean or most-likely, got 'plain': no word is released.")
         self.words, self.table, self.decoding, self.name = words, table, decoding, name
-        self.log_prior = checked_prior(prior, words)
-        if table is not None:
-            checked_table(table, words)
 
     def observed(self, message: bytes) -> NDArray[np.int64]:
         """Returns what was released of each token; raises UserError for a message of another mechanism."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource, wide_words
-from mechanisms.rivals._decoding import Decoding, checked_decoding, checked_prior, checked_table, required_table
+from mechanisms.rivals._decoding import Decoding, checked_prior, checked_server, required_table
 from mechanisms.rivals._description import positive, whole
 from mechanisms.rivals._draws import WIDE
 from mechanisms.rivals._sent import WordSent
@@ -90,10 +90,7 @@ class RandomizedResponse(WordSent):
     name: str = "randomized response"
 
     def __post_init__(self) -> None:
-        checked_decoding(self.decoding)
-        checked_prior(self.prior, self.spec.words)
-        if self.table is not None:
-            checked_table(self.table, self.spec.words)
+        checked_server(self.spec.words, self.table, self.prior, self.decoding)
 
     @property
     def words(self) -> int:
