@@ -2,10 +2,15 @@
 
 import difflib
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
+
+if TYPE_CHECKING:
+    from mechanisms.mechanism import Description
 
 DecoderName = str
 """A decoder's key: its name in configurations, on the command line and in certificates, [a-z][a-z0-9-]{0,63}."""
@@ -209,6 +214,24 @@ def mechanism_of(spec: object) -> MechanismRow | None:
     """Returns the row of a mechanism's description; None where it is the description of none."""
     kind = f"{type(spec).__module__}:{type(spec).__qualname__}"
     return next((row for row in MECHANISMS.values() if row.spec == kind), None)
+
+
+def described(record: Mapping[str, Json]) -> "Description":
+    """Returns the description whose `to_dict` this is: DEL's where it states no kind.
+
+    Raises UserError for an unknown kind, for fields of other names, and for values that the description refuses.
+    """
+    fields = dict(record)
+    key = fields.pop("kind", "del")
+    row = MECHANISMS.get(key) if isinstance(key, str) else None
+    if row is None:
+        raise UserError(f"Expected the kind of a mechanism among {', '.join(MECHANISMS)}, got {str(key)[:100]!r}.")
+    spec = imported(row.spec)
+    try:
+        found: Description = spec(**fields) if row.key == "del" else spec.of_fields(fields)
+    except TypeError as error:
+        raise UserError(f"Expected the description of {row.name}: {error}.") from None
+    return found
 
 
 def imported(made_by: str) -> Any:

@@ -1,8 +1,9 @@
 """What every description of a rival has: its fields under their names, and a fingerprint of them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
@@ -18,6 +19,14 @@ class RivalSpec:
     def to_dict(self) -> dict[str, Json]:
         """Returns the kind, then the fields under their names."""
         return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]  # every subclass is a dataclass
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Json]) -> Self:
+        """Returns the spec of the fields of `to_dict` but its kind.
+
+        Raises UserError as the spec does, and TypeError for fields of other names.
+        """
+        return cls(**fields)
 
     @property
     def fingerprint(self) -> bytes:

@@ -1,10 +1,10 @@
 """Words through a public map to fewer symbols, which another mechanism releases: words of one symbol stay together."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Self
+from typing import ClassVar, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,18 @@ class CoarseWordsSpec(SupportSpec):
         """Returns the kind, then the fields under their names; those of the inner spec, and its kind, as inner_..."""
         inner = {f"inner_{name}": value for name, value in self.inner.to_dict().items()}
         return {"kind": self.kind, "words": self.words, "symbols": self.symbols, **inner}
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Json]) -> Self:
+        """Returns the spec of the fields of `to_dict` but its kind; raises UserError and TypeError as its parts do."""
+        inner, own = dict[str, Json](), dict[str, Json]()
+        for name, value in fields.items():
+            (inner if name.startswith("inner_") else own)[name.removeprefix("inner_")] = value
+        kind = inner.pop("kind", None)
+        found = next((spec for spec in get_args(InnerSpec) if spec.kind == kind), None)
+        if found is None:
+            raise UserError(f"Expected inner_kind to name {', '.join(spec.kind for spec in get_args(InnerSpec))}.")
+        return cls(found.of_fields(inner), **own)  # type: ignore[arg-type]  # the spec checks what JSON gives
 
 
 class CoarseWords(PosteriorRead):

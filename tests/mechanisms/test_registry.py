@@ -14,9 +14,11 @@ from mechanisms.registry import (
     checked_decoder,
     decoder_names,
     decoders_that_train_codes,
+    described,
     imported,
     mechanism_of,
 )
+from mechanisms.spec import QuantizerSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,3 +63,24 @@ def test_names_cost_no_import():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ({"kind": "telepathy"}, "kind of a mechanism among del"),
+        ({"kind": ["del"]}, "kind of a mechanism among del"),
+        ({"kind": "randomized response", "words": 4}, "the description of k-ary randomised response"),
+        ({"kind": "randomized response", "words": 1, "weight": 1}, "words"),
+        ({"kind": "coarse words", "words": 4, "symbols": "0" * 64, "inner_kind": "gaussian"}, "inner_kind"),
+        ({"bits": 4}, "the description of DEL"),
+    ],
+)
+def test_a_record_that_describes_no_mechanism_is_refused_by_what_is_wrong(record, told):
+    with pytest.raises(UserError, match=told):
+        described(record)
+
+
+def test_a_record_without_a_kind_is_of_the_quantizer():
+    spec = QuantizerSpec(bits=4, dim=18, clip=0.05, scale=0.2)
+    assert described(spec.to_dict()) == spec

@@ -26,7 +26,7 @@ from mechanisms.mechanism import KnownChannel, ObservableMechanism
 from mechanisms.pipeline import Pipeline, assemble
 from mechanisms.projection import EncoderSettings
 from mechanisms.randomness import SimulatedRandomness
-from mechanisms.registry import MECHANISMS, imported, mechanism_of
+from mechanisms.registry import MECHANISMS, described, imported, mechanism_of
 from mechanisms.rivals import (
     CoarseWords,
     CoarseWordsSpec,
@@ -522,6 +522,7 @@ def test_description_has_no_arrays_and_its_fingerprint_tells_it_from_every_other
     assert all(isinstance(value, (str, int, float)) for value in spec.to_dict().values())
     assert len({other.mechanism.spec.fingerprint for other in CASES}) == len(CASES)
     assert dataclasses.replace(spec).fingerprint == spec.fingerprint
+    assert described(spec.to_dict()) == spec
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(spec, dataclasses.fields(spec)[0].name, 3)
     for field in dataclasses.fields(spec):
