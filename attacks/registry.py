@@ -20,8 +20,9 @@ class AttackRow:
     version: one more whenever the attack becomes stronger, which ends the certificates that rest on the weaker one.
     default: whether a configuration that names no attacks is attacked with it. always: whether no result stands without
     it. required_by: the levels of assurance whose verdict is inconclusive without it. masked_lm: whether it reads with
-    a masked language model where one is named. trains: whether it keeps its fits in a folder. former: earlier keys,
-    which configurations and the command line may still use for one version, and certificates for good.
+    a masked language model where one is named. codes: whether it reads DEL's codes, so that it is no attack on another
+    mechanism. trains: whether it keeps its fits in a folder. former: earlier keys, which configurations and the command
+    line may still use for one version, and certificates for good.
     """
 
     key: AttackName
@@ -31,6 +32,7 @@ class AttackRow:
     always: bool = False
     required_by: tuple[Assurance, ...] = ()
     masked_lm: bool = False
+    codes: bool = False
     trains: bool = False
     former: tuple[AttackName, ...] = ()
 
@@ -45,7 +47,7 @@ ATTACKS: dict[AttackName, AttackRow] = {
         ),
         AttackRow("cosine", "attacks.inversion.nearest:CosineNeighbour", 1, default=True, required_by=FULL),
         AttackRow("inference", "attacks.inversion.masked_lm:InputInference", 1, masked_lm=True),
-        AttackRow("code", "attacks.inversion.nearest:CodeNeighbour", 1, default=True, required_by=FULL),
+        AttackRow("code", "attacks.inversion.nearest:CodeNeighbour", 1, default=True, required_by=FULL, codes=True),
         AttackRow("likelihood", "attacks.inversion.bayes:MaximumLikelihood", 1, default=True, required_by=FULL),
         AttackRow("map", "attacks.inversion.bayes:MaximumAPosteriori", 1, default=True, always=True, required_by=EVERY),
         AttackRow("beam", "attacks.inversion.language_prior:LanguageBeam", 1),
@@ -84,9 +86,17 @@ def default_attacks() -> tuple[AttackName, ...]:
     return tuple(row.key for row in ATTACKS.values() if row.default)
 
 
-def required_by(level: Assurance) -> tuple[AttackName, ...]:
-    """Returns the attacks that a level of assurance requires: a verdict without one of them is inconclusive."""
-    return tuple(row.key for row in ATTACKS.values() if level in row.required_by)
+def required_by(level: Assurance, codes: bool = True) -> tuple[AttackName, ...]:
+    """Returns the attacks that a level of assurance requires: a verdict without one of them is inconclusive.
+
+    codes: whether the mechanism has codes, DEL's; attacks on codes are required of no other.
+    """
+    return tuple(row.key for row in ATTACKS.values() if level in row.required_by and (codes or not row.codes))
+
+
+def without_codes(names: Iterable[AttackName]) -> tuple[AttackName, ...]:
+    """Returns the attacks among these that need no codes, which only DEL has."""
+    return tuple(name for name in names if not any(row.codes for row in rows_of([name])))
 
 
 def current_name(name: AttackName) -> AttackName:

@@ -14,6 +14,7 @@ from mechanisms.errors import UserError
 from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism, Observed
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import RandomSource
+from mechanisms.rival_pipeline import RivalPipeline
 from mechanisms.trained_projection import TrainedDecoder
 from mechanisms.validation import whole_at_least
 from mechanisms.wire import unpack
@@ -123,7 +124,14 @@ class RepeatedPipeline(Pipeline):
         return np.asarray(np.sum(counts, axis=0, dtype=np.int64) / self.times)
 
 
-def repeated(mechanism: ObservableMechanism, times: int) -> Repeated | RepeatedPipeline:
+@dataclass(frozen=True, slots=True)
+class RepeatedRivalPipeline(RivalPipeline):
+    """The same for another mechanism that is put together with a decoder, which reads the pooled evidence."""
+
+    times: int = 1
+
+
+def repeated(mechanism: ObservableMechanism, times: int) -> Repeated | RepeatedPipeline | RepeatedRivalPipeline:
     """Returns the mechanism that sends each prompt `times` times; its law is known where one release's is.
 
     Raises UserError unless times is a whole number >= 1, and for a mechanism that repeats already.
@@ -131,6 +139,10 @@ def repeated(mechanism: ObservableMechanism, times: int) -> Repeated | RepeatedP
     whole_at_least("times", times, 1)
     if not sends_once(mechanism):
         raise UserError(f"Expected a mechanism that sends a prompt once, got {mechanism.name!r}.")
+    if isinstance(mechanism, RivalPipeline):
+        pooled = RepeatedChannel(mechanism.mechanism, times)
+        decoder = _pooled(mechanism.decoder, pooled, times)
+        return RepeatedRivalPipeline(pooled, mechanism.table, mechanism.prior, decoder, times)
     if not isinstance(mechanism, Pipeline):
         return (RepeatedChannel if isinstance(mechanism, KnownChannel) else Repeated)(mechanism, times)
     one = mechanism.channel
@@ -145,7 +157,7 @@ def repeated(mechanism: ObservableMechanism, times: int) -> Repeated | RepeatedP
 
 def sends_once(mechanism: ObservableMechanism) -> bool:
     """Returns whether the mechanism is none that `repeated` made."""
-    return not isinstance(mechanism, Repeated | RepeatedPipeline)
+    return not isinstance(mechanism, Repeated | RepeatedPipeline | RepeatedRivalPipeline)
 
 
 def repeated_name(name: str, times: int) -> str:
@@ -214,7 +226,7 @@ def _same_tokens(parts: list[NDArray[_Scalar]]) -> list[NDArray[_Scalar]]:
     return parts
 
 
-def _pooled(decoder: Decoder, channel: Channel, times: int) -> Decoder:
+def _pooled(decoder: Decoder, channel: KnownChannel, times: int) -> Decoder:
     """Returns the decoder with the pooled channel in the place of its own, if it has one."""
     if isinstance(decoder, PooledDecoder) and times > 1:
         return decoder.pooled(channel)

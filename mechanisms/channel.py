@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Observed
+from mechanisms.mechanism import KnownChannel, Observed
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 
@@ -24,12 +24,14 @@ class Channel:
     """log P(counts | word) for every word of a vocabulary (docs/theory.md, theorem 7), less a constant of the counts.
 
     The probabilities are those of the integer thresholds, so this is the released law itself, not a model of it.
-    weights: float32, shape (dim, words), the log-odds of a trial. offsets: float32, shape (words,).
+    weights: float32, shape (dim, words), the log-odds of a trial. offsets: float32, shape (words,). memory_limit: bytes
+    of a block of scores at most.
     """
 
     spec: QuantizerSpec
     weights: NDArray[np.float32]
     offsets: NDArray[np.float32]
+    memory_limit: int = MEMORY_LIMIT
 
     @classmethod
     def of(cls, spec: QuantizerSpec, codes: NDArray[np.float32]) -> "Channel":
@@ -46,29 +48,26 @@ class Channel:
         return self.offsets.size
 
     def scores(
-        self,
-        counts: Observed,
-        log_prior: NDArray[np.float64] | None = None,
-        memory_limit: int = MEMORY_LIMIT,
+        self, counts: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, scores): blocks of log P(counts | word) + log_prior[word], float32, shape (rows, words).
 
-        counts: shape (tokens, dim). memory_limit: bytes of a block at most. There is one block at any time: it is the
-        caller's to overwrite, and overwritten by the next. Raises UserError for counts of another shape, for a prior
-        over another vocabulary, and for a limit below one token's scores.
+        counts: shape (tokens, dim). There is one block at any time: it is the caller's to overwrite, and overwritten by
+        the next. Raises UserError for counts of another shape, for a prior over another vocabulary, and for a memory
+        limit below one token's scores.
         """
         if counts.ndim != 2 or counts.shape[1] != self.spec.dim:
             raise UserError(f"Expected counts of shape (tokens, dim={self.spec.dim}), got shape {counts.shape}.")
         if log_prior is not None and log_prior.shape != self.offsets.shape:
             raise UserError(f"Expected a prior over {self.words} words, got shape {log_prior.shape}.")
-        if memory_limit < 4 * self.words:
+        if self.memory_limit < 4 * self.words:
             raise UserError(
                 f"Expected memory_limit >= {4 * self.words} bytes, one token's scores over {self.words} words, "
-                f"got memory_limit={memory_limit}."
+                f"got memory_limit={self.memory_limit}."
             )
         offsets = self.offsets if log_prior is None else (self.offsets + log_prior).astype(np.float32)
         weights = np.concatenate([self.weights, offsets[None]])
-        height = min(BLOCK_ROWS, memory_limit // (4 * self.words), len(counts))
+        height = min(BLOCK_ROWS, self.memory_limit // (4 * self.words), len(counts))
         block = np.empty((height, self.words), dtype=np.float32)
         ones = np.ones((len(counts), 1), dtype=np.float32)  # their column adds the offsets within the matrix product
         factors = np.concatenate([counts.astype(np.float32), ones], axis=1)
@@ -78,44 +77,39 @@ class Channel:
 
 
 def most_likely(
-    channel: Channel,
-    counts: Observed,
-    log_prior: NDArray[np.float64] | None = None,
-    memory_limit: int = MEMORY_LIMIT,
+    channel: KnownChannel, counts: Observed, log_prior: NDArray[np.float64] | None = None
 ) -> NDArray[np.int64]:
     """Returns the word of largest score for each token, int64, shape (tokens,): ML, or MAP under a prior."""
     best = np.empty(len(counts), dtype=np.int64)
-    for rows, scores in channel.scores(counts, log_prior, memory_limit):
+    for rows, scores in channel.scores(counts, log_prior):
         best[rows] = scores.argmax(axis=1)
     return best
 
 
 def posterior_mean(
-    channel: Channel,
+    channel: KnownChannel,
     counts: Observed,
     log_prior: NDArray[np.float64],
     table: NDArray[np.float32],
-    memory_limit: int = MEMORY_LIMIT,
 ) -> NDArray[np.float32]:
     """Returns E[row of table | counts] for each token, float32, shape (tokens, table's width) (theorem 8)."""
     means = np.empty((len(counts), table.shape[1]), dtype=np.float32)
-    for rows, scores in channel.scores(counts, log_prior, memory_limit):
+    for rows, scores in channel.scores(counts, log_prior):
         totals, _ = exponentiate(scores)
         means[rows] = scores @ table / totals[:, None]
     return means
 
 
 def posterior(
-    channel: Channel,
+    channel: KnownChannel,
     counts: Observed,
     log_prior: NDArray[np.float64],
     table: NDArray[np.float32],
-    memory_limit: int = MEMORY_LIMIT,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Returns posterior_mean and the posterior's entropy, nats, float32, shape (tokens,): how unsure the server is."""
     means = np.empty((len(counts), table.shape[1]), dtype=np.float32)
     entropies = np.empty(len(counts), dtype=np.float32)
-    for rows, scores in channel.scores(counts, log_prior, memory_limit):
+    for rows, scores in channel.scores(counts, log_prior):
         totals, energies = exponentiate(scores, energies=True)
         means[rows] = scores @ table / totals[:, None]
         entropies[rows] = np.maximum(np.log(totals) - energies / totals, 0)

@@ -14,8 +14,8 @@ from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
 from mechanisms.terms import Deployment, Terms
 
-FORMAT = "del-audit certificate 5"
-FORMATS = ("del-audit certificate 3", "del-audit certificate 4", FORMAT)
+FORMAT = "del-audit certificate 6"
+FORMATS = ("del-audit certificate 3", "del-audit certificate 4", "del-audit certificate 5", FORMAT)
 """What clients hold to: all limit how often a text is sent."""
 OLDER = ("del-audit certificate 1", "del-audit certificate 2")
 WHAT = "certificate"

@@ -13,6 +13,7 @@ Observed = NDArray[np.integer | np.floating]
 """What was released of each token: counts, cells or words, shape (tokens,) or (tokens, dim)."""
 
 
+@runtime_checkable
 class Description(Protocol):
     """A frozen, complete description of a mechanism: no tensors, so that it can be accounted for, hashed and sent."""
 
@@ -102,6 +103,6 @@ class KnownChannel(Protocol):
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, scores): blocks of log P(observed | word) + log_prior[word], float32, shape (rows, words).
 
-        A constant of the observed may be left out. A block is overwritten by the next.
+        A constant of the observed may be left out. A block is the caller's to overwrite, and overwritten by the next.
         """
         ...

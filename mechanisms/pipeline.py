@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from mechanisms.channel import Channel
 from mechanisms.client import CodeReleaser
-from mechanisms.decoding import Decoder, LinearDecoder, PromptDecoder, PublicParts
+from mechanisms.decoding import CodeParts, Decoder, LinearDecoder, PromptDecoder
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
-from mechanisms.prior import unigram_prior
 from mechanisms.projection import EncoderSettings, fit_encoder
+from mechanisms.public_words import PublicWords
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import RandomSource
 from mechanisms.registry import DECODERS, DecoderName, checked_decoder, imported
@@ -97,15 +97,14 @@ def assemble(
     ):
         if needed and there is None:
             raise UserError(f"Expected decoder={decoder!r} with {what} only, got none.")
-    prior = unigram_prior(public_documents, len(table))
+    if seed is None:
+        seed = settings.seed if isinstance(settings, EncoderSettings) else 0
+    words = PublicWords(table, public_documents, seed)
+    prior = words.prior
     encoder = _encoder(table, prior, spec, settings)
     quantizer, channel = StochasticQuantizer(spec), Channel.of(spec, encoder.codes)
     linear = LinearDecoder.fit(quantizer, encoder, prior, table) if trained is None else trained
-    if seed is None:
-        seed = settings.seed if isinstance(settings, EncoderSettings) else 0
-    parts = PublicParts(
-        quantizer, encoder, channel, linear, prior, table, public_documents, seed, language, soft_prompt
-    )
+    parts = CodeParts(words, language, soft_prompt, quantizer, encoder, channel, linear)
     served: Decoder = imported(row.made_by)(parts)
     return Pipeline(spec, table, prior, encoder, channel, linear, served)
 

@@ -20,8 +20,9 @@ DecoderName = str
 class DecoderRow:
     """What is known of a decoder before it is imported.
 
-    made_by: "module:Class.maker", imported when the decoder is made; it takes mechanisms.decoding.PublicParts and
-    returns a mechanisms.decoding.Decoder. reads: what the language model reads, as docs/configuration.md says it.
+    made_by: "module:Class.maker", imported when the decoder is made; it takes mechanisms.decoding.PublicParts, or
+    CodeParts where it reads codes, and returns a mechanisms.decoding.Decoder. reads: what the language model reads, as
+    docs/configuration.md says it. codes: whether it reads DEL's codes; the others read any mechanism of known law.
     trained_projection: whether it needs the pair of `train projection`. language_model: whether it needs the model
     that serves; it then also reads the soft prompt, which cannot be trained behind it. trains_codes: what of a token's
     posterior the model reads while `train codes` trains for this decoder; None where it cannot.
@@ -30,6 +31,7 @@ class DecoderRow:
     key: DecoderName
     made_by: str
     reads: str
+    codes: bool = False
     trained_projection: bool = False
     language_model: bool = False
     trains_codes: Literal["mean", "word"] | None = None
@@ -59,11 +61,13 @@ DECODERS: dict[DecoderName, DecoderRow] = {
             "linear",
             "mechanisms.decoding.linear:LinearDecoder.of",
             "the best affine map of the release, in closed form",
+            codes=True,
         ),
         DecoderRow(
             "trained-linear",
             "mechanisms.trained_projection:TrainedDecoder.of",
             "the trained matrix of `encoder.projection`; refused without one",
+            codes=True,
             trained_projection=True,
         ),
         DecoderRow(
@@ -71,6 +75,7 @@ DECODERS: dict[DecoderName, DecoderRow] = {
             "mechanisms.decoding.mixed:MixedDecoder.of",
             "linear (the trained one where there is one) and posterior mean, by coefficients fitted on a simulated "
             "release",
+            codes=True,
         ),
         DecoderRow(
             "language-prior",

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from mechanisms.canonical_json import Json
-from mechanisms.decoding.public_parts import PublicParts
+from mechanisms.decoding.public_parts import CodeParts
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.finite import shape_and_values
@@ -41,7 +41,7 @@ class TrainedDecoder:
     matrix: NDArray[np.float32]
 
     @classmethod
-    def of(cls, parts: PublicParts) -> "TrainedDecoder":
+    def of(cls, parts: CodeParts) -> "TrainedDecoder":
         """Returns the decoder of the parts' trained projection; raises UserError where they have none."""
         if not isinstance(parts.linear, cls):
             raise UserError("Expected parts of a trained projection, got a linear decoder in closed form.")

@@ -69,7 +69,7 @@ def attack_distinguish(
         for name, game in bar:
             bar.set_postfix_str(name[:40])
             played.append(run.part(f"game-{json_sha256(name)[:16]}", lambda game=game: game().to_dict()))  # type: ignore[misc]
-    judge(played, scene.pipeline.spec)
+    judge(played, scene.configuration.quantizer("attack distinguish").spec())
     document = {
         **scene.document(settings),
         "trials": trials,
@@ -90,7 +90,7 @@ def _games(
     length: int,
 ) -> Games:
     """Returns every game under its name, to be played."""
-    corner = corner_public(scene.pipeline.spec)
+    corner = corner_public(scene.configuration.quantizer("attack distinguish").spec())
     found = run.part("notable-pairs", lambda: _as_lists(notable_pairs(scene.public, rules.delta, scene.seed)))
     games: Games = {CORNERS: lambda: _one(corner, CORNERS, ((0,), (1,)), rules)}
     for name, pair in {**{_worded(scene, name, sides): sides for name, sides in found.items()}, **own}.items():

@@ -105,7 +105,7 @@ def inversion_document(
         "tokens": sent.tokens,
         "attacks": rows,
         "strongest": _strongest(outcomes, scene.seed, sent.longest),
-        "allowed": _allowed(leakage),
+        "allowed": _allowed(leakage, scene.theorem),
         "broken": list(leakage.broken),
         "self_tests": {key: test.to_dict() for key, test in tests.items()},
         "unusable": [test.to_dict() for test in failed],
@@ -170,12 +170,14 @@ def _strongest(outcomes: Mapping[AttackName, Outcome], seed: int, longest: int) 
     return {**asdict(strongest(attacks, seed, "holdout", outcomes[BASELINE], longest=longest)), "why": ""}
 
 
-def _allowed(leakage: Leakage) -> dict[str, Json]:
-    """Returns theorem 6's bound: what no attack that takes tokens one by one may beat."""
+def _allowed(leakage: Leakage, theorem: int) -> dict[str, Json] | None:
+    """Returns the theorem's bound: what no attack that takes tokens one by one may beat; None where none is proved."""
+    if leakage.allowed is None:
+        return None
     return {
         "kappa": leakage.kappa,
         **asdict(leakage.allowed),
         "unit": "share of tokens read, attacks that take them one by one",
-        "source": "theorem 6, at the upper limit of the commonest word's share",
+        "source": f"theorem {theorem}, at the upper limit of the commonest word's share",
         "false_alarm_rate": FALSE_ALARMS,
     }

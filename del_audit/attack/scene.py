@@ -12,6 +12,7 @@ from del_audit.process.quiet import silence_libraries
 from del_audit.runs import Run
 from del_audit.service.asset_hashes import hashes
 from del_audit.service.assets import Assets, build, load_assets, public_of
+from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.planting import plant, tokenized
 from del_audit.service.private_text import attacked_rounds, windows
 from del_audit.service.provenance import commit, versions
@@ -19,8 +20,8 @@ from del_audit.service.releases import PrivatePrompts
 from mechanisms.canonical_json import Json
 from mechanisms.client import Client
 from mechanisms.errors import UserError
-from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedRandomness
+from mechanisms.spec import QuantizerSpec
 from mechanisms.text_pieces import text_of
 from mechanisms.validation import at_least
 
@@ -35,7 +36,7 @@ class Scene:
 
     configuration: Configuration
     assets: Assets
-    pipeline: Pipeline
+    pipeline: AnyPipeline
     public: AttackerKnowledge
     seed: int
 
@@ -48,7 +49,7 @@ class Scene:
         silence_libraries()
         assets = load_assets(configuration, seed)
         require_texts(assets)
-        pipeline = build(configuration, assets, configuration.mechanism.spec())
+        pipeline = build(configuration, assets)
         return cls(configuration, assets, pipeline, public_of(assets, pipeline, assets.seed), assets.seed)
 
     @property
@@ -113,6 +114,11 @@ class Scene:
         prompts = [self.assets.private[index][start : start + length] for index, start in chosen]
         sent = PrivatePrompts(prompts, names, length, each)
         return self._planted(sent) if planting else sent
+
+    @property
+    def theorem(self) -> int:
+        """The theorem that bounds attacks on single tokens: DEL's, or that of mechanisms with supports."""
+        return 6 if isinstance(self.pipeline.spec, QuantizerSpec) else 24
 
     @property
     def units(self) -> list[str]:

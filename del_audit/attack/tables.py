@@ -52,11 +52,15 @@ def print_inversion(document: Mapping[str, Any], tests: Collection[SelfTest]) ->
         show.table(("attack", *PLANTED.values()), rows)
     _strongest(show, document["strongest"])
     allowed = document["allowed"]
-    most, kappa = (percent(share, ROUND_CEILING) for share in (upper_end(allowed), allowed["kappa"]))
-    show.note(
-        f"Allowed by the guarantee ({allowed['kind']}): at most {most} for attacks that take tokens one by one "
-        f"(theorem 6, commonest word at most {kappa})."
-    )
+    if allowed is None:
+        show.note("No proved guarantee bounds what an attack recovers.")
+    else:
+        most, kappa = (percent(share, ROUND_CEILING) for share in (upper_end(allowed), allowed["kappa"]))
+        theorem = allowed["source"].split(",")[0]
+        show.note(
+            f"Allowed by the guarantee ({allowed['kind']}): at most {most} for attacks that take tokens one by one "
+            f"({theorem}, commonest word at most {kappa})."
+        )
     _broken(show, document["broken"])
     for row in attacks:
         if row["note"]:

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from attacks.registry import current_name
 from del_audit.certificate.model import Body
+from del_audit.certificate.schema import FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.process.quiet import silence_libraries
-from del_audit.service.pipelines import pipelines_of
+from del_audit.service.pipelines import pipeline_of, public_file_sha256
 from del_audit.service.splits import read_splits
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
@@ -42,6 +43,8 @@ def compare(body: Body, config_path: Path) -> Iterator[Found]:
 def _named_as_in(body: Body, configuration: Configuration) -> dict[str, Any]:
     """Returns the configuration as JSON values; an attack that got another name since has the certificate's."""
     described: dict[str, Any] = configuration.model_dump(mode="json")
+    if body.format in (FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5):  # DEL was the only kind, and had no name
+        described["mechanism"].pop("kind")
     theirs, evaluation = body.configuration.evaluation.attacks, described["evaluation"]
     if [current_name(name) for name in theirs] == evaluation["attacks"]:
         evaluation["attacks"] = list(theirs)
@@ -92,8 +95,8 @@ class _Assets:
         configuration, language = self._configuration, self._loaded_model()
         texts = self._read_splits().public.texts
         documents = tokenized(language.tokenizer, texts, language.context_tokens)
-        plain = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: only the encoder is asked for
-        return pipelines_of(plain, language, documents, [configuration.mechanism.spec()])[0].encoder.sha256
+        plain = configuration.model_copy(update={"decoder": "most-likely"})  # the cheapest that any mechanism has
+        return public_file_sha256(pipeline_of(plain, language, documents))
 
     def _loaded_model(self) -> LanguageModel:
         if self._language is None:

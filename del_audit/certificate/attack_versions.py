@@ -30,7 +30,7 @@ def require_current_attacks(findings: Findings) -> None:
             f"Expected a certificate of today's attacks, got an older one: {'; '.join(reasons)}: certify again."
         )
     level = findings.configuration.policy.assurance
-    added = [key for key in required_by(level) if key not in findings.requires]
+    added = [key for key in required_by(level, findings.has_codes) if key not in findings.requires]
     if missing := missing_attacks(findings, added):
         told = "; ".join(f"{key} {why}" for key, why in missing)
         raise UserError(

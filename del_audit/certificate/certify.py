@@ -20,6 +20,7 @@ from del_audit.certificate.signing_keys import own_signing_key
 from del_audit.certificate.summary import print_summary
 from del_audit.certificate.typed import typed
 from del_audit.configuration.configuration import Configuration, load_configuration
+from del_audit.configuration.mechanisms import DelMechanism
 from del_audit.configuration.verdict import Verdict
 from del_audit.evidence.readiness import require_ready
 from del_audit.process.exit_codes import DONE, INCONCLUSIVE, REFUSED
@@ -52,11 +53,13 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     signer = _signer(key)
     _warn_of_attacks(configuration)
     canonical(configuration.model_dump(mode="json"))  # fails now, not after minutes, where it cannot be signed
-    guarantees_of(configuration.mechanism.spec(), configuration.policy)  # the same, where none is proved
+    if isinstance(configuration.mechanism, DelMechanism):
+        guarantees_of(configuration.mechanism.spec(), configuration.policy)  # the same, where none is proved
     silence_libraries()
     assets = load_assets(configuration)
     require_ready(configuration, assets)
-    pipeline = build(configuration, assets, configuration.mechanism.spec())
+    pipeline = build(configuration, assets)
+    guarantees_of(pipeline.spec, configuration.policy)  # the same for a mechanism that the vocabulary decides
     attempt = begin(texts_sha256(assets.private_corpus.texts), fingerprint(raw_public_key(signer)))
     evidence = gather(configuration, assets, pipeline)
     seconds = time.monotonic() - started
@@ -86,8 +89,8 @@ def _require_privacy(configuration: Configuration) -> None:
 
 def _warn_of_attacks(configuration: Configuration) -> None:
     """Says now, not after minutes, that the verdict cannot be `certified`."""
-    level = configuration.policy.assurance
-    if missing := [key for key in required_by(level) if key not in configuration.evaluation.attacks]:
+    level, codes = configuration.policy.assurance, isinstance(configuration.mechanism, DelMechanism)
+    if missing := [key for key in required_by(level, codes) if key not in configuration.evaluation.attacks]:
         print(
             f"del-audit: warning: evaluation.attacks lacks {', '.join(missing)}, which {level} assurance requires: the "
             "verdict will be inconclusive at best. Add them, or ask for `assurance: quick` in the policy.",

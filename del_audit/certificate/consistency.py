@@ -3,18 +3,24 @@
 import math
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from del_audit.certificate.checks import checks_of, strongest
 from del_audit.certificate.claim import claim_of
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.model import Body
-from del_audit.certificate.schema import FORMAT_2, FORMAT_3, FORMAT_4
+from del_audit.certificate.schema import FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5
+from del_audit.configuration.mechanisms import AnyMechanism, CoarseWordsMechanism, DelMechanism, OverWords
 from del_audit.configuration.verdict import verdict_of
 from del_audit.service.seed import seed_of
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.client_certificate import date
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Description
+from mechanisms.spec import QuantizerSpec
+
+if TYPE_CHECKING:
+    from mechanisms.rivals._supports import SupportSpec
 
 LEAST = {"full": ("baseline", "cosine", "code", "likelihood", "map", "adapted-beam"), "quick": ("baseline", "map")}
 """Attacks that each level required when format 5 was made; a certificate may state more, and never fewer."""
@@ -73,6 +79,9 @@ def _require_format_3(body: Body, keys: list[str], policy: Mapping[str, Any]) ->
         _require("claim", body.claim, claim_of(body, body.checks))
     if body.format not in (FORMAT_3, FORMAT_4):
         _require_meaning(body)
+    if body.format in (FORMAT_3, FORMAT_4, FORMAT_5):
+        _require("spec", isinstance(body.spec, QuantizerSpec), True)
+    _require("units with a guarantee", bool(body.guarantees), _has_proof(body.spec))
 
 
 def _require_meaning(body: Body) -> None:
@@ -106,12 +115,47 @@ def _require_policy(body: Body) -> None:
 def _require_spec(body: Body) -> None:
     """Raises UserError unless the spec is what the configuration's mechanism describes."""
     spec, mechanism = body.spec, body.configuration.mechanism
+    if not isinstance(mechanism, DelMechanism):
+        _require_other_spec(spec, mechanism)
+        return
     if (mechanism.scale is None) == (mechanism.mu is None):
         raise UserError("Expected exactly one of configuration.mechanism.scale and mu in the certificate.")
-    described = mechanism.spec()
-    same = all(getattr(spec, name) == getattr(described, name) for name in ("bits", "dim", "clip"))
-    if not (same and math.isclose(spec.scale, described.scale, rel_tol=1e-12)):  # roots are rounded otherwise elsewhere
+    described, same = mechanism.spec(), False
+    if isinstance(spec, QuantizerSpec):  # roots are rounded otherwise elsewhere
+        same = all(getattr(spec, name) == getattr(described, name) for name in ("bits", "dim", "clip"))
+        same = same and math.isclose(spec.scale, described.scale, rel_tol=1e-12)
+    if not same:
         raise UserError(f"Expected the spec of configuration.mechanism, {described}, got {spec}.")
+
+
+def _require_other_spec(spec: Description, mechanism: AnyMechanism) -> None:
+    """Raises UserError unless a spec is of the mechanism's kind and, where that has one, of its epsilon."""
+    from mechanisms.rivals._supports import SupportSpec  # heavy, and DEL needs none of it
+    from mechanisms.rivals.coarse_words import CoarseWordsSpec
+
+    if isinstance(mechanism, CoarseWordsMechanism) and isinstance(spec, CoarseWordsSpec):
+        if spec.inner.words > mechanism.symbols:
+            raise UserError(f"Expected a spec of at most {mechanism.symbols} symbols, got {spec.inner.words}.")
+        spec, mechanism = spec.inner, mechanism.inner
+    if isinstance(mechanism, OverWords):
+        if not isinstance(spec, SupportSpec) or not _alike(spec, mechanism.over(spec.words)):
+            raise UserError(f"Expected the spec of configuration.mechanism, {mechanism}, got {spec}.")
+    elif isinstance(mechanism, CoarseWordsMechanism) or isinstance(spec, QuantizerSpec | SupportSpec):
+        raise UserError(f"Expected a spec of the kind {mechanism.kind!r}, got {spec}.")
+
+
+def _has_proof(spec: Description) -> bool:
+    if isinstance(spec, QuantizerSpec):
+        return True
+    from del_audit.accounting.any_mechanism import has_proof  # heavy
+
+    return has_proof(spec)
+
+
+def _alike(spec: "SupportSpec", described: "SupportSpec") -> bool:
+    """Returns whether two specs are of one kind, its sizes and its epsilon; roots are rounded otherwise elsewhere."""
+    same = type(spec) is type(described) and (spec.share, spec.common) == (described.share, described.common)
+    return same and math.isclose(spec.log_odds, described.log_odds, rel_tol=1e-9)
 
 
 def _require_checks(body: Body) -> None:

@@ -32,7 +32,7 @@ from del_audit.certificate.model import (
     WorstOfReleases,
 )
 from del_audit.certificate.proved import allowed_of, bytes_of, curve_of, epsilon_of, guarantees_of
-from del_audit.certificate.schema import FORMAT_5
+from del_audit.certificate.schema import FORMAT_6
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.verdict import verdict_of
 from del_audit.evidence.inference import Inference
@@ -40,9 +40,11 @@ from del_audit.evidence.inversion.leakage import AttackFigures
 from del_audit.evidence.known_context import ContextFigures
 from del_audit.service.asset_hashes import hashes
 from del_audit.service.assets import Assets
+from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.provenance import commit, versions
 from mechanisms.assets import AssetRecord
-from mechanisms.pipeline import Pipeline
+from mechanisms.mechanism import Description
+from mechanisms.message_sizes import counted_sizes, described_sizes
 from mechanisms.spec import QuantizerSpec
 
 NOT_PROTECTED = (
@@ -62,7 +64,7 @@ NOT_PROTECTED = (
 def body_of(
     configuration: Configuration,
     assets: Assets,
-    pipeline: Pipeline,
+    pipeline: AnyPipeline,
     evidence: Evidence,
     attempt: Attempt,
     seconds: float,
@@ -73,14 +75,15 @@ def body_of(
     """
     made, source = datetime.now(UTC).replace(microsecond=0), commit()
     policy, hashed = configuration.policy, Hashes(**hashes(configuration, assets, pipeline))
+    sizes = described_sizes(pipeline.spec) or counted_sizes(pipeline)
     findings = Findings(
-        format=FORMAT_5,
+        format=FORMAT_6,
         name=configuration.name,
         made=made.isoformat(),
         expires=(made + timedelta(days=configuration.valid_days)).isoformat(),
         seconds=round(seconds, 1),
         assurance=policy.assurance,
-        requires=required_by(policy.assurance),
+        requires=required_by(policy.assurance, isinstance(pipeline.spec, QuantizerSpec)),
         not_protected=NOT_PROTECTED,
         configuration=configuration,
         spec=pipeline.spec,
@@ -90,7 +93,7 @@ def body_of(
         knowing=_knowing(evidence),
         attribute=_probe(evidence.attribute),
         utility=_utility(evidence, policy.quoted_delta, policy.sends),
-        bytes=bytes_of(pipeline.spec, policy.prompt_tokens, pipeline.table.shape[1]),
+        bytes=bytes_of(sizes, policy.prompt_tokens, pipeline.table.shape[1]),
         examples=evidence.examples,
         hashes=hashed,
         assets=tuple(_origin(r) for r in (assets.language.record, assets.sentences.record, assets.corpus.record)),
@@ -127,7 +130,7 @@ def _origin(record: AssetRecord) -> AssetOrigin:
     )
 
 
-def _inversion(configuration: Configuration, spec: QuantizerSpec, evidence: Evidence) -> Inversion:
+def _inversion(configuration: Configuration, spec: Description, evidence: Evidence) -> Inversion:
     """Returns what each attack read, and which attacks were not run: a certificate says what it did not look at."""
     readings, sends = evidence.readings, configuration.policy.sends
     leakage = readings.leakage

@@ -27,7 +27,7 @@ from del_audit.evidence.inversion.slices import SliceFigure
 from del_audit.evidence.known_context import ContextFigures, known_contexts
 from del_audit.evidence.utility import Prediction, measure_coherence, measure_prediction, paired_gain
 from del_audit.service.assets import Assets, at_sends, client_of, public_of
-from del_audit.service.pipelines import pipelines_of
+from del_audit.service.pipelines import AnyPipeline, pipelines_of
 from del_audit.service.private_text import answered_prompts, attacked_prompts
 from del_audit.service.releases import Releases
 from del_audit.service.shown_prompt import prompt_to_show
@@ -69,7 +69,7 @@ class Evidence:
     lists_why: str
 
 
-def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> Evidence:
+def gather(configuration: Configuration, assets: Assets, pipeline: AnyPipeline) -> Evidence:
     """Returns the evidence; every random draw is named by the seed and its purpose.
 
     Attacks hold as many releases of each prompt as the policy allows sends; what the server makes of a prompt is
@@ -105,7 +105,7 @@ def gather(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> 
 
 
 def _lists(
-    assets: Assets, attacked: Pipeline, public: AttackerKnowledge, references: References, longest: int
+    assets: Assets, attacked: AnyPipeline, public: AttackerKnowledge, references: References, longest: int
 ) -> tuple[tuple[ListFigure, ...], str]:
     """Returns how often a text is picked out of a list, or why there is no figure: a self-test, or too few texts."""
     test = self_test_of_lists(CandidateList(), references, public, assets.seed)
@@ -137,7 +137,10 @@ def _examples(assets: Assets, show: Releases, readings: Mapping[AttackName, Outc
 
 def _other_bits(configuration: Configuration, assets: Assets) -> tuple[OtherBits, ...]:
     """Returns gain and what MAP reads at other numbers of bits and the same mu: no attack on single tokens beats it."""
-    plan, here = configuration.evaluation, configuration.mechanism.spec()
+    plan = configuration.evaluation
+    if not plan.other_bits:
+        return ()
+    here = configuration.quantizer("evaluation.other_bits").spec()
     specs = [QuantizerSpec.from_mu(bits, here.dim, here.clip, here.mu) for bits in plan.other_bits]
     pipelines = pipelines_of(configuration, assets.language, assets.public, specs, assets.soft_prompt)
     return tuple(_at_other_bits(configuration, assets, pipeline) for pipeline in pipelines)

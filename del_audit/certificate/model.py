@@ -1,4 +1,4 @@
-"""The certificate, typed: every field of format 5 with what it says. The published schema is generated from these.
+"""The certificate, typed: every field of format 6 with what it says. The published schema is generated from these.
 
 A certificate's file is read once, into these models; nothing below passes JSON values on. `Findings` is what was proved
 and measured, `Body` adds the verdict that follows from it, `Certificate` the signature.
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from attacks.registry import Assurance
+from del_audit.certificate.mechanism_record import MechanismSpec
 from del_audit.configuration.limits import Unit
 from del_audit.configuration.verdict import Check, Verdict
 from del_audit.configuration.written import NAME, AttackKey, WrittenConfiguration
@@ -19,7 +20,7 @@ from del_audit.statistics.figure import Count, Figure
 from mechanisms.spec import QuantizerSpec
 
 if TYPE_CHECKING:
-    from del_audit.accounting.accountant import Guarantee
+    from del_audit.accounting.any_mechanism import UnitFigures
 
 LONGEST_TEXT = 20_000
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}(Z|[+-][0-9]{2}:[0-9]{2})$"
@@ -62,6 +63,11 @@ class Allowed(Enclosure):
     source: str
     """The theorem."""
 
+    @property
+    def theorem(self) -> str:
+        """The theorem alone, such as theorem 6."""
+        return self.source.split(",")[0]
+
 
 class GaussianFigures(Record):
     """What the paper's Theorem 4.2 says of the same unit."""
@@ -79,16 +85,16 @@ class GaussianFigures(Record):
 class UnitGuarantee(Record):
     """The exact guarantee of one unit. Kind: proved, but for gaussian_limit."""
 
-    spec: QuantizerSpec
-    """The quantizer."""
+    spec: MechanismSpec
+    """The mechanism."""
     unit: Unit
     """What is protected."""
     tokens: OneOrMore
     """Tokens in the unit."""
     sends: OneOrMore
     """How often each token of the unit is sent."""
-    trials: OneOrMore
-    """Coin flips in the unit: (2^bits - 1) dim tokens sends."""
+    trials: OneOrMore | None
+    """Coin flips of DEL in the unit: (2^bits - 1) dim tokens sends; null for other mechanisms."""
     delta: float = Field(gt=0, lt=1)
     """Where epsilon is quoted, a probability."""
     epsilon: Enclosure
@@ -97,8 +103,8 @@ class UnitGuarantee(Record):
     """Epsilon at delta 0, nats."""
     total_variation: Enclosure
     """Largest advantage of any test between two inputs, a probability."""
-    gaussian_limit: GaussianFigures
-    """What the paper's theorem says of the same unit."""
+    gaussian_limit: GaussianFigures | None
+    """What the paper's theorem says of the same unit; null for mechanisms that it is not about."""
     adjacency: str
     """Which two inputs are told apart."""
     kind: Literal["proved", "float with error bound"]
@@ -115,7 +121,7 @@ class UnitGuarantee(Record):
         return min(1.0, self.total_variation.upper)
 
     @classmethod
-    def of(cls, found: "Guarantee") -> Self:
+    def of(cls, found: "UnitFigures") -> Self:
         """Returns a guarantee as certificates state it; its kind must be one that they do."""
         limit = found.gaussian_limit
         return cls(
@@ -128,14 +134,16 @@ class UnitGuarantee(Record):
             epsilon=Enclosure.of(found.epsilon),
             pure_epsilon=Enclosure.of(found.pure_epsilon),
             total_variation=Enclosure.of(found.total_variation),
-            gaussian_limit=GaussianFigures(
+            gaussian_limit=None
+            if limit is None
+            else GaussianFigures(
                 mu=limit.mu,
                 gamma=limit.gamma,
                 epsilon_certified=limit.epsilon_certified(found.delta),
                 epsilon_ignoring_gamma=limit.epsilon_ignoring_gamma(found.delta),
             ),
             adjacency=found.adjacency,
-            kind="proved" if found.kind == "proved" else "float with error bound",
+            kind="proved" if found.epsilon.kind == "proved" else "float with error bound",
         )
 
 
@@ -148,8 +156,8 @@ class Curve(Record):
     """Errors of the first kind, probabilities."""
     exact: tuple[Share, ...] = Field(min_length=2, max_length=4096)
     """The exact curve. Kind: float with error bound."""
-    gaussian_limit: tuple[Share, ...] = Field(min_length=2, max_length=4096)
-    """The paper's limit. Kind: asymptotic."""
+    gaussian_limit: tuple[Share, ...] | None = Field(min_length=2, max_length=4096)
+    """The paper's limit; null for other mechanisms than DEL. Kind: asymptotic."""
 
 
 class Slice(Record):
@@ -253,8 +261,9 @@ class Inversion(Record):
     """Releases of each prompt that every attack held."""
     kappa: Share
     """Upper limit of the commonest token's share among those attacked."""
-    allowed: Allowed
-    """The bound of theorem 6 on every attacker who knows only frequencies, at kappa. Kind: proved."""
+    allowed: Allowed | None
+    """The bound of theorem 6 on every attacker who knows only frequencies, at kappa, or its counterpart, theorem 24.
+    Kind: proved. Null for a mechanism without a proved guarantee."""
     strongest: str
     """Name of the attack of largest upper limit."""
     attacks: tuple[Attack, ...] = Field(min_length=1)
@@ -373,7 +382,7 @@ class Claim(Record):
 class OtherBits(Record):
     """One other number of bits."""
 
-    spec: QuantizerSpec
+    spec: MechanismSpec
     """The quantizer."""
     delta: float = Field(gt=0, lt=1)
     """Where epsilon is quoted."""
@@ -456,8 +465,8 @@ class Hashes(Record):
     """Of the canonical JSON (RFC 8785) of `configuration`."""
     spec: Sha256
     """Of the spec's fields."""
-    encoder: Sha256
-    """Of the table of codes."""
+    encoder: str = Field(pattern=r"^([0-9a-f]{64}|none)$")
+    """Of the table of codes, or of the map of words to symbols; none for mechanisms that need neither."""
     decoder: Sha256
     """Of the decoder's parts."""
     prior: Sha256
@@ -554,7 +563,11 @@ class Findings(Record):
     """What was proved and measured of one deployment, and what it was made of: what a verdict follows from."""
 
     format: Literal[
-        "del-audit certificate 2", "del-audit certificate 3", "del-audit certificate 4", "del-audit certificate 5"
+        "del-audit certificate 2",
+        "del-audit certificate 3",
+        "del-audit certificate 4",
+        "del-audit certificate 5",
+        "del-audit certificate 6",
     ]
     """Names this format."""
     name: str = Field(pattern=NAME)
@@ -573,12 +586,12 @@ class Findings(Record):
     """What no figure here speaks of."""
     configuration: WrittenConfiguration
     """What is certified, every default written out (docs/configuration.md)."""
-    spec: QuantizerSpec
-    """The quantizer of the configuration."""
-    guarantees: tuple[UnitGuarantee, ...] = Field(min_length=1)
-    """The exact guarantee of each unit. Kind: proved."""
-    curve: Curve
-    """Trade-off curve of one token."""
+    spec: MechanismSpec
+    """The mechanism of the configuration, completely."""
+    guarantees: tuple[UnitGuarantee, ...]
+    """The exact guarantee of each unit; none for a mechanism without a proved one. Kind: proved."""
+    curve: Curve | None
+    """Trade-off curve of one token; null for a mechanism without a proved guarantee."""
     inversion: Inversion
     """What each attack recovered, and what the guarantee allows."""
     knowing: Knowing | None = Field(default=None, json_schema_extra=not_null)
@@ -612,6 +625,11 @@ class Findings(Record):
     """Seed of every draw."""
     reproduce: Reproduce
     """The command, the commit and the seed that make it again."""
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether the mechanism is DEL, which alone has codes to be attacked."""
+        return isinstance(self.spec, QuantizerSpec)
 
 
 class Body(Findings):

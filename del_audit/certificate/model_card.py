@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING
 
-from del_audit.certificate.model import Body, Inversion, Knowing, UnitGuarantee
-from del_audit.certificate.rows import MEANS, knowing_rows, states_meaning, terms
+from del_audit.certificate.model import Allowed, Body, Inversion, Knowing, UnitGuarantee
+from del_audit.certificate.rows import MEANS, knowing_rows, mechanism_line, states_meaning, terms
 from del_audit.show.console import printable
 from del_audit.show.numbers import at_most, interval, number, percent, upper_end
 
@@ -18,14 +18,12 @@ def model_card(body: Body, fingerprint: str) -> str:
 
     body: of a certificate that verifies. fingerprint: of the key that signed it.
     """
-    spec = body.spec
-    quantizer = f"{spec.bits} bits x {spec.dim} coordinates per token, scale {number(spec.scale)}"
     lines = [
         f"## Privacy of prompts: {escaped(body.verdict)}",
         "",
         f"What a client of `{body.name}` sends of a prompt was attacked and held against a policy by del-audit. "
-        f"Quantizer: {escaped(quantizer)}. Made {escaped(body.made)}, expires {escaped(body.expires)}, signed by "
-        f"{escaped(fingerprint)}.",
+        f"Mechanism: {escaped(mechanism_line(body.spec))}. Made {escaped(body.made)}, expires {escaped(body.expires)}, "
+        f"signed by {escaped(fingerprint)}.",
         "",
         *([escaped(body.claim.says), ""] if body.claim else []),
         *_guarantees(body.guarantees),
@@ -80,15 +78,20 @@ def _attacks(inversion: Inversion) -> list[str]:
         for attack in inversion.attacks
     ]
     confidence = f"{inversion.attacks[0].success.confidence:.0%}"
-    allowed = percent(upper_end(inversion.allowed), ROUND_CEILING)
     return [
         f"### Attacks: share of tokens recovered, {confidence} intervals",
         "",
         *_table(("attack", "recovered", *(["up to meaning"] if meant else []), "tokens"), rows),
         *([f"Up to meaning: {escaped(MEANS)}.", ""] if meant else []),
-        f"Allowed by the guarantee, where the attacker knows only how common words are: at most {escaped(allowed)}.",
-        "",
+        *_allowed(inversion.allowed),
     ]
+
+
+def _allowed(allowed: Allowed | None) -> list[str]:
+    if allowed is None:
+        return ["No proved guarantee bounds what an attack recovers.", ""]
+    most = escaped(percent(upper_end(allowed), ROUND_CEILING))
+    return [f"Allowed by the guarantee, where the attacker knows only how common words are: at most {most}.", ""]
 
 
 def _knowing(knowing: Knowing) -> list[str]:

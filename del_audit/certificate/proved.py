@@ -3,22 +3,33 @@
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from del_audit.accounting import Accountant, GaussianLimit, Unit, guarantee, inversion_bound
+from del_audit.accounting import GaussianLimit, Unit
+from del_audit.accounting.any_mechanism import guess_bound, has_proof, proved_guarantee, token_trade_off
 from del_audit.certificate.model import Allowed, Bytes, Curve, UnitGuarantee
 from del_audit.configuration.policy import WrittenPolicy
 from del_audit.statistics.bound import Bound
+from mechanisms.errors import UserError
+from mechanisms.mechanism import Description
+from mechanisms.message_sizes import MessageSizes
 from mechanisms.spec import QuantizerSpec
-from mechanisms.wire import HEADER_BYTES, message_bytes
 
 PHRASE_TOKENS = 5
 CURVE_POINTS = 201
 
 
-def guarantees_of(spec: QuantizerSpec, policy: WrittenPolicy) -> tuple[UnitGuarantee, ...]:
+def guarantees_of(spec: Description, policy: WrittenPolicy) -> tuple[UnitGuarantee, ...]:
     """Returns the exact guarantee of one token, a phrase and a whole prompt, and of each unit that a limit names.
 
-    All are taken at as many sends as the policy allows, a session at its own tokens.
+    All are taken at as many sends as the policy allows, a session at its own tokens. None for a mechanism without a
+    proved guarantee; raises UserError where a limit of epsilon asks for one.
     """
+    if not has_proof(spec):
+        if policy.epsilon:
+            raise UserError(
+                "Expected a mechanism with a proved guarantee for policy.epsilon, which this one has not: "
+                "leave policy.epsilon out, and the certificate says that no epsilon is proved."
+            )
+        return ()
     delta = policy.quoted_delta
     units: list[tuple[Unit, int, float, int]] = [
         ("token", 1, delta, policy.sends),
@@ -27,47 +38,51 @@ def guarantees_of(spec: QuantizerSpec, policy: WrittenPolicy) -> tuple[UnitGuara
     ]
     units += [(limit.unit, limit.tokens or 1, limit.delta, limit.sent(policy.sends)) for limit in policy.epsilon]
     return tuple(
-        UnitGuarantee.of(guarantee(spec, unit, tokens, at, proved=True, sends=sends))
+        UnitGuarantee.of(proved_guarantee(spec, unit, tokens, at, sends))
         for unit, tokens, at, sends in dict.fromkeys(units)
     )
 
 
-def curve_of(spec: QuantizerSpec, sends: int = 1) -> Curve:
-    """Returns points of the trade-off curve of one token sent so often: exact, and the paper's Gaussian limit."""
-    alpha = np.concatenate([[0.0], np.logspace(-4, 0, CURVE_POINTS - 1)])
-    exact = Accountant(spec).trade_off("phrase", sends)
-    mu = GaussianLimit.of(spec, sends).mu
-    return Curve(
-        unit="token",
-        alpha=tuple(alpha.tolist()),
-        exact=tuple(np.asarray(exact.beta(alpha)).tolist()),
-        gaussian_limit=tuple(ndtr(-ndtri(alpha) - mu).tolist()),
-    )
+def curve_of(spec: Description, sends: int = 1) -> Curve | None:
+    """Returns points of the trade-off curve of one token sent so often: exact, and of DEL the paper's Gaussian limit.
 
-
-def allowed_of(spec: QuantizerSpec, kappa: float, sends: int = 1) -> Allowed:
-    """Returns what theorem 6 allows any attacker who knows only how common a token is, its chance being kappa.
-
-    sends: releases of each token that the attacker holds.
+    None for a mechanism without a proved guarantee.
     """
-    bound = inversion_bound(spec, kappa, sends, proved=True)
-    source = "theorem 6, any attacker who knows the token's frequency"
+    if not has_proof(spec):
+        return None
+    alpha = np.concatenate([[0.0], np.logspace(-4, 0, CURVE_POINTS - 1)])
+    limit = None
+    if isinstance(spec, QuantizerSpec):
+        limit = tuple(ndtr(-ndtri(alpha) - GaussianLimit.of(spec, sends).mu).tolist())
+    exact = tuple(token_trade_off(spec, alpha, sends).tolist())
+    return Curve(unit="token", alpha=tuple(alpha.tolist()), exact=exact, gaussian_limit=limit)
+
+
+def allowed_of(spec: Description, kappa: float, sends: int = 1) -> Allowed | None:
+    """Returns what theorem 6, or 24, allows any attacker who knows only how common a token is, its chance being kappa.
+
+    sends: releases of each token that the attacker holds. None for a mechanism without a proved guarantee.
+    """
+    if not has_proof(spec):
+        return None
+    bound, theorem = guess_bound(spec, kappa, sends), 6 if isinstance(spec, QuantizerSpec) else 24
+    source = f"theorem {theorem}, any attacker who knows the token's frequency"
     return Allowed(lower=bound.lower, estimate=bound.estimate, upper=bound.upper, kind=bound.kind, source=source)
 
 
 def epsilon_of(spec: QuantizerSpec, delta: float, sends: int = 1) -> Bound:
     """Returns the proved epsilon (nats) at delta of one token that is sent so often."""
-    return guarantee(spec, "token", 1, delta, proved=True, sends=sends).epsilon
+    return proved_guarantee(spec, "token", 1, delta, sends).epsilon
 
 
-def bytes_of(spec: QuantizerSpec, tokens: int, width: int) -> Bytes:
+def bytes_of(sizes: MessageSizes, tokens: int, width: int) -> Bytes:
     """Returns the bytes on the wire, counted.
 
     tokens: of a prompt. width: of the model's embeddings, which are sent clean otherwise.
     """
     return Bytes(
-        a_token=spec.token_bits / 8,
-        header=HEADER_BYTES,
-        a_prompt=message_bytes(spec, tokens),
+        a_token=sizes.token_bits / 8,
+        header=sizes.header,
+        a_prompt=sizes.of(tokens),
         a_prompt_of_clean_float32=4 * width * tokens,
     )

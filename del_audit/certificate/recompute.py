@@ -6,6 +6,7 @@ from typing import TypeGuard
 
 from pydantic import BaseModel
 
+from del_audit.accounting.any_mechanism import guess_bound, has_proof
 from del_audit.certificate.checks import checks_of
 from del_audit.certificate.model import Body, Enclosure
 from del_audit.certificate.proved import allowed_of, bytes_of, curve_of, epsilon_of, guarantees_of
@@ -13,6 +14,8 @@ from del_audit.certificate.schema import FORMAT_2
 from del_audit.configuration.verdict import verdict_of
 from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
+from mechanisms.message_sizes import described_sizes
+from mechanisms.spec import QuantizerSpec
 
 TOLERANCE = 1e-6
 """How far two computations of the same figure may be apart, relative to it: other libraries round otherwise."""
@@ -29,15 +32,17 @@ def recomputed(body: Body) -> Body:
         pairs = zip(guarantees, body.guarantees, strict=False)
         guarantees = tuple(computed.model_copy(update={"adjacency": own.adjacency}) for computed, own in pairs)
     width = body.bytes.a_prompt_of_clean_float32 // (4 * policy.prompt_tokens)  # the model's, which is not here
+    sizes = described_sizes(spec)
     others = tuple(
         other.model_copy(update={"epsilon": epsilon_of(other.spec, other.delta, policy.sends)})
         for other in body.utility.other_bits
+        if isinstance(other.spec, QuantizerSpec)
     )
     allowed = allowed_of(spec, inversion.kappa, policy.sends)
     knowing = body.knowing
     for name, context in knowing.contexts.items() if knowing else ():
-        if knowing and context.centre:  # theorem 23 at what was measured
-            most = allowed_of(spec, context.centre.upper, policy.sends).upper
+        if knowing and context.centre and has_proof(spec):  # theorem 23 at what was measured
+            most = guess_bound(spec, context.centre.upper, policy.sends).upper
             knowing = knowing.model_copy(update={name: context.model_copy(update={"allowed": most})})
     return body.model_copy(
         update={
@@ -46,7 +51,7 @@ def recomputed(body: Body) -> Body:
             "inversion": inversion.model_copy(update={"allowed": allowed}),
             "knowing": knowing,
             "utility": body.utility.model_copy(update={"other_bits": others}),
-            "bytes": bytes_of(spec, policy.prompt_tokens, width),
+            "bytes": bytes_of(sizes, policy.prompt_tokens, width) if sizes else body.bytes,
         }
     )
 

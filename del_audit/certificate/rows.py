@@ -7,8 +7,9 @@ from decimal import ROUND_CEILING
 from del_audit.certificate.model import Attack, Body, Inversion, Knowing, Probe, Slice
 from del_audit.certificate.schema import FORMAT_2
 from del_audit.configuration.policy import WrittenPolicy
-from del_audit.show.numbers import interval, percent
+from del_audit.show.numbers import interval, number, percent
 from del_audit.statistics.figure import Figure
+from mechanisms.mechanism import Description
 from mechanisms.spec import QuantizerSpec
 
 CONDITIONS = (
@@ -78,6 +79,20 @@ class SliceRow:
     strongest: tuple[Attack, Slice] | None
 
 
+def mechanism_line(spec: Description) -> str:
+    """Returns a mechanism in a line: its kind, and the sizes that matter."""
+    if isinstance(spec, QuantizerSpec):
+        return f"{spec.bits} bits x {spec.dim} coordinates per token, scale {number(spec.scale)}"
+    from mechanisms.rivals._supports import SupportSpec  # heavy, and DEL needs none of it
+    from mechanisms.rivals.coarse_words import CoarseWordsSpec
+
+    if isinstance(spec, CoarseWordsSpec):
+        return f"{spec.inner.words:,} clusters of words, {spec.inner.kind}, epsilon {number(spec.log_odds)} per token"
+    if isinstance(spec, SupportSpec):
+        return f"{spec.kind} over {spec.words:,} words, epsilon {number(spec.log_odds)} per token"
+    return str(spec.to_dict().get("kind", "a mechanism of one's own"))
+
+
 def terms(body: Body) -> list[str]:
     """Returns what the verdict rests on and how often such a verdict is wrong, a sentence each; none in format 2."""
     if body.format == FORMAT_2:
@@ -141,7 +156,9 @@ def probe_rows(probe: Probe) -> list[tuple[str, Figure | None, Figure | None]]:
 
 
 def by_bits(body: Body) -> list[Point]:
-    """Returns what each number of bits gives, fewest first."""
+    """Returns what each number of bits gives, fewest first; nothing for other mechanisms than DEL."""
+    if not isinstance(body.spec, QuantizerSpec):
+        return []
     free = (attack.success for attack in body.inversion.attacks if attack.context_free)
     strongest = max(free, key=lambda success: success.upper)
     token = next((each.epsilon.upper for each in body.guarantees if each.unit == "token"), None)
@@ -150,6 +167,7 @@ def by_bits(body: Body) -> list[Point]:
         *(
             Point(other.spec, other.epsilon.upper, other.paired_gain, other.strongest_attack, own=False)
             for other in body.utility.other_bits
+            if isinstance(other.spec, QuantizerSpec)
         ),
     ]
     marked = [replace(point, frontier=not any(other.betters(point) for other in points)) for point in points]

@@ -14,10 +14,12 @@ FORMAT_2: Final = "del-audit certificate 2"
 FORMAT_3: Final = "del-audit certificate 3"
 FORMAT_4: Final = "del-audit certificate 4"
 FORMAT_5: Final = "del-audit certificate 5"
-SCHEMA_FILES = {form: f"certificate-{form[-1]}.schema.json" for form in (FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5)}
+FORMAT_6: Final = "del-audit certificate 6"
+FORMATS = (FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5, FORMAT_6)
+SCHEMA_FILES = {form: f"certificate-{form[-1]}.schema.json" for form in FORMATS}
 
 
-def schema(form: str = FORMAT_5) -> dict[str, Any]:
+def schema(form: str = FORMAT_6) -> dict[str, Any]:
     """Returns the schema of a format's certificates."""
     text = (files("del_audit.certificate") / "schema" / SCHEMA_FILES[form]).read_text(encoding="utf8")
     found: dict[str, Any] = json.loads(text)
@@ -41,6 +43,6 @@ def require_schema(document: Mapping[str, Any]) -> None:
         raise UserError(f"Expected a certificate as in {SCHEMA_FILES[form]}, got at {where}: {error.message[:300]}.")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=5)
 def _checker(form: str) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(schema(form))

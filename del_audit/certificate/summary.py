@@ -9,13 +9,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from del_audit.certificate.model import Body, Bytes, Inversion, Knowing, Probe, UnitGuarantee, Utility
+from del_audit.certificate.model import Body, Bytes, GaussianFigures, Inversion, Knowing, Probe, UnitGuarantee, Utility
 from del_audit.certificate.rows import (
     MEANS,
     by_bits,
     by_condition,
     is_baseline,
     knowing_rows,
+    mechanism_line,
     probe_rows,
     slice_rows,
     states_meaning,
@@ -31,6 +32,13 @@ STATUS_STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yello
 Row = Sequence[str | Text]
 
 
+LIMIT_HEADS = ("Theorem 4.2", "gamma", "mu alone")
+LIMIT_NOTE = (
+    " Theorem 4.2: the epsilon that the paper's theorem certifies with its error term gamma. mu alone: the same "
+    "without gamma, asymptotic, no bound at any finite size."
+)
+
+
 def print_summary(certificate: Body, console: Console) -> None:
     """Prints the certificate's table."""
     console.print(summary(certificate))
@@ -38,8 +46,8 @@ def print_summary(certificate: Body, console: Console) -> None:
 
 def summary(certificate: Body) -> Group:
     """Returns the certificate's table: what is guaranteed, what was read, what is left to use, and the verdict."""
-    c, spec, policy = certificate, certificate.spec, certificate.configuration.policy
-    title = f"{c.name}: {spec.bits} bits x {spec.dim} coordinates per token, scale {number(spec.scale)}"
+    c, policy = certificate, certificate.configuration.policy
+    title = f"{c.name}: {mechanism_line(c.spec)}"
     parts: list[RenderableType] = [Text(printable(title), style="bold")]
     parts += [Text(printable(c.claim.says))] if c.claim else []
     parts += _guarantees(c.guarantees)
@@ -61,32 +69,38 @@ def summary(certificate: Body) -> Group:
 
 
 def _guarantees(guarantees: Sequence[UnitGuarantee]) -> list[RenderableType]:
-    rows = []
+    if not guarantees:
+        return [_heading("Exact guarantee: none is proved of this mechanism")]
     several = len({g.delta for g in guarantees}) > 1
-    for g in guarantees:
-        limit, certified = g.gaussian_limit, g.gaussian_limit.epsilon_certified
-        rows.append(
-            (
-                f"{g.unit_name}, delta {number(g.delta)}" if several else g.unit_name,
-                at_most(g.epsilon),
-                at_most(g.pure_epsilon),
-                at_most(g.advantage),
-                "none" if certified is None else at_most(certified),
-                number(limit.gamma, 2),
-                number(limit.epsilon_ignoring_gamma),
-            )
+    limited = guarantees[0].gaussian_limit is not None
+    rows = [
+        (
+            f"{g.unit_name}, delta {number(g.delta)}" if several else g.unit_name,
+            at_most(g.epsilon),
+            at_most(g.pure_epsilon),
+            at_most(g.advantage),
+            *_of_the_limit(g.gaussian_limit),
         )
-    heads = ("unit", "epsilon <=", "pure epsilon <=", "advantage <=", "Theorem 4.2", "gamma", "mu alone")
+        for g in guarantees
+    ]
+    heads = ("unit", "epsilon <=", "pure epsilon <=", "advantage <=", *(LIMIT_HEADS if limited else ()))
     at = "the delta named" if several else f"delta {number(guarantees[0].delta)}"
     return [
         _heading(f"Exact guarantee: epsilon in nats at {at}", "proved"),
-        _table(heads, rows, right=range(1, 7)),
+        _table(heads, rows, right=range(1, len(heads))),
         _note(
-            "advantage: of the best test that tells the two worst inputs apart; 0 is a blind guess, 1 is certainty. "
-            "Theorem 4.2: the epsilon that the paper's theorem certifies with its error term gamma. "
-            "mu alone: the same without gamma, asymptotic, no bound at any finite size."
+            "advantage: of the best test that tells the two worst inputs apart; 0 is a blind guess, 1 is certainty."
+            + (LIMIT_NOTE if limited else "")
         ),
     ]
+
+
+def _of_the_limit(limit: GaussianFigures | None) -> tuple[str, ...]:
+    """Returns the cells of the paper's theorem; none for a mechanism that it is not about."""
+    if limit is None:
+        return ()
+    certified = "none" if limit.epsilon_certified is None else at_most(limit.epsilon_certified)
+    return certified, number(limit.gamma, 2), number(limit.epsilon_ignoring_gamma)
 
 
 def _attacks(inversion: Inversion, limit: float | None) -> list[RenderableType]:
@@ -98,9 +112,11 @@ def _attacks(inversion: Inversion, limit: float | None) -> list[RenderableType]:
         cells = [attack.name, *(interval(each) if each else "-" for each in shares), f"{attack.success.sample:,}"]
         note = "strongest" if strongest else "baseline" if is_baseline(attack) else ""
         rows.append([Text(printable(cell), style="bold" if strongest else "") for cell in (*cells, note)])
-    allowed = percent(upper_end(inversion.allowed), ROUND_CEILING)
     confidence = f"{inversion.attacks[0].success.confidence:.0%} intervals over documents"
-    lines = f"Allowed by the guarantee: at most {allowed} (theorem 6, commonest word {percent(inversion.kappa)})."
+    lines = "No proved guarantee bounds what an attack recovers."
+    if inversion.allowed is not None:
+        allowed, theorem = percent(upper_end(inversion.allowed), ROUND_CEILING), inversion.allowed.theorem
+        lines = f"Allowed by the guarantee: at most {allowed} ({theorem}, commonest word {percent(inversion.kappa)})."
     if limit is not None:
         lines += f" Limit of the policy: {percent(limit)}."
     heads = ["attack", "all words", *(["up to meaning"] if meant else []), "rarer words", "tokens", ""]

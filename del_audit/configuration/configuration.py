@@ -5,9 +5,10 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from attacks.registry import AttackName, default_attacks
+from attacks.registry import AttackName, default_attacks, without_codes
 from del_audit.configuration.asked import FEWEST_PROMPTS
 from del_audit.configuration.attack_names import asked_attacks
+from del_audit.configuration.mechanisms import DelMechanism
 from del_audit.configuration.policy import Policy
 from del_audit.configuration.written import WrittenConfiguration, WrittenEncoder, WrittenEvaluation
 from del_audit.configuration.yaml_file import load_yaml
@@ -88,12 +89,36 @@ class Configuration(WrittenConfiguration):
 
     @model_validator(mode="after")
     def _other_bits_are_there(self) -> Self:
-        here = self.mechanism.spec()
+        if not self.evaluation.other_bits:
+            return self
+        try:
+            here = self.quantizer("evaluation.other_bits").spec()
+        except UserError as error:
+            raise ValueError(str(error)) from None
         for bits in self.evaluation.other_bits:
             try:
                 QuantizerSpec.from_mu(bits, here.dim, here.clip, here.mu)
             except UserError as error:
                 raise ValueError(f"evaluation.other_bits: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit_the_mechanism(self) -> Self:
+        if isinstance(self.mechanism, DelMechanism):
+            return self
+        kind, plan = self.mechanism.kind, self.evaluation
+        if DECODERS[self.decoder].codes:
+            others = ", ".join(row.key for row in DECODERS.values() if not row.codes)
+            raise ValueError(f"expected decoder among {others} for mechanism.kind: {kind}, got {self.decoder}")
+        if "encoder" in self.model_fields_set:
+            raise ValueError(f"expected no encoder beside mechanism.kind: {kind}, got one: it has no codes")
+        if (fitting := without_codes(plan.attacks)) != plan.attacks:
+            if "attacks" in plan.model_fields_set:
+                named = ", ".join(name for name in plan.attacks if name not in fitting)
+                raise ValueError(
+                    f"expected no attack on codes in evaluation.attacks for mechanism.kind: {kind}, got {named}"
+                )
+            object.__setattr__(self, "evaluation", plan.model_copy(update={"attacks": fitting}))
         return self
 
     @model_validator(mode="after")
@@ -136,6 +161,7 @@ class Configuration(WrittenConfiguration):
 def load_configuration(path: Path) -> Configuration:
     """Returns the configuration in a YAML file; raises UserError as load_yaml, and for values that do not fit."""
     configuration = load_yaml(path, Configuration, "configuration")
-    configuration.mechanism.spec()
+    if isinstance(configuration.mechanism, DelMechanism):
+        configuration.mechanism.spec()
     configuration.encoder.settings()  # their ranges are checked here, not after the model is loaded
     return configuration

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from del_audit.configuration.asked import CLEAN_BYTES, FEWEST_PROMPTS
+from del_audit.configuration.mechanisms import DelMechanism
 from del_audit.configuration.verdict import Check, Contender, check_contenders, check_figure, unmeasured
 from del_audit.statistics.bound import Bound
 from del_audit.statistics.figure import Figure
@@ -198,12 +199,16 @@ def require_releases(name: str, most: float, configuration: "WrittenConfiguratio
 
 def require_missable_epsilon(name: str, given: object, configuration: "WrittenConfiguration") -> None:
     """Raises ValueError for an epsilon that the configuration's own quantizer cannot miss at any scale."""
+    if not isinstance(configuration.mechanism, DelMechanism):
+        return
     spec = configuration.mechanism.spec()
     configuration.policy.require_missable(spec.dim, spec.trials)
 
 
 def require_missable_bytes(name: str, most: float, configuration: "WrittenConfiguration") -> None:
     """Raises ValueError for more bytes than the coordinates take without quantization."""
+    if not isinstance(configuration.mechanism, DelMechanism):
+        return
     dim = configuration.mechanism.spec().dim
     if most > (clean := CLEAN_BYTES * dim):
         raise ValueError(

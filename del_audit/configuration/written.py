@@ -7,10 +7,10 @@ from pydantic import BeforeValidator, Field
 from pydantic.config import JsonDict
 
 from attacks.registry import default_attacks
+from del_audit.configuration.mechanisms import ABOVE_ZERO, Bits, DelMechanism, Mechanism
 from del_audit.configuration.policy import WrittenPolicy
 from del_audit.configuration.yaml_file import Strict, not_null
 from mechanisms.errors import UserError
-from mechanisms.spec import LARGEST_DIM, MAX_BITS, QuantizerSpec
 
 if TYPE_CHECKING:
     from mechanisms.projection import EncoderSettings
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 AttackKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 """An attack's name in configurations: any, so that an older verifier reads a later version's."""
-ABOVE_ZERO: JsonDict = {"exclusiveMinimum": 0}
 SHARE: JsonDict = {"minimum": 0, "maximum": 1}
 """Ranges of the published schema; the specs refuse other values, in words that name the range."""
-
-Bits = Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": MAX_BITS})]
 
 
 def _as_text(given: Any) -> Any:
@@ -36,29 +33,6 @@ def _as_text(given: Any) -> Any:
 
 CorpusName = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str)]
 """Name of a column or a split, which is often 0, 1 or true: written so, YAML has no text for it."""
-
-
-class Mechanism(Strict):
-    """The quantizer: exactly one of scale and mu."""
-
-    bits: Bits
-    """Bits per coordinate."""
-    dim: int = Field(json_schema_extra={"minimum": 1, "maximum": LARGEST_DIM})
-    """Coordinates per token."""
-    clip: float = Field(default=0.05, json_schema_extra=ABOVE_ZERO)
-    """Largest magnitude of a coordinate."""
-    scale: float | None = Field(default=None, json_schema_extra=ABOVE_ZERO)
-    """Range of the quantizer."""
-    mu: float | None = Field(default=None, json_schema_extra=ABOVE_ZERO)
-    """The paper's mu."""
-
-    def spec(self) -> QuantizerSpec:
-        """Returns the spec; raises UserError for values out of range and for both or neither of scale and mu."""
-        if self.scale is not None and self.mu is None:
-            return QuantizerSpec(bits=self.bits, dim=self.dim, clip=self.clip, scale=self.scale)
-        if self.mu is not None and self.scale is None:
-            return QuantizerSpec.from_mu(bits=self.bits, dim=self.dim, clip=self.clip, mu=self.mu)
-        raise UserError(f"Expected exactly one of mechanism.scale and mechanism.mu, got {self.scale} and {self.mu}.")
 
 
 class WrittenEncoder(Strict):
@@ -171,9 +145,9 @@ class WrittenConfiguration(Strict):
     sentence_encoder: str = "package:minilm-l6-v2"
     """Model of the cosines of coherence."""
     mechanism: Mechanism
-    """The quantizer."""
+    """What releases tokens: DEL's quantizer, or another kind."""
     encoder: WrittenEncoder = WrittenEncoder()
-    """How codes are made."""
+    """How DEL's codes are made; other kinds have none."""
     decoder: str = "posterior-mean"
     """The decoder."""
     soft_prompt: str | None = None
@@ -190,3 +164,11 @@ class WrittenConfiguration(Strict):
     """The limits that are held against what is proved and measured."""
     valid_days: int = Field(default=365, ge=1, le=3650)
     """Days from made to expires."""
+
+    def quantizer(self, what: str) -> DelMechanism:
+        """Returns DEL's quantizer; raises UserError for another kind. what: needs a quantizer; the error names it."""
+        if not isinstance(self.mechanism, DelMechanism):
+            raise UserError(
+                f"Expected mechanism.kind: del for {what}, got {self.mechanism.kind!r}, which has no quantizer."
+            )
+        return self.mechanism

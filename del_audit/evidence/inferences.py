@@ -9,12 +9,12 @@ from attacks.side_channel import side_channels
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inference import Inference, Sample, infer
 from del_audit.service.assets import Assets, at_sends, client_of, public_of
+from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.private_text import classes_of, labelled_rows
-from mechanisms.pipeline import Pipeline
 
 
 def inferences_of(
-    configuration: Configuration, assets: Assets, pipeline: Pipeline
+    configuration: Configuration, assets: Assets, pipeline: AnyPipeline
 ) -> tuple[Inference | None, Inference | None]:
     """Returns what the strongest probes tell of the attribute, and what cheap ones tell of the task."""
     attribute, task = configuration.attribute, configuration.task
@@ -30,7 +30,7 @@ def inferences_of(
 def _inference(
     configuration: Configuration,
     assets: Assets,
-    pipeline: Pipeline,
+    pipeline: AnyPipeline,
     column: str,
     classes: Sequence[str] | None,
     strongest: bool,

@@ -7,7 +7,8 @@ import numpy as np
 
 from attacks.base import AttackerKnowledge
 from attacks.known_context import Hits, KnownContext, Places, Sides
-from del_audit.accounting import inversion_bound
+from attacks.repeated import Repeated, join
+from del_audit.accounting.any_mechanism import guess_bound, has_proof
 from del_audit.evidence.inversion.leakage import SHARE_READ
 from del_audit.service.releases import Releases
 from del_audit.statistics.contradiction import contradicts, level_of
@@ -15,8 +16,11 @@ from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clopper_pearson, clustered_mean, clustered_rates
 from mechanisms.encoder import Encoder
 from mechanisms.levels import ZERO_LEVEL
+from mechanisms.mechanism import ObservableMechanism
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedRandomness
+from mechanisms.rival_pipeline import RivalPipeline
+from mechanisms.rivals.silent import Silent, Supported
 from mechanisms.validation import at_least
 
 LIFT = f"{SHARE_READ}, above no release"
@@ -32,8 +36,8 @@ class ContextFigures:
 
     context: of which sides of a token it knows all words. success, without: share of tokens recovered with the release,
     and by the same attacker without it. lift: the paired difference, the release's own part, and the figure to quote.
-    centre: the same attacker on releases of the centre of the cube, which do not depend on the text. allowed:
-    theorem 23's bound on success, from the upper end of centre: it holds with the confidence of that interval.
+    centre: the same attacker on releases that do not depend on the text: of the centre of DEL's cube, or uniform ones.
+    allowed: theorem 23's bound on success, from the upper end of centre: it holds with the confidence of that interval.
     broken_below, broken_above: the limits that del_audit.statistics.contradiction judges, of success on these very
     tokens and of what is allowed there, together wrong with probability at most FALSE_ALARMS. centre, allowed and
     broken_above are None for mechanisms without a centre. temper, unigram_share: of the prior, chosen on public text.
@@ -83,7 +87,7 @@ def measure_known_context(
     asked = [spaced(~row, each) for row in known]
     reader = (attack or KnownContext()).fit(public)
     mechanism = public.mechanism
-    centre = released_centre(mechanism, sent.truths, seed) if isinstance(mechanism, Pipeline) else None
+    centre = released_reference(mechanism, sent.truths, seed)
     hits = reader.read(sent.messages, sent.truths, centre, asked=asked, fixed=known)
     read = [hits.given, hits.without, *([] if hits.other is None else [hits.other])]
     clusters = [document for document, row in zip(sent.documents, asked, strict=True) for _ in range(row.sum())]
@@ -93,9 +97,9 @@ def measure_known_context(
     gaps = hits.given.astype(np.float64) - hits.without
     lift = clustered_mean(gaps, clusters, longest, LIFT, "tokens", seed, confidence, (-1.0, 1.0))
     allowed = above = None
-    if isinstance(mechanism, Pipeline) and hits.other is not None:
+    if has_proof(mechanism.spec) and hits.other is not None:
         allowed, above = (
-            inversion_bound(mechanism.spec, share, sends, proved=True).upper
+            guess_bound(mechanism.spec, share, sends).upper
             for share in (other[0].upper, _limits(hits.other, judged)[1])
         )
     return ContextFigures(
@@ -134,6 +138,27 @@ def known_contexts(
         for sides, documents in KNOWN_CONTEXTS.items()
     )
     return left, both
+
+
+def released_reference(
+    mechanism: ObservableMechanism, prompts: Sequence[Sequence[int]], seed: int
+) -> list[bytes] | None:
+    """Returns releases that tell nothing of the words, of as many tokens as each prompt; None where there are none.
+
+    DEL's are of the centre of the cube (theorem 23); those of a mechanism with supports are uniform (theorem 24). No
+    word of the prompts is looked at.
+    """
+    if isinstance(mechanism, Pipeline):
+        return released_centre(mechanism, prompts, seed)
+    released = mechanism.mechanism if isinstance(mechanism, RivalPipeline) else mechanism
+    once = released.mechanism if isinstance(released, Repeated) else released
+    if not isinstance(once, Supported):
+        return None
+    silent, source = Silent(once), SimulatedRandomness(seed, "releases that tell nothing")
+    blank = [[0] * len(prompt) for prompt in prompts]
+    if not isinstance(released, Repeated):
+        return [silent.release(tokens, source) for tokens in blank]
+    return [join([silent.release(tokens, source) for _ in range(released.times)]) for tokens in blank]
 
 
 def released_centre(pipeline: Pipeline, prompts: Sequence[Sequence[int]], seed: int) -> list[bytes]:

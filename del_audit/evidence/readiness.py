@@ -11,6 +11,7 @@ from attacks.ladder import ladder
 from attacks.registry import AttackName
 from attacks.self_test import PROMPTS, require_documents
 from del_audit.configuration.configuration import Configuration
+from del_audit.configuration.mechanisms import DelMechanism
 from del_audit.configuration.policy import Policy
 from del_audit.evidence.inversion.slices import has_words, slice_names
 from del_audit.service.assets import Assets
@@ -37,6 +38,8 @@ def require_ready(configuration: Configuration, assets: Assets) -> None:
 
 def require_encoder(configuration: Configuration, assets: Assets) -> None:
     """Raises UserError for an encoder that is missing, damaged, or of another model or quantizer."""
+    if not isinstance(configuration.mechanism, DelMechanism):
+        return
     choice, spec, language = configuration.encoder, configuration.mechanism.spec(), assets.language
     if choice.projection is None and choice.codes is None:
         require_width(choice.settings(), spec.dim, language.width)

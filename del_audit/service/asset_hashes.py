@@ -4,20 +4,20 @@ import hashlib
 
 from del_audit.configuration.configuration import Configuration
 from del_audit.service.assets import Assets
+from del_audit.service.pipelines import AnyPipeline, public_file_sha256
 from del_audit.service.provenance import fingerprint, source_sha256
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.hashes import texts_sha256
-from mechanisms.pipeline import Pipeline
 from mechanisms.tokens import tokenizer_sha256
 
 
-def hashes(configuration: Configuration, assets: Assets, pipeline: Pipeline) -> dict[str, str]:
+def hashes(configuration: Configuration, assets: Assets, pipeline: AnyPipeline) -> dict[str, str]:
     """Returns the sha256 of everything that decides what is released and served."""
     texts = {"public": assets.public_corpus.texts, "private": assets.private_corpus.texts}
     return {
         "configuration": canonical_sha256(configuration.model_dump(mode="json")),
         "spec": pipeline.spec.fingerprint.hex(),
-        "encoder": pipeline.encoder.sha256,
+        "encoder": public_file_sha256(pipeline),
         "decoder": fingerprint(pipeline.decoder),
         "prior": hashlib.sha256(pipeline.prior.tobytes()).hexdigest(),
         "model": assets.language.record.sha256,

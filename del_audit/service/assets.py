@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from attacks.base import AttackerKnowledge
 from attacks.repeated import repeated
 from del_audit.configuration.configuration import Configuration
-from del_audit.service.pipelines import pipelines_of
+from del_audit.configuration.mechanisms import DelMechanism
+from del_audit.service.pipelines import AnyPipeline, pipeline_of
 from del_audit.service.seed import seed_of
 from del_audit.service.splits import read_splits
 from mechanisms.client import Client
@@ -16,8 +17,8 @@ from mechanisms.hashes import texts_sha256
 from mechanisms.models import LanguageModel, SentenceEncoder, load_causal_lm, load_sentence_encoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedRandomness
+from mechanisms.rival_pipeline import RivalPipeline
 from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt, mechanism_warning, model_warning
-from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenized
 
 
@@ -65,7 +66,8 @@ def load_assets(configuration: Configuration, seed: int | None = None) -> Assets
     name = configuration.soft_prompt
     soft = load_soft_prompt(name, width, language.record) if name else None
     if soft is not None:
-        for warning in (model_warning(soft), mechanism_warning(soft, configuration.mechanism.spec())):
+        own = configuration.mechanism.spec() if isinstance(configuration.mechanism, DelMechanism) else None
+        for warning in (model_warning(soft), mechanism_warning(soft, own) if own else None):
             if warning:
                 print(f"del-audit: warning: {warning}", file=sys.stderr)
     sentences = load_sentence_encoder(configuration.sentence_encoder)
@@ -101,9 +103,9 @@ def _seed(configuration: Configuration, private: Corpus) -> int:
     return seed_of(texts_sha256(private.texts), configuration.policy.model_dump(mode="json"))
 
 
-def build(configuration: Configuration, assets: Assets, spec: QuantizerSpec) -> Pipeline:
-    """Returns the pipeline of a spec over the assets."""
-    return pipelines_of(configuration, assets.language, assets.public, [spec], assets.soft_prompt)[0]
+def build(configuration: Configuration, assets: Assets) -> AnyPipeline:
+    """Returns the configuration's pipeline over the assets."""
+    return pipeline_of(configuration, assets.language, assets.public, assets.soft_prompt)
 
 
 def _tokens(language: LanguageModel, corpus: Corpus) -> list[list[int]]:
@@ -111,22 +113,22 @@ def _tokens(language: LanguageModel, corpus: Corpus) -> list[list[int]]:
     return tokenized(language.tokenizer, corpus.texts, language.context_tokens)
 
 
-def client_of(assets: Assets, pipeline: Pipeline, seed: int, purpose: str) -> Client:
+def client_of(assets: Assets, pipeline: AnyPipeline, seed: int, purpose: str) -> Client:
     """Returns the client that serves, on a seeded source: these prompts are public test text."""
     words = SimulatedRandomness(seed, purpose)
     tokenizer, limit = assets.language.tokenizer, assets.language.context_tokens
     return Client(tokenizer, pipeline, limit, words)
 
 
-def public_of(assets: Assets, pipeline: Pipeline, seed: int) -> AttackerKnowledge:
+def public_of(assets: Assets, pipeline: AnyPipeline, seed: int) -> AttackerKnowledge:
     """Returns all that an attacker knows; the private part of the corpus is not in it."""
     return AttackerKnowledge(pipeline, pipeline.table, pipeline.prior, assets.public, assets.language, seed)
 
 
-def at_sends(pipeline: Pipeline, sends: int) -> Pipeline:
+def at_sends(pipeline: AnyPipeline, sends: int) -> AnyPipeline:
     """Returns the pipeline that sends each prompt so often, with fresh noise: what an attacker of it holds."""
     if sends == 1:
         return pipeline
     found = repeated(pipeline, sends)
-    assert isinstance(found, Pipeline)
+    assert isinstance(found, Pipeline | RivalPipeline)
     return found

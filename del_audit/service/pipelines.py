@@ -1,4 +1,4 @@
-"""From a configuration to its pipeline: the encoder that it names, fitted or loaded, and the decoder."""
+"""From a configuration to its pipeline: the mechanism that it names, and the decoder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,14 +7,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from del_audit.configuration.configuration import Configuration, EncoderChoice
+from del_audit.configuration.mechanisms import DelMechanism
+from del_audit.service.mechanisms import mechanism_over
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import load_encoder
 from mechanisms.models import LanguageModel, load_embedding_table
 from mechanisms.pipeline import Pipeline, assemble
 from mechanisms.projection import EncoderSettings
+from mechanisms.public_words import PublicWords
+from mechanisms.rival_pipeline import RivalPipeline, assemble_rival
+from mechanisms.rivals.coarse_words import CoarseWordsSpec
 from mechanisms.soft_prompt import SoftPrompt
 from mechanisms.spec import QuantizerSpec
 from mechanisms.trained_projection import TrainedProjection, load_projection
+
+AnyPipeline = Pipeline | RivalPipeline
+"""What is served, attacked and certified: DEL's, or another mechanism's."""
+
+
+def pipeline_of(
+    configuration: Configuration,
+    language: LanguageModel,
+    documents: Sequence[Sequence[int]],
+    soft_prompt: SoftPrompt | None = None,
+) -> AnyPipeline:
+    """Returns a configuration's pipeline over tokenized public documents; arguments and errors as of pipelines_of.
+
+    Raises UserError as mechanism_over and assemble_rival do for other mechanisms than DEL.
+    """
+    choice = configuration.mechanism
+    if isinstance(choice, DelMechanism):
+        return pipelines_of(configuration, language, documents, [choice.spec()], soft_prompt)[0]
+    words = PublicWords(load_embedding_table(configuration.model), documents)
+    return assemble_rival(mechanism_over(choice, words), words, configuration.decoder, language, soft_prompt)
+
+
+def public_file_sha256(pipeline: AnyPipeline) -> str:
+    """Returns the sha256 of what a client needs beside its description: DEL's codes, a map of words; none else."""
+    if isinstance(pipeline, Pipeline):
+        return pipeline.encoder.sha256
+    return pipeline.spec.symbols if isinstance(pipeline.spec, CoarseWordsSpec) else "none"
 
 
 def pipelines_of(
@@ -24,7 +56,7 @@ def pipelines_of(
     specs: Sequence[QuantizerSpec],
     soft_prompt: SoftPrompt | None = None,
 ) -> list[Pipeline]:
-    """Returns a configuration's pipeline for each spec, over tokenized public documents.
+    """Returns DEL's pipeline for each spec with a configuration's encoder, over tokenized public documents.
 
     soft_prompt: what the server's model reads first, for a decoder that reads with the model.
     Raises UserError for an encoder that is missing, damaged, or trained for another model or quantizer, and as assemble

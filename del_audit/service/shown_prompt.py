@@ -1,14 +1,14 @@
 """The one prompt that a report may show: a public one."""
 
 from del_audit.service.assets import Assets, client_of
+from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.releases import Releases
-from mechanisms.pipeline import Pipeline
 
 SHOWN_TOKENS = 40
 """Tokens of the public prompt that the report shows."""
 
 
-def prompt_to_show(assets: Assets, attacked: Pipeline) -> Releases:
+def prompt_to_show(assets: Assets, attacked: AnyPipeline) -> Releases:
     """Returns a public prompt as the client sends it: what it says may stand in a report."""
     documents = [document for document in assets.public if document]
     prompt = next((d for d in documents if len(d) >= SHOWN_TOKENS), documents[0])[:SHOWN_TOKENS]

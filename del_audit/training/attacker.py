@@ -8,7 +8,7 @@ from attacks.inversion.adapted.settings import Adaptation
 from attacks.inversion.adapted.training import train
 from del_audit.configuration.configuration import load_configuration
 from del_audit.process.quiet import silence_libraries
-from del_audit.service.pipelines import pipelines_of
+from del_audit.service.pipelines import pipeline_of
 from del_audit.service.splits import read_splits
 from mechanisms.models import load_causal_lm
 from mechanisms.tokens import tokenized
@@ -24,7 +24,7 @@ def train_attacker(config_path: Path, out: Path, settings: dict[str, Any]) -> in
     silence_libraries()
     language = load_causal_lm(configuration.model, dtype=configuration.dtype)
     documents = tokenized(language.tokenizer, read_splits(configuration.data).public.texts, language.context_tokens)
-    (pipeline,) = pipelines_of(configuration, language, documents, [configuration.mechanism.spec()])
+    pipeline = pipeline_of(configuration, language, documents)
     public = AttackerKnowledge(pipeline, pipeline.table, pipeline.prior, documents, language)
     train(public, Adaptation(**settings), out)
     print(f"Written: {out}")

@@ -94,13 +94,14 @@ def train_linear_pair(
     train_projection do.
     """
     configuration = load_configuration(config_path)
+    quantizer = configuration.quantizer("train projection")
     silence_libraries()
     public, language, rows = _public_text(configuration, documents)
     about: dict[str, Json] = {
         "data": {**public.record.to_dict(), "split": configuration.data.public_split, "documents": len(public)}
     }
     plan = ProjectionTraining(**settings)
-    history = train_projection(language, configuration.mechanism.spec(), rows, plan, out, about, fresh=fresh)
+    history = train_projection(language, quantizer.spec(), rows, plan, out, about, fresh=fresh)
     print(f"Written: {out}{_result(history)}")
     return 0
 
@@ -124,6 +125,7 @@ def train_codes(
     from mechanisms.training import codes
 
     configuration = load_configuration(config_path)
+    configuration.quantizer("train codes")
     silence_libraries()
     public, language, rows = _public_text(configuration, documents)
     tokens = [row[: language.context_tokens] for row in rows]
@@ -154,7 +156,7 @@ def _public_text(configuration: Configuration, documents: int | None) -> tuple[C
 
 def _specs(configuration: Configuration, levels: Sequence[float]) -> list[QuantizerSpec]:
     """Returns the configuration's quantizer, or one for each level of mu."""
-    own = configuration.mechanism.spec()
+    own = configuration.quantizer("training at levels of mu").spec()
     return [QuantizerSpec.from_mu(own.bits, own.dim, own.clip, mu) for mu in levels] or [own]
 
 

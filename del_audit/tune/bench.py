@@ -22,6 +22,7 @@ from del_audit.evidence.known_context import known_contexts
 from del_audit.evidence.utility import measure_prediction, paired_gain
 from del_audit.runs import Run
 from del_audit.service.assets import Assets, at_sends, build, client_of, public_of
+from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.private_text import attacked_prompts, one_of_each_group
 from del_audit.service.prompts import Prompts, cut_prompts
 from del_audit.service.releases import Releases
@@ -29,7 +30,6 @@ from del_audit.statistics.figure import Figure
 from del_audit.tune.judge import ATTRIBUTE, SHARE, TASK, TASK_OVER, Reading
 from del_audit.tune.space import Candidate
 from mechanisms.hashes import json_sha256
-from mechanisms.pipeline import Pipeline
 from mechanisms.server import Server
 from mechanisms.soft_prompt import load_soft_prompt
 
@@ -45,7 +45,7 @@ class MeasuringBench:
     name: str
     run: Run
     progress: Callable[[str], None] = lambda said: None
-    _built: dict[str, Pipeline] = field(default_factory=dict)
+    _built: dict[str, AnyPipeline] = field(default_factory=dict)
 
     def read(self, candidate: Candidate, attacks: Sequence[AttackName], documents: int) -> list[Reading]:
         """Returns what the attacks read of the first prompts of so many documents."""
@@ -140,7 +140,7 @@ class MeasuringBench:
 
     def _worst(
         self,
-        attacked: Pipeline,
+        attacked: AnyPipeline,
         attacks: Mapping[AttackName, InversionAttack],
         public: AttackerKnowledge,
         sent: Releases,
@@ -179,7 +179,7 @@ class MeasuringBench:
         with tqdm(total=2 * len(prompts), desc="gain", unit="text", leave=False) as bar:
             return {"gain": paired_gain(server, prompts, assets.seed, bar).to_dict()}
 
-    def _prompts(self, pipeline: Pipeline, count: int) -> Prompts:
+    def _prompts(self, pipeline: AnyPipeline, count: int) -> Prompts:
         """Returns the first so many prompts, one per group, as the candidate's client sends them."""
         assets, cut, response = self.assets, self.base.policy.prompt_tokens, self.base.evaluation.response_tokens
         client = client_of(assets, pipeline, assets.seed, f"{self.name} prompts")
@@ -202,14 +202,13 @@ class MeasuringBench:
             figures |= found.over | ({SHARE: found.share} if found.share else {})
         return {"figures": {name: figure.to_dict() for name, figure in figures.items()}}
 
-    def _pipeline(self, candidate: Candidate) -> Pipeline:
+    def _pipeline(self, candidate: Candidate) -> AnyPipeline:
         """Returns the candidate's pipeline; the last one is kept, since a table of a large vocabulary is large."""
         key = json_sha256(candidate.to_dict())
         if key not in self._built:
             self._built.clear()
             configuration = candidate.configuration(self.base)
-            spec = candidate.spec(self.base.mechanism.clip)
-            self._built[key] = build(configuration, self._with_prompt(candidate), spec)
+            self._built[key] = build(configuration, self._with_prompt(candidate))
         return self._built[key]
 
     def _with_prompt(self, candidate: Candidate) -> Assets:

@@ -5,8 +5,8 @@ from typing import Any
 
 from del_audit.accounting.accountant import Accountant
 from del_audit.accounting.calibration import Target, calibrate
+from del_audit.configuration.mechanisms import DelMechanism
 from del_audit.configuration.policy import EpsilonLimit, Policy
-from del_audit.configuration.written import Mechanism
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
@@ -28,7 +28,7 @@ class Least:
     beyond: float | None = None
 
 
-def least_scale(bits: int, dim: int, mechanism: Mechanism, policy: Policy) -> Least:
+def least_scale(bits: int, dim: int, mechanism: DelMechanism, policy: Policy) -> Least:
     """Returns the smallest scale whose proved epsilons, and bytes a token, are within the policy's limits.
 
     Without a limit of epsilon, the scale of LOUDER times the configuration's mu. A reason may also be that

@@ -30,7 +30,7 @@ def row_dict(row: Row, base: Configuration) -> dict[str, Json]:
     """Returns a candidate as JSON values: proved figures first, then what was measured on the part to choose on."""
     proved: dict[str, Json] = {"mu": None, "epsilons": [], "bytes_a_token": None}
     if row.candidate.scale is not None:
-        spec = row.candidate.spec(base.mechanism.clip)
+        spec = row.candidate.spec(base.quantizer("tune").clip)
         proved = {"mu": spec.mu, "epsilons": proved_epsilons(spec, base.policy), "bytes_a_token": spec.token_bits / 8}
     return {
         "candidate": row.candidate.to_dict(),
@@ -63,7 +63,7 @@ def held_out_report(base: Configuration, chosen: Candidate, bench: MeasuringBenc
     readings = bench.read(chosen, plan.attacks, plan.context_prompts)
     gain, others = bench.gain(chosen, plan.prompts), bench.others(chosen)
     informed = Informed(bench.lists(chosen), bench.contexts(chosen))
-    checks = base.policy.checks(Tuned(chosen.spec(base.mechanism.clip), readings, gain, others, informed))
+    checks = base.policy.checks(Tuned(chosen.spec(base.quantizer("tune").clip), readings, gain, others, informed))
     return {
         "part": HELD_OUT,
         "attacks": {each.name: each.success.to_dict() for each in readings},

@@ -64,7 +64,7 @@ class Candidate:
         """Returns the whole configuration; raises UserError where its parts do not fit together."""
         content = base.model_dump(mode="json", exclude_unset=True)
         encoder = self.encoder.model_dump(mode="json", exclude_unset=True)
-        quantizer = {"bits": self.bits, "dim": self.dim, "clip": base.mechanism.clip, "scale": self.scale}
+        quantizer = {"bits": self.bits, "dim": self.dim, "clip": base.quantizer("tune").clip, "scale": self.scale}
         content |= {
             "mechanism": quantizer,
             "encoder": encoder,
@@ -107,7 +107,8 @@ def candidates_of(base: Configuration, space: Space, budget: int, seed: int) -> 
 
     Raises UserError for bits, dim and budget out of range, for a value given twice, and for more than MAX_CANDIDATES.
     """
-    own = Candidate(base.mechanism.bits, base.mechanism.dim, base.encoder, base.decoder, base.soft_prompt)
+    quantizer = base.quantizer("tune")
+    own = Candidate(quantizer.bits, quantizer.dim, base.encoder, base.decoder, base.soft_prompt)
     corners = EncoderChoice(kind="corners", seed=base.encoder.seed)
     values: dict[str, tuple[Any, ...]] = {
         "bits": space.bits or (own.bits,),

@@ -74,10 +74,11 @@ def tune(
     group = base.data.group_column
     _require_options(base, minutes, finalists, power)
     seed = 0 if seed is None else seed
+    base.quantizer("tune")
     wanted = candidates_of(base, load_space(space, dimensions or {}), budget, seed)
-    guarantee(base.mechanism.spec(), proved=True)  # fails now, not after minutes, where nothing can be proved
+    guarantee(base.quantizer("tune").spec(), proved=True)  # fails now, not after minutes, where nothing can be proved
     least = {
-        (bits, dim): least_scale(bits, dim, base.mechanism, base.policy)
+        (bits, dim): least_scale(bits, dim, base.quantizer("tune"), base.policy)
         for bits, dim in dict.fromkeys((each.bits, each.dim) for each in wanted)
     }
     silence_libraries()
@@ -95,7 +96,7 @@ def tune(
     def out_of_time() -> bool:
         return minutes is not None and time.monotonic() - started > 60 * minutes
 
-    rows = Search(judge, base.mechanism.clip, bench, effort, least, out_of_time).run(wanted)
+    rows = Search(judge, base.quantizer("tune").clip, bench, effort, least, out_of_time).run(wanted)
     chosen = next((row for row in rows if row.status == "chosen"), None)
     if chosen is None and any("out of time" in row.why for row in rows):
         console.print(
@@ -137,8 +138,8 @@ def _require_ready(base: Configuration, wanted: Sequence[Candidate], *parts: Ass
         require_columns(with_limited_columns(base), part)
     require_slices(policy, parts[0])
     require_attacks(ladder(plan.attacks, plan.masked_lm, depth=1), parts[0], policy.prompt_tokens)
-    named = [each.at(base.mechanism.spec().scale).configuration(base) for each in wanted]
-    for one in {(each.encoder, each.mechanism.dim): each for each in named}.values():
+    named = [each.at(base.quantizer("tune").spec().scale).configuration(base) for each in wanted]
+    for one in {(each.encoder, each.quantizer("tune").dim): each for each in named}.values():
         require_encoder(one, parts[0])
     for name in dict.fromkeys(each.soft_prompt for each in wanted):
         soft = None if name is None else load_soft_prompt(name, language.width, language.record)

@@ -25,7 +25,7 @@ def claimed_spec(
             raise UserError("Expected --config or --bits, --dim, --clip and --scale or --mu, got both.")
         from del_audit.configuration.configuration import load_configuration
 
-        return load_configuration(config).mechanism.spec()
+        return load_configuration(config).quantizer("verify-mechanism --config").spec()
     if not given and bundle is not None:
         from del_audit.verify_mechanism.own_client import bundle_spec
 

@@ -7,11 +7,13 @@ from mechanisms.decoding.linear import LinearDecoder
 from mechanisms.decoding.mixed import MixedDecoder, MixSettings
 from mechanisms.decoding.posterior import MostLikelyDecoder, PosteriorMeanDecoder
 from mechanisms.decoding.protocols import Decoder, PooledDecoder, PromptDecoder, decode_prompts
-from mechanisms.decoding.public_parts import PublicParts
+from mechanisms.decoding.public_parts import CodeParts, MechanismParts, PublicParts
 
 __all__ = [
+    "CodeParts",
     "Decoder",
     "LinearDecoder",
+    "MechanismParts",
     "MixSettings",
     "MixedDecoder",
     "MostLikelyDecoder",

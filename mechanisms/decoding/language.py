@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mechanisms.abilities import abilities
-from mechanisms.channel import MEMORY_LIMIT, Channel
+from mechanisms.channel import MEMORY_LIMIT
 from mechanisms.decoding.public_parts import PublicParts
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Observed
+from mechanisms.mechanism import KnownChannel, Observed
 from mechanisms.model_facts import input_weight, opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.own_forward import embed
@@ -64,11 +64,11 @@ class LanguagePosteriorDecoder:
     prompt's or an opening token's, shape (tokens, width); where it is empty, the first token has the unigram prior.
     gain: stretches a posterior mean about the prior's mean, as PosteriorMeanDecoder's, where it is returned and where
     it is fed back: the model reads stretched embeddings better. The most likely word's row stays as it is.
-    memory_limit: bytes of scores at once. Raises UserError for a model of a smaller vocabulary than the channel's.
+    memory_limit: bytes of scores at once. Raises UserError for a model of a smaller vocabulary than the table's.
     """
 
     language: LanguageModel
-    channel: Channel
+    channel: KnownChannel
     log_prior: NDArray[np.float64]
     table: NDArray[np.float32]
     opening: Tensor
@@ -78,13 +78,10 @@ class LanguagePosteriorDecoder:
 
     def __post_init__(self) -> None:
         words = abilities(self.language.model).words
-        if words < self.channel.words or len(self.table) != self.channel.words:
-            raise UserError(
-                f"Expected a model and a table of {self.channel.words} words, the channel's, got {words} logits and "
-                f"{len(self.table)} rows."
-            )
-        if self.log_prior.shape != (self.channel.words,):
-            raise UserError(f"Expected a prior over {self.channel.words} words, got shape {self.log_prior.shape}.")
+        if words < len(self.table):
+            raise UserError(f"Expected a model of {len(self.table)} words, the table's, got {words} logits.")
+        if self.log_prior.shape != (len(self.table),):
+            raise UserError(f"Expected a prior over {len(self.table)} words, got shape {self.log_prior.shape}.")
 
     @classmethod
     @torch.no_grad()
@@ -99,14 +96,16 @@ class LanguagePosteriorDecoder:
         opening = embed(language.model, opening_tokens(language.model))
         if parts.soft_prompt is not None:
             opening = parts.soft_prompt.vectors.to(opening)
-        prompts = [np.asarray(document[:GAIN_PROMPTS], dtype=np.int64) for document in parts.documents if len(document)]
+        prompts = [
+            np.asarray(document[:GAIN_PROMPTS], dtype=np.int64) for document in parts.words.documents if len(document)
+        ]
         prompts = prompts[:GAIN_PROMPTS]
         decoder = cls(language, parts.channel, parts.log_prior, parts.table, opening)
         return decoder.fit_gain(parts.simulated(prompts, "language prior gain"), prompts)
 
     def fit_gain(
         self,
-        public_counts: Sequence[NDArray[np.uint8]],
+        public_counts: Sequence[Observed],
         public_prompts: Sequence[NDArray[np.int64]],
         rounds: int = 2,
     ) -> "LanguagePosteriorDecoder":
@@ -133,17 +132,16 @@ class LanguagePosteriorDecoder:
         A prompt's embeddings do not depend on the others. Raises UserError for counts of another shape, and for a
         prompt that does not fit the model's context behind the opening.
         """
-        dim, limit = self.channel.spec.dim, self.language.context_tokens
+        limit = self.language.context_tokens
         for counts in prompts:
-            if counts.ndim != 2 or counts.shape[1] != dim:
-                raise UserError(f"Expected counts of shape (tokens, dim={dim}), got shape {counts.shape}.")
+            next(self.channel.scores(counts), None)  # refuses another shape before anything is read
             if len(self.opening) + len(counts) > limit:
                 raise UserError(
                     f"Expected opening and prompt of at most {limit} tokens, the model's context, got "
                     f"{len(self.opening)} + {len(counts)}."
                 )
         table = _Posterior.of(self)
-        at_once = max(1, min(self.settings.batch, self.memory_limit // (_BLOCKS * 4 * self.channel.words)))
+        at_once = max(1, min(self.settings.batch, self.memory_limit // (_BLOCKS * 4 * len(self.table))))
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         decoded: dict[int, NDArray[np.float32]] = {}
         for start in range(0, len(order), at_once):
@@ -182,10 +180,9 @@ _BLOCKS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Posterior:
-    """The channel, the prior and the embedding table as tensors on the model's device."""
+    """The channel, and the prior and the embedding table as tensors on the model's device."""
 
-    weights: Tensor
-    offsets: Tensor
+    channel: KnownChannel
     log_prior: Tensor
     table: Tensor
     mean: Tensor
@@ -194,13 +191,9 @@ class _Posterior:
     @classmethod
     def of(cls, decoder: LanguagePosteriorDecoder) -> "_Posterior":
         device = input_weight(decoder.language.model).device
-        channel = decoder.channel
-        prior_mean = np.exp(decoder.log_prior) @ decoder.table
-        parts = (channel.weights, channel.offsets, decoder.log_prior, decoder.table, prior_mean)
-        weights, offsets, log_prior, table, mean = (
-            torch.from_numpy(part.astype(np.float32, copy=False)).to(device) for part in parts
-        )
-        return cls(weights, offsets, log_prior, table, mean, decoder.gain)
+        parts = (decoder.log_prior, decoder.table, np.exp(decoder.log_prior) @ decoder.table)
+        log_prior, table, mean = (torch.from_numpy(part.astype(np.float32, copy=False)).to(device) for part in parts)
+        return cls(decoder.channel, log_prior, table, mean, decoder.gain)
 
     @torch.no_grad()
     def estimate(self, counts: Observed, logits: Tensor | None, settings: LanguagePrior) -> tuple[Tensor, Tensor]:
@@ -208,8 +201,8 @@ class _Posterior:
 
         logits: None where the model has read nothing yet; the prior is then the unigrams'.
         """
-        released = torch.from_numpy(counts).to(self.weights)
-        scores = released @ self.weights + self.offsets + self._log_prior(logits, settings)
+        law = np.concatenate([block.copy() for _, block in self.channel.scores(counts)])
+        scores = torch.from_numpy(law).to(self.table) + self._log_prior(logits, settings)
         estimates: dict[str, Tensor] = {}
         if "most-likely" in (settings.output, settings.feedback):
             estimates["most-likely"] = self.table[scores.argmax(1)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.decoding.public_parts import PublicParts
+from mechanisms.decoding.public_parts import CodeParts
 from mechanisms.encoder import Encoder
 from mechanisms.mechanism import Observed
 from mechanisms.quantizer import StochasticQuantizer
@@ -24,7 +24,7 @@ class LinearDecoder:
     centre: NDArray[np.float64]
 
     @classmethod
-    def of(cls, parts: PublicParts) -> "LinearDecoder":
+    def of(cls, parts: CodeParts) -> "LinearDecoder":
         """Returns the parts' own linear decoder where it is in closed form, else the fit."""
         if isinstance(parts.linear, cls):
             return parts.linear

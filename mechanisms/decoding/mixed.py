@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.channel import MEMORY_LIMIT, Channel, posterior
+from mechanisms.channel import Channel, posterior
 from mechanisms.decoding.protocols import Decoder
-from mechanisms.decoding.public_parts import PublicParts
+from mechanisms.decoding.public_parts import CodeParts
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
 
@@ -49,12 +49,11 @@ class MixedDecoder:
     edges: NDArray[np.float64]
     coefficients: NDArray[np.float64]
     gains: NDArray[np.float64]
-    memory_limit: int = MEMORY_LIMIT
 
     @classmethod
-    def of(cls, parts: PublicParts) -> "MixedDecoder":
+    def of(cls, parts: CodeParts) -> "MixedDecoder":
         """Returns the mix of the parts' linear decoder and the posterior mean; raises UserError as fit does."""
-        return cls.fit(parts.linear, parts.channel, parts.prior, parts.table, parts.counts, parts.tokens)
+        return cls.fit(parts.linear, parts.channel, parts.prior, parts.table, parts.released, parts.tokens)
 
     @classmethod
     def fit(
@@ -63,10 +62,9 @@ class MixedDecoder:
         channel: Channel,
         prior: NDArray[np.float64],
         table: NDArray[np.float32],
-        public_counts: NDArray[np.uint8],
+        public_counts: Observed,
         public_tokens: NDArray[np.int64],
         settings: MixSettings | None = None,
-        memory_limit: int = MEMORY_LIMIT,
     ) -> "MixedDecoder":
         """Returns the decoder whose coefficients have the least squared error on the public release, in closed form.
 
@@ -77,7 +75,7 @@ class MixedDecoder:
         if len(public_tokens) < 32 * settings.bins:
             raise UserError(f"Expected {32 * settings.bins} public tokens or more, got {len(public_tokens)}.")
         mean, log_prior = prior @ table, np.log(prior)
-        means, entropies = posterior(channel, public_counts, log_prior, table, memory_limit)
+        means, entropies = posterior(channel, public_counts, log_prior, table)
         parts = np.stack([linear.decode(public_counts) - mean, means - mean])
         true = table[public_tokens] - mean
         edges = np.quantile(entropies.astype(np.float64), np.arange(1, settings.bins) / settings.bins)
@@ -90,11 +88,11 @@ class MixedDecoder:
         if settings.spread_by_bin:
             for group in np.unique(bins):
                 gains[group] = _spread_ratio(decoded[bins == group], true[bins == group]) ** settings.spread
-        return cls(linear, channel, log_prior, table, mean, edges, coefficients, gains, memory_limit)
+        return cls(linear, channel, log_prior, table, mean, edges, coefficients, gains)
 
     def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width)."""
-        means, entropies = posterior(self.channel, counts, self.log_prior, self.table, self.memory_limit)
+        means, entropies = posterior(self.channel, counts, self.log_prior, self.table)
         bins = np.digitize(entropies, self.edges)
         share = (self.gains[:, None] * self.coefficients)[bins]
         mixed = share[:, :1] * (self.linear.decode(counts) - self.mean) + share[:, 1:] * (means - self.mean)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.channel import MEMORY_LIMIT, Channel, most_likely, posterior_mean
+from mechanisms.channel import most_likely, posterior_mean
 from mechanisms.decoding.public_parts import PublicParts
-from mechanisms.mechanism import Observed
+from mechanisms.mechanism import KnownChannel, Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,20 +17,18 @@ class PosteriorMeanDecoder:
     gain = 1 has the smallest squared error but shrinks towards the mean, off the embeddings that the model
     knows. gain = 1 / sqrt(1 - relative squared error) gives back the spread of real embeddings: by the law of total
     variance the posterior mean's spread is the table's less its squared error.
-    memory_limit: bytes of scores at once; the whole matrix of tokens and words is never held above it.
     """
 
-    channel: Channel
+    channel: KnownChannel
     log_prior: NDArray[np.float64]
     table: NDArray[np.float32]
     mean: NDArray[np.float64]
     gain: float = 1.0
-    memory_limit: int = MEMORY_LIMIT
 
     @classmethod
     def of(cls, parts: PublicParts) -> "PosteriorMeanDecoder":
         """Returns the decoder with the gain of `fit` on the parts' simulated release."""
-        return cls.fit(parts.channel, parts.prior, parts.table, parts.counts, parts.tokens)
+        return cls.fit(parts.channel, parts.prior, parts.table, parts.released, parts.tokens)
 
     @classmethod
     def plain(cls, parts: PublicParts) -> "PosteriorMeanDecoder":
@@ -40,32 +38,31 @@ class PosteriorMeanDecoder:
     @classmethod
     def fit(
         cls,
-        channel: Channel,
+        channel: KnownChannel,
         prior: NDArray[np.float64],
         table: NDArray[np.float32],
-        public_counts: NDArray[np.uint8],
+        public_counts: Observed,
         public_tokens: NDArray[np.int64],
-        memory_limit: int = MEMORY_LIMIT,
     ) -> "PosteriorMeanDecoder":
         """Returns the decoder whose gain gives the decoded public tokens the spread of their true embeddings.
 
-        public_counts: a simulated release of public_tokens, shape (tokens, dim).
+        public_counts: what a simulated release of public_tokens shows.
         """
         mean = prior @ table
-        plain = cls(channel, np.log(prior), table, mean, memory_limit=memory_limit)
+        plain = cls(channel, np.log(prior), table, mean)
         decoded = plain.decode(public_counts)
         true_spread = float(((table[public_tokens] - mean) ** 2).sum())
         spread = float(((decoded - mean) ** 2).sum())
         gain = float(np.sqrt(true_spread / spread))
-        return cls(channel, plain.log_prior, table, mean, gain=gain, memory_limit=memory_limit)
+        return cls(channel, plain.log_prior, table, mean, gain=gain)
 
-    def pooled(self, channel: Channel) -> "PosteriorMeanDecoder":
+    def pooled(self, channel: KnownChannel) -> "PosteriorMeanDecoder":
         """Returns it with gain 1: the gain makes up for the shrinking of one release, and of several overshoots."""
         return replace(self, channel=channel, gain=1.0)
 
     def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width)."""
-        means = posterior_mean(self.channel, counts, self.log_prior, self.table, self.memory_limit)
+        means = posterior_mean(self.channel, counts, self.log_prior, self.table)
         return (self.mean + self.gain * (means - self.mean)).astype(np.float32)
 
 
@@ -73,10 +70,9 @@ class PosteriorMeanDecoder:
 class MostLikelyDecoder:
     """The embedding of the most probable word under a unigram prior: always a real word's, right or wrong."""
 
-    channel: Channel
+    channel: KnownChannel
     log_prior: NDArray[np.float64]
     table: NDArray[np.float32]
-    memory_limit: int = MEMORY_LIMIT
 
     @classmethod
     def of(cls, parts: PublicParts) -> "MostLikelyDecoder":
@@ -85,4 +81,4 @@ class MostLikelyDecoder:
 
     def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width), each a row of the table."""
-        return self.table[most_likely(self.channel, counts, self.log_prior, self.memory_limit)]
+        return self.table[most_likely(self.channel, counts, self.log_prior)]

@@ -6,12 +6,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.channel import Channel
-from mechanisms.mechanism import Observed
+from mechanisms.mechanism import KnownChannel, Observed
 
 
 class Decoder(Protocol):
-    """Whatever turns counts, shape (tokens, dim), into embeddings, float32, shape (tokens, width)."""
+    """Whatever turns what was released of tokens, such as counts, into embeddings, float32, shape (tokens, width)."""
 
     def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns one embedding a token."""
@@ -31,7 +30,7 @@ class PromptDecoder(Decoder, Protocol):
 class PooledDecoder(Decoder, Protocol):
     """A decoder that makes up for the noise of one release: with several of the same tokens it must be another one."""
 
-    def pooled(self, channel: Channel) -> Decoder:
+    def pooled(self, channel: KnownChannel) -> Decoder:
         """Returns the decoder of several releases, whose counts together have this law."""
         ...
 

@@ -1,4 +1,4 @@
-"""What every decoder is made from: all that is public about a pipeline, and simulated releases of its public text."""
+"""What every decoder is made from: all that is public about a mechanism, and simulated releases of public text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from mechanisms.channel import Channel
 from mechanisms.decoding.protocols import Decoder
 from mechanisms.encoder import Encoder
+from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
+from mechanisms.public_words import PublicWords
 from mechanisms.quantizer import StochasticQuantizer
-from mechanisms.randomness import SimulatedRandomness
+from mechanisms.randomness import RandomSource, SimulatedRandomness
 
 if TYPE_CHECKING:  # both need torch
     from mechanisms.models import LanguageModel
@@ -24,23 +26,30 @@ GAIN_TOKENS = 1024
 
 @dataclass(frozen=True)
 class PublicParts:
-    """linear: the decoder of a trained projection where there is one, else the one in closed form.
+    """words: vocabulary, prior and public text. language, soft_prompt: of the server; None where they are not there."""
 
-    prior: float64, shape (words,). table: float32, shape (words, width). documents: tokenized public text.
-    seed: of simulated releases. language, soft_prompt: None where the model that serves, or its soft prompt, is not
-    there.
-    """
+    words: PublicWords
+    language: "LanguageModel | None"
+    soft_prompt: "SoftPrompt | None"
 
-    quantizer: StochasticQuantizer
-    encoder: Encoder
-    channel: Channel
-    linear: Decoder
-    prior: NDArray[np.float64]
-    table: NDArray[np.float32]
-    documents: Sequence[Sequence[int]]
-    seed: int
-    language: "LanguageModel | None" = None
-    soft_prompt: "SoftPrompt | None" = None
+    @property
+    def channel(self) -> KnownChannel:
+        """The mechanism's law."""
+        raise NotImplementedError
+
+    def _released(self, tokens: NDArray[np.int64], source: RandomSource) -> Observed:
+        """Returns what a release of tokens shows."""
+        raise NotImplementedError
+
+    @property
+    def prior(self) -> NDArray[np.float64]:
+        """The public prior, shape (words,)."""
+        return self.words.prior
+
+    @property
+    def table(self) -> NDArray[np.float32]:
+        """The model's embeddings, shape (words, width)."""
+        return self.words.table
 
     @cached_property
     def log_prior(self) -> NDArray[np.float64]:
@@ -50,14 +59,48 @@ class PublicParts:
     @cached_property
     def tokens(self) -> NDArray[np.int64]:
         """The first GAIN_TOKENS public tokens, document after document."""
-        return np.concatenate([np.asarray(document, dtype=np.int64) for document in self.documents])[:GAIN_TOKENS]
+        return np.concatenate([np.asarray(each, dtype=np.int64) for each in self.words.documents])[:GAIN_TOKENS]
 
     @cached_property
-    def counts(self) -> NDArray[np.uint8]:
-        """A simulated release of tokens, uint8, shape (tokens, dim)."""
+    def released(self) -> Observed:
+        """What a simulated release of tokens shows."""
         return self.simulated([self.tokens], "decoder gain")[0]
 
-    def simulated(self, prompts: Sequence[NDArray[np.int64]], purpose: str) -> list[NDArray[np.uint8]]:
-        """Returns a simulated release of each prompt, uint8, shape (tokens, dim); one purpose, one release."""
-        source = SimulatedRandomness(self.seed, purpose)
-        return [self.quantizer.sample(self.encoder.levels_of(tokens), source) for tokens in prompts]
+    def simulated(self, prompts: Sequence[NDArray[np.int64]], purpose: str) -> list[Observed]:
+        """Returns what a simulated release of each prompt shows; one purpose, one release."""
+        source = SimulatedRandomness(self.words.seed, purpose)
+        return [self._released(tokens, source) for tokens in prompts]
+
+
+@dataclass(frozen=True)
+class CodeParts(PublicParts):
+    """DEL's. linear: the decoder of a trained projection where there is one, else the one in closed form."""
+
+    quantizer: StochasticQuantizer
+    encoder: Encoder
+    codes: Channel
+    linear: Decoder
+
+    @property
+    def channel(self) -> Channel:
+        """The law of the counts."""
+        return self.codes
+
+    def _released(self, tokens: NDArray[np.int64], source: RandomSource) -> NDArray[np.uint8]:
+        return self.quantizer.sample(self.encoder.levels_of(tokens), source)
+
+
+@dataclass(frozen=True)
+class MechanismParts(PublicParts):
+    """Any other mechanism's, whose law is known."""
+
+    mechanism: ObservableMechanism
+
+    @property
+    def channel(self) -> KnownChannel:
+        """The mechanism itself."""
+        assert isinstance(self.mechanism, KnownChannel)
+        return self.mechanism
+
+    def _released(self, tokens: NDArray[np.int64], source: RandomSource) -> Observed:
+        return self.mechanism.observed(self.mechanism.release(tokens.tolist(), source))

@@ -217,7 +217,7 @@ def reading(key: str, name: str, read: list[str]) -> dict[str, Any]:
 
 REQUIRED = ["baseline", "cosine", "code", "likelihood", "map", "beam"]
 CERTIFICATE: dict[str, Any] = {
-    "format": "del-audit certificate 5",
+    "format": "del-audit certificate 6",
     "name": "smollm2-reviews",
     "assurance": "full",
     "requires": REQUIRED,
@@ -352,7 +352,7 @@ CERTIFICATE: dict[str, Any] = {
     "configuration": {
         "name": "smollm2-reviews",
         "model": "package:smollm2-135m-instruct",
-        "mechanism": {"bits": 4, "dim": 18, "clip": 0.05, "scale": None, "mu": 7.0},
+        "mechanism": {"kind": "del", "bits": 4, "dim": 18, "clip": 0.05, "scale": None, "mu": 7.0},
         "data": {"corpus": "package:drug-reviews", "public_split": "train", "private_split": "test"},
         "soft_prompt": "shipped:smollm2-reviews",
         "evaluation": {"prompts": 96, "prompt_tokens": 48},

@@ -9,9 +9,9 @@ from pydantic_core import core_schema
 
 import del_audit.certificate
 from del_audit.certificate.model import LONGEST_TEXT, Certificate
-from del_audit.certificate.schema import FORMAT_5, SCHEMA_FILES
+from del_audit.certificate.schema import FORMAT_6, SCHEMA_FILES
 
-FILE = Path(del_audit.certificate.__file__).parent / "schema" / SCHEMA_FILES[FORMAT_5]
+FILE = Path(del_audit.certificate.__file__).parent / "schema" / SCHEMA_FILES[FORMAT_6]
 
 
 class Published(GenerateJsonSchema):
@@ -47,13 +47,13 @@ def published_schema() -> dict[str, Any]:
     found = Certificate.model_json_schema(schema_generator=Published, mode=mode)
     for part in found["$defs"].values():
         part.pop("title", None)
-    found["properties"]["format"]["const"] = FORMAT_5
+    found["properties"]["format"]["const"] = FORMAT_6
     del found["properties"]["format"]["enum"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:del-audit:certificate-5",
+        "$id": "urn:del-audit:certificate-6",
         **found,
-        "title": "del-audit certificate, format 5",
+        "title": "del-audit certificate, format 6",
     }
 
 

@@ -16,9 +16,9 @@ from del_audit.cli import main
 from mechanisms.signed_document import raw_public_key, sign, signed_bytes
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "certificates"
-WHOLE = json.loads((FIXTURES / "certificate-5.json").read_text(encoding="utf8"))
+WHOLE = json.loads((FIXTURES / "certificate-6.json").read_text(encoding="utf8"))
 STRANGER = raw_public_key(Ed25519PrivateKey.from_private_bytes(bytes(32))).hex()
-TRUST = ["--trust", str(FIXTURES / "certificate-5.pub"), "--at", "2026-12-31"]
+TRUST = ["--trust", str(FIXTURES / "certificate-6.pub"), "--at", "2026-12-31"]
 JUNIT = etree.XMLSchema(etree.parse(FIXTURES / "junit.xsd"))
 NASTY = "<script>&\"'|*_`#[x](y)\x00\x1b\ufffe]]>\n\nnew\ttab"
 
@@ -30,7 +30,7 @@ def body():
 
 def test_both_are_written(tmp_path, capsys):
     card, xml = tmp_path / "card.md", tmp_path / "junit.xml"
-    command = ["export", str(FIXTURES / "certificate-5.json"), "--model-card", str(card), "--junit", str(xml), *TRUST]
+    command = ["export", str(FIXTURES / "certificate-6.json"), "--model-card", str(card), "--junit", str(xml), *TRUST]
     assert main(command) == 0
     assert str(card) in capsys.readouterr().out
     JUNIT.assertValid(etree.parse(xml))
@@ -39,14 +39,14 @@ def test_both_are_written(tmp_path, capsys):
 
 @pytest.mark.parametrize("options", [[], ["--trust", STRANGER], ["--at", "2040-01-01", *TRUST[:2]]])
 def test_nothing_is_written_of_one_that_does_not_verify(tmp_path, capsys, options):
-    command = ["export", str(FIXTURES / "certificate-5.json"), "--junit", str(tmp_path / "x.xml"), *options]
+    command = ["export", str(FIXTURES / "certificate-6.json"), "--junit", str(tmp_path / "x.xml"), *options]
     assert main(command) == 1
     assert "not exported" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_something_must_be_asked_for(capsys):
-    assert main(["export", str(FIXTURES / "certificate-5.json"), *TRUST]) == 2
+    assert main(["export", str(FIXTURES / "certificate-6.json"), *TRUST]) == 2
     assert "Expected --model-card, --junit or both, got neither" in capsys.readouterr().err
 
 

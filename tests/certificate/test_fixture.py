@@ -76,8 +76,8 @@ def test_a_certificate_made_again_verifies_against_its_configuration(made, monke
     assert str(made) not in text
     assert os.path.expanduser("~") not in text
     if os.environ.get("DEL_AUDIT_NEW_FIXTURE") == "1":
-        shutil.copy(made / "out" / "certificate.json", FIXTURES / "certificate-5.json")
-        shutil.copy(made / "key.pem.pub", FIXTURES / "certificate-5.pub")
+        shutil.copy(made / "out" / "certificate.json", FIXTURES / "certificate-6.json")
+        shutil.copy(made / "key.pem.pub", FIXTURES / "certificate-6.pub")
 
 
 def test_a_configuration_within_its_policy_is_certified(made):

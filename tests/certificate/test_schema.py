@@ -17,12 +17,13 @@ from del_audit.certificate.schema import SCHEMA_FILES, require_schema, schema
 from del_audit.certificate.typed import typed
 from mechanisms.errors import UserError
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "certificates" / "certificate-5.json"
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "certificates" / "certificate-6.json"
 SCHEMA = schema()
 FROZEN = {
     2: "7b290573e2febf359afa7317459878220ffa8b381ce16578afe38c873469a068",
     3: "df952fbc3896145327874c4469d245a7663ce6f53367a6c67464ad8fe5dc8cbc",
     4: "90f97bff272e795e217402a615ecda9ae80d52d5c5084438d0652a60a329c8c8",
+    5: "2a231b6d80beb1b4126c75ba808c32d2a1a4302907afdce9a2099fb13cb31b27",
 }
 """sha256 of the published schema of each earlier format."""
 
@@ -125,7 +126,7 @@ def test_an_unknown_field_is_refused_everywhere(whole):
 def test_wrong_values_are_refused_by_both_validators(whole, path, value):
     changed = copy.deepcopy(whole)
     _at(changed, path[:-1])[path[-1]] = value
-    with pytest.raises(UserError, match="certificate-5.schema.json, got at " + ".".join(map(str, path))[:9]):
+    with pytest.raises(UserError, match="certificate-6.schema.json, got at " + ".".join(map(str, path))[:9]):
         require_schema(changed)
     if "\n" not in str(value):  # Python's $ also ends before a last newline; the Rust validator's, as ECMA's, does not
         assert list(Draft202012Validator(SCHEMA).iter_errors(changed))
@@ -177,7 +178,7 @@ def test_an_attack_of_a_later_day_is_read(whole):
     assert typed(Certificate, whole).inversion.attacks[0].key == "a-later-one"
 
 
-@pytest.mark.parametrize("form", ["del-audit certificate 1", "del-audit certificate 6", "", None, 3, ["a"]])
+@pytest.mark.parametrize("form", ["del-audit certificate 1", "del-audit certificate 7", "", None, 3, ["a"]])
 def test_an_unknown_format_is_named(whole, form):
-    with pytest.raises(UserError, match=r"format is among .* 2, .* 3, .* 4, del-audit certificate 5"):
+    with pytest.raises(UserError, match=r"format is among .* 2, .* 3, .* 5, del-audit certificate 6"):
         require_schema({**whole, "format": form})

@@ -11,8 +11,8 @@ from mechanisms.keyring import load_public_key
 from mechanisms.randomness import simulation_generator
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "certificates"
-DATA = (FIXTURES / "certificate-5.json").read_bytes()
-TRUSTED = {load_public_key(FIXTURES / "certificate-5.pub")}
+DATA = (FIXTURES / "certificate-6.json").read_bytes()
+TRUSTED = {load_public_key(FIXTURES / "certificate-6.pub")}
 NOW = datetime(2026, 12, 31, tzinfo=UTC)
 
 

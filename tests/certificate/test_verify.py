@@ -34,7 +34,7 @@ from mechanisms.signed_document import raw_public_key, sign, signed_bytes
 from mechanisms.spec import QuantizerSpec
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "certificates"
-WHOLE = json.loads((FIXTURES / "certificate-5.json").read_text(encoding="utf8"))
+WHOLE = json.loads((FIXTURES / "certificate-6.json").read_text(encoding="utf8"))
 AT = "2026-12-31"
 NOW = datetime(2026, 12, 31, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -67,7 +67,7 @@ def run(*arguments, capsys):
 
 def test_the_kept_certificate_verifies(capsys):
     """It was made on another day; another machine and a later version must verify it as well."""
-    command = (FIXTURES / "certificate-5.json", "--trust", FIXTURES / "certificate-5.pub", "--at", AT)
+    command = (FIXTURES / "certificate-6.json", "--trust", FIXTURES / "certificate-6.pub", "--at", AT)
     code, printed = run(*command, capsys=capsys)
     assert code == 0, printed.out
     assert printed.out.splitlines()[-1] == "Valid: certified."
@@ -76,7 +76,7 @@ def test_the_kept_certificate_verifies(capsys):
 
 
 def test_json_has_stable_keys(capsys):
-    command = (FIXTURES / "certificate-5.json", "--trust", FIXTURES / "certificate-5.pub", "--at", AT, "--json")
+    command = (FIXTURES / "certificate-6.json", "--trust", FIXTURES / "certificate-6.pub", "--at", AT, "--json")
     code, printed = run(*command, "--no-recompute", capsys=capsys)
     found = json.loads(printed.out)
     assert (code, found["valid"], found["verdict"]) == (0, True, "certified")
@@ -98,17 +98,17 @@ def test_json_has_stable_keys(capsys):
 
 
 def test_a_stranger_is_refused_with_the_fingerprint(capsys):
-    code, printed = run(FIXTURES / "certificate-5.json", "--at", AT, capsys=capsys)
+    code, printed = run(FIXTURES / "certificate-6.json", "--at", AT, capsys=capsys)
     assert code == 1
     assert "signed by SHA256:" in printed.out
     assert "Invalid" in printed.out
     assert "schema" not in printed.out  # what a stranger wrote is not read
-    code, _ = run(FIXTURES / "certificate-5.json", "--at", AT, "--trust", TRUSTED.copy().pop().hex(), capsys=capsys)
+    code, _ = run(FIXTURES / "certificate-6.json", "--at", AT, "--trust", TRUSTED.copy().pop().hex(), capsys=capsys)
     assert code == 1
 
 
 def test_dates_count(capsys):
-    command = (FIXTURES / "certificate-5.json", "--trust", FIXTURES / "certificate-5.pub", "--no-recompute")
+    command = (FIXTURES / "certificate-6.json", "--trust", FIXTURES / "certificate-6.pub", "--no-recompute")
     for at, said in ((WHOLE["expires"], "expired on"), ("2040-01-01", "certify again"), ("2020-01-01", "before now")):
         code, printed = run(*command, "--at", at, capsys=capsys)
         assert code == 1
@@ -312,7 +312,7 @@ REQUIRED = [
 @pytest.mark.parametrize(("policy", "unmet"), REQUIRED)
 def test_a_verifiers_own_limits_decide(policy, unmet, body, tmp_path, capsys):
     (tmp_path / "policy.yaml").write_text(policy + "\n")
-    command = (FIXTURES / "certificate-5.json", "--trust", FIXTURES / "certificate-5.pub", "--at", AT)
+    command = (FIXTURES / "certificate-6.json", "--trust", FIXTURES / "certificate-6.pub", "--at", AT)
     code, printed = run(*command, "--require", tmp_path / "policy.yaml", capsys=capsys)
     assert code == (0 if unmet is None else 1), printed.out
     if unmet is not None:
@@ -371,7 +371,7 @@ def test_a_client_without_a_session_is_told_so(body, tmp_path):
 
 def test_a_verifiers_limit_that_nothing_can_miss_is_a_usage_error(tmp_path, capsys):
     (tmp_path / "policy.yaml").write_text("epsilon: {at_most: 1.0e+300, delta: 0.009}\n")
-    command = (FIXTURES / "certificate-5.json", "--trust", FIXTURES / "certificate-5.pub", "--at", AT)
+    command = (FIXTURES / "certificate-6.json", "--trust", FIXTURES / "certificate-6.pub", "--at", AT)
     code, printed = run(*command, "--require", tmp_path / "policy.yaml", capsys=capsys)
     assert (code, printed.out) == (2, "")
     assert "epsilon.at_most" in printed.err
@@ -574,9 +574,9 @@ def test_what_todays_rules_say_of_format_2_is_told_with_its_figures():
 
 
 def test_a_signature_over_other_bytes_is_refused(tmp_path, capsys):
-    data = (FIXTURES / "certificate-5.json").read_bytes().replace(b'"verdict":"certified"', b'"verdict":"certifieD"')
+    data = (FIXTURES / "certificate-6.json").read_bytes().replace(b'"verdict":"certified"', b'"verdict":"certifieD"')
     (tmp_path / "changed.json").write_bytes(data)
-    code, printed = run(tmp_path / "changed.json", "--trust", FIXTURES / "certificate-5.pub", "--at", AT, capsys=capsys)
+    code, printed = run(tmp_path / "changed.json", "--trust", FIXTURES / "certificate-6.pub", "--at", AT, capsys=capsys)
     assert code == 1
     assert "changed since" in printed.out
     found = verify(data, TRUSTED, NOW)
@@ -736,8 +736,8 @@ def test_verifying_is_light():
     heavy = ["torch", "transformers", "numpy", "scipy", "rich", "pandas"]
     code = (
         "import sys\nfrom del_audit.cli import main\n"
-        f"assert main({['verify', str(FIXTURES / 'certificate-5.json'), '--no-recompute', '--at', AT]!r}"
-        f" + ['--trust', {str(FIXTURES / 'certificate-5.pub')!r}]) == 0\n"
+        f"assert main({['verify', str(FIXTURES / 'certificate-6.json'), '--no-recompute', '--at', AT]!r}"
+        f" + ['--trust', {str(FIXTURES / 'certificate-6.pub')!r}]) == 0\n"
         f"sys.exit(str([name for name in {heavy} if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -746,19 +746,19 @@ def test_verifying_is_light():
 
 def test_the_fixtures_key_is_the_one_that_signed():
     found = verify(
-        (FIXTURES / "certificate-5.json").read_bytes(), {load_public_key(FIXTURES / "certificate-5.pub")}, NOW
+        (FIXTURES / "certificate-6.json").read_bytes(), {load_public_key(FIXTURES / "certificate-6.pub")}, NOW
     )
     assert found.valid
 
 
 def test_openssl_verifies_the_kept_certificate(tmp_path):
     """Keys are sorted, so what was signed is the file with the signature's member cut out."""
-    data = (FIXTURES / "certificate-5.json").read_bytes()
+    data = (FIXTURES / "certificate-6.json").read_bytes()
     signed, cuts = re.subn(rb'"signature":\{[^{}]*\},', b"", data)
     assert cuts == 1
     (tmp_path / "signed").write_bytes(signed)
     (tmp_path / "value").write_bytes(base64.b64decode(WHOLE["signature"]["value"]))
-    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", "-inkey", str(FIXTURES / "certificate-5.pub")]
+    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", "-inkey", str(FIXTURES / "certificate-6.pub")]
     command += ["-in", str(tmp_path / "signed"), "-sigfile", str(tmp_path / "value")]
     try:
         done = subprocess.run(command, capture_output=True, text=True)

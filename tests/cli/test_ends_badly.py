@@ -13,7 +13,7 @@ from del_audit.process.exit_codes import DONE, REFUSED, TERMINATED, UNEXPECTED, 
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "certificates"
-TRUST = ("--trust", FIXTURES / "certificate-5.pub", "--at", "2026-12-01", "--no-recompute")
+TRUST = ("--trust", FIXTURES / "certificate-6.pub", "--at", "2026-12-01", "--no-recompute")
 ACCOUNT = ("account", "--bits", "4", "--dim", "18", "--clip", "0.05", "--mu", "8")
 PATCH = "import del_audit.commands.account as c\n"
 LONG = PATCH + "c._account = lambda a: print(('x' * 79 + chr(10)) * 4000, end='') or {code}\n"
@@ -35,8 +35,8 @@ def failing(what):
 def certificate(request, tmp_path):
     """Returns a certificate's file and the code that `verify` has for it."""
     if request.param == "valid":
-        return FIXTURES / "certificate-5.json", DONE
-    text = (FIXTURES / "certificate-5.json").read_text(encoding="utf8")
+        return FIXTURES / "certificate-6.json", DONE
+    text = (FIXTURES / "certificate-6.json").read_text(encoding="utf8")
     path = tmp_path / "tampered.json"
     path.write_text(text.replace('"certified"', '"refused"', 1), encoding="utf8")
     assert path.read_text(encoding="utf8") != text
@@ -205,7 +205,7 @@ class TestPlacesWithoutWhatIsUsual:
         [
             (("key", "revoked"), "DEL_AUDIT_CONFIG"),
             (("private",), "DEL_AUDIT_STATE"),
-            (("verify", FIXTURES / "certificate-5.json"), "DEL_AUDIT_CONFIG"),
+            (("verify", FIXTURES / "certificate-6.json"), "DEL_AUDIT_CONFIG"),
         ],
     )
     def test_no_home_names_the_variable_to_set(self, ended, arguments, variable):
@@ -233,7 +233,7 @@ class TestPlacesWithoutWhatIsUsual:
 
     def test_a_working_folder_that_was_removed(self, ended, tmp_path):
         gone = f"import os\nf = {str(tmp_path / 'gone')!r}\nos.mkdir(f)\nos.chdir(f)\nos.rmdir(f)\n"
-        ended("verify", FIXTURES / "certificate-5.json", *TRUST, plant=gone).cleanly(DONE)
+        ended("verify", FIXTURES / "certificate-6.json", *TRUST, plant=gone).cleanly(DONE)
         found = ended(*ACCOUNT, plant=gone + failing("import os; os.getcwd()")).cleanly(USER_ERROR)
         assert "folder that exists" in found.err
 

@@ -201,7 +201,7 @@ def test_the_policy_of_whoever_sends_is_asked(folder, body, certificate, tmp_pat
 def test_the_schema_is_asked(folder, body, certificate, capsys):
     body.update(colour=1)
     assert send(folder, "--certificate", certificate(body), "--trust", PUBLIC) == 2
-    assert "certificate-5.schema.json" in capsys.readouterr().err
+    assert "certificate-6.schema.json" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("any_schema")

@@ -1,5 +1,6 @@
 import math
 import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
@@ -159,21 +160,22 @@ def test_no_more_scores_than_the_memory_limit_are_held(rows):
     counts = np.random.default_rng(2).integers(0, 16, (tokens, 5), dtype=np.uint8)
     expected = posterior(channel, counts, log_prior, table)
     limit = 4 * words * rows
+    small = replace(channel, memory_limit=limit)
     for calculate in (posterior_mean, posterior):
         tracemalloc.start()
-        got = calculate(channel, counts, log_prior, table, memory_limit=limit)
+        got = calculate(small, counts, log_prior, table)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         fixed = channel.weights.nbytes + 9 * 4 * words  # the weights with the prior's row, and single rows
         assert peak < limit + fixed + 200_000
         assert np.abs((got if calculate is posterior_mean else got[0]) - expected[0]).max() < 1e-5
-    assert max(len(block) for _, block in channel.scores(counts, log_prior, limit)) == rows
+    assert max(len(block) for _, block in small.scores(counts, log_prior)) == rows
 
 
 def test_a_memory_limit_below_one_token_is_refused():
     channel, _ = a_channel(4, 5, 30)
     with pytest.raises(UserError, match=r"memory_limit >= 120 bytes, one token's scores over 30 words, got .*119"):
-        most_likely(channel, np.zeros((2, 5), dtype=np.uint8), memory_limit=119)
+        most_likely(replace(channel, memory_limit=119), np.zeros((2, 5), dtype=np.uint8))
 
 
 def test_no_counts_have_no_scores():

@@ -97,7 +97,7 @@ def test_a_certificate_of_this_client_lets_it_send(folder, given, body):
     assert load_client(folder, certificate=opened, trusted=TRUSTED, at=NOW).spec == SPEC
 
 
-@pytest.mark.parametrize("number", [3, 4])
+@pytest.mark.parametrize("number", [3, 4, 5])
 def test_a_certificate_of_a_format_before_still_lets_it_send(folder, given, body, number):
     body["format"] = f"del-audit certificate {number}"
     assert load_client(folder, certificate=given(body), trusted=TRUSTED, at=NOW).spec == SPEC
@@ -163,7 +163,7 @@ def test_the_users_own_key_is_trusted_and_no_stranger(folder, given, body, tmp_p
         ("configuration.policy.epsilon", [{"unit": "letter", "tokens": 1}], "a unit of token, phrase, prompt, session"),
         ("configuration.policy.epsilon", None, "lacks or misuses"),
         ("format", "del-audit certificate 2", r"older rules.*Certify again"),
-        ("format", "del-audit certificate 6", "format"),
+        ("format", "del-audit certificate 7", "format"),
         ("configuration.policy.assurance", "quick", "assurance full, got a quick one"),
         ("configuration.policy.assurance", "none", "assurance full or quick"),
         ("configuration.policy.assurance", None, "assurance full or quick"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from del_audit.accounting.composition import Composition, Losses
 from del_audit.accounting.computed import ComputedTradeOff
@@ -15,6 +16,8 @@ from del_audit.accounting.rivals.figures import Figures, around
 from del_audit.accounting.trade_off import TradeOff
 from del_audit.statistics.bound import Bound
 from mechanisms.rivals._supports import SupportSpec
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,20 @@ class ThreeLosses:
         losses = ProvedLosses(tokens, self.p, self.q)
         claimed = math.log(self.p / self.q)
         return Figures(losses.epsilon(delta), losses.pure_epsilon, losses.total_variation, reason, claimed)
+
+    def corners(self, tokens: int) -> tuple[Floats, Floats]:
+        """Returns the corners (alpha, beta) of the trade-off curve of so many tokens, alpha rising: float64 each.
+
+        The best tests reject above a sum of losses; the law of the sum is convolved, and has 2 tokens + 1 values. The
+        second neighbour's law is the first one's turned round, so the curve is its own mirror image.
+        """
+        one = np.array([float(self.q), float(1 - self.p - self.q), float(self.p)])
+        law = np.ones(1)
+        for _ in range(tokens):
+            law = np.convolve(law, one)
+        power = np.concatenate([[0.0], np.cumsum(law[::-1])])  # P[sum >= d], d falling; the first neighbour's
+        size = np.concatenate([[0.0], np.cumsum(law)])  # the second neighbour's of the same sums
+        return np.minimum(size, 1.0), np.maximum(1 - power, 0.0)
 
 
 def figures(spec: SupportSpec, whole: object, delta: float, tokens: int) -> Figures:

@@ -22,6 +22,7 @@ from del_audit.certificate.rows import (
     by_condition,
     is_baseline,
     knowing_rows,
+    mechanism_line,
     probe_rows,
     slice_rows,
     sliced_attacks,
@@ -81,7 +82,8 @@ def render(certificate: Body) -> str:
         caveats=list(_caveats(c)),
         terms=terms(c),
         between=list(dict.fromkeys((g.unit_name, g.adjacency) for g in c.guarantees)),
-        curve=_curve_rows(c.curve),
+        mechanism=mechanism_line(c.spec),
+        curve=_curve_rows(c.curve) if c.curve else [],
         probes=kept,
         points=points if len(points) > 1 else [],
         kinds={name: getattr(c.utility, name) for name in ("losses", "perplexity", "coherence")},
@@ -96,7 +98,7 @@ def render(certificate: Body) -> str:
         wire=_grouped(c.examples.sent),
         configuration=dump_yaml(c.configuration.model_dump(mode="json"), width=100),
         soft_prompt=dump_yaml(c.soft_prompt, width=80) if c.soft_prompt else None,
-        allowed_kind=KINDS[c.inversion.allowed.kind],
+        allowed_kind=KINDS[c.inversion.allowed.kind] if c.inversion.allowed else "",
         style=Markup(_read("report.css")),
         scripts=[Markup(script) for script in scripts],
         script_hashes=Markup(" ".join(map(readout.source, scripts))),
@@ -113,12 +115,14 @@ def _caveats(certificate: Body) -> Iterator[str]:
             f"test tells the two worst words apart with advantage {at_most(token.advantage)} "
             "(0 is a blind guess, 1 is certainty)."
         )
-    limit, allowed = policy.attack_success_at_most, upper_end(inversion.allowed)
+    limit, allowed = policy.attack_success_at_most, upper_end(inversion.allowed) if inversion.allowed else 1.0
     strongest = next(a.success for a in inversion.attacks if a.name == inversion.strongest)
     if limit is not None and strongest.upper <= limit < allowed:
+        alone = f"The guarantee alone allows an attacker to read up to {percent(allowed, ROUND_CEILING)} of the tokens."
+        if inversion.allowed is None:
+            alone = "No proved guarantee bounds what an attacker reads."
         yield (
-            f"The guarantee alone allows an attacker to read up to {percent(allowed, ROUND_CEILING)} of the tokens. "
-            f"That attackers stay within {percent(limit)} is measured, with the attacks listed here; "
+            f"{alone} That attackers stay within {percent(limit)} is measured, with the attacks listed here; "
             "another attack may read more."
         )
     attribute = certificate.attribute
@@ -146,10 +150,11 @@ def _contents(probed: bool) -> list[tuple[str, str]]:
     ]
 
 
-def _curve_rows(curve: Curve) -> list[tuple[float, float, float]]:
+def _curve_rows(curve: Curve) -> list[tuple[float, float, float | None]]:
     alpha = np.asarray(curve.alpha)
     nearest = dict.fromkeys(int(np.abs(alpha - wanted).argmin()) for wanted in CURVE_TABLE)
-    return [(curve.alpha[i], curve.exact[i], curve.gaussian_limit[i]) for i in nearest]
+    limit = curve.gaussian_limit
+    return [(curve.alpha[i], curve.exact[i], limit[i] if limit else None) for i in nearest]
 
 
 def _reading(reading: Reading) -> ShownReading:

@@ -10,14 +10,15 @@ from attacks.base import InversionAttack
 from attacks.outcome import Outcome
 from attacks.registry import AttackName
 from attacks.self_test import SelfTest
-from del_audit.accounting import Bound, inversion_bound
+from del_audit.accounting import Bound
+from del_audit.accounting.any_mechanism import guess_bound, has_proof
 from del_audit.evidence.inversion.meaning import SHARE_MEANT, Meaning
 from del_audit.evidence.inversion.worst_prompt import worst_prompt
 from del_audit.statistics.bootstrap import Clusters
 from del_audit.statistics.contradiction import contradicts, lower_limit, upper_limit
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clustered_rate
-from mechanisms.spec import QuantizerSpec
+from mechanisms.mechanism import Description
 
 COMMON_WORDS = 100
 SHARE_READ = "share of tokens recovered"
@@ -54,13 +55,14 @@ class AttackFigures:
 class Leakage:
     """kappa: upper limit of the commonest word's share among the attacked tokens.
 
-    allowed: the bound of theorem 6 on any context-free attack, at kappa; it holds per token, on average.
+    allowed: the bound of theorem 6, or 24, on any context-free attack, at kappa; it holds per token, on average. None
+    for a mechanism without a proved guarantee.
     unusable: the self-tests that were not passed; what those attacks read is not among `attacks`.
     """
 
     attacks: tuple[AttackFigures, ...]
     kappa: float
-    allowed: Bound
+    allowed: Bound | None
     unusable: tuple[SelfTest, ...] = ()
 
     @property
@@ -74,7 +76,8 @@ class Leakage:
     @property
     def broken(self) -> tuple[str, ...]:
         """Names of attacks that succeed more often than the guarantee allows."""
-        return tuple(a.name for a in self.attacks if contradicts(a.broken_below, self.allowed.upper))
+        most = None if self.allowed is None else self.allowed.upper
+        return tuple(a.name for a in self.attacks if contradicts(a.broken_below, most))
 
     def of(self, key: AttackName) -> AttackFigures:
         """Returns an attack's figures; raises KeyError for one that did not run."""
@@ -83,7 +86,7 @@ class Leakage:
 
 def measure_leakage(
     outcomes: Ran,
-    spec: QuantizerSpec,
+    spec: Description,
     prior: NDArray[np.float64],
     seed: int,
     unusable: Sequence[SelfTest] = (),
@@ -129,7 +132,8 @@ def measure_leakage(
         )
     free_outcomes = (outcome for attack, outcome in outcomes.values() if attack.context_free)
     kappa = max((upper_limit(int(np.bincount(o.truth).max()), len(o)) for o in free_outcomes), default=1.0)
-    return Leakage(tuple(figures), kappa, inversion_bound(spec, kappa, sends, proved=True), tuple(unusable))
+    allowed = guess_bound(spec, kappa, sends) if has_proof(spec) else None
+    return Leakage(tuple(figures), kappa, allowed, tuple(unusable))
 
 
 def rate_and_limit(

@@ -26,9 +26,9 @@ from del_audit.evidence.inversion.slices import (
 )
 from del_audit.evidence.inversion.stopping import read_until_decided
 from del_audit.service.assets import Assets
+from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.releases import Releases
 from del_audit.statistics.figure import Figure
-from mechanisms.pipeline import Pipeline
 
 SLICE_TOKENS = 8
 """Tokens of a slice that count in one document, at most: so that an interval knows it beforehand."""
@@ -57,7 +57,7 @@ class Readings:
 def readings_of(
     configuration: Configuration,
     assets: Assets,
-    attacked: Pipeline,
+    attacked: AnyPipeline,
     public: AttackerKnowledge,
     references: References,
     sent: Releases,
@@ -135,7 +135,7 @@ def _as_stopped(figures: AttackFigures, success: Figure | None) -> AttackFigures
 def slices_of(
     assets: Assets,
     leakage: Leakage,
-    pipeline: Pipeline,
+    pipeline: AnyPipeline,
     longest: int,
     prompt_tokens: int,
     stopped: Collection[AttackName] = (),
@@ -164,7 +164,7 @@ def slices_of(
     return found
 
 
-def _slices(outcome: Outcome, assets: Assets, pipeline: Pipeline, most: int) -> list[Slice]:
+def _slices(outcome: Outcome, assets: Assets, pipeline: AnyPipeline, most: int) -> list[Slice]:
     """Returns the slices of the true tokens, at most so many tokens of a document in each."""
     named = text_slices(outcome, assets.language.tokenizer, assets.public_corpus.texts)
     every = [*frequency_slices(outcome.truth, pipeline.prior), *named]

@@ -9,11 +9,11 @@ from attacks.outcome import Outcome
 from attacks.registry import AttackName
 from del_audit.configuration.configuration import Configuration
 from del_audit.service.assets import Assets, client_of
+from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.releases import Releases
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.worst_of_releases import worst_of_releases
 from mechanisms.canonical_json import Json
-from mechanisms.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Worst:
         return {"success": self.success.to_dict(), "above": self.above}
 
 
-def released_again(configuration: Configuration, assets: Assets, attacked: Pipeline, sent: Releases) -> Releases:
+def released_again(configuration: Configuration, assets: Assets, attacked: AnyPipeline, sent: Releases) -> Releases:
     """Returns the first `worst_prompts` of the prompts sent, each released `worst_releases` times, prompt by prompt."""
     plan = configuration.evaluation
     client = client_of(assets, attacked, assets.seed, "worst prompts")

@@ -9,14 +9,14 @@ from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.history import history, times_sent
 from attacks.outcome import Outcome, invert
 from attacks.repeated import repeated
-from del_audit.accounting import Accountant, Bound, inversion_bound
+from del_audit.accounting import Bound
+from del_audit.accounting.any_mechanism import guess_bound, has_proof, proved_guarantee
 from del_audit.statistics.bootstrap import group
 from del_audit.statistics.contradiction import contradicts, lower_limit
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clustered_rate, require_longest
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
-from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedRandomness
 
 TIMES = (1, 2, 4, 8)
@@ -30,7 +30,7 @@ class RepeatedRow:
     guarantee. kappa: share of the commonest word among the attacked tokens. allowed: the bound of theorem 6 at times x
     dim x u trials, on the expected success on these very tokens of any attack that takes them one by one. beaten: such
     an attack read more, as del_audit.statistics.contradiction judges all rows together: the implementation is broken.
-    epsilon and allowed are None for mechanisms other than DEL. outcome: the attack's guesses.
+    epsilon and allowed are None for mechanisms without a proved guarantee. outcome: the attack's guesses.
     """
 
     attack: str
@@ -191,14 +191,12 @@ def _row(
 
 
 def _epsilon(public: AttackerKnowledge, tokens: int, delta: float) -> Bound | None:
-    """Returns epsilon (nats) at delta of so many tokens sent in one session; None for other mechanisms than DEL."""
-    if not isinstance(public.mechanism, Pipeline):
-        return None
-    return Accountant(public.mechanism.spec, proved=True).epsilon(delta, "session", tokens)
+    """Returns epsilon (nats) at delta of so many tokens sent in one session; None where none is proved."""
+    spec = public.mechanism.spec
+    return proved_guarantee(spec, "session", tokens, delta).epsilon if has_proof(spec) else None
 
 
 def _allowed(public: AttackerKnowledge, kappa: float, times: int) -> Bound | None:
     """Returns theorem 6's bound on a token that is sent so often: as many trials as a phrase of so many tokens has."""
-    if not isinstance(public.mechanism, Pipeline):
-        return None
-    return inversion_bound(public.mechanism.spec, kappa, times, proved=True)
+    spec = public.mechanism.spec
+    return guess_bound(spec, kappa, times) if has_proof(spec) else None

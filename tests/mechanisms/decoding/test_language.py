@@ -135,7 +135,7 @@ def test_the_models_prior_matters_and_a_token_knows_the_ones_before_only(make, p
 
 def test_a_memory_limit_cuts_the_batch_and_changes_nothing(make, prompts):
     decoder = make()
-    small = replace(decoder, memory_limit=2 * 16 * decoder.channel.words)
+    small = replace(decoder, memory_limit=2 * 16 * len(decoder.table))
     for one, other in zip(decoder.decode_prompts(prompts), small.decode_prompts(prompts), strict=True):
         assert np.abs(one - other).max() < 1e-6
 

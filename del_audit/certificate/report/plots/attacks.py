@@ -24,7 +24,10 @@ def attacks(certificate: Body) -> Plot:
         )
         for attack in inversion.attacks
     ]
-    limits = [(upper_end(inversion.allowed), "allowed by the guarantee (theorem 6)", "limit solid")]
+    limits = []
+    if inversion.allowed is not None:
+        words = f"allowed by the guarantee ({inversion.allowed.theorem})"
+        limits.append((upper_end(inversion.allowed), words, "limit solid"))
     if (asked := policy.attack_success_at_most) is not None:
         limits.append((asked, "limit of the policy", "limit dashed"))
     rulers = [Ruler(value, f"{words}, {percent(value, ROUND_CEILING)}", style) for value, words, style in limits]

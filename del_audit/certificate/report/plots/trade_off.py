@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR
 
-from del_audit.certificate.model import Body, Inversion
+from del_audit.certificate.model import Allowed, Body, Curve, Inversion
 from del_audit.certificate.report.plots.drawing import LINE, Panel, Plot, figure, line, percent_of, tag, text
 from del_audit.certificate.report.plots.scale import apart, probit
 from del_audit.certificate.rows import is_baseline
@@ -25,9 +25,10 @@ START = 0.05
 STRIP = 0.04
 """Share of the width on either side of kappa where the pointer reads the points and not the curve."""
 
+LIMIT = ("stroke muted dashed", "the paper's Gaussian limit (asymptotic)")
 LEGEND = (
     ("thick main", "exact"),
-    ("stroke muted dashed", "the paper's Gaussian limit (asymptotic)"),
+    LIMIT,
     ("stroke muted dotted", "blind guess"),
 )
 
@@ -43,24 +44,31 @@ class Point:
     style: str
 
 
-def trade_off(certificate: Body) -> Plot:
-    """Returns the plot, on normal quantiles: misses of the best test, and of each attack at kappa."""
+def trade_off(certificate: Body) -> Plot | None:
+    """Returns the plot, on normal quantiles: misses of the best test, and of each attack at kappa.
+
+    None for a mechanism without a proved guarantee.
+    """
     curve, inversion = certificate.curve, certificate.inversion
+    if curve is None or inversion.allowed is None:
+        return None
     shown = [place for place, alpha in enumerate(curve.alpha) if LEAST <= alpha <= 1 - LEAST]
     alphas = [curve.alpha[place] for place in shown]
-    points, kappa = _points(inversion), ACROSS(inversion.kappa)
-    height = TOP + HIGH + 2 * LINE + len(LEGEND) * LINE + 12
+    points, kappa = _points(inversion, inversion.allowed), ACROSS(inversion.kappa)
+    legend = [entry for entry in LEGEND if curve.gaussian_limit or entry is not LIMIT]
+    height = TOP + HIGH + 2 * LINE + len(legend) * LINE + 12
     parts = [*_axes(), line(0, _level(1 - LEAST), 1, _level(LEAST), "stroke muted dotted")]
-    for key, style in (("gaussian_limit", "stroke muted dashed"), ("exact", "thick main")):
-        parts.append(_curve(alphas, [getattr(curve, key)[place] for place in shown], style))
-    parts += [*_labels(points, kappa), *_legend()]
+    for values, style in ((curve.gaussian_limit, "stroke muted dashed"), (curve.exact, "thick main")):
+        if values is not None:
+            parts.append(_curve(alphas, [values[place] for place in shown], style))
+    parts += [*_labels(points, kappa), *_legend(legend)]
     panels = (
         Panel(
             label="α, false alarms",
             along="x",
             place=(0, TOP / height, 1, HIGH / height),
             stops=[ACROSS(alpha) for alpha in alphas],
-            texts=[_read(curve.alpha[place], curve.exact[place], curve.gaussian_limit[place]) for place in shown],
+            texts=[_read(curve, place) for place in shown],
             start=min(range(len(alphas)), key=lambda place: abs(alphas[place] - START)),
         ),
         Panel(
@@ -73,8 +81,8 @@ def trade_off(certificate: Body) -> Plot:
             thick=3,
         ),
     )
-    title = "Trade-off curve of one token"
-    return Plot(figure("trade-off", title, _described(inversion), height, parts, gutter=True), panels)
+    title, described = "Trade-off curve of one token", _described(inversion, inversion.allowed)
+    return Plot(figure("trade-off", title, described, height, parts, gutter=True), panels)
 
 
 def _level(misses: float) -> float:
@@ -82,25 +90,28 @@ def _level(misses: float) -> float:
     return TOP + HIGH * (1 - UP(misses))
 
 
-def _read(alpha: float, exact: float, limit: float) -> str:
-    beta = f"β at least {number(exact, 3, ROUND_FLOOR)} (exact, computed)"
-    return f"α = {number(alpha, 3)}: {beta}; {number(limit, 3)} (the paper's Gaussian limit, asymptotic)"
+def _read(curve: Curve, place: int) -> str:
+    beta = f"β at least {number(curve.exact[place], 3, ROUND_FLOOR)} (exact, computed)"
+    read = f"α = {number(curve.alpha[place], 3)}: {beta}"
+    if curve.gaussian_limit is None:
+        return read
+    return f"{read}; {number(curve.gaussian_limit[place], 3)} (the paper's Gaussian limit, asymptotic)"
 
 
-def _described(inversion: Inversion) -> str:
-    fewest = percent(1 - upper_end(inversion.allowed), ROUND_FLOOR)
+def _described(inversion: Inversion, allowed: Allowed) -> str:
+    fewest = percent(1 - upper_end(allowed), ROUND_FLOOR)
     free = [attack for attack in inversion.attacks if attack.context_free]
     attacks = "; ".join(f"{attack.name} misses {percent(1 - attack.success.value)}" for attack in free)
-    return f"At kappa {percent(inversion.kappa)}: theorem 6 allows as few misses as {fewest}; {attacks}."
+    return f"At kappa {percent(inversion.kappa)}: {allowed.theorem} allows as few misses as {fewest}; {attacks}."
 
 
-def _points(inversion: Inversion) -> list[Point]:
-    """Returns theorem 6's fewest misses, and those of each attack on single tokens, most misses first."""
-    kappa, least = percent(inversion.kappa), 1 - upper_end(inversion.allowed)
+def _points(inversion: Inversion, allowed: Allowed) -> list[Point]:
+    """Returns the fewest misses that are allowed, and those of each attack on single tokens, most misses first."""
+    kappa, least = percent(inversion.kappa), 1 - upper_end(allowed)
     fewest, room = percent(least, ROUND_FLOOR), _letters(ACROSS(inversion.kappa))
-    label = f"fewest misses that theorem 6 allows, {fewest}"
-    words = f"Fewest misses that theorem 6 allows at κ = {kappa}: {fewest}"
-    points = [Point(least, label, f"theorem 6, {fewest}", words, "limit")]
+    label = f"fewest misses that {allowed.theorem} allows, {fewest}"
+    words = f"Fewest misses that {allowed.theorem} allows at κ = {kappa}: {fewest}"
+    points = [Point(least, label, f"{allowed.theorem}, {fewest}", words, "limit")]
     for attack in inversion.attacks:
         if attack.context_free:
             name, success = printable(attack.name), attack.success
@@ -156,8 +167,8 @@ def _labels(points: Sequence[Point], kappa: float) -> Iterator[str]:
         yield tag("svg", leader, mark, *words, x=percent_of(kappa), y=f"{_level(point.misses):.1f}")
 
 
-def _legend() -> Iterator[str]:
-    for place, (style, words) in enumerate(LEGEND):
+def _legend(legend: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for place, (style, words) in enumerate(legend):
         level = TOP + HIGH + 3 * LINE + 6 + LINE * place
         sample = tag("path", class_=style, d=f"M-40,{level:g}h26")
         yield sample
