@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mechanisms.hashes import file_sha256
+from mechanisms.mechanism import ObservableMechanism
 
 PACKAGES = (
     "del-audit",
@@ -73,6 +74,8 @@ def _feed(digest: "hashlib._Hash", part: object) -> None:
     digest.update(f"{type(part).__name__}:".encode())
     if record is not None:
         digest.update(record.sha256.encode())
+    elif isinstance(part, ObservableMechanism):  # its law is in its description, which is complete
+        digest.update(part.spec.fingerprint)
     elif is_dataclass(part):
         for field in fields(part):
             digest.update(f"{field.name}=".encode())
