@@ -15,8 +15,6 @@ from mechanisms.mechanism import Description
 from mechanisms.registry import MECHANISMS, described
 from mechanisms.spec import QuantizerSpec
 
-LARGEST_WHOLE = 1 << 53
-"""Canonical JSON holds no larger whole number: such a one is written as text, in decimal."""
 MOST_FIELDS, LONGEST_FIELD = 64, 1_000
 
 
@@ -36,14 +34,6 @@ class OwnSpec:
         return bytes.fromhex(json_sha256(self.to_dict()))
 
 
-def record_of(spec: Description) -> dict[str, Json]:
-    """Returns a description's record as canonical JSON can hold it."""
-    return {
-        name: str(value) if isinstance(value, int) and abs(value) > LARGEST_WHOLE else value
-        for name, value in spec.to_dict().items()
-    }
-
-
 def spec_of(record: Mapping[str, Json]) -> Description:
     """Returns the description of a record; raises UserError for values that a known kind refuses."""
     if record.get("kind", "del") in MECHANISMS:
@@ -57,7 +47,7 @@ class _OtherKind:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            _read, serialization=core_schema.plain_serializer_function_ser_schema(record_of)
+            _read, serialization=core_schema.plain_serializer_function_ser_schema(lambda spec: spec.to_dict())
         )
 
     @classmethod

@@ -8,13 +8,12 @@ from typing import Any
 from del_audit.accounting.dp_sgd import TrainingGuarantee, training_guarantee
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.process.quiet import silence_libraries
-from del_audit.service.pipelines import pipelines_of
+from del_audit.service.pipelines import AnyPipeline, pipeline_of, pipelines_of, public_file_sha256
 from del_audit.service.splits import read_splits
 from mechanisms.canonical_json import Json
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm
-from mechanisms.pipeline import Pipeline
 from mechanisms.registry import DECODERS
 from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenized
@@ -68,13 +67,18 @@ def train_prompt(
     silence_libraries()
     public, language, rows = _public_text(configuration, documents)
     tokens = [row[: language.context_tokens] for row in rows]
-    pipelines = pipelines_of(configuration, language, tokens, _specs(configuration, levels))
+    pipelines: Sequence[AnyPipeline] = [pipeline_of(configuration, language, tokens)]
+    if levels:
+        pipelines = pipelines_of(configuration, language, tokens, _specs(configuration, levels))
     plan = PromptTraining(**{"patience": PATIENCE, **settings, "validation_documents": _held_out(held_out, tokens)})
     about: dict[str, Json] = {
         "base_model": language.record.to_dict(),
         "data": {**public.record.to_dict(), "split": configuration.data.public_split, "documents": len(public)},
         **({} if levels else {"spec": pipelines[0].spec.to_dict()}),
-        "encoder": {**configuration.encoder.model_dump(exclude_none=True), "sha256": pipelines[0].encoder.sha256},
+        "encoder": {
+            **configuration.encoder.model_dump(exclude_none=True),
+            "sha256": public_file_sha256(pipelines[0]),
+        },
         "decoder": configuration.decoder,
     }
     if private is None:
@@ -162,7 +166,7 @@ def _specs(configuration: Configuration, levels: Sequence[float]) -> list[Quanti
 
 def _train_privately(
     language: LanguageModel,
-    pipelines: Sequence[Pipeline],
+    pipelines: Sequence[AnyPipeline],
     public: Sequence[Sequence[int]],
     plan: PromptTraining,
     out: Path,

@@ -69,9 +69,9 @@ class CoarseWordsSpec(SupportSpec):
         """As of the inner mechanism."""
         return self.inner.common
 
-    def to_dict(self) -> dict[str, Json]:
+    def fields(self) -> dict[str, Json]:
         """Returns the kind, then the fields under their names; those of the inner spec, and its kind, as inner_..."""
-        inner = {f"inner_{name}": value for name, value in self.inner.to_dict().items()}
+        inner = {f"inner_{name}": value for name, value in self.inner.fields().items()}
         return {"kind": self.kind, "words": self.words, "symbols": self.symbols, **inner}
 
     @classmethod

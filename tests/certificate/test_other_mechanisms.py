@@ -108,8 +108,7 @@ def test_a_changed_description_is_refused(whole, field):
     else:
         spec[field] = str(int(value) - 1) if isinstance(value, str) else value - 1
     with pytest.raises(UserError):
-        body = body_of(whole)
-        require_consistent(body, whole)
+        require_consistent(body_of(whole), whole)
 
 
 def test_a_description_of_more_noise_than_the_configuration_is_refused_with_all_its_hashes_right(whole):
