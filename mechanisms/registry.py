@@ -210,6 +210,22 @@ MECHANISMS: dict[MechanismName, MechanismRow] = {
             _WORD,
             known_law=False,
         ),
+        MechanismRow(
+            "dp prompt",
+            "DP-Prompt",
+            "mechanisms.rivals.dp_prompt:DpPrompt",
+            "mechanisms.rivals.dp_prompt:DpPromptSpec",
+            _WORD,
+            known_law=False,
+        ),
+        MechanismRow(
+            "dp mlm",
+            "DP-MLM",
+            "mechanisms.rivals.dp_mlm:DpMlm",
+            "mechanisms.rivals.dp_mlm:DpMlmSpec",
+            _WORD,
+            known_law=False,
+        ),
     )
 }
 """DEL and every rival under its key, in the order of docs/rivals.md."""

@@ -31,6 +31,12 @@ def _three_losses(key: MechanismName, theorem: int) -> AccountantRow:
     return AccountantRow(key, f"{losses}:figures", theorem, f"{own}:calibrated", f"{losses}:proved")
 
 
+def _clipped_logits(key: MechanismName) -> AccountantRow:
+    """Returns the row of a mechanism that rewrites a document by a language model's clipped logits."""
+    figures, own = f"{_RIVALS}.clipped_logits:figures", f"{_RIVALS}.{key.replace(' ', '_')}"
+    return AccountantRow(key, figures, 25, f"{own}:calibrated")
+
+
 ACCOUNTANTS: dict[MechanismName, AccountantRow] = {
     row.key: row
     for row in (
@@ -45,6 +51,8 @@ ACCOUNTANTS: dict[MechanismName, AccountantRow] = {
         AccountantRow("santext", f"{_RIVALS}.santext:figures", 21, f"{_RIVALS}.santext:calibrated"),
         AccountantRow("custext", f"{_RIVALS}.custext:figures", 22, f"{_RIVALS}.custext:calibrated"),
         AccountantRow("rantext", f"{_RIVALS}.rantext:figures", 22, f"{_RIVALS}.rantext:calibrated"),
+        _clipped_logits("dp prompt"),
+        _clipped_logits("dp mlm"),
     )
 }
 """Every mechanism with a guarantee under its key. DEL's own calibration is del_audit.accounting.calibrate."""

@@ -21,21 +21,26 @@ from mechanisms.prior import unigram_prior
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.registry import MechanismName
 from mechanisms.rivals import (
+    CoarseWords,
     Gaussian,
     GaussianSpec,
     Metric,
     MetricSpec,
+    ProjectiveGeometry,
     RandomizedResponse,
-    RandomizedResponseSpec,
     RanText,
     RanTextSpec,
+    SubsetSelection,
 )
 from mechanisms.rivals._points import Points
+from mechanisms.rivals.clusters import spherical_clusters
 from mechanisms.spec import QuantizerSpec
 from mechanisms.trained_projection import TrainedProjection, bounded, load_projection
 
 METRIC_BITS: Final = 16
 """Split-and-Denoise sends unquantized vectors; so fine a grid stands for that."""
+SYMBOLS: Final = 4096
+"""Of coarse words, or a quarter of the words where there are fewer."""
 _LOADED_AT: Final = 40.0
 
 
@@ -102,6 +107,11 @@ class Contenders:
     def radius(self) -> float:
         """The longest row of the table: metric privacy clips none."""
         return float(np.linalg.norm(self.table.astype(np.float64), axis=1).max())
+
+    @cached_property
+    def symbols(self) -> NDArray[np.int64]:
+        """Each word's symbol of coarse words, shape (words,): public clusters of the embeddings."""
+        return spherical_clusters(self.table, self.prior, min(SYMBOLS, len(self.table) // 4))
 
     def at(self, kind: MechanismName, bits: int, dim: int, knob: float) -> Contender:
         """Returns the mechanism at a value of its knob; raises UserError for a value that its spec refuses."""
@@ -225,13 +235,44 @@ class _RandomizedResponse:
     def at(self, over: Contenders, bits: int, dim: int, knob: float) -> Any:
         return calibrate_rival("randomized response", knob, DELTA, words=len(over.table))
 
-    calibrated = at
+    def calibrated(self, over: Contenders, bits: int, dim: int, epsilon: float) -> Any:
+        return self.at(over, bits, dim, epsilon)
 
-    def knob_of(self, over: Contenders, spec: RandomizedResponseSpec, epsilon: float) -> float:
+    def knob_of(self, over: Contenders, spec: Any, epsilon: float) -> float:
         return epsilon
 
-    def contender(self, over: Contenders, spec: RandomizedResponseSpec, knob: float) -> Contender:
+    def contender(self, over: Contenders, spec: Any, knob: float) -> Contender:
         return Contender(RandomizedResponse(spec, over.table, over.prior, "plain"), knob, spec)
+
+
+class _SubsetSelection(_RandomizedResponse):
+    """Sets of words, read by the posterior: no word is released."""
+
+    def at(self, over: Contenders, bits: int, dim: int, knob: float) -> Any:
+        return calibrate_rival("subset selection", knob, DELTA, words=len(over.table))
+
+    def contender(self, over: Contenders, spec: Any, knob: float) -> Contender:
+        return Contender(SubsetSelection(spec, over.table, over.prior), knob, spec)
+
+
+class _ProjectiveGeometry(_RandomizedResponse):
+    """Points of the space that carries most about a word at the epsilon, read by the posterior."""
+
+    def at(self, over: Contenders, bits: int, dim: int, knob: float) -> Any:
+        return calibrate_rival("projective geometry", knob, DELTA, words=len(over.table))
+
+    def contender(self, over: Contenders, spec: Any, knob: float) -> Contender:
+        return Contender(ProjectiveGeometry(spec, over.table, over.prior), knob, spec)
+
+
+class _CoarseWords(_RandomizedResponse):
+    """Projective geometry response behind public clusters of the embeddings, read by the posterior over words."""
+
+    def at(self, over: Contenders, bits: int, dim: int, knob: float) -> Any:
+        return calibrate_rival("coarse words", knob, DELTA, symbols=over.symbols)
+
+    def contender(self, over: Contenders, spec: Any, knob: float) -> Contender:
+        return Contender(CoarseWords(spec, over.symbols, over.table, over.prior), knob, spec)
 
 
 CONTENDERS: Final[dict[MechanismName, ContenderKind]] = {
@@ -240,6 +281,9 @@ CONTENDERS: Final[dict[MechanismName, ContenderKind]] = {
     "metric": _Metric(),
     "rantext": _RanText(),
     "randomized response": _RandomizedResponse(),
+    "subset selection": _SubsetSelection(),
+    "projective geometry": _ProjectiveGeometry(),
+    "coarse words": _CoarseWords(),
 }
 """How each mechanism of the tables is made, under its key of mechanisms.registry."""
 

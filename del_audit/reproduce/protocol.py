@@ -91,7 +91,10 @@ EPSILONS: Final = (10.0, 20.0, 40.0, 80.0, 160.0)
 """Default targets of --match epsilon, nats a token."""
 _ASR: Final = (0.02, 0.10, 0.15, 0.20)
 _INFERDPT: Final = Row("InferDPT, local extraction", "rantext", local=True)
-_RESPONSE: Final = Row("randomized response", "randomized response", "own")
+_WORD_CODES: Final = tuple(
+    Row(kind, kind, "own")
+    for kind in ("randomized response", "subset selection", "projective geometry", "coarse words")
+)
 _TASK_ROWS: Final = (
     Row("DEL parts", "del"),
     Row("metric DP (Split-and-Denoise)", "metric"),
@@ -116,7 +119,7 @@ TABLES: Final[dict[int, Protocol]] = {
             _ASR,
             "coherence",
             ("Llama, WikiText-2, ASR 0.02, COH: DEL 0.562; InferDPT with a local Llama 0.742",),
-            new_at_epsilon=(_RESPONSE,),
+            new_at_epsilon=_WORD_CODES,
         ),
         Protocol(
             3,
@@ -146,7 +149,7 @@ TABLES: Final[dict[int, Protocol]] = {
             _ASR,
             "coherence",
             ("C4 prompt, Llama, WikiText-2, ASR 0.02, COH: DEL 0.514; InferDPT with a local OPT 0.665",),
-            new_at_epsilon=(_RESPONSE,),
+            new_at_epsilon=_WORD_CODES,
             general=True,
         ),
         Protocol(

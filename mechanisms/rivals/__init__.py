@@ -7,6 +7,8 @@ from mechanisms.rivals._description import RivalSpec
 from mechanisms.rivals._points import Points
 from mechanisms.rivals.coarse_words import CoarseWords, CoarseWordsSpec
 from mechanisms.rivals.custext import CusText, CusTextSpec
+from mechanisms.rivals.dp_mlm import DpMlm, DpMlmSpec
+from mechanisms.rivals.dp_prompt import DpPrompt, DpPromptSpec
 from mechanisms.rivals.exponential import Exponential, ExponentialSpec
 from mechanisms.rivals.gaussian import Gaussian, GaussianSpec
 from mechanisms.rivals.metric import Metric, MetricSpec
@@ -21,6 +23,10 @@ __all__ = [
     "CoarseWordsSpec",
     "CusText",
     "CusTextSpec",
+    "DpMlm",
+    "DpMlmSpec",
+    "DpPrompt",
+    "DpPromptSpec",
     "Exponential",
     "ExponentialSpec",
     "Gaussian",

@@ -21,6 +21,11 @@ class RivalSpec:
     __slots__ = ()
     kind: ClassVar[str]
 
+    @property
+    def document_tokens(self) -> int | None:
+        """Tokens of the longest prompt where all of a release depends on each; None where tokens stand on their own."""
+        return None
+
     def to_dict(self) -> dict[str, Json]:
         """Returns the kind, then the fields under their names; whole numbers that JSON cannot hold as decimal text."""
         return {name: _held(value) for name, value in self.fields().items()}
@@ -57,6 +62,13 @@ def whole(name: str, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise UserError(f"Expected {name} to be a whole number in {low}..{high}, got {name}={value!r}.")
     return value
+
+
+def number(name: str, value: object) -> float:
+    """Returns the value as a float; raises UserError unless it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UserError(f"Expected {name} to be a finite number, got {name}={value!r}.")
+    return float(value)
 
 
 def positive(name: str, value: object) -> float:

@@ -67,7 +67,7 @@ def test_table_1_at_matched_attack_success(command, tmp_path, capsys):
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
 
 
-def test_table_1_at_matched_epsilon_has_the_rival_that_the_paper_lacks(command, tmp_path, capsys):
+def test_table_1_at_matched_epsilon_has_the_rivals_that_the_paper_lacks(command, tmp_path, capsys):
     assert command(1, tmp_path / "out", "--match", "epsilon", "--targets", "1,20") == 0
     shown, found = capsys.readouterr().out, read(tmp_path / "out")
     assert "exact token epsilon (not in the paper)" in shown
@@ -77,7 +77,11 @@ def test_table_1_at_matched_epsilon_has_the_rival_that_the_paper_lacks(command, 
     low, high = (
         {cell["row"]["name"]: cell for cell in found["cells"] if cell["target"] == target} for target in (1.0, 20.0)
     )
-    assert set(low) == {"DEL", "RANTEXT", "InferDPT, local extraction", "randomized response"}
+    codes = {"randomized response", "subset selection", "projective geometry", "coarse words"}
+    assert set(low) == {"DEL", "RANTEXT", "InferDPT, local extraction", *codes}
+    for cells in (low, high):
+        assert all(0.999 * cells[name]["target"] < cells[name]["epsilon"]["upper"] for name in codes)
+        assert all(cells[name]["asr_map"] is not None for name in codes)
     assert not low["RANTEXT"]["reached"]
     assert "the least that this mechanism reaches" in low["RANTEXT"]["reason"]
     assert "RANTEXT, epsilon 1: not reached." in shown
@@ -85,7 +89,7 @@ def test_table_1_at_matched_epsilon_has_the_rival_that_the_paper_lacks(command, 
     assert high["DEL"]["epsilon"]["upper"] > 0.999 * 20
     assert "perplexity" not in high["InferDPT, local extraction"]["utility"]
     compared = next(one for one in found["differences"] if one["target"] == 20.0)
-    assert len(compared["differences"]) == 3
+    assert len(compared["differences"]) == 6
     assert compared["value"] == "coherence"
     assert {one["second"] for one in compared["differences"]} == {"DEL, 4 bits, dim 6, epsilon 20"}
     perturbed = {high[name]["knob"] for name in ("RANTEXT", "InferDPT, local extraction")}
@@ -129,7 +133,7 @@ def test_table_6_trains_its_prompt_on_the_general_corpus(command, corpora, tmp_p
     assert found["corpora"]["general"] != found["corpora"]["corpus"]
     cards = [json.loads(path.read_text()) for path in (tmp_path / "out" / "trained").glob("*/card.json")]
     prompts = [card for card in cards if "mechanisms" in card]
-    assert sorted(card["data"] for card in prompts) == ["general corpus", "the table's corpus", "the table's corpus"]
+    assert sorted(card["data"] for card in prompts) == ["general corpus", *["the table's corpus"] * 5]
     transferred, own = found["cells"][:2]
     assert transferred["knob"] == own["knob"]
     assert transferred["utility"]["values"] != own["utility"]["values"]

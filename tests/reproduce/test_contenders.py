@@ -59,6 +59,8 @@ def test_more_of_the_knob_is_less_private_and_easier_to_attack(made, tokens, kin
         ("metric", 400.0, 400, 400),
         ("rantext", 6.0, 349, None),
         ("randomized response", 6.0, 208, 208),
+        ("subset selection", 6.0, 73, 75),
+        ("projective geometry", 6.0, 62, 62),
     ],
 )
 def test_the_figures_of_a_seed_stay(made, tokens, kind, knob, nearest, posterior):
@@ -105,6 +107,17 @@ def test_gaussian_noise_is_read_by_the_pairs_own_decoder(made, tokens):
     assert noisy.shape == exact.shape == (50, made.table.shape[1])
     assert np.corrcoef(noisy.ravel(), exact.ravel())[0, 1] > 0.9
     assert one.mechanism.spec.sigma == pytest.approx(2 * CLIP * math.sqrt(DIM) / 900)
+
+
+def test_coarse_words_tell_the_cluster_and_no_more(made, tokens):
+    """Where nearly nothing is lost, the exact law names the commonest word of the right cluster."""
+    one = made.at("coarse words", BITS, DIM, 39.0)
+    assert len(np.unique(made.symbols)) == len(made.table) // 4
+    order = np.lexsort((-made.prior, made.symbols))
+    commonest = order[np.searchsorted(made.symbols[order], made.symbols)]
+    named = int((commonest[tokens] == tokens).sum())
+    assert hits(made, POSTERIOR, one, tokens, 0, "test") == named
+    assert 0.25 * len(tokens) < named < 0.5 * len(tokens)
 
 
 def test_metric_noise_clips_no_word(made):

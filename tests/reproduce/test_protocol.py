@@ -33,8 +33,9 @@ def test_the_tables_are_those_of_the_command_and_the_paper():
 
 def test_matched_epsilon_adds_what_the_paper_lacks():
     names = [row.name for row in TABLES[1].rows_for("epsilon")]
-    assert names[:-1] == [row.name for row in TABLES[1].rows_for("asr")]
-    assert names[-1] == "randomized response"
+    assert names[:-4] == [row.name for row in TABLES[1].rows_for("asr")]
+    assert names[-4:] == ["randomized response", "subset selection", "projective geometry", "coarse words"]
+    assert [row.kind for row in TABLES[6].new_at_epsilon] == names[-4:]
     with pytest.raises(UserError, match="no mu"):
         TABLES[3].rows_for("mu")
 

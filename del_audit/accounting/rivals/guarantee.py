@@ -55,8 +55,10 @@ def rival_guarantee(
 
     mechanism: of mechanisms.rivals, or its spec alone. With the mechanism, figures over the public vocabulary are
     exact, which takes one pass over all pairs of words; with the spec alone they are what holds for any vocabulary.
-    tokens: of the unit, each sent once; may be left out for a token only. proved: figures by ball arithmetic, up to
-    65,536 tokens, for mechanisms with the same three losses between any two words; needs python-flint.
+    tokens: of the unit, each sent once; may be left out for a token only. Where each word of a release depends on the
+    whole prompt, the figure of a token or a phrase is that of the longest prompt. proved: figures by ball
+    arithmetic, up to 65,536 tokens, for mechanisms with the same three losses between any two words; needs
+    python-flint.
     Raises UserError for an unknown mechanism, or one without proved figures where these are asked for, and for a unit,
     tokens or delta out of range.
     """
@@ -74,11 +76,25 @@ def rival_guarantee(
         known = ", ".join(other.key for other in ACCOUNTANTS.values() if other.proved)
         raise UserError(f"Expected proved=True with one of {known}, got {row.key}: leave proved out.")
     made_by = accountant.proved if proved and accountant.proved else accountant.figures
-    figures: Figures = imported(made_by)(spec, whole, delta, tokens)
+    longest = spec.document_tokens if isinstance(spec, RivalSpec) else None
+    changed = tokens if longest is None else _changed(longest, unit, tokens)
+    figures: Figures = imported(made_by)(spec, whole, delta, changed)
     parts = {field: getattr(figures, field) for field in figures.__slots__}
     return RivalGuarantee(
         mechanism=row.key, unit=unit, tokens=tokens, delta=delta, adjacency=adjacency(unit, tokens), **parts
     )
+
+
+def _changed(longest: int, unit: Unit, tokens: int) -> int:
+    """Returns how many words of a release depend on the unit where each word depends on every token of a prompt.
+
+    longest: tokens of the longest prompt that is released. Raises UserError for a unit that no prompt is as long as.
+    """
+    if unit == "session":
+        return tokens
+    if tokens > longest:
+        raise UserError(f"Expected tokens <= {longest}, the longest prompt that is released, got tokens={tokens}.")
+    return tokens if unit == "prompt" else longest
 
 
 def calibrate_rival(kind: str, epsilon: float, delta: float = 1e-5, **parts: object) -> RivalSpec:
@@ -87,7 +103,8 @@ def calibrate_rival(kind: str, epsilon: float, delta: float = 1e-5, **parts: obj
     parts: the public ones that each kind needs, with the defaults of its spec's own maker: the arguments of the
     `calibrated` in its file of del_audit.accounting.rivals. Without them, the error names them.
     exponential with exact=True, santext and custext meet the exact figure over the public points: a handful of passes
-    over all pairs of words. custext's target is for words of one group: it has no epsilon between groups.
+    over all pairs of words. custext's target is for words of one group: it has no epsilon between groups. dp prompt's
+    and dp mlm's is for a whole document of `tokens` tokens, which is what one token of it costs.
     Raises UserError for an unknown kind, parts that do not fit it, and for an epsilon that no parameter reaches.
     """
     for name, value, holds in (("epsilon", epsilon, epsilon > 0), ("delta", delta, 0 < delta < 1)):

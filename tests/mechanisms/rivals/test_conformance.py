@@ -32,6 +32,10 @@ from mechanisms.rivals import (
     CoarseWordsSpec,
     CusText,
     CusTextSpec,
+    DpMlm,
+    DpMlmSpec,
+    DpPrompt,
+    DpPromptSpec,
     Exponential,
     ExponentialSpec,
     Gaussian,
@@ -66,6 +70,9 @@ DOCUMENTS = [[word] * (word + 1) for word in range(WORDS)]
 SENSITIVE = np.array([True, True, True, True, True, False, False, False])
 GAPS = np.abs(PLACES[:, None] - PLACES[None]) ** 2
 DISTANCES = np.sqrt(GAPS.sum(axis=-1))
+LOGITS = np.round(GENERATOR.standard_normal((WORDS, WORDS)) * 3, 3)
+ANY_SIGN = {"p", "low", "high"}
+"""Fields of specs that are not simply above 0."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +245,40 @@ def rantext_case():
     return Case("rantext", mechanism, law, ids(mechanism), wrong, (0, WORDS - 1), False)
 
 
+class OneToken:
+    """A language model whose logits depend on the token at the place and on nothing else."""
+
+    words, longest, sha256, possible = WORDS, 1 << 20, "0" * 64, np.ones(WORDS, dtype=bool)
+
+    def logits(self, document):
+        yield LOGITS[document]
+
+    def begin(self, document):
+        return OneToken.Begun(iter(LOGITS[document]))
+
+    class Begun:
+        def __init__(self, left):
+            self.left = left
+
+        def logits(self):
+            return next(self.left)
+
+        def write(self, word):
+            assert 0 <= word < WORDS
+
+
+def rewriting_case(name, kind, described):
+    """In the faulty one nothing is clipped."""
+    spec = described(words=WORDS, tokens=1 << 18, low=-1.5, high=1.0, temperature=1.25, model="0" * 64)
+    mechanism = kind(spec, OneToken(), TABLE)
+    law = lambda word: softmax(np.clip(LOGITS[word], -1.5, 1.0) / 1.25)  # noqa: E731
+
+    def weights(self, logits):
+        return np.rint(np.exp((logits - logits.max()) / 1.25) * 2.0**40).astype(np.uint64)
+
+    return Case(name, mechanism, law, ids(mechanism), faulty(mechanism, weights=weights), worst_pair(law), False)
+
+
 def gaussian_case():
     codes = np.vstack([[0.7, 0.7], [-0.7, -0.7], [2.0, -0.1], np.round(GENERATOR.uniform(-0.5, 0.5, (5, 2)), 3)])
     spec = GaussianSpec(bits=3, dim=2, clip=0.5, sigma=1.0, reach=2.0)
@@ -333,6 +374,8 @@ CASES_OF = {
     "santext": [santext_case(), santext_plus_case()],
     "custext": [custext_case()],
     "rantext": [rantext_case()],
+    "dp prompt": [rewriting_case("dp-prompt", DpPrompt, DpPromptSpec)],
+    "dp mlm": [rewriting_case("dp-mlm", DpMlm, DpMlmSpec)],
 }
 CASES = [case for key in MECHANISMS for case in CASES_OF[key]]
 RIVALS = [case for case in CASES if not isinstance(case.mechanism, Pipeline)]
@@ -527,7 +570,7 @@ def test_description_has_no_arrays_and_its_fingerprint_tells_it_from_every_other
         setattr(spec, dataclasses.fields(spec)[0].name, 3)
     for field in dataclasses.fields(spec):
         value = getattr(spec, field.name)
-        if isinstance(value, float) and field.name != "p":
+        if isinstance(value, float) and field.name not in ANY_SIGN:
             assert dataclasses.replace(spec, **{field.name: value * 1.5}).fingerprint != spec.fingerprint
             with pytest.raises(UserError, match=field.name):
                 dataclasses.replace(spec, **{field.name: -1.0})

@@ -45,7 +45,7 @@ def test_it_is_calibrated_bounded_and_attacked():
 
 def test_without_its_rows_it_is_unknown(monkeypatch):
     spec = ToySpec(WORDS, 9)
-    with pytest.raises(UserError, match=r"kind to be one of randomized response, .*, rantext, got kind='toy'"):
+    with pytest.raises(UserError, match=r"kind to be one of randomized response, .*, dp mlm, got kind='toy'"):
         calibrate_rival("toy", 3.0, words=WORDS)
     with pytest.raises(UserError, match="mechanism or its spec, got a Toy"):
         rival_guarantee(Toy(spec, np.zeros((WORDS, 2), np.float32)))

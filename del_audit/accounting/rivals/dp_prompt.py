@@ -1,0 +1,14 @@
+"""DP-Prompt: the temperature for an epsilon of a document. Its figures are those of clipped logits (theorem 25)."""
+
+from del_audit.accounting.rivals.clipped_logits import cooled
+from mechanisms.rivals.dp_prompt import DpPromptSpec
+
+
+def calibrated(
+    epsilon: float, delta: float, words: int, tokens: int, low: float, high: float, model: str
+) -> DpPromptSpec:
+    """Returns about the least temperature that meets the epsilon for any two documents of `tokens` tokens.
+
+    words: of the server's vocabulary. low, high: ends of the clip. model: the language model's sha256.
+    """
+    return cooled(lambda found: DpPromptSpec(words, tokens, low, high, found, model), low, high, epsilon, delta)
