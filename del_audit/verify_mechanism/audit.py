@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from del_audit.evidence.verification import Finding, Verification, verify_mechanism
-from del_audit.evidence.verification.battery import TRIALS
+from del_audit.evidence.verification.verification import TRIALS
 from del_audit.process.exit_codes import DONE, REFUSED
 from del_audit.service.provenance import commit, versions
 from del_audit.verify_mechanism.report_text import print_report
