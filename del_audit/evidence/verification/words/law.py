@@ -100,6 +100,10 @@ class WordLaw:
         """Returns what a message carries, int64, shape (tokens, numbers); raises UserError as unpack does."""
         return self.mechanism.format.unpack(message)
 
+    def shaped(self, outputs: Counts) -> Counts:
+        """Returns outputs, shape (tokens, numbers), as a client answers with them."""
+        return outputs[:, 0] if self.flat else outputs
+
     def noise(self, words: Counts, outputs: Counts) -> tuple[Mask, NDArray[np.integer]]:
         """Returns which outputs lie in the supports of words, shape (n,), and their noise, shape (n, numbers).
 

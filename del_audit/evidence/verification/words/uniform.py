@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import gammaln, logsumexp
 from scipy.stats import hypergeom
 
 from del_audit.evidence.verification.binomial import Counts, Floats, binomial_p, chernoff_p
@@ -74,7 +74,21 @@ def _in_buckets(numbers: NDArray[np.integer], limit: int, what: str) -> list[Par
                 text = f"{what} by {name}: {int(counts[:, bucket].sum())} in bucket {bucket} of {len(widths)}{which}"
                 tests.append(Part(_sum_p(seen, worth, law), f"{text}, where {rows * mean:.1f} are expected"))
         parts.append(smallest(tests))
+        if size == 1:
+            text = f"{what} by {name}: {rows} in {len(widths)} buckets, all of them together"
+            parts.append(Part(_together_p(counts.sum(axis=0), widths / limit), text))
     return parts
+
+
+def _together_p(counts: Counts, chances: Floats) -> float:
+    """Returns a bound on the p-value of multinomial counts, by all of them as the chi-square statistic.
+
+    The mean likelihood ratio of other chances, which have the Dirichlet law of as many rows around the claimed ones, is
+    1 under the claim; so it is past x with a chance of 1 / x at most (Markov).
+    """
+    rows = int(counts.sum())
+    ratio = gammaln(counts + rows * chances) - gammaln(rows * chances) - counts * np.log(chances)
+    return math.exp(min(0.0, float(gammaln(2 * rows) - gammaln(rows) - ratio.sum())))
 
 
 def _partitions(limit: int) -> Iterator[tuple[str, Callable[[NDArray[np.integer]], Counts], Counts]]:
