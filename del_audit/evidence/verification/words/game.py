@@ -40,8 +40,8 @@ def epsilon_evidence(main: WordSample) -> EpsilonEvidence:
 def _guesses(main: WordSample) -> tuple[Mask, Mask]:
     """Returns which outputs of the game lie in the true word's support alone, and which in the other word's alone."""
     pair = main.of_kind("pair")
-    other = pair.beside[:, 2] > 0
-    return pair.inside & ~other, other & ~pair.inside
+    other = pair.beside[:, 2]
+    return pair.inside & (other == 0), ~pair.inside & (other == 1)
 
 
 def _two_sample_limit(pair: WordSample, right: Mask, wrong: Mask) -> float:
