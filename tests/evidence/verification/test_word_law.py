@@ -66,7 +66,7 @@ def test_claims_that_cannot_be():
     with pytest.raises(UserError, match="coarse words alone, got one with randomized response"):
         WordLaw.of(RESPONSE, MAP)
     with pytest.raises(UserError, match="Expected the spec of a word mechanism"):
-        WordLaw.of(GaussianSpec.__new__(GaussianSpec))
+        WordLaw.of(GaussianSpec(4, 6, 1.0, 1.0, 1.0))
 
 
 def test_all_buckets_together_tell_a_slant_and_accept_what_is_even():
