@@ -15,7 +15,7 @@ from mechanisms.spec import QuantizerSpec
 
 _WIDTH = 8
 """Digits of any word: requests of equally many tokens are equally long, and none takes longer by its length."""
-_TOKENIZER = "the tokenizer: words were released by their numbers"
+_TOKENIZER = "words were released by their numbers"
 _LONGEST = 1 << 31
 
 

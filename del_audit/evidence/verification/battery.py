@@ -19,13 +19,7 @@ from del_audit.evidence.verification.resending import resending_tests
 from del_audit.evidence.verification.sample import Sample
 from del_audit.evidence.verification.timing import MEANING as TIMING
 from del_audit.evidence.verification.timing import time_part
-from del_audit.evidence.verification.verification import (
-    TRIALS,
-    Verification,
-    check_arguments,
-    not_given,
-    reject_at,
-)
+from del_audit.evidence.verification.verification import TRIALS, Verification, check_arguments, not_given, reject_at
 from mechanisms.errors import UserError
 from mechanisms.randomness import Generator, SystemRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
@@ -97,12 +91,7 @@ def verify_mechanism(
         battery_p(tested),
         epsilon_evidence(main) if len(main) else None,
         detects(main, reject_at(tested, "scale", alpha)),
-        tuple(
-            filter(
-                None,
-                [skipped, *not_given(given)],
-            )
-        ),
+        tuple(filter(None, [skipped, *not_given(given)])),
     )
 
 

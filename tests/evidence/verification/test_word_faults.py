@@ -47,6 +47,26 @@ def test_the_right_client_is_not_accused(law):
     assert sum(run.epsilon.one_run.value > run.epsilon.claimed.upper for run in runs) <= 6
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        RandomizedResponseSpec.from_epsilon(2, 1.0),
+        RandomizedResponseSpec.from_epsilon(3, 60.0),
+        RandomizedResponseSpec(40, (1 << 64) // 40),
+        SubsetSelectionSpec.from_epsilon(2, 1.0),
+        SubsetSelectionSpec(10, 3, (1 << 64) - 1),
+        POINTS.from_epsilon(2, 1.0, order=2, dimension=2),
+        POINTS.from_epsilon(100_000, 2.0, order=3, dimension=12),
+    ],
+    ids=["two words", "no noise", "all noise", "two sets", "full sets", "three points", "many points"],
+)
+def test_the_ends_of_what_a_claim_can_be(spec):
+    law = WordLaw.of(spec)
+    found = verified(right(law), law, trials=400)
+    assert found.p_value > 1e-3
+    assert np.isfinite(found.detects.epsilon_error)
+
+
 @pytest.mark.parametrize("name", ["randomized response", "subset selection", "projective geometry"])
 def test_an_epsilon_that_is_a_fifth_larger(name):
     more = {

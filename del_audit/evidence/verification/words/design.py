@@ -12,9 +12,9 @@ from mechanisms.randomness import Generator
 
 Kind = Literal["random", "pair", "again", "same word", "alone"]
 SHARES: dict[Kind, float] = {"random": 0.45, "pair": 0.2, "again": 0.25, "same word": 0.06, "alone": 0.04}
-"""Shares of the rows of the main design. Prompts of one word and of one token come last: they see neighbours least."""
+"""Shares of the rows of the main design. Each row serves the tests of the law, whatever its kind."""
 SAME_ROWS = 8
-"""Tokens of a prompt of one word: there are enough calls to compare how long they take."""
+"""Tokens of a prompt of one word: few, so that there are enough calls to compare how long they take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
