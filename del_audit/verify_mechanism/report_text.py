@@ -28,14 +28,15 @@ def print_report(
     width = table_width()
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     _line(console, f"{target.kind}: {target.name}", "bold", indent=0)
+    words = isinstance(found.spec, SupportSpec)
     _line(console, f"Held to: {_claim(found.spec)}")
     _line(console, f"{found.rows:,} rows in {found.calls:,} calls, inputs of seed {seed}")
     console.print(_findings(found.findings))
     _heading(console, "Epsilon of a token")
-    for line in _epsilon(found.epsilon, isinstance(found.spec, SupportSpec)):
+    for line in _epsilon(found.epsilon, words):
         _line(console, line)
     _heading(console, "What so many rows catch")
-    _line(console, _detects(found.detects))
+    _line(console, _detects(found.detects, words))
     if untested:
         _heading(console, "Not tested")
         for part in untested:
@@ -83,9 +84,9 @@ def _epsilon(evidence: EpsilonEvidence | None, words: bool) -> list[str]:
     ]
 
 
-def _detects(detects: Detects | WordDetects | None) -> str:
+def _detects(detects: Detects | WordDetects | None, words: bool) -> str:
     if detects is None:
-        return "Nothing: no row that says something was released."
+        return f"Nothing: no {'output' if words else 'row at a corner'} was released."
     if isinstance(detects, WordDetects):
         epsilon, bucket = (number(e, 2, ROUND_CEILING) for e in (detects.epsilon_error, 100 * detects.bucket_error))
         return (

@@ -13,6 +13,7 @@ from del_audit.evidence.verification.words.design import SAME_ROWS, SHARES, main
 from del_audit.evidence.verification.words.driving import Answer, WordDriver
 from del_audit.evidence.verification.words.game import epsilon_evidence, guarantee_test
 from del_audit.evidence.verification.words.independence import (
+    batch_test,
     counted,
     independence_tests,
     process_tests,
@@ -85,6 +86,7 @@ def verify_words(
         *independence_tests(main),
         *forked,
         guarantee_test(main),
+        batch_test(main),
         *resending_tests(main, None if charged is None else driver.charges, driver.calls),
         Measurement("message", "time of release", *_time(answers, rng), TIMING),
         *(message_tests(sent, law) if sent is not None else []),

@@ -25,14 +25,18 @@ _NEIGHBOURS = (
 
 
 def independence_tests(main: WordSample) -> list[Measurement]:
-    """Returns the tests of tokens of a prompt, prompts that follow one another, any two, and words beside a token's."""
+    """Returns the tests of tokens of a prompt, prompts that follow one another, and any two."""
     calls = main.calls
     return [
         _of("tokens", _tokens(main), _SHARED + "Look at batches, workers and caches by word."),
         _of("calls", _next(calls, "prompts that follow one another"), _SHARED + "Look at where seeds are set."),
         _of("any two calls", _any_two(calls), _SHARED + "A stream came again: a seed, a counter or a pool."),
-        _of("neighbours", neighbours(main), _NEIGHBOURS, "batch"),
     ]
+
+
+def batch_test(main: WordSample) -> Measurement:
+    """Returns the test of outputs and the words beside their own."""
+    return _of("neighbours", neighbours(main), _NEIGHBOURS, "batch")
 
 
 def resending_tests(main: WordSample, charges: list[str] | None, calls: int) -> list[Measurement]:
