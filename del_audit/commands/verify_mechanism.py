@@ -9,10 +9,12 @@ from mechanisms.errors import UserError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from del_audit.evidence.verification.words import WordLaw
     from del_audit.verify_mechanism.target import Target
     from mechanisms.spec import QuantizerSpec
 
 TARGETS = ("python", "command", "http", "bundle")
+QUANTIZER = ("bits", "dim", "clip", "scale", "mu")
 TIME_OUT = 30.0
 
 
@@ -21,7 +23,8 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify-mechanism",
         help="does a client, any client, release what its spec claims?",
-        description="Drives a client as a black box and tests its releases against the exact law of the claimed spec. "
+        description="Drives a client as a black box and tests its releases against the exact law of the claimed "
+        "quantizer or word mechanism. "
         "Without a target it tests del-audit's own client. Exit codes: 0 nothing was found, 1 a fault, 2 user error.",
         allow_abbrev=False,
     )
@@ -42,7 +45,9 @@ def add_parser(commands: Commands) -> None:
 
 def _add_targets(parser: argparse.ArgumentParser) -> None:
     targets = parser.add_argument_group("the client, one of these")
-    targets.add_argument("--python", metavar="FILE.py:NAME", help="function values -> counts, also MODULE:NAME")
+    targets.add_argument(
+        "--python", metavar="FILE.py:NAME", help="function values -> counts, or tokens -> observed, also MODULE:NAME"
+    )
     targets.add_argument("--command", metavar="COMMAND", help="program that answers JSON lines")
     targets.add_argument("--http", metavar="URL", help="server that answers a POST of JSON")
     targets.add_argument(
@@ -60,22 +65,37 @@ def _add_claim(parser: argparse.ArgumentParser) -> None:
     claim.add_argument(
         "--config", type=path("--config"), metavar="CONFIG", help="YAML file of `del-audit certify`, instead"
     )
+    claim.add_argument(
+        "--spec", type=path("--spec"), metavar="FILE.json", help="record of DEL or of a word mechanism, instead"
+    )
+    claim.add_argument(
+        "--symbols", type=path("--symbols"), metavar="FILE", help="with --spec of coarse words: each word's symbol"
+    )
 
 
 def _verify_mechanism(arguments: argparse.Namespace) -> int:
     _check(arguments)
     from del_audit.verify_mechanism.audit import run
-    from del_audit.verify_mechanism.claim import claimed_spec
+    from del_audit.verify_mechanism.claim import claimed_record, claimed_spec
 
-    claim = ("bits", "dim", "clip", "scale", "mu", "config", "bundle")
-    spec = claimed_spec(*(getattr(arguments, name) for name in claim))
-    return run(
-        _target(arguments, spec), spec, arguments.trials, arguments.alpha, arguments.seed, arguments.out, arguments.json
-    )
+    claim: QuantizerSpec | WordLaw
+    if arguments.spec is not None:
+        claim = claimed_record(arguments.spec, arguments.symbols)
+    else:
+        claim = claimed_spec(*(getattr(arguments, name) for name in (*QUANTIZER, "config", "bundle")))
+    target = _target(arguments, claim)
+    return run(target, claim, arguments.trials, arguments.alpha, arguments.seed, arguments.out, arguments.json)
 
 
-def _target(arguments: argparse.Namespace, spec: "QuantizerSpec") -> "AbstractContextManager[Target]":
-    """Returns a context manager that yields the client."""
+def _target(arguments: argparse.Namespace, claim: "QuantizerSpec | WordLaw") -> "AbstractContextManager[Target]":
+    """Returns a context manager that yields the client; raises UserError for one that the claim does not fit."""
+    from del_audit.evidence.verification.words import WordLaw
+
+    quantizers = [f"--{name}" for name in ("bundle", "replay") if getattr(arguments, name) is not None]
+    if isinstance(claim, WordLaw) and quantizers:
+        raise UserError(
+            f"Expected {quantizers[0]} with a claim of the n-bit quantizer, got one of {claim.spec.kind}: leave it out."
+        )
     if arguments.python is not None:
         from del_audit.verify_mechanism.python_client import python_client
 
@@ -83,16 +103,20 @@ def _target(arguments: argparse.Namespace, spec: "QuantizerSpec") -> "AbstractCo
     if arguments.command is not None:
         from del_audit.verify_mechanism.command_client import command_client
 
-        return command_client(arguments.command, spec, arguments.time_out)
+        return command_client(arguments.command, claim, arguments.time_out)
     if arguments.http is not None:
         from del_audit.verify_mechanism.http_client import http_client
 
-        return http_client(arguments.http, spec, arguments.time_out)
+        return http_client(arguments.http, claim, arguments.time_out)
     from del_audit.verify_mechanism.own_client import bundle_spec, own_client
 
     if arguments.bundle is not None:
         return own_client(bundle_spec(arguments.bundle), "bundle", str(arguments.bundle))
-    return own_client(spec)
+    if isinstance(claim, WordLaw):
+        from del_audit.verify_mechanism.word_clients import own_word_client
+
+        return own_word_client(claim)
+    return own_client(claim)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -103,6 +127,11 @@ def _check(arguments: argparse.Namespace) -> None:
     further = [f"--{name}" for name in ("message", "charged", "replay") if getattr(arguments, name) is not None]
     if further and arguments.python is None:
         raise UserError(f"Expected {' and '.join(further)} with --python only.")
+    if arguments.symbols is not None and arguments.spec is None:
+        raise UserError("Expected --symbols with --spec only: the record of coarse words that the map belongs to.")
+    others = [f"--{name}" for name in (*QUANTIZER, "config") if getattr(arguments, name) is not None]
+    if arguments.spec is not None and others:
+        raise UserError(f"Expected --spec or another claim, got --spec and {' and '.join(others)}.")
     if not 0 < arguments.time_out <= 3600:
         raise UserError(f"Expected --time-out in (0, 3600] seconds, got time-out={arguments.time_out}.")
     if arguments.out is not None and arguments.out.exists():

@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from del_audit.evidence.verification import Finding, Verification, verify_mechanism
-from del_audit.evidence.verification.battery import TRIALS
+from del_audit.evidence.verification.verification import TRIALS
+from del_audit.evidence.verification.words import WordLaw, verify_words
 from del_audit.process.exit_codes import DONE, REFUSED
 from del_audit.service.provenance import commit, versions
 from del_audit.verify_mechanism.report_text import print_report
 from del_audit.verify_mechanism.target import Target
 from mechanisms.canonical_json import Json
 from mechanisms.files import write_file
-from mechanisms.randomness import SystemRandomness, simulation_generator
+from mechanisms.randomness import Generator, SystemRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
 
 FORMAT = "del-audit verification 1"
@@ -28,7 +29,7 @@ _CONNECTION = (
 
 def run(
     opening: AbstractContextManager[Target],
-    spec: QuantizerSpec,
+    claim: QuantizerSpec | WordLaw,
     trials: int | None = None,
     alpha: float = 1e-3,
     seed: int | None = None,
@@ -45,17 +46,7 @@ def run(
     trials = TRIALS if trials is None else trials
     rng = simulation_generator(seed, "verify-mechanism")
     with opening as target:
-        found = verify_mechanism(
-            target.release,
-            spec,
-            trials=trials,
-            alpha=alpha,
-            rng=rng,
-            message=target.message,
-            charged=target.charged,
-            replay=target.replay,
-            processes=target.processes,
-        )
+        found = _verified(target, claim, trials, alpha, rng)
         if (broken := target.broken()) is not None:
             raise broken
         if target.faults is not None:
@@ -68,6 +59,28 @@ def run(
     else:
         print_report(found, target, seed, not_tested(found.skipped, target.untested), notes)
     return PASSED if found.passed else FAULT
+
+
+def _verified(
+    target: Target, claim: QuantizerSpec | WordLaw, trials: int, alpha: float, rng: Generator
+) -> Verification:
+    """Returns what the battery of the claim finds of a client."""
+    release, message, charged, processes = target.release, target.message, target.charged, target.processes
+    if isinstance(claim, WordLaw):
+        return verify_words(
+            release, claim, trials=trials, alpha=alpha, rng=rng, message=message, charged=charged, processes=processes
+        )
+    return verify_mechanism(
+        release,
+        claim,
+        trials=trials,
+        alpha=alpha,
+        rng=rng,
+        message=message,
+        charged=charged,
+        replay=target.replay,
+        processes=processes,
+    )
 
 
 def with_connection(found: Verification, faults: Sequence[str], answered: int) -> Verification:

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from del_audit.evidence.verification.processes import SECONDS
-from del_audit.verify_mechanism.json_client import JsonClient
+from del_audit.evidence.verification.words import WordLaw
 from del_audit.verify_mechanism.program import Program
 from del_audit.verify_mechanism.target import NoAnswer, Target
+from del_audit.verify_mechanism.word_clients import json_client
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
 
 @contextmanager
-def command_client(command: str, spec: QuantizerSpec, seconds: float) -> Iterator[Target]:
+def command_client(command: str, claim: QuantizerSpec | WordLaw, seconds: float) -> Iterator[Target]:
     """Yields the client that a command runs, split as a shell would and run without one.
 
     One process answers all calls; where it ends, the next call starts another. A process that is forked from this one
@@ -28,7 +29,7 @@ def command_client(command: str, spec: QuantizerSpec, seconds: float) -> Iterato
     if not arguments:
         raise UserError("Expected --command to name a program, got nothing.")
     programs = _Programs(arguments, seconds)
-    client = JsonClient(spec, programs.exchange)
+    client = json_client(claim, programs.exchange)
     try:
         client.greet(programs.once)
         yield Target(
@@ -36,7 +37,7 @@ def command_client(command: str, spec: QuantizerSpec, seconds: float) -> Iterato
             command,
             client.release,
             client.message if client.messages else None,
-            untested={} if client.messages else {"message": "the program answers with counts, no messages"},
+            untested={} if client.messages else {"message": f"the program answers with {client.released}, no messages"},
             answered=lambda: client.answered,
             faults=lambda: client.faults,
             broken=lambda: client.broken,

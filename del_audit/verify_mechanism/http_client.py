@@ -7,8 +7,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from del_audit.verify_mechanism.json_client import JsonClient, said
+from del_audit.evidence.verification.words import WordLaw
+from del_audit.verify_mechanism.json_client import said
 from del_audit.verify_mechanism.target import NoAnswer, Refused, Target
+from del_audit.verify_mechanism.word_clients import json_client
 from mechanisms.errors import UserError
 from mechanisms.spec import QuantizerSpec
 
@@ -17,17 +19,17 @@ _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "C
 
 
 @contextmanager
-def http_client(url: str, spec: QuantizerSpec, seconds: float) -> Iterator[Target]:
+def http_client(url: str, claim: QuantizerSpec | WordLaw, seconds: float) -> Iterator[Target]:
     """Yields the client behind an http or https address. No redirect is followed and no proxy used.
 
     A status of 400 to 499 is a refusal. seconds: for an answer. Raises UserError for an address that is none, and
     where no first answer comes.
     """
-    client = JsonClient(spec, _Server.of(url, seconds).exchange)
+    client = json_client(claim, _Server.of(url, seconds).exchange)
     client.greet()
     untested = {"processes": "over HTTP the server's processes cannot be chosen"}
     if not client.messages:
-        untested["message"] = "the server answers with counts, no messages"
+        untested["message"] = f"the server answers with {client.released}, no messages"
     yield Target(
         "http",
         url.partition("?")[0],

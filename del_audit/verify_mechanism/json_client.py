@@ -1,4 +1,4 @@
-"""Values and counts as JSON: the one protocol of clients that are programs or servers (docs/verify-mechanism.md)."""
+"""What a client is given and answers as JSON: the protocol of programs and servers (docs/verify-mechanism.md)."""
 
 import base64
 import binascii
@@ -6,11 +6,12 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import ClassVar, Generic, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from del_audit.evidence.verification.driving import ClaimT, Given
 from del_audit.verify_mechanism.target import Floats, NoAnswer, Refused
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
@@ -25,7 +26,8 @@ MOST_FAULTS = 3
 _WIDTH = 25
 """Characters of any float64: requests of equal shapes are equally long, and none takes longer by its length."""
 _NO_NUMBER = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
-_KEYS = ("counts", "message", "error")
+Released = Literal["counts", "observed"]
+"""The key of what was released: of values, and of tokens."""
 _SAID = 200
 
 
@@ -39,13 +41,13 @@ def request(values: Floats) -> bytes:
     return f'{{"values": [[{"],[".join(rows)}]]}}'.encode()
 
 
-def answer_limit(values: Floats) -> int:
+def answer_limit(values: Given) -> int:
     """Returns the most bytes that an answer for values may have: many times what a plain one takes."""
     return (1 << 20) + 64 * values.size
 
 
-def read_answer(data: bytes) -> NDArray[np.generic] | bytes:
-    """Returns the counts of an answer, an array, or its message, bytes.
+def read_answer(data: bytes, released: Released = "counts") -> NDArray[np.generic] | bytes:
+    """Returns what an answer says was released, an array, or its message, bytes.
 
     Raises Refused for an error, and NoAnswer for what is no answer.
     """
@@ -53,12 +55,12 @@ def read_answer(data: bytes) -> NDArray[np.generic] | bytes:
         answer = json.loads(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise NoAnswer(f"no JSON came back but {said(data)}: {error}") from None
-    if not isinstance(answer, dict) or len(answer) != 1 or next(iter(answer)) not in _KEYS:
-        raise NoAnswer(f"expected one of {', '.join(_KEYS)}, alone in an object, got {said(data)}")
+    if not isinstance(answer, dict) or len(answer) != 1 or next(iter(answer)) not in (released, "message", "error"):
+        raise NoAnswer(f"expected one of {released}, message, error, alone in an object, got {said(data)}")
     ((kind, content),) = answer.items()
     if kind == "error":
         raise Refused(said(str(content).encode(errors="replace")))
-    return _counts(content) if kind == "counts" else _message(content)
+    return _message(content) if kind == "message" else _numbers(content, released)
 
 
 def said(data: bytes) -> str:
@@ -68,58 +70,77 @@ def said(data: bytes) -> str:
 
 
 @dataclass(eq=False)
-class JsonClient:
-    """A client behind an exchange. messages: whether it answers with messages; counts are then read from them.
+class JsonCaller(Generic[ClaimT]):
+    """Base of a client behind an exchange. spec: the claim, by which a subclass writes requests and reads messages.
 
-    answered: calls that were answered or refused. faults: what else came back, in words. broken: the first error that
-    was no word of the client's: this side's own, which must not become a finding against it.
+    messages: whether it answers with messages; what was released is then read from them. answered: calls that were
+    answered or refused. faults: what else came back, in words. broken: the first error that was no word of the
+    client's: this side's own, which must not become a finding against it.
     """
 
-    spec: QuantizerSpec
+    released: ClassVar[Released] = "counts"
+    spec: ClaimT
     exchange: Exchange
     messages: bool = False
     answered: int = 0
     faults: list[str] = field(default_factory=list)
     broken: Exception | None = None
 
+    def first(self) -> tuple[Given, str]:
+        """Returns what every right client releases, and what it is called."""
+        raise NotImplementedError
+
+    def read(self, exchange: Exchange, given: Given) -> NDArray[np.generic] | bytes:
+        """Returns what an exchange answers; raises as it and read_answer do."""
+        raise NotImplementedError
+
+    def unpacked(self, message: bytes) -> NDArray[np.generic]:
+        """Returns what a message carries; raises UserError for one that is not the claim's."""
+        raise NotImplementedError
+
+    def good(self, given: Given) -> bool:
+        """Returns whether a right client releases what is given."""
+        raise NotImplementedError
+
+    def described(self, given: Given) -> str:
+        """Returns what is given, in words."""
+        raise NotImplementedError
+
     def greet(self, exchange: Exchange | None = None) -> None:
-        """Asks for a release of one row of zeros, to learn whether the client answers, and with messages.
+        """Asks for a first release, to learn whether the client answers, and with messages.
 
         exchange: another way to the client, for this call. Raises UserError where no answer comes.
         """
+        given, what = self.first()
         try:
-            answer = self._asked(np.zeros((1, self.spec.dim)), exchange or self.exchange)
+            answer = self.read(exchange or self.exchange, given)
         except (NoAnswer, Refused) as error:
-            zeros = f"one row of {self.spec.dim} zeros"
-            raise UserError(f"Expected the client to release {zeros} at first, got: {error}.") from None
+            raise UserError(f"Expected the client to release {what} at first, got: {error}.") from None
         self.messages = isinstance(answer, bytes)
 
-    def release(self, values: Floats) -> NDArray[np.generic] | bytes:
-        """Returns the counts of an answer, or whatever else came back for values that are no numbers."""
-        answer = self._answer(values)
+    def release(self, given: Given) -> NDArray[np.generic] | bytes:
+        """Returns what an answer says was released, or whatever else came back for what may not be."""
+        answer = self.message(given)
         if not isinstance(answer, bytes):
             return answer
         try:
-            return unpack(answer, self.spec)
+            return self.unpacked(answer)
         except UserError:
-            if np.isfinite(values).all():
+            if self.good(given):
                 raise
             return answer  # no refusal: something was sent
 
-    def message(self, values: Floats) -> NDArray[np.generic] | bytes:
-        """Returns the message of an answer."""
-        return self._answer(values)
-
-    def _answer(self, values: Floats) -> NDArray[np.generic] | bytes:
+    def message(self, given: Given) -> NDArray[np.generic] | bytes:
+        """Returns an answer as it is: its message, if it has one."""
         if len(self.faults) >= MOST_FAULTS:
             raise NoAnswer(f"it is not called again after {MOST_FAULTS} calls without an answer")
         try:
-            answer = self._asked(values, self.exchange)
+            answer = self.read(self.exchange, given)
         except Refused:
             self.answered += 1
             raise
         except NoAnswer as error:
-            self.faults.append(f"{error} (for {_described(values)})")
+            self.faults.append(f"{error} (for {self.described(given)})")
             raise
         except Exception as error:
             self.broken = self.broken or error
@@ -127,23 +148,46 @@ class JsonClient:
         self.answered += 1
         return answer
 
-    def _asked(self, values: Floats, exchange: Exchange) -> NDArray[np.generic] | bytes:
-        return read_answer(exchange(request(values), answer_limit(values)))
+
+class JsonClient(JsonCaller[QuantizerSpec]):
+    """A client of the quantizer: values in, counts or a message out."""
+
+    def first(self) -> tuple[Given, str]:
+        """Returns one row of zeros."""
+        return np.zeros((1, self.spec.dim)), f"one row of {self.spec.dim} zeros"
+
+    def read(self, exchange: Exchange, given: Given) -> NDArray[np.generic] | bytes:
+        """Returns counts or a message."""
+        return read_answer(exchange(request(np.asarray(given, dtype=np.float64)), answer_limit(given)))
+
+    def unpacked(self, message: bytes) -> NDArray[np.generic]:
+        """Returns the counts of a message."""
+        return unpack(message, self.spec)
+
+    def good(self, given: Given) -> bool:
+        """Returns whether all values are numbers."""
+        return bool(np.isfinite(given).all())
+
+    def described(self, given: Given) -> str:
+        """Returns how many values there are, and whether all are numbers."""
+        numbers = "" if self.good(given) else ", not all of them numbers"
+        return f"{given.shape[0]} rows of {given.shape[1]} values{numbers}"
 
 
 def _number(value: float) -> str:
     return repr(value) if math.isfinite(value) else _NO_NUMBER[repr(value)]
 
 
-def _counts(content: Json) -> NDArray[np.generic]:
-    if not isinstance(content, list) or not all(isinstance(row, list) for row in content):
-        raise NoAnswer(f"expected counts to be a list of rows, got {said(str(content).encode())}")
-    if any(isinstance(count, bool) for row in content for count in row):
-        raise NoAnswer("expected counts to be whole numbers, got true or false")
+def _numbers(content: Json, what: Released) -> NDArray[np.generic]:
+    rows = [isinstance(row, list) for row in content] if isinstance(content, list) else [False]
+    if not isinstance(content, list) or not (all(rows) or (what == "observed" and not any(rows))):
+        raise NoAnswer(f"expected {what} to be a list of rows, got {said(str(content).encode())}")
+    if any(isinstance(number, bool) for row in content for number in (row if isinstance(row, list) else [row])):
+        raise NoAnswer(f"expected {what} to be whole numbers, got true or false")
     try:
         return np.array(content)
     except ValueError:
-        raise NoAnswer("expected counts in rows of equal length, got rows of several lengths") from None
+        raise NoAnswer(f"expected {what} in rows of equal length, got rows of several lengths") from None
 
 
 def _message(content: object) -> bytes:
@@ -155,8 +199,3 @@ def _message(content: object) -> bytes:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
-
-
-def _described(values: Floats) -> str:
-    numbers = "" if np.isfinite(values).all() else ", not all of them numbers"
-    return f"{values.shape[0]} rows of {values.shape[1]} values{numbers}"

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.randomness import RandomSource
+from del_audit.evidence.verification.driving import Release
+from del_audit.evidence.verification.known_answers import Replay
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +24,8 @@ class NoAnswer(Exception):
 class Target:
     """A client that can be driven. kind, name: what reports call it.
 
-    release, message, charged, replay, processes: as del_audit.evidence.verification.verify_mechanism takes them.
+    release, message, charged, replay, processes: as del_audit.evidence.verification.verify_mechanism takes them, or
+    verify_words.
     untested: what this connection leaves untested, by the words with which the battery's own reason starts, and why.
     answered: how many calls were answered or refused. faults: what else came back, in words; None where a connection
     cannot fail. notes: what else the reader should see. broken: an error of the connection's own code, after which
@@ -32,10 +34,10 @@ class Target:
 
     kind: str
     name: str
-    release: Callable[[Floats], object]
-    message: Callable[[Floats], object] | None = None
+    release: Release
+    message: Release | None = None
     charged: Callable[[], int] | None = None
-    replay: Callable[[Floats, RandomSource], object] | None = None
+    replay: Replay | None = None
     processes: bool = True
     untested: dict[str, str] = field(default_factory=dict)
     answered: Callable[[], int] = lambda: 1

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from del_audit.cli import main
-from del_audit.evidence.verification.battery import TRIALS
+from del_audit.evidence.verification.verification import TRIALS
 from del_audit.verify_mechanism.audit import not_tested, with_connection
 from mechanisms.spec import QuantizerSpec
 

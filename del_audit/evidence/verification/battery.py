@@ -1,72 +1,33 @@
 """The whole battery: what is released, what is tested, what it comes to."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
 from del_audit.evidence.verification.batch import batch_tests
 from del_audit.evidence.verification.binomial import ClaimedLaw, ProductLaw
 from del_audit.evidence.verification.clipping import clipping_tests, released_bad_values
 from del_audit.evidence.verification.design import PROBE_BATCH, clipping_design, main_design
 from del_audit.evidence.verification.driving import Answer, Charged, Driver, Release
-from del_audit.evidence.verification.finding import Finding, Measurement, battery_p, check, findings
-from del_audit.evidence.verification.guarantee import EpsilonEvidence, epsilon_evidence, guarantee_tests
+from del_audit.evidence.verification.finding import Measurement, battery_p, check, findings
+from del_audit.evidence.verification.guarantee import epsilon_evidence, guarantee_tests
 from del_audit.evidence.verification.independence import independence_tests
 from del_audit.evidence.verification.known_answers import Replay, known_answers
 from del_audit.evidence.verification.law import law_tests
 from del_audit.evidence.verification.message import Message, message_tests, send
-from del_audit.evidence.verification.power import Detects, detects
+from del_audit.evidence.verification.power import detects
 from del_audit.evidence.verification.processes import process_tests
 from del_audit.evidence.verification.resending import resending_tests
 from del_audit.evidence.verification.sample import Sample
 from del_audit.evidence.verification.timing import MEANING as TIMING
 from del_audit.evidence.verification.timing import time_part
-from mechanisms.canonical_json import Json
+from del_audit.evidence.verification.verification import TRIALS, Verification, check_arguments, not_given, reject_at
 from mechanisms.errors import UserError
 from mechanisms.randomness import Generator, SystemRandomness, simulation_generator
 from mechanisms.spec import QuantizerSpec
-from mechanisms.validation import whole_at_least
 
-LEAST_TRIALS, TRIALS = 200, 20_000
 _CONTRACT = (
     "The client does not answer as a release must: whole counts in 0..u, one for each value, in an array of its own. "
     "What is wrong here can hide anything else."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What a battery found. findings: every test, rejected or not. alpha: chance of any rejection of a correct client.
-
-    p_value: the smallest alpha at which anything would be rejected.
-    trials: rows (tokens) of the main design. calls, rows: all that were made. skipped: what was not tested, and why.
-    epsilon: what the games prove of one token's epsilon, beside the claimed one; None where nothing was released.
-    detects: which errors so many rows would catch.
-    """
-
-    spec: QuantizerSpec
-    alpha: float
-    trials: int
-    calls: int
-    rows: int
-    findings: tuple[Finding, ...]
-    p_value: float
-    epsilon: EpsilonEvidence | None
-    detects: Detects | None
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def rejected(self) -> tuple[Finding, ...]:
-        """The findings that reject the claim."""
-        return tuple(finding for finding in self.findings if finding.rejected)
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing was found against the claim: no proof of it, see `detects` and `skipped`."""
-        return not self.rejected
-
-    def to_dict(self) -> dict[str, Json]:
-        """Returns all of it in plain values, for JSON."""
-        return asdict(self) | {"passed": self.passed, "spec": self.spec.to_dict()}
 
 
 def verify_mechanism(
@@ -91,7 +52,9 @@ def verify_mechanism(
     What a client answers wrongly is a finding; an exception on good values as well.
     Raises UserError for arguments out of range.
     """
-    _check(release, spec, trials, alpha)
+    if not isinstance(spec, QuantizerSpec):
+        raise UserError(f"Expected spec to be a QuantizerSpec, got {type(spec).__name__}.")
+    check_arguments(release, trials, alpha)
     rng = rng if rng is not None else simulation_generator(int(SystemRandomness().words(1)[0]), "verification")
     law, driver = ClaimedLaw.of(spec), Driver(release, spec, charged)
     product = ProductLaw.of(law)
@@ -103,6 +66,7 @@ def verify_mechanism(
     forked, skipped = process_tests(driver, law, product, rng) if processes else ([], "processes: not asked for")
     sent = send(message, spec, trials, rng) if message is not None else None
     main = Sample.of(answers, law)
+    given = {"message": message, "resending, charged": charged, "known answers": replay}
     charges = None if charged is None else driver.charges
     tested = [
         check("contract", "answers", driver.problems, f"{driver.answered} calls were answered as they must", _CONTRACT),
@@ -126,19 +90,9 @@ def verify_mechanism(
         findings(tested, alpha),
         battery_p(tested),
         epsilon_evidence(main) if len(main) else None,
-        detects(main, _levels(tested, alpha)),
-        tuple(filter(None, [skipped, *_not_given(message, charged, replay)])),
+        detects(main, reject_at(tested, "scale", alpha)),
+        tuple(filter(None, [skipped, *not_given(given)])),
     )
-
-
-def _check(release: Release, spec: QuantizerSpec, trials: int, alpha: float) -> None:
-    if not callable(release):
-        raise UserError(f"Expected release to be a function of values, got {type(release).__name__}.")
-    if not isinstance(spec, QuantizerSpec):
-        raise UserError(f"Expected spec to be a QuantizerSpec, got {type(spec).__name__}.")
-    whole_at_least("trials", trials, LEAST_TRIALS)
-    if isinstance(alpha, bool) or not isinstance(alpha, float) or not 0 < alpha < 1:
-        raise UserError(f"Expected alpha in (0, 1), got alpha={alpha!r}.")
 
 
 def _time(answers: Sequence[Answer], rng: Generator) -> Measurement:
@@ -147,15 +101,3 @@ def _time(answers: Sequence[Answer], rng: Generator) -> Measurement:
     high, low = ([a.seconds for a in whole if a.call.label == f"all {end}clip"] for end in "+-")
     what = "calls of rows among all +clip and among all -clip"
     return Measurement("message", "time of release", *time_part(high, low, rng, what), TIMING)
-
-
-def _levels(tested: Sequence[Measurement], alpha: float) -> tuple[float, float]:
-    """Returns at which p-values the scale's test and one of weight 1 reject, whatever the others say."""
-    total = sum(test.weight for test in tested)
-    scale = next(test.weight for test in tested if test.name == "scale")
-    return alpha * scale / total, alpha / total
-
-
-def _not_given(message: Message | None, charged: Charged | None, replay: Replay | None) -> list[str]:
-    given = {"message": message, "resending, charged": charged, "known answers": replay}
-    return [f"{name}: nothing was given to test" for name, value in given.items() if value is None]

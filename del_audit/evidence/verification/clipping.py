@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from del_audit.evidence.verification.binomial import ClaimedLaw, Floats
+from del_audit.evidence.verification.binomial import ClaimedLaw
 from del_audit.evidence.verification.design import FACTORS, corners
 from del_audit.evidence.verification.driving import Answer, Driver
 from del_audit.evidence.verification.finding import Measurement, check
@@ -45,17 +45,6 @@ def released_bad_values(driver: Driver, rng: Generator) -> list[str]:
         for rows in (1, BAD_BATCH):
             values = from_levels(corners(rng, rows, driver.spec.dim), driver.spec.clip)
             values[rng.integers(rows), rng.integers(driver.spec.dim)] = bad
-            if not _refused(driver, values):
+            if not driver.refuses(values):
                 found.append(f"{bad} in one of {rows} rows was released")
     return found
-
-
-def _refused(driver: Driver, values: Floats) -> bool:
-    driver.calls += 1
-    try:
-        driver.release(values)
-    except MemoryError:  # no refusal
-        raise
-    except Exception:
-        return True
-    return False

@@ -20,7 +20,7 @@ DELTA, CONFIDENCE = 1e-5, 0.95
 JUDGED = 1e-8
 """Where the bound of a game's p-value is tight; far smaller ones are not told apart."""
 QUANTILES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
-_MEANING = (
+MEANING = (
     "Two inputs can be told apart better than the exact curve allows: epsilon and delta are not as claimed, whatever "
     "the code looks like. The other findings say where to look."
 )
@@ -92,7 +92,7 @@ def epsilon_evidence(main: Sample) -> EpsilonEvidence:
 
 
 def _tested(name: str, part: Part) -> Measurement:
-    return Measurement("guarantee", name, part.p, part.text, _MEANING)
+    return Measurement("guarantee", name, part.p, part.text, MEANING)
 
 
 def _top(sample: Sample, column: int) -> Side:

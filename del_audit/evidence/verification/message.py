@@ -28,7 +28,7 @@ SHARE = 0.04
 """Rows of messages, as a share of those of the main design; each size and kind of content comes once at least."""
 TIMED, TIMED_ROWS = 40, 4
 FORM = ("length", "header", "spare bits")
-_MEANINGS = {
+MEANINGS = {
     "answer": "The client gives no message that a server could read.",
     "length": "The message's length depends on more than the number of tokens, or it carries more than the counts.",
     "header": "The header is not that of the spec and the number of tokens: whatever else it says leaks.",
@@ -64,7 +64,7 @@ def send(message: Message, spec: QuantizerSpec, trials: int, rng: Generator) -> 
         except MemoryError:
             raise
         except Exception as error:
-            _note(found.wrong["answer"], f"{type(error).__name__} for {len(values)} rows: {str(error)[:100]}")
+            note(found.wrong["answer"], f"{type(error).__name__} for {len(values)} rows: {str(error)[:100]}")
             continue
         seconds = time.perf_counter() - start
         counts = _opened(sent, len(values), spec, found.wrong)
@@ -79,10 +79,10 @@ def message_tests(found: Messages, law: ClaimedLaw, product: ProductLaw, rng: Ge
     high, low = ([a.seconds for a in found.answers if a.call.label == f"all {end}clip"] for end in "+-")
     right = f"as it must be in {found.calls} messages of {min(SIZES)} to {max(SIZES)} tokens"
     return [
-        *(check("message", name, found.wrong[name], right, _MEANINGS[name]) for name in ("answer", *FORM)),
-        Measurement("message", "counts", *_counts(sample), _MEANINGS["counts"]),
-        Measurement("message", "order", *neighbours(sample), _MEANINGS["order"]),
-        Measurement("message", "fresh noise", *_fresh(sample, product), _MEANINGS["fresh noise"]),
+        *(check("message", name, found.wrong[name], right, MEANINGS[name]) for name in ("answer", *FORM)),
+        Measurement("message", "counts", *_counts(sample), MEANINGS["counts"]),
+        Measurement("message", "order", *neighbours(sample), MEANINGS["order"]),
+        Measurement("message", "fresh noise", *_fresh(sample, product), MEANINGS["fresh noise"]),
         Measurement("message", "time", *time_part(high, low, rng, "messages of all +clip and of all -clip"), TIMING),
     ]
 
@@ -108,20 +108,20 @@ def _contents(size: int, standing: np.ndarray, rng: Generator, dim: int) -> Iter
 def _opened(sent: object, rows: int, spec: QuantizerSpec, wrong: dict[str, list[str]]) -> Counts | None:
     """Returns the counts of a message, as far as it carries them, and notes what is wrong with its form."""
     if not isinstance(sent, bytes):
-        _note(wrong["answer"], f"{type(sent).__name__} instead of bytes")
+        note(wrong["answer"], f"{type(sent).__name__} instead of bytes")
         return None
     expected = message_bytes(spec, rows)
     if len(sent) != expected:
-        _note(wrong["length"], f"{len(sent)} bytes where {rows} tokens take {expected}")
+        note(wrong["length"], f"{len(sent)} bytes where {rows} tokens take {expected}")
     header = pack(np.zeros((rows, spec.dim), dtype=np.uint8), spec)[:HEADER_BYTES]
     if sent[:HEADER_BYTES] != header:
-        _note(wrong["header"], f"header {sent[:HEADER_BYTES].hex()} where {rows} tokens have {header.hex()}")
+        note(wrong["header"], f"header {sent[:HEADER_BYTES].hex()} where {rows} tokens have {header.hex()}")
     payload = bytearray(sent[HEADER_BYTES:expected])
     if len(payload) < expected - HEADER_BYTES:
         return None
     spare = (1 << (8 * len(payload) - spec.token_bits * rows)) - 1
     if payload[-1] & spare:
-        _note(wrong["spare bits"], f"spare bits {payload[-1] & spare:b} after {rows} tokens")
+        note(wrong["spare bits"], f"spare bits {payload[-1] & spare:b} after {rows} tokens")
         payload[-1] &= ~spare & 0xFF
     return unpack(header + bytes(payload), spec).astype(np.int64)
 
@@ -142,6 +142,7 @@ def _fresh(sample: Sample, product: ProductLaw) -> Part:
     return smallest([correlation(one, other, product, what), equal_counts(one, other, what)])
 
 
-def _note(where: list[str], text: str) -> None:
+def note(where: list[str], text: str) -> None:
+    """Keeps the first few faults, each once."""
     if len(where) < MOST_NOTED and text not in where:
         where.append(text)

@@ -8,11 +8,11 @@ from del_audit.evidence.verification.pairing import any_two, calls_of, correlati
 from del_audit.evidence.verification.sample import Sample
 
 MOST_CALLS = 1024
-_FRESH = (
+FRESH = (
     "The same text sent again does not get fresh noise: whoever sees two messages learns that their texts are equal, "
     "which no guarantee covers. Look for caches, and for seeds or hashes made of the input."
 )
-_CHARGED = (
+CHARGED = (
     "A session's epsilon counts every token that was sent, resent ones each time. A charge that is too low understates "
     "it; look for caches in front of the accountant."
 )
@@ -28,13 +28,13 @@ def resending_tests(main: Sample, product: ProductLaw, charges: list[str] | None
     largest = max((len(block) for block in blocks), default=0)
     whole = [block for block in blocks if len(block) == largest][:MOST_CALLS]
     tested = [
-        Measurement("resending", "fresh noise", *_next(blocks, product), _FRESH),
-        Measurement("resending", "any two", *any_two(whole, product, "calls with the same values"), _FRESH),
-        Measurement("resending", "equal rows", *equal_rows(sent), _FRESH),
+        Measurement("resending", "fresh noise", *_next(blocks, product), FRESH),
+        Measurement("resending", "any two", *any_two(whole, product, "calls with the same values"), FRESH),
+        Measurement("resending", "equal rows", *equal_rows(sent), FRESH),
     ]
     if charges is not None:
         right = f"each of {calls} calls was charged its number of tokens, resent ones as well"
-        tested.append(check("resending", "charged", charges, right, _CHARGED))
+        tested.append(check("resending", "charged", charges, right, CHARGED))
     return tested
 
 
