@@ -1,13 +1,16 @@
 """What every description of a rival has: its fields under their names, and a fingerprint of them."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import ClassVar, Self
 
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
+
+LONGEST_NUMBER = 40
+"""Digits of a whole number that is written as text."""
 
 
 class RivalSpec:
@@ -18,20 +21,25 @@ class RivalSpec:
 
     def to_dict(self) -> dict[str, Json]:
         """Returns the kind, then the fields under their names."""
-        return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]  # every subclass is a dataclass
+        return {"kind": self.kind, **dataclasses.asdict(self)}  # type: ignore[call-overload]  # every subclass is a dataclass
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Json]) -> Self:
-        """Returns the spec of the fields of `to_dict` but its kind.
+        """Returns the spec of the fields of `to_dict` but its kind; whole numbers may be written as text, in decimal.
 
         Raises UserError as the spec does, and TypeError for fields of other names.
         """
-        return cls(**fields)
+        numbers = {field.name for field in dataclasses.fields(cls) if field.type is int}  # type: ignore[arg-type]
+        return cls(**{name: _number(value) if name in numbers else value for name, value in fields.items()})
 
     @property
     def fingerprint(self) -> bytes:
         """32 bytes that name this spec: sha256 of its kind and fields in canonical JSON."""
         return bytes.fromhex(json_sha256(self.to_dict()))
+
+
+def _number(value: Json) -> Json:
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= LONGEST_NUMBER else value
 
 
 def whole(name: str, value: object, low: int, high: int) -> int:
