@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mechanisms.client import CodeReleaser
 from mechanisms.client_bundle import save_client_bundle
-from mechanisms.encoder_file import EncoderCard
+from mechanisms.mechanism import ModelName
 from mechanisms.models import load_embedding_table, load_tokenizer
 from mechanisms.projection import EncoderSettings, fit_encoder
 from mechanisms.spec import QuantizerSpec
@@ -53,7 +54,7 @@ def prepare(folder: Path) -> dict[str, str]:
         spec = QuantizerSpec.from_mu(bits, 18, 0.05, 8.0)
         encoder = fit_encoder(table, np.full(len(table), 1 / len(table)), spec, EncoderSettings(rotate=False))
         ours, theirs = folder / f"client-{bits}", folder / f"torch-{bits}"
-        save_client_bundle(ours, encoder, EncoderCard(MODEL, "", spec), tokenizer, 1024)
+        save_client_bundle(ours, CodeReleaser(encoder, spec), ModelName(MODEL, ""), tokenizer, 1024)
         tokenizer.save_pretrained(theirs)
         success = (0.5 + encoder.codes / (2 * spec.scale)).astype(np.float32)
         save_file({"success": success}, theirs / "success.safetensors")

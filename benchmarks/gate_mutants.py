@@ -54,6 +54,7 @@ HELD_BY = {
     "tests/mechanisms": (
         *("client_certificate", "ledger", "client_and_server", "client_bundle", "curve_point", "revocation"),
     ),
+    "tests/mechanisms/rivals": ("client_half",),
     "tests/client": ("certified_client", "send"),
     "tests/cli": ("ledger_command",),
 }

@@ -1,15 +1,19 @@
-"""The client: text in, message out. It needs a tokenizer and the encoder's table, no language model."""
+"""The client: text in, message out. It needs a tokenizer and its half of a mechanism, no language model."""
 
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar, Self, cast
 
+from mechanisms.canonical_json import Json
 from mechanisms.encoder import Encoder
+from mechanisms.encoder_file import LARGEST, EncoderCard, encoder_bytes, read_encoder
 from mechanisms.errors import UserError
 from mechanisms.ledger import Account, Ledger
 from mechanisms.library_types import PreTrainedTokenizerBase
-from mechanisms.mechanism import Description, Releaser
+from mechanisms.mechanism import ClientHalf, Description, ModelName, Releaser
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import RandomSource, SystemRandomness
 from mechanisms.spec import QuantizerSpec
@@ -17,24 +21,50 @@ from mechanisms.terms import Deployment, Terms
 from mechanisms.tokens import checked_tokens, tokenizer_sha256
 from mechanisms.wire import pack
 
+ENCODER = "encoder.safetensors"
 _ANY_WORD = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class CodeReleaser:
-    """DEL's half of the client: the code of each token, quantized and packed.
+    """DEL's half of the client: the code of each token, quantized and packed. Its public file is the table of codes.
 
+    details: how the codes were made, as JSON values, which that file states.
     Raises UserError for an encoder of another dim or clip than the spec's: it was made for another quantizer.
     """
 
+    LARGEST_FILES: ClassVar[Mapping[str, int]] = {ENCODER: LARGEST}
     encoder: Encoder
     spec: QuantizerSpec
+    details: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("dim", "clip"):
             wanted, got = getattr(self.spec, name), getattr(self.encoder, name)
             if wanted != got:
                 raise UserError(f"Expected an encoder of {name}={wanted}, got {name}={got}: trained for another spec.")
+
+    @classmethod
+    def read(cls, spec: Description, files: Mapping[str, bytes], folder: Path, model: ModelName) -> Self:
+        """Returns the half of a spec and its table; raises UserError as read_encoder does."""
+        quantizer = cast(QuantizerSpec, spec)
+        encoder, card = read_encoder(files[ENCODER], str(folder / ENCODER), quantizer, model_sha256=model.sha256)
+        return cls(encoder, quantizer, card.details)
+
+    @property
+    def words(self) -> int:
+        """Words that the table has a code for."""
+        return self.encoder.words
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the table."""
+        return self.encoder.sha256
+
+    def files(self, model: ModelName) -> dict[str, bytes]:
+        """Returns the table's file, whose card says which model it is for."""
+        card = EncoderCard(model.name, model.sha256, self.spec, self.details)
+        return {ENCODER: encoder_bytes(self.encoder, card)}
 
     def release(self, tokens: Sequence[int], source: RandomSource) -> bytes:
         """Returns the message for a tokenized prompt, with fresh noise.
@@ -48,10 +78,11 @@ class CodeReleaser:
 class Client:
     """Releases prompts. Every release draws fresh noise; there is no switch that turns it off.
 
-    releaser: the client's half of a mechanism. max_tokens: the longest prompt that is released; the server's context
-    less its virtual and new tokens. source: where random words come from. Leave it out, except to simulate a
-    release of public text. terms: of the certificate that the client runs under. account: where its releases are
-    entered before anything is drawn; a client with terms always has one, in the user's own ledger where none is given.
+    releaser: the client's half of a mechanism; where it says its vocabulary, a token outside is refused before it is
+    charged. max_tokens: the longest prompt that is released; the server's context less its virtual and new tokens.
+    source: where random words come from. Leave it out, except to simulate a release of public text. terms: of the
+    certificate that the client runs under. account: where its releases are entered before anything is drawn; a client
+    with terms always has one, in the user's own ledger where none is given.
     What the terms allow is counted there, so copies of this object, threads, forks and restarts share one allowance.
     Raises UserError for terms with a source, since a certificate is of fresh noise; for a max_tokens that is no whole
     number; and for terms without an account where releaser and tokenizer have no hashes to count under.
@@ -75,6 +106,7 @@ class Client:
             )
         self._tokenizer = tokenizer
         self._releaser = releaser
+        self._words = releaser.words if isinstance(releaser, ClientHalf) else _ANY_WORD
         self._max_tokens = max_tokens
         self._source = source if source is not None else SystemRandomness()
         self._terms = terms if terms is not None else Terms()
@@ -123,11 +155,6 @@ class Client:
             self._charged += len(row)
         return self._releaser.release(row.tolist(), self._source)
 
-    @property
-    def _words(self) -> int:
-        """The vocabulary, where the releaser's is known: a token outside is refused before it is charged."""
-        return self._releaser.encoder.words if isinstance(self._releaser, CodeReleaser) else _ANY_WORD
-
     def _require_allowed(self, tokens: int) -> None:
         prompt, until = self._terms.prompt_tokens, self._terms.until
         if until is not None and datetime.now(UTC) >= until:
@@ -154,11 +181,11 @@ def own_account(tokenizer: PreTrainedTokenizerBase, releaser: Releaser) -> Accou
 
     Raises UserError for a tokenizer that has no hash, and as Ledger.of_user does.
     """
-    encoder = releaser.encoder.sha256 if isinstance(releaser, CodeReleaser) else ""
+    public = releaser.sha256 if isinstance(releaser, ClientHalf) else ""
     try:
         name = "" if tokenizer is None else tokenizer_sha256(tokenizer)
     except (AttributeError, TypeError, ValueError):
         raise UserError(
             f"Expected account beside terms for a tokenizer that has no hash, got {type(tokenizer).__name__} and none."
         ) from None
-    return Account(Ledger.of_user(), Deployment(releaser.spec, encoder, name, "").fingerprint, name)
+    return Account(Ledger.of_user(), Deployment(releaser.spec, public, name, "").fingerprint, name)

@@ -1,8 +1,10 @@
 """A client's folder: all it takes to send prompts, without a language model and without torch.
 
-encoder.safetensors: the table of codes (mechanisms/encoder_file.py). tokenizer.json: of the tokenizers package.
-card.json: the spec, the longest prompt, and the hashes of the other two. certificate.json: what it may run under; a
-client without one refuses to start, unless it is told to. All of it is public.
+tokenizer.json: of the tokenizers package. card.json: the mechanism's description, the longest prompt, and the hashes of
+the other files. What the mechanism's client needs beside these (mechanisms.mechanism.ClientHalf): the table of codes in
+encoder.safetensors for DEL, the map of words in symbols.safetensors for coarse words, nothing for other mechanisms over
+words. certificate.json: what it may run under; a client without one refuses to start, unless it is told to. All of it
+is public.
 """
 
 import hashlib
@@ -12,21 +14,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from tokenizers import Tokenizer
 
-from mechanisms.client import Client, CodeReleaser
+from mechanisms.client import Client
 from mechanisms.client_certificate import WHAT, Requirement, Uncertified, read_certificate, terms_of
-from mechanisms.encoder import Encoder
-from mechanisms.encoder_file import LARGEST as LARGEST_ENCODER
-from mechanisms.encoder_file import EncoderCard, encoder_bytes, read_encoder
 from mechanisms.errors import UserError
 from mechanisms.files import new_folder
 from mechanisms.keyring import trusted_keys
 from mechanisms.ledger import Account, Ledger
 from mechanisms.library_types import PreTrainedTokenizerBase
+from mechanisms.mechanism import ClientHalf, Description, ModelName
 from mechanisms.randomness import RandomSource, SystemRandomness
+from mechanisms.registry import client_half_of, described
 from mechanisms.signed_document import SignedDocument, open_signed
 from mechanisms.small_file import read_small
 from mechanisms.spec import QuantizerSpec
@@ -34,10 +34,10 @@ from mechanisms.terms import Deployment
 from mechanisms.tokens import tokenizer_sha256
 from mechanisms.validation import whole_at_least
 
-FORMAT = "del-audit client 1"
-CARD, ENCODER, TOKENIZER = "card.json", "encoder.safetensors", "tokenizer.json"
-CERTIFICATE = "certificate.json"
-LARGEST_FILES = {CARD: 1 << 16, ENCODER: LARGEST_ENCODER, TOKENIZER: 1 << 28}
+FORMAT, WORD_FORMAT = "del-audit client 1", "del-audit client 2"
+"""Of DEL's folders, and of those of mechanisms over words: whoever knows the first alone refuses the second."""
+CARD, TOKENIZER, CERTIFICATE = "card.json", "tokenizer.json", "certificate.json"
+LARGEST_CARD, LARGEST_TOKENIZER = 1 << 16, 1 << 28
 """Bytes."""
 PROBE = "The pain  was gone, 90% of it;\n\tnaïve 東京 <|endoftext|>"
 
@@ -71,10 +71,39 @@ class PlainTokenizer:
         return SimpleNamespace(input_ids=self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
 
 
+@dataclass(frozen=True, slots=True)
+class _Bundle:
+    """What a client's folder holds; raises UserError for a tokenizer with more tokens than the half has words."""
+
+    half: ClientHalf
+    tokenizer: PlainTokenizer
+    model: ModelName
+    max_tokens: int
+
+    def __post_init__(self) -> None:
+        tokens, words = self.tokenizer.words, self.half.words
+        if tokens > words and isinstance(self.half.spec, QuantizerSpec):
+            raise UserError(
+                f"Expected an encoder of at least {tokens} words, the tokenizer's, got {words}: "
+                f"a projection trained for another model, {self.model.name!r}."
+            )
+        if tokens > words:
+            raise UserError(
+                f"Expected a mechanism over at least {tokens} words, the tokenizer's of {self.model.name!r}, got "
+                f"{words}: it was described for another vocabulary. Describe it over that model's."
+            )
+
+    @property
+    def deployment(self) -> Deployment:
+        """What its releases are counted under, and what a certificate is to name."""
+        tokenizer = tokenizer_sha256(self.tokenizer.tokenizer)
+        return Deployment(self.half.spec, self.half.sha256, tokenizer, self.model.sha256)
+
+
 def save_client_bundle(
     folder: Path,
-    encoder: Encoder,
-    card: EncoderCard,
+    half: ClientHalf,
+    model: ModelName,
     tokenizer: PreTrainedTokenizerBase,
     max_tokens: int,
     certificate: bytes | None = None,
@@ -82,30 +111,32 @@ def save_client_bundle(
 ) -> None:
     """Writes a client's folder, whole or not at all.
 
-    tokenizer: of the language model, from transformers (a fast one) or from the tokenizers package. max_tokens: the
-    longest prompt. certificate: a certificate's file, put beside; trusted: as load_client takes it.
-    Raises UserError for a folder that exists, a tokenizer that has no tokenizer.json or says something else than its
-    own, one with tokens that the encoder has no row for, max_tokens < 1, and as load_client does for a certificate.
+    half: the client's half of the mechanism. model: the language model that it is for. tokenizer: of that model, from
+    transformers (a fast one) or from the tokenizers package. max_tokens: the longest prompt. certificate: a
+    certificate's file, put beside; trusted: as load_client takes it.
+    Raises UserError for a folder that exists, a half that no folder can hold, a tokenizer that has no tokenizer.json or
+    says something else than its own, one with more tokens than the half has words, max_tokens < 1, and as load_client
+    does for a certificate.
     """
     if folder.exists():
         raise UserError(f"Expected a folder that does not exist yet, got {str(folder)!r}.")
     whole_at_least("max_tokens", max_tokens, 1)
-    described = _described(tokenizer)
-    plain = PlainTokenizer.of(described)
-    _require_rows(plain.words, encoder.words, card.model)
-    files = {ENCODER: encoder_bytes(encoder, card), TOKENIZER: described.encode()}
+    if not isinstance(half, kind := client_half_of(half.spec)):
+        raise UserError(f"Expected half to be a {kind.__name__}, got {type(half).__name__}: make one of the mechanism.")
+    content = _content(tokenizer)
+    bundle = _Bundle(half, PlainTokenizer.of(content), model, max_tokens)
+    files = {**half.files(model), TOKENIZER: content.encode()}
     record = {
-        "format": FORMAT,
-        "model": card.model,
-        "model_sha256": card.model_sha256,
-        "spec": card.spec.to_dict(),
+        "format": _format(half.spec),
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "spec": half.spec.to_dict(),
         "max_tokens": max_tokens,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
     if certificate is not None:
         keys = trusted_keys() if trusted is None else trusted
-        deployment = _deployment(encoder, card.spec, plain, card.model_sha256)
-        terms_of(open_signed(certificate, WHAT), deployment, keys, accept_quick=True)  # whoever sends is asked
+        terms_of(open_signed(certificate, WHAT), bundle.deployment, keys, accept_quick=True)  # whoever sends is asked
         files[CERTIFICATE] = certificate
     files[CARD] = json.dumps(record, indent=2, sort_keys=True).encode()
     with new_folder(folder) as beside:
@@ -144,8 +175,8 @@ def load_client(
             "Expected no source beside a certificate, got one: a certified client draws from the operating system "
             "alone. Leave source out."
         )
-    encoder, spec, tokenizer, card = _read_bundle(folder)
-    deployment = _deployment(encoder, spec, tokenizer, card["model_sha256"])
+    bundle = _read_bundle(folder)
+    deployment = bundle.deployment
     terms = None
     if not isinstance(certificate, Uncertified):
         signed = certificate if isinstance(certificate, SignedDocument) else certificate_of(folder, certificate)
@@ -154,31 +185,45 @@ def load_client(
     account = None
     if source is None or isinstance(source, SystemRandomness):
         account = Account(ledger or Ledger.of_user(), deployment.fingerprint, deployment.tokenizer)
-    return Client(tokenizer, CodeReleaser(encoder, spec), card["max_tokens"], source, terms, account)
+    return Client(bundle.tokenizer, bundle.half, bundle.max_tokens, source, terms, account)
 
 
-def _read_bundle(folder: Path) -> tuple[Encoder, QuantizerSpec, PlainTokenizer, dict[str, Any]]:
-    """Returns what a client's folder holds: table, spec, tokenizer and card; raises UserError as load_client does."""
+def _read_bundle(folder: Path) -> _Bundle:
+    """Returns what a client's folder holds; raises UserError as load_client does."""
+    data = _file(folder, CARD, LARGEST_CARD)
     try:
-        files = {name: read_small(folder / name, limit, "client's") for name, limit in LARGEST_FILES.items()}
+        card = json.loads(data)
+        written, spec, max_tokens = card["format"], described(card["spec"]), int(card["max_tokens"])
+        model, hashes = ModelName(str(card["model"]), str(card["model_sha256"])), dict(card["sha256"])
+        kind = client_half_of(spec)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise UserError(f"Expected {CARD} in {str(folder)!r} to describe a client: {error}.") from None
+    if written != _format(spec):
+        raise UserError(
+            f"Expected {CARD} in {str(folder)!r} of the format {_format(spec)!r}, got {str(written)[:100]!r}: it is "
+            "damaged, or a later version of del-audit wrote it."
+        )
+    files = {
+        name: _file(folder, name, most) for name, most in {**kind.LARGEST_FILES, TOKENIZER: LARGEST_TOKENIZER}.items()
+    }
+    if any(hashes.get(name) != hashlib.sha256(content).hexdigest() for name, content in files.items()):
+        raise UserError(f"Expected {str(folder)!r} to hold the files that its {CARD} names: it is damaged.")
+    half = kind.read(spec, files, folder, model)
+    return _Bundle(half, PlainTokenizer.of(_text(files[TOKENIZER])), model, max_tokens)
+
+
+def _file(folder: Path, name: str, most: int) -> bytes:
+    try:
+        return read_small(folder / name, most, "client's")
     except UserError as error:
         raise UserError(
             f"Expected a client's folder, got {str(folder)!r}: {error} Make one with `del-audit bundle CONFIG --out "
             "FOLDER --certificate CERTIFICATE`."
         ) from None
-    try:
-        card = json.loads(files[CARD])
-        spec, card["max_tokens"] = QuantizerSpec(**card["spec"]), int(card["max_tokens"])
-        known, model_sha256 = card["format"] == FORMAT, card["model_sha256"]
-        whole = all(card["sha256"][name] == hashlib.sha256(files[name]).hexdigest() for name in (ENCODER, TOKENIZER))
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise UserError(f"Expected {CARD} in {str(folder)!r} to describe a client: {error}.") from None
-    if not known or not whole:
-        raise UserError(f"Expected {str(folder)!r} to hold the files that its {CARD} names: it is damaged.")
-    encoder, made_for = read_encoder(files[ENCODER], str(folder / ENCODER), spec, model_sha256=model_sha256)
-    tokenizer = PlainTokenizer.of(_text(files[TOKENIZER]))
-    _require_rows(tokenizer.words, encoder.words, made_for.model)
-    return encoder, spec, tokenizer, card
+
+
+def _format(spec: Description) -> str:
+    return FORMAT if isinstance(spec, QuantizerSpec) else WORD_FORMAT
 
 
 def certificate_of(folder: Path, given: Path | None) -> SignedDocument:
@@ -198,21 +243,17 @@ def certificate_of(folder: Path, given: Path | None) -> SignedDocument:
     return read_certificate(path)
 
 
-def _deployment(encoder: Encoder, spec: QuantizerSpec, tokenizer: PlainTokenizer, model_sha256: str) -> Deployment:
-    return Deployment(spec, encoder.sha256, tokenizer_sha256(tokenizer.tokenizer), model_sha256)
-
-
-def _described(tokenizer: PreTrainedTokenizerBase) -> str:
+def _content(tokenizer: PreTrainedTokenizerBase) -> str:
     """Returns the tokenizer.json of a tokenizer, having asked both for the tokens of a text."""
     inner = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(inner, Tokenizer):
         raise UserError(f"Expected a tokenizer that has a tokenizer.json, got {type(tokenizer).__name__}.")
-    described = str(inner.to_str())
+    content = str(inner.to_str())
     if inner is not tokenizer:
-        plain, own = PlainTokenizer.of(described), tokenizer(PROBE, add_special_tokens=False).input_ids
+        plain, own = PlainTokenizer.of(content), tokenizer(PROBE, add_special_tokens=False).input_ids
         if plain(PROBE).input_ids != list(own):
             raise UserError(f"Expected {type(tokenizer).__name__} to give the tokens of its {TOKENIZER}: it does not.")
-    return described
+    return content
 
 
 def _text(data: bytes) -> str:
@@ -220,11 +261,3 @@ def _text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise UserError(f"Expected {TOKENIZER} in UTF-8: {error}.") from None
-
-
-def _require_rows(tokens: int, words: int, model: str) -> None:
-    if tokens > words:
-        raise UserError(
-            f"Expected an encoder of at least {tokens} words, the tokenizer's, got {words}: "
-            f"a projection trained for another model, {model!r}."
-        )

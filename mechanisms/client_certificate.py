@@ -9,9 +9,9 @@ from mechanisms.canonical_json import LARGEST
 from mechanisms.curve_point import require_sound
 from mechanisms.errors import UserError
 from mechanisms.keyring import require_not_revoked
+from mechanisms.registry import described
 from mechanisms.signed_document import SignedDocument, fingerprint, open_signed
 from mechanisms.small_file import read_small
-from mechanisms.spec import QuantizerSpec
 from mechanisms.terms import Deployment, Terms
 
 FORMAT = "del-audit certificate 6"
@@ -102,7 +102,7 @@ def terms_of(
     trusted: public keys, 32 bytes each. now: with a zone; None asks the clock. accept_quick: whether a certificate of
     the assurance quick will do. require: asked last, and decides about quick in the place of accept_quick.
     Raises UserError for a key that is not trusted or was revoked, an older format, a verdict that is not certified, an
-    expired one, one of another spec, encoder table, tokenizer or model, one that lacks a limit, a quick one that is not
+    expired one, one of another spec, public file, tokenizer or model, one that lacks a limit, a quick one that is not
     accepted, and where the requirement is not met.
     """
     body = certificate.body
@@ -172,7 +172,10 @@ def _count(value: object, name: str, most: int = 2**53) -> int:
 
 
 def _require_own(body: Mapping[str, Any], deployment: Deployment) -> None:
-    spec, hashes = QuantizerSpec(**body["spec"]), body["hashes"]
+    try:
+        spec, hashes = described(body["spec"]), body["hashes"]
+    except UserError as error:
+        raise UserError(f"Expected a {WHAT} of a known spec, got one that lacks or misuses it: {error}") from None
     if spec != deployment.spec or hashes["spec"] != spec.fingerprint.hex():
         raise UserError(f"Expected a {WHAT} of {deployment.spec}, got one of {spec}: it is not this client's.")
     for name in ("encoder", "tokenizer", "model"):

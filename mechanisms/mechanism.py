@@ -1,7 +1,9 @@
 """The one interface of DEL and its rivals: a client that releases a message, a server that reads embeddings from it."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +42,50 @@ class Releaser(Protocol):
 
         Raises UserError for an empty prompt and for tokens outside the vocabulary; then nothing is drawn or sent.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """Which language model something public is for: its name as asked for, and the sha256 of its content."""
+
+    name: str
+    sha256: str
+
+
+NO_FILE = "none"
+"""In the place of a public file's hash, where a client's half needs none."""
+
+
+@runtime_checkable
+class ClientHalf(Releaser, Protocol):
+    """A client's half that a folder can hold: all it needs is its description and small public files.
+
+    LARGEST_FILES: the names of these files, each with its largest size in bytes.
+    """
+
+    LARGEST_FILES: ClassVar[Mapping[str, int]]
+
+    @classmethod
+    def read(cls, spec: Description, files: Mapping[str, bytes], folder: Path, model: ModelName) -> Self:
+        """Returns the half of a description and its files by name; folder: where they lie, which errors name.
+
+        Raises UserError for files that are damaged, or do not belong to the description or the model.
+        """
+        ...
+
+    @property
+    def words(self) -> int:
+        """Size of the vocabulary: tokens are in 0..words - 1."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what the public file holds, 64 hex digits; NO_FILE where there is none."""
+        ...
+
+    def files(self, model: ModelName) -> dict[str, bytes]:
+        """Returns the public files by name, made for a model: what `read` takes."""
         ...
 
 

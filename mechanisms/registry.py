@@ -10,7 +10,7 @@ from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 
 if TYPE_CHECKING:
-    from mechanisms.mechanism import Description
+    from mechanisms.mechanism import ClientHalf, Description
 
 DecoderName = str
 """A decoder's key: its name in configurations, on the command line and in certificates, [a-z][a-z0-9-]{0,63}."""
@@ -122,7 +122,8 @@ class MechanismRow:
 
     made_by: "module:Class" of the mechanism, on mechanisms.mechanism.Mechanism. spec: "module:Class" of its frozen
     description. name, sends: as docs/rivals.md says them. known_law: whether the law of a release is written down over
-    the vocabulary, so that the mechanism is a KnownChannel.
+    the vocabulary, so that the mechanism is a KnownChannel. client: "module:Class" of the half that is a
+    mechanisms.mechanism.ClientHalf; None where a client needs more than small public files.
     The accountant's half of the row is in del_audit.accounting.registry.
     """
 
@@ -132,19 +133,29 @@ class MechanismRow:
     spec: str
     sends: str
     known_law: bool = True
+    client: str | None = None
 
 
 _WORD, _CELL = "word number", "a cell a coordinate"
+_WORD_CLIENT = "mechanisms.rivals.client_half:WordReleaser"
 MECHANISMS: dict[MechanismName, MechanismRow] = {
     row.key: row
     for row in (
-        MechanismRow("del", "DEL", "mechanisms.pipeline:Pipeline", "mechanisms.spec:QuantizerSpec", "n-bit counts"),
+        MechanismRow(
+            "del",
+            "DEL",
+            "mechanisms.pipeline:Pipeline",
+            "mechanisms.spec:QuantizerSpec",
+            "n-bit counts",
+            client="mechanisms.client:CodeReleaser",
+        ),
         MechanismRow(
             "randomized response",
             "k-ary randomised response",
             "mechanisms.rivals.randomized_response:RandomizedResponse",
             "mechanisms.rivals.randomized_response:RandomizedResponseSpec",
             _WORD,
+            client=_WORD_CLIENT,
         ),
         MechanismRow(
             "subset selection",
@@ -152,6 +163,7 @@ MECHANISMS: dict[MechanismName, MechanismRow] = {
             "mechanisms.rivals.subset_selection:SubsetSelection",
             "mechanisms.rivals.subset_selection:SubsetSelectionSpec",
             "set of words",
+            client=_WORD_CLIENT,
         ),
         MechanismRow(
             "projective geometry",
@@ -159,6 +171,7 @@ MECHANISMS: dict[MechanismName, MechanismRow] = {
             "mechanisms.rivals.projective_geometry:ProjectiveGeometry",
             "mechanisms.rivals.projective_geometry:ProjectiveGeometrySpec",
             "point number",
+            client=_WORD_CLIENT,
         ),
         MechanismRow(
             "coarse words",
@@ -166,6 +179,7 @@ MECHANISMS: dict[MechanismName, MechanismRow] = {
             "mechanisms.rivals.coarse_words:CoarseWords",
             "mechanisms.rivals.coarse_words:CoarseWordsSpec",
             "what its inner mechanism sends of a symbol",
+            client="mechanisms.rivals.client_half:SymbolReleaser",
         ),
         MechanismRow(
             "gaussian",
@@ -237,11 +251,27 @@ def mechanism_of(spec: object) -> MechanismRow | None:
     return next((row for row in MECHANISMS.values() if row.spec == kind), None)
 
 
-def described(record: Mapping[str, Json]) -> "Description":
+def client_half_of(spec: object) -> "type[ClientHalf]":
+    """Returns the class of a mechanism's client half; raises UserError where a client's folder can hold none."""
+    row = mechanism_of(spec)
+    if row is None or row.client is None:
+        known = ", ".join(other.name for other in MECHANISMS.values() if other.client is not None)
+        raise UserError(
+            f"Expected a mechanism whose client needs its description and small public files alone ({known}), got "
+            f"{type(spec).__name__ if row is None else row.name}."
+        )
+    half: type[ClientHalf] = imported(row.client)
+    return half
+
+
+def described(record: Json) -> "Description":
     """Returns the description whose `to_dict` this is: DEL's where it states no kind.
 
-    Raises UserError for an unknown kind, for fields of other names, and for values that the description refuses.
+    Raises UserError for what is no object, for an unknown kind, for fields of other names, and for values that the
+    description refuses.
     """
+    if not isinstance(record, Mapping):
+        raise UserError(f"Expected the description of a mechanism to be an object, got {type(record).__name__}.")
     fields = dict(record)
     key = fields.pop("kind", "del")
     row = MECHANISMS.get(key) if isinstance(key, str) else None

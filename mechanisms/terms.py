@@ -17,7 +17,11 @@ SESSION = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What a client is about to run. encoder, tokenizer, model: sha256 of the table, the tokenizer.json, the model."""
+    """What a client is about to run.
+
+    encoder: sha256 of the public file that its half needs (mechanisms.mechanism.ClientHalf), DEL's table of codes;
+    "none" where it needs none. tokenizer, model: sha256 of the tokenizer.json and of the model.
+    """
 
     spec: "Description"
     encoder: str

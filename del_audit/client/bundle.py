@@ -6,20 +6,22 @@ from pathlib import Path
 from del_audit.certificate.attack_versions import require_current_attacks
 from del_audit.certificate.schema import require_schema
 from del_audit.certificate.typed import typed_body
-from del_audit.configuration.configuration import load_configuration
+from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.process.quiet import silence_libraries
 from del_audit.service.pipelines import pipelines_of
 from del_audit.service.splits import read_splits
 from mechanisms.canonical_json import LARGEST
+from mechanisms.client import CodeReleaser
 from mechanisms.client_bundle import save_client_bundle
 from mechanisms.client_certificate import WHAT
-from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
 from mechanisms.keyring import trusted_keys
-from mechanisms.models import load_causal_lm
+from mechanisms.mechanism import ClientHalf, ModelName
+from mechanisms.models import LanguageModel, load_causal_lm
 from mechanisms.signed_document import open_signed
 from mechanisms.small_file import read_small
 from mechanisms.soft_prompt import load_soft_prompt
+from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenized
 
 
@@ -53,15 +55,28 @@ def bundle(
     longest = room - max(plan.response_tokens, plan.generated_tokens) if max_tokens is None else max_tokens
     if not 1 <= longest < room:
         raise UserError(f"Expected max_tokens in 1..{room - 1}, what the model's context holds, got {longest}.")
-    data, spec = configuration.data, configuration.mechanism.spec()
-    documents = tokenized(language.tokenizer, read_splits(data).public.texts, language.context_tokens)
+    public = read_splits(configuration.data).public.texts
+    half = _half(configuration, language, tokenized(language.tokenizer, public, language.context_tokens))
+    model = ModelName(language.record.name, language.record.sha256)
+    save_client_bundle(out, half, model, language.tokenizer, longest, vouched, keys)
+    print(f"Written: {out} (prompts of up to {longest} tokens, {_sent(half)})")
+    return 0
+
+
+def _half(configuration: Configuration, language: LanguageModel, documents: Sequence[Sequence[int]]) -> ClientHalf:
+    """Returns the client's half of the configuration's mechanism, over tokenized public documents."""
     encoding = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: the client has no decoder
+    spec = configuration.mechanism.spec()
     encoder = pipelines_of(encoding, language, documents, [spec])[0].encoder
     details = {"configuration": configuration.name, **configuration.encoder.model_dump(exclude_none=True)}
-    card = EncoderCard(language.record.name, language.record.sha256, spec, details)
-    save_client_bundle(out, encoder, card, language.tokenizer, longest, vouched, keys)
-    print(f"Written: {out} (prompts of up to {longest} tokens, {encoder.dim} coordinates a token)")
-    return 0
+    return CodeReleaser(encoder, spec, details)
+
+
+def _sent(half: ClientHalf) -> str:
+    """Returns what the client sends, in words."""
+    if isinstance(half.spec, QuantizerSpec):
+        return f"{half.spec.dim} coordinates a token"
+    return f"{half.words} words"
 
 
 def _checked(certificate: Path) -> bytes:

@@ -10,8 +10,9 @@ def add_parser(commands: Commands) -> None:
     bundle = commands.add_parser(
         "bundle",
         help="write the client's folder of a configuration",
-        description="Writes the table of codes, the tokenizer, a card and, where one is given, the certificate that "
-        "the client runs under: all that a client needs, all of it public.",
+        description="Writes the public file that the mechanism needs (for DEL the table of codes), the tokenizer, a "
+        "card and, where one is given, the certificate that the client runs under: all that a client needs, all of it "
+        "public.",
         allow_abbrev=False,
     )
     add_config(bundle)

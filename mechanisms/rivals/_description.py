@@ -10,7 +10,7 @@ from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
 
 LARGEST_WHOLE = 1 << 53
-"""Canonical JSON holds no larger whole number (RFC 8785)."""
+"""From here on canonical JSON holds no whole number (RFC 8785)."""
 LONGEST_NUMBER = 40
 """Digits of a whole number that is written as text."""
 
@@ -28,11 +28,8 @@ class RivalSpec:
 
     def to_dict(self) -> dict[str, Json]:
         """Returns the kind, then the fields under their names; whole numbers that JSON cannot hold as decimal text."""
-        return {name: _held(value) for name, value in self.fields().items()}
-
-    def fields(self) -> dict[str, Json]:
-        """Returns the kind, then the fields under their names, as they are."""
-        return {"kind": self.kind, **dataclasses.asdict(self)}  # type: ignore[call-overload]  # every subclass is a dataclass
+        fields = dataclasses.asdict(self)  # type: ignore[call-overload]  # every subclass is a dataclass
+        return {"kind": self.kind, **{name: _held(value) for name, value in fields.items()}}
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Json]) -> Self:
@@ -46,11 +43,11 @@ class RivalSpec:
     @property
     def fingerprint(self) -> bytes:
         """32 bytes that name this spec: sha256 of its kind and fields in canonical JSON."""
-        return bytes.fromhex(json_sha256(self.fields()))
+        return bytes.fromhex(json_sha256(self.to_dict()))
 
 
 def _held(value: Json) -> Json:
-    return str(value) if isinstance(value, int) and abs(value) > LARGEST_WHOLE else value
+    return str(value) if isinstance(value, int) and abs(value) >= LARGEST_WHOLE else value
 
 
 def _number(value: Json) -> Json:

@@ -48,7 +48,12 @@ def spherical_clusters(
 
 def save_symbols(path: Path, symbols: NDArray[np.int64]) -> None:
     """Writes a map of words to symbols, whole or not at all; raises UserError where it cannot be written."""
-    write_file(path, bytes(save({"symbols": np.ascontiguousarray(symbols, dtype=np.int32)})))
+    write_file(path, symbols_bytes(symbols))
+
+
+def symbols_bytes(symbols: NDArray[np.int64]) -> bytes:
+    """Returns the file of a map of words to symbols."""
+    return bytes(save({"symbols": np.ascontiguousarray(symbols, dtype=np.int32)}))
 
 
 def load_symbols(path: Path) -> NDArray[np.int64]:
@@ -56,10 +61,15 @@ def load_symbols(path: Path) -> NDArray[np.int64]:
 
     Raises UserError for a file that cannot be read, is damaged or holds no map.
     """
+    return read_symbols(read_small(path, LARGEST, "map's"), str(path))
+
+
+def read_symbols(data: bytes, name: str) -> NDArray[np.int64]:
+    """Returns the map in a file's bytes; name stands in the errors, load_symbols's."""
     try:
-        symbols = load(read_small(path, LARGEST, "map's"))["symbols"]
+        symbols = load(data)["symbols"]
     except (SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"Expected {str(path)!r} to hold a map of words to symbols: {error}.") from None
+        raise UserError(f"Expected {name!r} to hold a map of words to symbols: {error}.") from None
     if symbols.ndim != 1 or symbols.dtype != np.int32:
-        raise UserError(f"Expected {str(path)!r} to hold one int32 a word, got {symbols.dtype}, shape {symbols.shape}.")
+        raise UserError(f"Expected {name!r} to hold one int32 a word, got {symbols.dtype}, shape {symbols.shape}.")
     return np.asarray(symbols, dtype=np.int64)

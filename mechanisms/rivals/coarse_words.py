@@ -1,6 +1,7 @@
 """Words through a public map to fewer symbols, which another mechanism releases: words of one symbol stay together."""
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,8 +33,8 @@ class CoarseWordsSpec(SupportSpec):
     """A mechanism over symbols behind a public map of words to symbols, completely.
 
     inner: what releases the symbols; its words are the symbols. words: 2 to 2^24. symbols: the hash of each word's
-    symbol. Its guarantee is the inner one's for words of different symbols; two words of one symbol have equal
-    releases. Raises UserError for values out of range.
+    symbol, 64 hex digits. Its guarantee is the inner one's for words of different symbols; two words of one symbol
+    have equal releases. Raises UserError for values out of range.
     """
 
     kind: ClassVar[str] = "coarse words"
@@ -48,6 +49,8 @@ class CoarseWordsSpec(SupportSpec):
                 f"inner of type {type(self.inner).__name__}."
             )
         whole("words", self.words, 2, MAX_WORDS)
+        if not (isinstance(self.symbols, str) and re.fullmatch("[0-9a-f]{64}", self.symbols)):
+            raise UserError(f"Expected symbols to be 64 hex digits, a hash, got symbols={str(self.symbols)[:100]!r}.")
 
     @classmethod
     def over(cls, inner: InnerSpec, symbols: NDArray[np.int64]) -> Self:
@@ -69,9 +72,9 @@ class CoarseWordsSpec(SupportSpec):
         """As of the inner mechanism."""
         return self.inner.common
 
-    def fields(self) -> dict[str, Json]:
+    def to_dict(self) -> dict[str, Json]:
         """Returns the kind, then the fields under their names; those of the inner spec, and its kind, as inner_..."""
-        inner = {f"inner_{name}": value for name, value in self.inner.fields().items()}
+        inner = {f"inner_{name}": value for name, value in self.inner.to_dict().items()}
         return {"kind": self.kind, "words": self.words, "symbols": self.symbols, **inner}
 
     @classmethod
@@ -112,7 +115,7 @@ class CoarseWords(PosteriorRead):
             raise UserError(
                 f"Expected symbols in 0..{spec.inner.words - 1}, got {int(symbols.min())}..{int(symbols.max())}."
             )
-        self.spec, self.symbols, self.inner = spec, symbols.astype(np.int64), _mechanism(spec.inner)
+        self.spec, self.symbols, self.inner = spec, symbols.astype(np.int64), mechanism_over(spec.inner)
         self._own, self._inner = spec.fingerprint, spec.inner.fingerprint
 
     @property
@@ -139,7 +142,7 @@ class CoarseWords(PosteriorRead):
             yield rows, block[:, self.symbols] + added
 
 
-def _mechanism(spec: InnerSpec) -> Inner:
+def mechanism_over(spec: InnerSpec) -> Inner:
     """Returns the mechanism of a spec, without a server's parts."""
     if isinstance(spec, RandomizedResponseSpec):
         return RandomizedResponse(spec)

@@ -7,7 +7,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
 from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource, uniforms
@@ -129,6 +128,8 @@ def noise(count: int, dim: int, eta: float, source: RandomSource) -> NDArray[np.
 
     The norm is a sum of dim exponentials, one radius for the whole vector; the direction a normalised normal vector.
     """
+    from scipy.special import ndtri  # takes 0.1 s, which a client over words does not need
+
     radius = -np.log(uniforms((count, dim), source)).sum(axis=1, keepdims=True) / eta
     direction = ndtri(uniforms((count, dim), source))
     return np.asarray(direction * (radius / np.linalg.norm(direction, axis=1, keepdims=True)))

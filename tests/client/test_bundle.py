@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import sys
 
 import pytest
@@ -14,6 +15,8 @@ from mechanisms.client_bundle import load_client
 from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder_file import load_encoder
 from mechanisms.models import load_causal_lm
+from mechanisms.rivals import RandomizedResponse, RandomizedResponseSpec
+from mechanisms.rivals.client_half import WordReleaser
 
 PROMPT = "The pain was gone within a week."
 TEXTS = ["The doctor said that the pain would go.", "I could not sleep and felt tired.", PROMPT] * 8
@@ -49,6 +52,22 @@ def test_a_bundle_sends_what_the_pipeline_decodes(config, tiny_lm_folder, tmp_pa
     assert (card.model_sha256, card.details["configuration"]) == (language.record.sha256, "tiny")
     tokens = language.tokenizer(PROMPT, add_special_tokens=False).input_ids
     assert pipeline.embeddings(out.read_bytes()).shape == (len(tokens), 32)
+
+
+def test_a_bundle_of_a_mechanism_over_words_sends_what_it_decodes(
+    config, tiny_lm_folder, tmp_path, capsys, monkeypatch
+):
+    """Whatever half a configuration names, the rest of the way is the same."""
+    language = load_causal_lm(str(tiny_lm_folder))
+    spec = RandomizedResponseSpec.from_epsilon(384, 40.0)
+    monkeypatch.setattr("del_audit.client.bundle._half", lambda *_: WordReleaser.of(spec))
+    folder, out = tmp_path / "client", tmp_path / "message"
+    assert main(["bundle", str(config), "--out", str(folder)]) == 0
+    assert f"Written: {folder} (prompts of up to 207 tokens, 384 words)" in capsys.readouterr().out
+    assert json.loads((folder / "card.json").read_text())["model_sha256"] == language.record.sha256
+    assert main(["send", str(folder), "--text", PROMPT, "--out", str(out), "--uncertified"]) == 0
+    tokens = language.tokenizer(PROMPT, add_special_tokens=False).input_ids
+    assert RandomizedResponse(spec).observed(out.read_bytes()).tolist() == tokens
 
 
 def test_send_reads_standard_input(config, tmp_path, monkeypatch):

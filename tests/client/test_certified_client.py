@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attacks.registry import ATTACKS
 from del_audit.cli import main
+from mechanisms.client import CodeReleaser
 from mechanisms.client_bundle import save_client_bundle
 from mechanisms.encoder import Encoder
-from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
+from mechanisms.mechanism import ModelName
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.signed_document import raw_public_key, sign, signed_bytes
 from mechanisms.spec import QuantizerSpec
@@ -60,7 +61,7 @@ def any_schema(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, encoder, tokenizer):
-    save_client_bundle(tmp_path / "client", encoder, EncoderCard("tiny", "ab" * 32, SPEC), tokenizer, 60)
+    save_client_bundle(tmp_path / "client", CodeReleaser(encoder, SPEC), ModelName("tiny", "ab" * 32), tokenizer, 60)
     return tmp_path / "client"
 
 

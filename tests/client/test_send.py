@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from del_audit.client.send import send
-from mechanisms.client import Client
+from mechanisms.client import Client, CodeReleaser
 from mechanisms.client_bundle import load_client, save_client_bundle
 from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder import Encoder
-from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
 from mechanisms.ledger import Ledger
+from mechanisms.mechanism import ModelName
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import unpack
@@ -30,7 +30,7 @@ def bundle(tmp_path_factory, tiny_lm_folder):
     folder = tmp_path_factory.mktemp("send") / "client"
     encoder = Encoder.of(np.random.default_rng(0).uniform(-0.05, 0.05, (384, 6)), 0.05)
     tokenizer = Tokenizer.from_file(str(tiny_lm_folder / "tokenizer.json"))
-    save_client_bundle(folder, encoder, EncoderCard("tiny", "", SPEC), tokenizer, 60)
+    save_client_bundle(folder, CodeReleaser(encoder, SPEC), ModelName("tiny", ""), tokenizer, 60)
     return folder
 
 

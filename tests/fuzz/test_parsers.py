@@ -19,12 +19,18 @@ from del_audit.certificate.verify import Verification, verify
 from del_audit.certificate.verify_command import moment
 from del_audit.configuration.configuration import Configuration, load_configuration
 from mechanisms.canonical_json import canonical, parse_canonical
-from mechanisms.client_bundle import CARD, ENCODER, TOKENIZER, load_client, save_client_bundle
+from mechanisms.client import ENCODER, CodeReleaser
+from mechanisms.client_bundle import CARD, TOKENIZER, load_client, save_client_bundle
 from mechanisms.client_certificate import UNCERTIFIED, date
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import EncoderCard, encoder_bytes, read_encoder
 from mechanisms.errors import UserError
 from mechanisms.keyring import public_key
+from mechanisms.mechanism import ModelName
+from mechanisms.registry import described
+from mechanisms.rivals import CoarseWordsSpec, ProjectiveGeometrySpec
+from mechanisms.rivals.client_half import SYMBOLS, SymbolReleaser
+from mechanisms.rivals.clusters import symbols_bytes
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import pack, unpack
 
@@ -37,6 +43,8 @@ SESSION = b"parts:\n- {bits: 4, dim: 18, clip: 0.05, mu: 7.0, prompts: [12, 30],
 SPEC = QuantizerSpec(bits=3, dim=5, clip=0.05, scale=0.1)
 MESSAGE = pack(np.arange(35, dtype=np.uint8).reshape(7, 5) % 8, SPEC)
 TABLE = Encoder(np.arange(40, dtype=np.uint8).reshape(8, 5), SPEC.clip)
+MAP = np.arange(20) % 7
+COARSE = CoarseWordsSpec.over(ProjectiveGeometrySpec.from_epsilon(7, 2.0, 3, 3), MAP)
 TRUSTED = {public_key(str(FIXTURES / "certificate-5.pub"))}
 NOW = moment("2026-12-31")
 PIECES = [
@@ -163,6 +171,16 @@ def parse_encoder(_, data):
     assert read_encoder(data, "file", SPEC)[0].dim == 5
 
 
+def parse_description(_, record):
+    spec = described(record)
+    assert described(spec.to_dict()) == spec
+
+
+def parse_map(folder, data):
+    half = SymbolReleaser.read(COARSE, {SYMBOLS: data}, folder, ModelName("tiny", ""))
+    assert np.array_equal(half.mechanism.symbols, MAP)
+
+
 def parse_codes(folder, data):
     assert isinstance(load_codes(written(folder, data, "codes.npy"), SPEC), np.ndarray)
 
@@ -206,6 +224,8 @@ PARSERS = {
         parse_card,
     ),
     "encoder": (spliced(encoder_bytes(TABLE, EncoderCard("tiny", "", SPEC))), parse_encoder),
+    "description": (edited(COARSE.to_dict()) | PLAIN, parse_description),
+    "map": (spliced(symbols_bytes(MAP)), parse_map),
     "codes": (spliced(_npy()), parse_codes),
     "key": (
         st.text() | st.text("0123456789abcdef", min_size=64, max_size=64) | st.text("AQ=/", min_size=44),
@@ -235,7 +255,7 @@ def folder(tmp_path, tiny_lm_folder):
 
     tokenizer = Tokenizer.from_file(str(tiny_lm_folder / "tokenizer.json"))
     table = Encoder(np.zeros((384, 5), dtype=np.uint8), SPEC.clip)
-    save_client_bundle(tmp_path / "client", table, EncoderCard("tiny", "", SPEC), tokenizer, 9)
+    save_client_bundle(tmp_path / "client", CodeReleaser(table, SPEC), ModelName("tiny", ""), tokenizer, 9)
     return tmp_path / "client"
 
 

@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 
 import mechanisms
-from mechanisms import client_bundle
-from mechanisms.client import Client
+from mechanisms.client import Client, CodeReleaser
 from mechanisms.client_bundle import PROBE, PlainTokenizer, load_client, save_client_bundle
 from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder import Encoder
-from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
+from mechanisms.mechanism import ModelName
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import unpack
 
 SPEC = QuantizerSpec(bits=4, dim=6, clip=0.05, scale=0.1)
-CARD = EncoderCard("tiny", "ab" * 32, SPEC)
+MODEL = ModelName("tiny", "ab" * 32)
 TEXTS = ["The pain was gone within a week.", PROBE, " ", "a", "<|endoftext|>", "\u00e9\u4e1c\U0001f600\x00\n\n  x"]
 
 
@@ -37,7 +36,7 @@ def tokenizer(tiny_lm_folder):
 
 @pytest.fixture
 def folder(tmp_path, encoder, tokenizer):
-    save_client_bundle(tmp_path / "client", encoder, CARD, tokenizer, 60)
+    save_client_bundle(tmp_path / "client", CodeReleaser(encoder, SPEC), MODEL, tokenizer, 60)
     return tmp_path / "client"
 
 
@@ -51,7 +50,7 @@ def test_the_folder_holds_three_files_and_nothing_lies_beside_it(folder):
 
 def test_the_loaded_client_releases_what_the_full_one_does(folder, encoder, tokenizer):
     loaded = load_client(folder, SimulatedRandomness(3), certificate=UNCERTIFIED)
-    full = Client(tokenizer, client_bundle.CodeReleaser(encoder, SPEC), 60, SimulatedRandomness(3))
+    full = Client(tokenizer, CodeReleaser(encoder, SPEC), 60, SimulatedRandomness(3))
     assert loaded.spec == SPEC
     for text in TEXTS:
         assert loaded.release(text) == full.release(text)
@@ -79,7 +78,7 @@ def test_a_tokenizer_that_cuts_and_pads_is_stopped_from_it(tmp_path, encoder, to
     inner = PlainTokenizer.of(tokenizer.backend_tokenizer.to_str()).tokenizer
     inner.enable_truncation(3)
     inner.enable_padding(length=50)
-    save_client_bundle(tmp_path / "client", encoder, CARD, inner, 60)
+    save_client_bundle(tmp_path / "client", CodeReleaser(encoder, SPEC), MODEL, inner, 60)
     message = load_client(tmp_path / "client", certificate=UNCERTIFIED).release(TEXTS[0])
     assert len(unpack(message, SPEC)) == len(tokenizer(TEXTS[0]).input_ids) != 50
 
@@ -154,25 +153,25 @@ def test_what_cannot_be_sent_with_is_not_written(tmp_path, encoder, tokenizer):
     few = Encoder(encoder.levels[: len(tokenizer) - 1], SPEC.clip)
     for parts, reason in [
         (
-            (few, CARD, tokenizer, 60),
+            (CodeReleaser(few, SPEC), MODEL, tokenizer, 60),
             rf"{len(tokenizer)} words, .*got {len(tokenizer) - 1}: a projection trained for another model",
         ),
-        ((encoder, CARD, SlowTokenizer(), 60), "SlowTokenizer"),
-        ((encoder, CARD, Different(), 60), "does not"),
-        ((encoder, CARD, tokenizer, 0), "max_tokens=0"),
-        ((encoder, CARD, tokenizer, True), "max_tokens=True"),
+        ((CodeReleaser(encoder, SPEC), MODEL, SlowTokenizer(), 60), "SlowTokenizer"),
+        ((CodeReleaser(encoder, SPEC), MODEL, Different(), 60), "does not"),
+        ((CodeReleaser(encoder, SPEC), MODEL, tokenizer, 0), "max_tokens=0"),
+        ((CodeReleaser(encoder, SPEC), MODEL, tokenizer, True), "max_tokens=True"),
     ]:
         with pytest.raises(UserError, match=reason):
             save_client_bundle(tmp_path / "client", *parts)
     with pytest.raises(UserError, match="can be written"):
-        save_client_bundle(tmp_path / "none" / "client", encoder, CARD, tokenizer, 60)
+        save_client_bundle(tmp_path / "none" / "client", CodeReleaser(encoder, SPEC), MODEL, tokenizer, 60)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_exists_is_left_alone(folder, encoder, tokenizer):
     before = (folder / "card.json").read_bytes()
     with pytest.raises(UserError, match="does not exist yet"):
-        save_client_bundle(folder, encoder, CARD, tokenizer, 61)
+        save_client_bundle(folder, CodeReleaser(encoder, SPEC), MODEL, tokenizer, 61)
     assert (folder / "card.json").read_bytes() == before
 
 
@@ -182,7 +181,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, encoder, tokenizer, monkeyp
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(UserError, match="No space left"):
-        save_client_bundle(tmp_path / "client", encoder, CARD, tokenizer, 60)
+        save_client_bundle(tmp_path / "client", CodeReleaser(encoder, SPEC), MODEL, tokenizer, 60)
     assert not list(tmp_path.iterdir())
 
 

@@ -7,13 +7,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mechanisms.canonical_json import canonical
+from mechanisms.client import CodeReleaser
 from mechanisms.client_bundle import load_client, save_client_bundle
 from mechanisms.client_certificate import FORMAT, UNCERTIFIED, date
 from mechanisms.encoder import Encoder
-from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
 from mechanisms.keyring import own_key, revoked_folder
 from mechanisms.ledger import Ledger
+from mechanisms.mechanism import ModelName
 from mechanisms.randomness import SimulatedRandomness, SystemRandomness
 from mechanisms.revocation import revoke
 from mechanisms.signed_document import open_signed, raw_public_key, sign, signed_bytes
@@ -21,7 +22,7 @@ from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenizer_sha256
 
 SPEC = QuantizerSpec(bits=4, dim=6, clip=0.05, scale=0.1)
-CARD = EncoderCard("tiny", "ab" * 32, SPEC)
+MODEL = ModelName("tiny", "ab" * 32)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 TRUSTED = {raw_public_key(KEY)}
 WORDS = SystemRandomness.words
@@ -76,7 +77,7 @@ def body(encoder, tokenizer):
 
 @pytest.fixture
 def folder(tmp_path, encoder, tokenizer):
-    save_client_bundle(tmp_path / "client", encoder, CARD, tokenizer, 60)
+    save_client_bundle(tmp_path / "client", CodeReleaser(encoder, SPEC), MODEL, tokenizer, 60)
     return tmp_path / "client"
 
 
@@ -105,7 +106,7 @@ def test_a_certificate_of_a_format_before_still_lets_it_send(folder, given, body
 
 def test_the_bundles_own_certificate_is_used(tmp_path, encoder, tokenizer, body):
     data = signed_bytes(sign(body, KEY))
-    save_client_bundle(tmp_path / "vouched", encoder, CARD, tokenizer, 60, data, TRUSTED)
+    save_client_bundle(tmp_path / "vouched", CodeReleaser(encoder, SPEC), MODEL, tokenizer, 60, data, TRUSTED)
     assert (tmp_path / "vouched" / "certificate.json").read_bytes() == data
     assert load_client(tmp_path / "vouched", trusted=TRUSTED, at=NOW).spec == SPEC
     (tmp_path / "vouched" / "certificate.json").write_bytes(data.replace(b"certified", b"Certified"))
@@ -115,8 +116,9 @@ def test_the_bundles_own_certificate_is_used(tmp_path, encoder, tokenizer, body)
 
 def test_a_certificate_of_another_client_is_not_put_into_the_folder(tmp_path, encoder, tokenizer, body):
     body["hashes"]["encoder"] = "0" * 64
+    data = signed_bytes(sign(body, KEY))
     with pytest.raises(UserError, match="not this client's"):
-        save_client_bundle(tmp_path / "x", encoder, CARD, tokenizer, 60, signed_bytes(sign(body, KEY)), TRUSTED)
+        save_client_bundle(tmp_path / "x", CodeReleaser(encoder, SPEC), MODEL, tokenizer, 60, data, TRUSTED)
     assert not list(tmp_path.iterdir())
 
 

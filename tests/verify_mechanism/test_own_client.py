@@ -5,10 +5,11 @@ import pytest
 from tokenizers import Tokenizer
 
 from del_audit.verify_mechanism.own_client import own_client
-from mechanisms.client_bundle import ENCODER, save_client_bundle
+from mechanisms.client import ENCODER, CodeReleaser
+from mechanisms.client_bundle import save_client_bundle
 from mechanisms.encoder import Encoder
-from mechanisms.encoder_file import EncoderCard
 from mechanisms.errors import UserError
+from mechanisms.mechanism import ModelName
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import unpack
@@ -21,7 +22,7 @@ def bundle(tmp_path_factory, tiny_lm_folder):
     folder = tmp_path_factory.mktemp("verify") / "client"
     encoder = Encoder.of(np.random.default_rng(0).uniform(-0.05, 0.05, (384, 6)), 0.05)
     tokenizer = Tokenizer.from_file(str(tiny_lm_folder / "tokenizer.json"))
-    save_client_bundle(folder, encoder, EncoderCard("tiny", "", SPEC), tokenizer, 60)
+    save_client_bundle(folder, CodeReleaser(encoder, SPEC), ModelName("tiny", ""), tokenizer, 60)
     return folder
 
 

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
+from mechanisms import canonical_json
 from mechanisms.errors import UserError
 from mechanisms.randomness import SimulatedRandomness
+from mechanisms.registry import described
 from mechanisms.rivals import (
     CoarseWords,
     CoarseWordsSpec,
@@ -356,6 +358,30 @@ def test_a_map_of_another_hash_is_refused():
             CoarseWords(spec, wrong)
 
 
+@pytest.mark.parametrize("epsilon", [0.5, 12.0])
+def test_a_record_with_its_numbers_as_text_is_canonical_json_and_comes_back(epsilon):
+    """Weights have 64 bits and canonical JSON's whole numbers 53: a certificate states them as text."""
+    inner = [
+        RandomizedResponseSpec.from_epsilon(11, epsilon),
+        SubsetSelectionSpec.from_epsilon(11, epsilon, 3),
+        ProjectiveGeometrySpec.from_epsilon(11, epsilon, 3, 3),
+    ]
+    for spec in (*inner, *(CoarseWordsSpec.over(one, SYMBOLS) for one in inner)):
+        text = {name: str(v) if isinstance(v, int) and v > 1000 else v for name, v in spec.to_dict().items()}
+        assert sum(isinstance(value, str) for value in text.values()) >= 2
+        found = described(canonical_json.parse_canonical(canonical_json.canonical(text), "record"))
+        assert (found, found.fingerprint) == (spec, spec.fingerprint)
+
+
+@pytest.mark.parametrize("text", ["", "0", "01", "-5", "1.5", "1e3", " 7", "7\n", "\u0667", "1" * 21, True, None])
+def test_a_weight_in_other_text_is_refused(text):
+    for spec in (SubsetSelectionSpec.from_epsilon(11, 2.0), ProjectiveGeometrySpec.from_epsilon(11, 2.0, 3, 3)):
+        with pytest.raises(UserError, match="inside to be a whole number"):
+            described({**spec.to_dict(), "inside": text})
+        with pytest.raises(UserError, match="inside to be a whole number"):
+            described({**CoarseWordsSpec.over(spec, SYMBOLS).to_dict(), "inner_inside": text})
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -374,6 +400,7 @@ def test_a_map_of_another_hash_is_refused():
         (lambda: SubsetSelection(SubsetSelectionSpec.from_epsilon(9, 1.0), decoding="plain"), "no word is released"),
         (lambda: SubsetSelection(SubsetSelectionSpec.from_epsilon(9, 1.0), TABLE), "table of 9 words"),
         (lambda: CoarseWordsSpec(SubsetSelectionSpec, 5, ""), "inner of type type"),
+        (lambda: CoarseWordsSpec(SubsetSelectionSpec.from_epsilon(9, 1.0), 9, "0" * 63), "symbols to be 64 hex digits"),
         (lambda: CoarseWords(CoarseWordsSpec.over(SubsetSelectionSpec.from_epsilon(9, 1.0), SYMBOLS), SYMBOLS), "0..8"),
         (lambda: spherical_clusters(TABLE, None, 31), r"symbols to be a whole number in 2\.\.30"),
         (lambda: spherical_clusters(TABLE, None, 3, -1.0), "power >= 0"),
