@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from functools import cache, partial
 
-from del_audit.testing import contract, law
+from del_audit.testing import contract, law, messages
+from del_audit.testing.claim import claimed_epsilon
 from del_audit.testing.report import Check, ContractError, Report
 from del_audit.testing.sample import Sample, samples
 from del_audit.testing.subject import Subject
@@ -16,11 +17,11 @@ _CONTRACT: dict[str, Callable[[Subject], str]] = {
     "description": contract.description,
     "source only": contract.source_only,
     "fresh noise": contract.fresh_noise,
-    "length": contract.length,
-    "observed": contract.observed,
-    "embeddings": contract.embeddings,
-    "damaged messages": contract.damaged_messages,
-    "foreign messages": contract.foreign_messages,
+    "length": messages.length,
+    "observed": messages.observed,
+    "embeddings": messages.embeddings,
+    "damaged messages": messages.damaged_messages,
+    "foreign messages": messages.foreign_messages,
     "bad prompts": contract.bad_prompts,
     "copies": contract.copies,
 }
@@ -77,7 +78,7 @@ def _law_tests(subject: Subject) -> dict[str, Callable[[], str]]:
         }
     tests["claimed epsilon"] = lambda: f"{_NOT_TESTED} no epsilon (no `token_epsilon`)"
     if isinstance(mechanism, ClaimsEpsilon):
-        tests["claimed epsilon"] = lambda: law.claimed_epsilon(mechanism, released(), share)
+        tests["claimed epsilon"] = lambda: claimed_epsilon(mechanism, released(), share)
     return tests
 
 

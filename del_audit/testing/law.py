@@ -1,21 +1,19 @@
-"""A stated law against the mechanism's own releases, tokens' independence, and an epsilon that is claimed."""
+"""A stated law against the mechanism's own releases, and the independence of tokens."""
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from del_audit.testing.report import ContractError
-from del_audit.testing.sample import MESSAGE_TOKENS, Floats, Sample, all_scores, excess_p
+from del_audit.testing.sample import MESSAGE_TOKENS, Floats, Sample, all_scores, excess_p, size
 from del_audit.testing.subject import Subject
 from mechanisms.mechanism import KnownChannel
-from mechanisms.own_mechanisms import ClaimsEpsilon
 
-DELTAS = (0.0, 1e-6, 1e-4, 1e-2, 0.1)
-"""At which a claimed epsilon is asked for."""
 _SURE = 3.0
+_DULLEST = -30.0
+"""Of a log-probability that is summed: one word less probable than that is judged alone."""
 _COMMON = 16
 _COLUMNS = 16
 _PRIOR_RANGE = 5.0
@@ -53,19 +51,15 @@ def _check_same(found: Scores, expected: Scores, what: str) -> None:
 
 def law(found: list[Sample], alpha: float) -> str:
     """Words are told apart as often as the scores say, whatever was observed: tests of own tokens only."""
-    families: tuple[Callable[[Sample], Iterator[Part]], ...] = (_sureness, _each_word, _by_observed)
+    families: tuple[Callable[[Sample], Iterator[Part]], ...] = (_likely, _sureness, _each_word, _by_observed)
     _check(found, families, alpha, "what is released does not have the law that the scores state")
-    return _size(found)
+    return size(found)
 
 
 def independence(found: list[Sample], alpha: float) -> str:
     """A token's release tells nothing of the word beside it."""
     _check(found, (_alike, _by_neighbour), alpha, "tokens of a message are not released independently by that law")
-    return _size(found)
-
-
-def _size(found: list[Sample]) -> str:
-    return f"{sum(len(sample.drawn) for sample in found)} releases of {sum(len(s.group) for s in found)} words"
+    return size(found)
 
 
 def _check(
@@ -85,13 +79,22 @@ def _chance(p: float) -> str:
     return f"p = {p:.1e}" if p > 0 else "p = 0"
 
 
+def _likely(sample: Sample) -> Iterator[Part]:
+    """Yields whether some released word was as good as impossible: the union bound over tokens and words."""
+    at = int(sample.own.argmin())
+    word, seen = sample.group[sample.drawn[at]], sample.observed[at].tolist()
+    p = min(1.0, sample.posterior.size * math.exp(sample.own[at]))
+    yield p, f"word {word} was released as {seen[:_COLUMNS]}, where its log-probability is {sample.own[at]:.1f}"
+
+
 def _sureness(sample: Sample) -> Iterator[Part]:
     """Yields whether the released words are as probable as the law expects of them: too sure, or not sure enough."""
-    chances = sample.posterior
-    expected, own = float((chances * sample.log_posterior).sum(axis=1).mean()), float(sample.own.mean())
+    values = np.maximum(sample.log_posterior, _DULLEST)
+    expected = float((sample.posterior * values).sum(axis=1).mean())
+    own = float(values[np.arange(len(values)), sample.drawn].mean())
     words = f"of words {', '.join(map(str, sample.group))}"
     yield (
-        excess_p(sample.log_posterior, sample.drawn, sample.log_posterior),
+        excess_p(values, sample.drawn, sample.log_posterior),
         f"it is {'too sure' if own < expected else 'not sure enough'} {words} (log-probability of the true word "
         f"{own:.4f} per token, {expected:.4f} by the law)",
     )
@@ -99,7 +102,7 @@ def _sureness(sample: Sample) -> Iterator[Part]:
 
 def _each_word(sample: Sample) -> Iterator[Part]:
     """Yields whether each word is the true one as often as the law expects."""
-    yield from _weighted(sample, np.ones((len(sample.drawn), 1)), ["1"])
+    yield from _weighted(sample, np.ones((len(sample.drawn), 1)), ["a constant"])
 
 
 def _by_observed(sample: Sample) -> Iterator[Part]:
@@ -167,53 +170,3 @@ def _functions(sample: Sample) -> tuple[Floats, list[str]]:
         columns.append((places.ravel()[:, None] == common).astype(np.float64))
         names += [f"what was observed being {rows[at].tolist()}" for at in common]
     return np.concatenate(columns, axis=1), names
-
-
-def claimed_epsilon(claim: ClaimsEpsilon, found: list[Sample], alpha: float) -> str:
-    """The claim is a number that falls with delta, and the stated law and its releases do not contradict it."""
-    claims = [_one_claim(claim, delta) for delta in DELTAS]
-    for (low, more), (high, less) in pairwise(claims):
-        if less > more:
-            raise ContractError(f"token_epsilon({high:g}) = {less:.6g} is above token_epsilon({low:g}) = {more:.6g}")
-    if not found:
-        return f"{claims[0][1]:.6g} nats at delta 0, without a stated law to hold it against"
-    tests = sum(len(sample.group) ** 2 for sample in found) * len(DELTAS)
-    for sample in found:
-        losses = sample.own[:, None] - sample.log_posterior - sample.rounding
-        for word in range(len(sample.group)):
-            rows = losses[sample.drawn == word]
-            for delta, epsilon in claims:
-                _check_claim(rows, delta, epsilon, alpha / tests, f"word {sample.group[word]}")
-    return f"{claims[0][1]:.6g} nats at delta 0, which {_size(found)} did not contradict"
-
-
-def _one_claim(claim: ClaimsEpsilon, delta: float) -> tuple[float, float]:
-    value: object = claim.token_epsilon(delta)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise ContractError(f"token_epsilon({delta:g}) is {value!r}, expected a number >= 0")
-    return delta, float(value)
-
-
-def _check_claim(losses: Floats, delta: float, epsilon: float, alpha: float, what: str) -> None:
-    """Raises ContractError where the mean of (1 - e^(epsilon - loss))+ is above delta: no (epsilon, delta) holds then.
-
-    losses: of releases of one word against each other word, shape (releases, words). The means are of numbers in
-    [0, 1], so Hoeffding's bound by relative entropy holds (1963, theorem 1).
-    """
-    if not len(losses) or math.isinf(epsilon):
-        return
-    excess = -np.expm1(np.minimum(epsilon - losses, 0.0))
-    for mean in excess.mean(axis=0):
-        if mean > delta and len(losses) * _relative_entropy(float(mean), delta) > -math.log(alpha):
-            raise ContractError(
-                f"token_epsilon({delta:g}) = {epsilon:.6g} nats is contradicted by releases of {what}: they show a "
-                f"loss of {losses.max():.6g} nats, and a delta of {mean:.3g}"
-            )
-
-
-def _relative_entropy(mean: float, delta: float) -> float:
-    """Returns the relative entropy of two coins in nats; infinite where delta is 0."""
-    if delta <= 0:
-        return math.inf
-    rest = (1 - mean) * math.log((1 - mean) / (1 - delta)) if mean < 1 else 0.0
-    return mean * math.log(mean / delta) + rest

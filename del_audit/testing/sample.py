@@ -72,6 +72,12 @@ def samples(subject: Subject, channel: KnownChannel) -> list[Sample]:
     return [_sample(subject, channel, group, count, str(number)) for number, group in enumerate(groups)]
 
 
+def size(found: list[Sample]) -> str:
+    """Returns how much was released, as a report says it."""
+    tokens, words = sum(len(sample.drawn) for sample in found), sum(len(sample.group) for sample in found)
+    return f"{tokens} releases of {words} words"
+
+
 def _groups(subject: Subject, channel: KnownChannel) -> Iterator[Words]:
     if subject.words <= _FEW:
         yield np.arange(subject.words)

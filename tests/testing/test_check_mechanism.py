@@ -362,6 +362,18 @@ class SaysImpossible(Scored):
         return rows, np.where(scores < scores.max(axis=1, keepdims=True) - 1.9, -np.inf, scores).astype(np.float32)
 
 
+@fault("law", also=["fresh noise"])
+class SlipsRarely(Bins):
+    """One token of 4,096 is released at the other end, which the law makes all but impossible."""
+
+    @classmethod
+    def of(cls, public):
+        return super().of(public, decay=12.0)
+
+    def noisy(self, bins, drawn):
+        return np.where(drawn % 4096 == 7, self.spec.bins - 1 - bins, super().noisy(bins, drawn))
+
+
 @fault("claimed epsilon")
 class ClaimsTooLittle(Bins):
     def token_epsilon(self, delta):
