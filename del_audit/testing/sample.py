@@ -27,7 +27,7 @@ _FEW = 8
 _CLOSE_GROUPS = 3
 _MOST, _FEWEST = 40_960, 5_120
 """Tokens of all groups together."""
-_SCORES = 1 << 30
+_SCORES = 1 << 28
 """Scores that are read at most, unless the fewest tokens need more."""
 _IMPOSSIBLE = -1e30
 _ROUNDING = 1e-6
