@@ -141,7 +141,7 @@ def repeated(mechanism: ObservableMechanism, times: int) -> Repeated | RepeatedP
         raise UserError(f"Expected a mechanism that sends a prompt once, got {mechanism.name!r}.")
     if isinstance(mechanism, RivalPipeline):
         pooled = RepeatedChannel(mechanism.mechanism, times)
-        decoder = _pooled(mechanism.decoder, pooled, times)
+        decoder = None if mechanism.decoder is None else _pooled(mechanism.decoder, pooled, times)
         return RepeatedRivalPipeline(pooled, mechanism.table, mechanism.prior, decoder, times)
     if not isinstance(mechanism, Pipeline):
         return (RepeatedChannel if isinstance(mechanism, KnownChannel) else Repeated)(mechanism, times)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mechanisms.decoding import Decoder, MechanismParts, PromptDecoder
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism, Observed
+from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism, Observed, embeddings_of
 from mechanisms.public_words import PublicWords
 from mechanisms.randomness import RandomSource
 from mechanisms.registry import DECODERS, DecoderName, checked_decoder, imported
@@ -24,13 +24,13 @@ class RivalPipeline:
     """Everything public about a configuration of another mechanism, and both halves of it.
 
     table: the model's embeddings, float32, shape (words, width). prior: float64, shape (words,). decoder: from what was
-    observed of tokens to embeddings, by the mechanism's law.
+    observed of tokens to embeddings, by the mechanism's law; None where the mechanism's own server decodes.
     """
 
     mechanism: ObservableMechanism
     table: NDArray[np.float32]
     prior: NDArray[np.float64]
-    decoder: Decoder
+    decoder: Decoder | None
 
     @property
     def name(self) -> str:
@@ -64,10 +64,14 @@ class RivalPipeline:
 
     def embeddings(self, message: bytes) -> NDArray[np.float32]:
         """Returns the decoded embeddings, float32, shape (tokens, width); raises UserError as observed does."""
+        if self.decoder is None:
+            return self.mechanism.embeddings(message)
         return self.decoder.decode(self.observed(message))
 
     def embeddings_of(self, messages: Sequence[bytes]) -> list[NDArray[np.float32]]:
         """Returns `embeddings` of each message, at once where the decoder reads whole prompts."""
+        if self.decoder is None:
+            return embeddings_of(self.mechanism, messages)
         observed = [self.observed(message) for message in messages]
         if isinstance(self.decoder, PromptDecoder):
             return self.decoder.decode_prompts(observed)
@@ -94,7 +98,19 @@ def assemble_rival(
         )
     if row.language_model and language is None:
         raise UserError(f"Expected decoder={decoder!r} with a language model only, got none.")
-    if not isinstance(mechanism, KnownChannel):
-        raise UserError(f"Expected a mechanism whose law is known, got {mechanism.name!r}, which has no `scores`.")
-    made: Decoder = imported(row.made_by)(MechanismParts(words, language, soft_prompt, mechanism))
+    made: Decoder = imported(row.made_by)(MechanismParts(words, language, soft_prompt, _known(mechanism)))
     return RivalPipeline(mechanism, words.table, words.prior, made)
+
+
+def assemble_own(mechanism: ObservableMechanism, words: PublicWords) -> RivalPipeline:
+    """Returns the pipeline of a mechanism whose own server decodes; raises UserError where its law is not known."""
+    return RivalPipeline(_known(mechanism), words.table, words.prior, None)
+
+
+def _known(mechanism: ObservableMechanism) -> ObservableMechanism:
+    if not isinstance(mechanism, KnownChannel):
+        raise UserError(
+            f"Expected a mechanism whose law is known, got {mechanism.name!r}, which has no `scores`: the attacks that "
+            "every result needs read by the law. Add `scores`, as docs/how-to/own-mechanism.md does."
+        )
+    return mechanism

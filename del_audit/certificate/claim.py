@@ -7,6 +7,8 @@ from del_audit.configuration.verdict import Check, verdict_of
 
 SMALL_EPSILON, SMALL_DELTA = 10.0, 1e-6
 """Of a whole prompt: what a formal claim needs."""
+UNPROVED = "No guarantee of this mechanism is proved. "
+"""What the claim says first where there is no epsilon."""
 BLIND_LIMITS = {
     "attack_success_at_most",
     "meaning_success_at_most",
@@ -19,7 +21,7 @@ BLIND_LIMITS = {
 def claim_of(findings: Findings, checks: Sequence[Check]) -> Claim:
     """Returns the strongest claim that the findings support; none where the checks do not certify."""
     policy = findings.configuration.policy
-    asked = policy.asked()
+    asked, proved = policy.asked(), "" if findings.guarantees else UNPROVED
     if (verdict := verdict_of(checks)) != "certified":
         return Claim(kind="none", says=f"No claim: the verdict is {verdict}.")
     tokens, sent = policy.prompt_tokens, "once" if policy.sends == 1 else f"{policy.sends} times"
@@ -36,13 +38,13 @@ def claim_of(findings: Findings, checks: Sequence[Check]) -> Claim:
         known = "every other word of the prompt" if both else "the words before each token"
         return Claim(
             kind="context-aware",
-            says=f"Context-aware: the limits hold against attackers who know {known} or hold a list of "
+            says=f"{proved}Context-aware: the limits hold against attackers who know {known} or hold a list of "
             f"candidate texts, and who hold every sending of a text, sent {sent} (estimate).",
         )
     if BLIND_LIMITS & set(asked):
         return Claim(
             kind="blind",
-            says="Blind: the limits hold against attackers who know how common words are and a language model, and "
-            "nothing else of the text (estimate).",
+            says=f"{proved}Blind: the limits hold against attackers who know how common words are and a language "
+            "model, and nothing else of the text (estimate).",
         )
-    return Claim(kind="none", says="No claim about attackers: the policy does not limit what they recover.")
+    return Claim(kind="none", says=f"{proved}No claim about attackers: the policy does not limit what they recover.")

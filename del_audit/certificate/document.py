@@ -26,6 +26,7 @@ from del_audit.certificate.model import (
     Probe,
     Record,
     Reproduce,
+    Section,
     Slice,
     Unusable,
     Utility,
@@ -45,6 +46,8 @@ from del_audit.service.provenance import commit, versions
 from mechanisms.assets import AssetRecord
 from mechanisms.mechanism import Description
 from mechanisms.message_sizes import counted_sizes, described_sizes
+from mechanisms.own_mechanisms import ClaimsEpsilon
+from mechanisms.rival_pipeline import RivalPipeline
 from mechanisms.spec import QuantizerSpec
 
 NOT_PROTECTED = (
@@ -100,7 +103,7 @@ def body_of(
         soft_prompt=dict(assets.soft_prompt.card) if assets.soft_prompt else None,
         attempts=Attempts(private_texts=hashed.private_texts, count=attempt.count, previous=attempt.previous),
         error_rate=error_rate_of(attempt.count),
-        sections={},
+        sections=_sections(pipeline, policy.quoted_delta),
         versions=versions(),
         commit=source,
         seed=assets.seed,
@@ -115,6 +118,20 @@ def body_of(
         reasons=reasons,
         checks=tuple(checks),
     )
+
+
+def _sections(pipeline: AnyPipeline, delta: float) -> dict[str, Section]:
+    """Returns what a mechanism's author claims of one token, which nobody proved."""
+    own = pipeline.mechanism if isinstance(pipeline, RivalPipeline) else None
+    if not isinstance(own, ClaimsEpsilon) or math.isinf(epsilon := own.token_epsilon(delta)):
+        return {}
+    claimed = {
+        "unit": "nats, one token",
+        "delta": delta,
+        "epsilon": epsilon,
+        "kind": "claimed by its author, not proved",
+    }
+    return {"claimed_epsilon": Section.model_validate({"version": 1, **claimed})}
 
 
 def _origin(record: AssetRecord) -> AssetOrigin:

@@ -7,7 +7,9 @@ from del_audit.certificate.attack_versions import require_current_attacks
 from del_audit.certificate.schema import require_schema
 from del_audit.certificate.typed import typed_body
 from del_audit.configuration.configuration import Configuration, load_configuration
+from del_audit.configuration.mechanisms import KINDS, CoarseWordsMechanism, DelMechanism, OverWords, OwnMechanism
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.mechanisms import mechanism_over
 from del_audit.service.pipelines import pipelines_of
 from del_audit.service.splits import read_splits
 from mechanisms.canonical_json import LARGEST
@@ -17,7 +19,10 @@ from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError
 from mechanisms.keyring import trusted_keys
 from mechanisms.mechanism import ClientHalf, ModelName
-from mechanisms.models import LanguageModel, load_causal_lm
+from mechanisms.models import LanguageModel, load_causal_lm, load_embedding_table
+from mechanisms.public_words import PublicWords
+from mechanisms.rivals import CoarseWords, ProjectiveGeometry, RandomizedResponse, SubsetSelection
+from mechanisms.rivals.client_half import SymbolReleaser, WordReleaser
 from mechanisms.signed_document import open_signed
 from mechanisms.small_file import read_small
 from mechanisms.soft_prompt import load_soft_prompt
@@ -65,11 +70,27 @@ def bundle(
 
 def _half(configuration: Configuration, language: LanguageModel, documents: Sequence[Sequence[int]]) -> ClientHalf:
     """Returns the client's half of the configuration's mechanism, over tokenized public documents."""
+    choice = configuration.mechanism
+    if not isinstance(choice, DelMechanism):
+        return _over_words(choice, PublicWords(load_embedding_table(configuration.model), documents))
     encoding = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: the client has no decoder
-    spec = configuration.mechanism.spec()
+    spec = choice.spec()
     encoder = pipelines_of(encoding, language, documents, [spec])[0].encoder
     details = {"configuration": configuration.name, **configuration.encoder.model_dump(exclude_none=True)}
     return CodeReleaser(encoder, spec, details)
+
+
+def _over_words(choice: OverWords | CoarseWordsMechanism | OwnMechanism, words: PublicWords) -> ClientHalf:
+    if isinstance(choice, OwnMechanism):
+        raise UserError(
+            f"Expected mechanism.kind among {', '.join(KINDS)} for a client's folder, got {choice.kind!r}: the folder "
+            "holds no code. Ship the class with its own client."
+        )
+    mechanism = mechanism_over(choice, words)
+    if isinstance(mechanism, CoarseWords):
+        return SymbolReleaser(mechanism)
+    assert isinstance(mechanism, RandomizedResponse | SubsetSelection | ProjectiveGeometry)
+    return WordReleaser(mechanism)
 
 
 def _sent(half: ClientHalf) -> str:

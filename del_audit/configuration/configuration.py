@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from attacks.registry import AttackName, default_attacks, without_codes
 from del_audit.configuration.asked import FEWEST_PROMPTS
 from del_audit.configuration.attack_names import asked_attacks
-from del_audit.configuration.mechanisms import DelMechanism
+from del_audit.configuration.mechanisms import DelMechanism, OwnMechanism, installed_kinds, unknown_kind
 from del_audit.configuration.policy import Policy
 from del_audit.configuration.written import WrittenConfiguration, WrittenEncoder, WrittenEvaluation
 from del_audit.configuration.yaml_file import load_yaml
@@ -107,7 +107,9 @@ class Configuration(WrittenConfiguration):
         if isinstance(self.mechanism, DelMechanism):
             return self
         kind, plan = self.mechanism.kind, self.evaluation
-        if DECODERS[self.decoder].codes:
+        if isinstance(self.mechanism, OwnMechanism):
+            self._require_own_server()
+        elif DECODERS[self.decoder].codes:
             others = ", ".join(row.key for row in DECODERS.values() if not row.codes)
             raise ValueError(f"expected decoder among {others} for mechanism.kind: {kind}, got {self.decoder}")
         if "encoder" in self.model_fields_set:
@@ -120,6 +122,15 @@ class Configuration(WrittenConfiguration):
                 )
             object.__setattr__(self, "evaluation", plan.model_copy(update={"attacks": fitting}))
         return self
+
+    def _require_own_server(self) -> None:
+        if ":" not in self.mechanism.kind and self.mechanism.kind not in (installed := installed_kinds()):
+            raise ValueError(unknown_kind(self.mechanism.kind, installed))
+        if "decoder" in self.model_fields_set:
+            raise ValueError(
+                f"expected no decoder beside mechanism.kind: {self.mechanism.kind}, whose own `embeddings` decode, got "
+                f"{self.decoder}"
+            )
 
     @model_validator(mode="after")
     def _decoder_is_there(self) -> Self:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, WrapValidator
@@ -164,12 +165,17 @@ KINDS: Mapping[str, type[AnyMechanism]] = {"del": DelMechanism, **_OVER_WORDS, "
 """The kinds that come with del-audit, by their names in configurations."""
 
 
-def unknown_kind(kind: str, others: tuple[str, ...] = ()) -> str:
-    """Returns what is said of a kind that nobody knows; others: names of installed ones."""
-    known = (*KINDS, *others)
+def installed_kinds() -> tuple[str, ...]:
+    """Returns the names of the mechanisms that installed packages have, by their entry points."""
+    return tuple(sorted({point.name for point in entry_points(group="del_audit.mechanisms")}))
+
+
+def unknown_kind(kind: str, installed: tuple[str, ...]) -> str:
+    """Returns what is said of a kind that nobody knows."""
+    known = (*KINDS, *installed)
     near = difflib.get_close_matches(kind, known, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Expected mechanism.kind among {', '.join(known)}, or package.module:Class, got {kind[:100]!r}.{hint}"
+    return f"expected mechanism.kind among {', '.join(known)}, or package.module:Class, got {kind[:100]!r}.{hint}"
 
 
 def _chosen(given: Any, handler: Callable[[Any], Any]) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 from del_audit.configuration.mechanisms import CoarseWordsMechanism, OverWords, OwnMechanism
 from mechanisms.errors import UserError
 from mechanisms.mechanism import ObservableMechanism
+from mechanisms.own_mechanisms import own_mechanism
 from mechanisms.public_words import PublicWords
 from mechanisms.registry import MECHANISMS, imported
 from mechanisms.rivals.clusters import load_symbols, spherical_clusters
@@ -14,12 +15,13 @@ from mechanisms.rivals.coarse_words import CoarseWords, CoarseWordsSpec
 def mechanism_over(choice: OverWords | CoarseWordsMechanism | OwnMechanism, words: PublicWords) -> ObservableMechanism:
     """Returns both halves of a mechanism over public words.
 
-    Raises UserError for one that so many words do not allow, and for a map that cannot be read or is of other words.
+    Raises UserError for one that so many words do not allow, for a map that cannot be read or is of other words, and as
+    own_mechanism does.
     """
     if isinstance(choice, CoarseWordsMechanism):
         return _coarse(choice, words)
     if isinstance(choice, OwnMechanism):
-        raise NotImplementedError
+        return own_mechanism(choice.kind, words, choice.options)
     made: ObservableMechanism = imported(MECHANISMS[choice.key].made_by)(choice.over(words.words))
     return made
 

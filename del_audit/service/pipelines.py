@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from del_audit.configuration.configuration import Configuration, EncoderChoice
-from del_audit.configuration.mechanisms import DelMechanism
+from del_audit.configuration.mechanisms import DelMechanism, OwnMechanism
 from del_audit.service.mechanisms import mechanism_over
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import load_encoder
@@ -15,7 +15,7 @@ from mechanisms.models import LanguageModel, load_embedding_table
 from mechanisms.pipeline import Pipeline, assemble
 from mechanisms.projection import EncoderSettings
 from mechanisms.public_words import PublicWords
-from mechanisms.rival_pipeline import RivalPipeline, assemble_rival
+from mechanisms.rival_pipeline import RivalPipeline, assemble_own, assemble_rival
 from mechanisms.rivals.coarse_words import CoarseWordsSpec
 from mechanisms.soft_prompt import SoftPrompt
 from mechanisms.spec import QuantizerSpec
@@ -39,7 +39,10 @@ def pipeline_of(
     if isinstance(choice, DelMechanism):
         return pipelines_of(configuration, language, documents, [choice.spec()], soft_prompt)[0]
     words = PublicWords(load_embedding_table(configuration.model), documents)
-    return assemble_rival(mechanism_over(choice, words), words, configuration.decoder, language, soft_prompt)
+    mechanism = mechanism_over(choice, words)
+    if isinstance(choice, OwnMechanism):
+        return assemble_own(mechanism, words)
+    return assemble_rival(mechanism, words, configuration.decoder, language, soft_prompt)
 
 
 def public_file_sha256(pipeline: AnyPipeline) -> str:

@@ -4,6 +4,7 @@ InferDPT, which needs a local language model, is in mechanisms.rivals.inferdpt; 
 """
 
 from mechanisms.rivals._description import RivalSpec
+from mechanisms.rivals._message import MessageFormat
 from mechanisms.rivals._points import Points
 from mechanisms.rivals.coarse_words import CoarseWords, CoarseWordsSpec
 from mechanisms.rivals.custext import CusText, CusTextSpec
@@ -31,6 +32,7 @@ __all__ = [
     "ExponentialSpec",
     "Gaussian",
     "GaussianSpec",
+    "MessageFormat",
     "Metric",
     "MetricSpec",
     "Points",

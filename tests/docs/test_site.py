@@ -14,6 +14,7 @@ from markdown_pages import DOCS, ROOT, links
 CURATED = (
     "del_audit.accounting",
     "del_audit.evidence.verification",
+    "del_audit.testing",
     "mechanisms",
     "mechanisms.rivals",
     "attacks.inversion",

@@ -1,7 +1,8 @@
-"""One suite for every mechanism: the sampler's law, clipping, wire bytes, and the guarantee against a distinguisher.
+"""One suite for every mechanism: its contract, the sampler's law, clipping, and the guarantee against a distinguisher.
 
-A case names a mechanism over eight public words, the law of what it releases of a word (computed here, not by the
-mechanism), and the same mechanism with a planted fault. Every row of the registry has one case or more.
+What any mechanism must keep is tested by del_audit.testing.check_mechanism. Beside it a case names a mechanism over
+eight public words, the law of what it releases of a word (computed here, not by the mechanism), and the same mechanism
+with a planted fault. Every row of the registry has one case or more.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from scipy.stats import binom, norm
 from attacks.base import AttackerKnowledge
 from attacks.candidate_list import CandidateList
 from del_audit.accounting.rivals import rival_guarantee
+from del_audit.testing import check_mechanism
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel, ObservableMechanism
@@ -312,10 +314,11 @@ def metric_case():
 
 
 def relabelled(pipeline, wrong):
-    """The releases of another DEL under the name of this one."""
+    """The releases of another DEL under the name of this one, read as this one's."""
 
     class Relabelled:
-        spec = pipeline.spec
+        name, spec, table = pipeline.name, pipeline.spec, pipeline.table
+        observed, embeddings, scores = pipeline.observed, pipeline.embeddings, pipeline.scores
 
         def release(self, tokens, source):
             message = wrong.release(tokens, source)
@@ -377,9 +380,13 @@ CASES_OF = {
     "dp prompt": [rewriting_case("dp-prompt", DpPrompt, DpPromptSpec)],
     "dp mlm": [rewriting_case("dp-mlm", DpMlm, DpMlmSpec)],
 }
-CASES = [case for key in MECHANISMS for case in CASES_OF[key]]
+CASES = [case for cases in CASES_OF.values() for case in cases]
 RIVALS = [case for case in CASES if not isinstance(case.mechanism, Pipeline)]
-KNOWN = [case for key, row in MECHANISMS.items() if row.known_law for case in CASES_OF[key]]
+KNOWN = [case for key, cases in CASES_OF.items() if MECHANISMS[key].known_law for case in cases]
+FOLLOWED = ("coarse", "exponential", "santext", "santext plus", "custext")
+"""Cases whose scores follow the planted fault: they state the law of what they release, which is another one."""
+CONTRADICTED = [case for case in KNOWN if case.name not in FOLLOWED]
+
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_rival = pytest.mark.parametrize("case", RIVALS, ids=lambda case: case.name)
 
@@ -401,6 +408,29 @@ def law_p_value(found, law):
         tests.append(2 * np.minimum(binom.cdf(observed, n, chance), binom.sf(observed - 1, n, chance)))
     every = np.concatenate(tests)
     return min(1.0, every.size * every.min())
+
+
+def test_every_mechanism_of_the_registry_has_a_case():
+    assert list(CASES_OF) == list(MECHANISMS)
+    assert all(CASES_OF.values())
+
+
+@every_case
+def test_it_keeps_the_contract_and_its_scores_are_the_law_of_its_releases(case):
+    report = check_mechanism(case.mechanism)
+    assert report.passed, str(report)
+    tested = {check.name for check in report.checks if not check.reason.startswith("not tested")}
+    law = {"scores", "law", "independence"}
+    assert tested & law == (law if case in KNOWN else set())
+    assert len(tested - law) == 10
+
+
+@pytest.mark.parametrize("case", CONTRADICTED, ids=lambda case: case.name)
+def test_a_planted_fault_contradicts_the_stated_law(case):
+    """By what is read of the releases alone: no law that this file computes."""
+    failed = [check.name for check in check_mechanism(case.faulty).failed]
+    assert "law" in failed
+    assert set(failed) <= {"law", "independence"}
 
 
 @pytest.mark.parametrize("row", MECHANISMS.values(), ids=lambda row: row.key)
@@ -510,12 +540,10 @@ def token_bits(mechanism):
 
 
 @every_case
-def test_bytes_depend_on_the_number_of_tokens_only(case):
-    lengths = {
-        tokens: {len(case.mechanism.release([word] * tokens, SimulatedRandomness(word))) for word in range(WORDS)}
-        for tokens in (1, 2, 7, 64)
-    }
-    assert lengths == {tokens: {16 + -(-token_bits(case.mechanism) * tokens // 8)} for tokens in lengths}
+@pytest.mark.parametrize("tokens", [1, 2, 7, 64])
+def test_messages_have_a_header_of_16_bytes_and_so_many_bits_a_token(case, tokens):
+    lengths = {len(case.mechanism.release([word] * tokens, SimulatedRandomness(word))) for word in range(WORDS)}
+    assert lengths == {16 + -(-token_bits(case.mechanism) * tokens // 8)}
 
 
 @every_case
@@ -538,25 +566,14 @@ def test_altered_messages_are_refused(case):
 
 
 @every_case
-@pytest.mark.parametrize("tokens", [[], [0, WORDS], [-1]])
-def test_bad_tokens_are_refused_and_nothing_is_drawn(case, tokens, no_words):
-    with pytest.raises(UserError, match="Expected"):
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [([], "at least one"), ([0, WORDS], r"0\.\.7, got 8"), ([-1], "got -1"), ([0.5], "whole numbers")],
+    ids=["none", "beyond", "negative", "half"],
+)
+def test_bad_tokens_are_told_and_nothing_is_drawn(case, tokens, said, no_words):
+    with pytest.raises(UserError, match=f"Expected .*{said}"):
         case.mechanism.release(tokens, no_words)
-
-
-@every_case
-def test_tokens_that_are_no_whole_numbers_are_refused(case, no_words):
-    with pytest.raises(UserError, match="whole numbers"):
-        case.mechanism.release([0.5], no_words)
-
-
-@every_case
-def test_the_server_reads_one_embedding_a_token(case):
-    message = case.mechanism.release([3, 1, 4, 1, 5], SimulatedRandomness(0))
-    embeddings = case.mechanism.embeddings(message)
-    assert embeddings.shape == (5, 5)
-    assert embeddings.dtype == np.float32
-    assert np.isfinite(embeddings).all()
 
 
 @every_case
@@ -564,10 +581,7 @@ def test_description_has_no_arrays_and_its_fingerprint_tells_it_from_every_other
     spec = case.mechanism.spec
     assert all(isinstance(value, (str, int, float)) for value in spec.to_dict().values())
     assert len({other.mechanism.spec.fingerprint for other in CASES}) == len(CASES)
-    assert dataclasses.replace(spec).fingerprint == spec.fingerprint
     assert described(spec.to_dict()) == spec
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(spec, dataclasses.fields(spec)[0].name, 3)
     for field in dataclasses.fields(spec):
         value = getattr(spec, field.name)
         if isinstance(value, float) and field.name not in ANY_SIGN:
