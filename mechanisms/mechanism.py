@@ -12,7 +12,7 @@ from mechanisms.canonical_json import Json
 from mechanisms.randomness import RandomSource
 
 Observed = NDArray[np.integer | np.floating]
-"""What was released of each token: counts, cells or words, shape (tokens,) or (tokens, dim)."""
+"""What was released of each token: the number of a word, shape (tokens,), or anything else, shape (tokens, dim)."""
 
 
 @runtime_checkable

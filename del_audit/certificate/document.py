@@ -122,16 +122,13 @@ def body_of(
 
 def _sections(pipeline: AnyPipeline, delta: float) -> dict[str, Section]:
     """Returns what a mechanism's author claims of one token, which nobody proved."""
-    own = pipeline.mechanism if isinstance(pipeline, RivalPipeline) else None
-    if not isinstance(own, ClaimsEpsilon) or math.isinf(epsilon := own.token_epsilon(delta)):
+    own: object = pipeline.mechanism if isinstance(pipeline, RivalPipeline) else None
+    epsilon = own.token_epsilon(delta) if isinstance(own, ClaimsEpsilon) else math.inf
+    if math.isinf(epsilon):
         return {}
-    claimed = {
-        "unit": "nats, one token",
-        "delta": delta,
-        "epsilon": epsilon,
-        "kind": "claimed by its author, not proved",
-    }
-    return {"claimed_epsilon": Section.model_validate({"version": 1, **claimed})}
+    kind = "claimed by its author, not proved"
+    found = {"version": 1, "unit": "nats, one token", "delta": delta, "epsilon": epsilon, "kind": kind}
+    return {"claimed_epsilon": Section.model_validate(found)}
 
 
 def _origin(record: AssetRecord) -> AssetOrigin:

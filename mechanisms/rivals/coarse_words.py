@@ -130,15 +130,20 @@ class CoarseWords(PosteriorRead):
         return renamed(message, self._inner, self._own)
 
     def observed(self, message: bytes) -> NDArray[np.int64]:
-        """Returns what the inner mechanism released; raises UserError for a message of another mechanism."""
-        return self.inner.observed(renamed(message, self._own, self._inner))
+        """Returns what the inner mechanism released, shape (tokens, 1) where that is one symbol: no word's number.
+
+        Raises UserError for a message of another mechanism.
+        """
+        released = self.inner.observed(renamed(message, self._own, self._inner))
+        return released[:, None] if released.ndim == 1 else released
 
     def scores(
         self, observed: Observed, log_prior: NDArray[np.float64] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yields (rows, log P(observed | word) + log_prior[word]), float32, shape (rows, words)."""
         added = np.float32(0) if log_prior is None else log_prior.astype(np.float32)
-        for rows, block in self.inner.scores(observed):
+        released = observed[:, 0] if isinstance(self.inner, RandomizedResponse) else observed
+        for rows, block in self.inner.scores(released):
             yield rows, block[:, self.symbols] + added
 
 

@@ -176,7 +176,8 @@ def coarse_case():
     law = lambda word: np.where(np.arange(4) == symbols[word], np.exp(1.5), 1.0) / (np.exp(1.5) + 3)  # noqa: E731
     wrong = faulty(mechanism)
     wrong.symbols = np.roll(symbols, 1)
-    return Case("coarse", mechanism, law, ids(mechanism), wrong, (0, 1), True)
+    outcomes = lambda message: mechanism.observed(message)[:, 0]  # noqa: E731
+    return Case("coarse", mechanism, law, outcomes, wrong, (0, 1), True)
 
 
 def exponential_case():
