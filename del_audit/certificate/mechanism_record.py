@@ -57,7 +57,14 @@ class _OtherKind:
             "description": "Any other mechanism: its kind, and its fields under their names.",
             "type": "object",
             "required": ["kind"],
-            "properties": {"kind": {"type": "string", "maxLength": 200, "not": {"const": "del"}}},
+            "properties": {
+                "kind": {
+                    "description": "Its kind: not del.",
+                    "type": "string",
+                    "maxLength": 200,
+                    "not": {"const": "del"},
+                }
+            },
             "additionalProperties": {"type": ["string", "number", "boolean", "null"], "maxLength": LONGEST_FIELD},
             "maxProperties": MOST_FIELDS,
         }

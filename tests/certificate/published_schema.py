@@ -42,11 +42,40 @@ class Published(GenerateJsonSchema):
         return True
 
 
+def by_kind(part: Any, models: dict[str, Any]) -> Any:
+    """Returns a part of a schema whose choices of mechanisms are asked for by their kind: an error then has its place.
+
+    models: the definitions. A choice without a kind of its own comes last.
+    """
+    if isinstance(part, list):
+        return [by_kind(one, models) for one in part]
+    if not isinstance(part, dict):
+        return part
+    found = {name: by_kind(value, models) for name, value in part.items()}
+    if "anyOf" not in found:
+        return found
+    choices = {_kind_of(choice, models): choice for choice in found.pop("anyOf")}
+    last = choices.pop("", None) or {"required": ["kind"], "properties": {"kind": {"enum": list(choices)}}}
+    for kind, choice in choices.items():
+        asked: dict[str, Any] = {"required": ["kind"], "properties": {"kind": {"const": kind}}}
+        last = {"if": {"required": ["kind"]} if kind == "*" else asked, "then": choice, "else": last}
+    return {**found, **last}
+
+
+def _kind_of(choice: dict[str, Any], models: dict[str, Any]) -> str:
+    """Returns a choice's own kind; * where it has any, and nothing where it has none or what is left."""
+    model = models[choice["$ref"].rsplit("/", 1)[1]] if "$ref" in choice else choice
+    kind = model.get("properties", {}).get("kind", {})
+    return str(kind.get("const", "*" if "not" in kind else ""))
+
+
 def published_schema() -> dict[str, Any]:
     mode: JsonSchemaMode = "serialization"
     found = Certificate.model_json_schema(schema_generator=Published, mode=mode)
     for part in found["$defs"].values():
         part.pop("title", None)
+    models = found["$defs"]
+    found = {name: by_kind(part, models) for name, part in found.items()}
     found["properties"]["format"]["const"] = FORMAT_6
     del found["properties"]["format"]["enum"]
     return {

@@ -146,6 +146,7 @@ def _schemas(part):
 
 def test_every_field_says_what_it_is():
     fields = [(name, field) for part in _schemas(SCHEMA) for name, field in part.get("properties", {}).items()]
+    fields = [(name, field) for name, field in fields if set(field) - {"const", "enum"}]  # the others are conditions
     assert len(fields) > 200
     for name, field in fields:
         assert field.get("description", "").endswith("."), name
