@@ -17,6 +17,7 @@ from del_audit.service.planting import plant, tokenized
 from del_audit.service.private_text import attacked_rounds, windows
 from del_audit.service.provenance import commit, versions
 from del_audit.service.releases import PrivatePrompts
+from del_audit.show.mechanism_line import mechanism_line
 from mechanisms.canonical_json import Json
 from mechanisms.client import Client
 from mechanisms.errors import UserError
@@ -142,6 +143,7 @@ class Scene:
             "name": self.configuration.name,
             "configuration": self.configuration.model_dump(mode="json"),
             "spec": self.pipeline.spec.to_dict(),
+            "mechanism": mechanism_line(self.pipeline.spec),
             "settings": settings,
             "seed": self.seed,
             "hashes": self.hashes,

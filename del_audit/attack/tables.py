@@ -231,9 +231,7 @@ class _Page:
         width = table_width()
         self._console = Console(width=width, highlight=False, markup=False, emoji=False)
         if document is not None:
-            spec = document["spec"]
-            scale = number(spec["scale"])
-            title = f"{document['name']}: {spec['bits']} bits for each of {spec['dim']} numbers a token, scale {scale}"
+            title = f"{document['name']}: {document['mechanism']}"
             self._console.print(Text(printable(title), style="bold"))
 
     def heading(self, text: str, kind: str = "") -> None:

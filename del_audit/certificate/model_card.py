@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING
 
 from del_audit.certificate.model import Allowed, Body, Inversion, Knowing, UnitGuarantee
-from del_audit.certificate.rows import MEANS, knowing_rows, mechanism_line, states_meaning, terms
+from del_audit.certificate.rows import MEANS, knowing_rows, states_meaning, terms
 from del_audit.show.console import printable
+from del_audit.show.mechanism_line import mechanism_line
 from del_audit.show.numbers import at_most, interval, number, percent, upper_end
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:-]|(?<=\d)\.(?=\s|$)|(?<=www)\.)")

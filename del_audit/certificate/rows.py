@@ -7,9 +7,8 @@ from decimal import ROUND_CEILING
 from del_audit.certificate.model import Attack, Body, Inversion, Knowing, Probe, Slice
 from del_audit.certificate.schema import FORMAT_2
 from del_audit.configuration.policy import WrittenPolicy
-from del_audit.show.numbers import interval, number, percent
+from del_audit.show.numbers import interval, percent
 from del_audit.statistics.figure import Figure
-from mechanisms.mechanism import Description
 from mechanisms.spec import QuantizerSpec
 
 CONDITIONS = (
@@ -77,20 +76,6 @@ class SliceRow:
     guess: Figure | None
     cells: tuple[tuple[Attack, Slice | None], ...]
     strongest: tuple[Attack, Slice] | None
-
-
-def mechanism_line(spec: Description) -> str:
-    """Returns a mechanism in a line: its kind, and the sizes that matter."""
-    if isinstance(spec, QuantizerSpec):
-        return f"{spec.bits} bits x {spec.dim} coordinates per token, scale {number(spec.scale)}"
-    from mechanisms.rivals._supports import SupportSpec  # heavy, and DEL needs none of it
-    from mechanisms.rivals.coarse_words import CoarseWordsSpec
-
-    if isinstance(spec, CoarseWordsSpec):
-        return f"{spec.inner.words:,} clusters of words, {spec.inner.kind}, epsilon {number(spec.log_odds)} per token"
-    if isinstance(spec, SupportSpec):
-        return f"{spec.kind} over {spec.words:,} words, epsilon {number(spec.log_odds)} per token"
-    return str(spec.to_dict().get("kind", "a mechanism of one's own"))
 
 
 def terms(body: Body) -> list[str]:

@@ -16,7 +16,6 @@ from del_audit.certificate.rows import (
     by_condition,
     is_baseline,
     knowing_rows,
-    mechanism_line,
     probe_rows,
     slice_rows,
     states_meaning,
@@ -24,6 +23,7 @@ from del_audit.certificate.rows import (
 )
 from del_audit.configuration.policy import WrittenPolicy
 from del_audit.configuration.verdict import Check
+from del_audit.show.mechanism_line import mechanism_line
 from del_audit.show.numbers import at_most, interval, number, percent, printable, upper_end
 
 VERDICT_STYLES = {"certified": "bold green", "refused": "bold red", "inconclusive": "bold yellow"}

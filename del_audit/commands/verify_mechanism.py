@@ -91,7 +91,9 @@ def _target(arguments: argparse.Namespace, claim: "QuantizerSpec | WordLaw") -> 
     """Returns a context manager that yields the client; raises UserError for one that the claim does not fit."""
     from del_audit.evidence.verification.words import WordLaw
 
+    own = arguments.spec is None  # with the folder's own claim nothing can contradict it
     quantizers = [f"--{name}" for name in ("bundle", "replay") if getattr(arguments, name) is not None]
+    quantizers = [name for name in quantizers if not (own and name == "--bundle")]
     if isinstance(claim, WordLaw) and quantizers:
         raise UserError(
             f"Expected {quantizers[0]} with a claim of the n-bit quantizer, got one of {claim.spec.kind}: leave it out."
@@ -108,15 +110,15 @@ def _target(arguments: argparse.Namespace, claim: "QuantizerSpec | WordLaw") -> 
         from del_audit.verify_mechanism.http_client import http_client
 
         return http_client(arguments.http, claim, arguments.time_out)
-    from del_audit.verify_mechanism.own_client import bundle_spec, own_client
+    from del_audit.verify_mechanism.own_client import bundle_claim, own_client
+    from del_audit.verify_mechanism.word_clients import own_word_client
 
-    if arguments.bundle is not None:
-        return own_client(bundle_spec(arguments.bundle), "bundle", str(arguments.bundle))
-    if isinstance(claim, WordLaw):
-        from del_audit.verify_mechanism.word_clients import own_word_client
-
-        return own_word_client(claim)
-    return own_client(claim)
+    named = ("bundle", str(arguments.bundle)) if arguments.bundle is not None else ()
+    run = claim if arguments.bundle is None else bundle_claim(arguments.bundle)
+    if isinstance(run, WordLaw) != isinstance(claim, WordLaw):
+        kind = run.spec.kind if isinstance(run, WordLaw) else "the n-bit quantizer"
+        raise UserError(f"Expected a claim of {kind}, which {str(arguments.bundle)!r} runs, got another: leave it out.")
+    return own_word_client(run, *named) if isinstance(run, WordLaw) else own_client(run, *named)
 
 
 def _check(arguments: argparse.Namespace) -> None:

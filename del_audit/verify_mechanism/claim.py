@@ -48,8 +48,8 @@ def claimed_spec(
     mu: float | None,
     config: Path | None,
     bundle: Path | None,
-) -> QuantizerSpec:
-    """Returns the spec of the options, of a configuration, or of a client's folder where neither is given.
+) -> QuantizerSpec | WordLaw:
+    """Returns the claim of the options, of a configuration, or of a client's folder where neither is given.
 
     Raises UserError for both, none or too few, and for values out of range.
     """
@@ -57,13 +57,13 @@ def claimed_spec(
     if config is not None:
         if given:
             raise UserError("Expected --config or --bits, --dim, --clip and --scale or --mu, got both.")
-        from del_audit.configuration.configuration import load_configuration
+        from del_audit.verify_mechanism.configured_claim import configured_claim
 
-        return load_configuration(config).quantizer("verify-mechanism --config").spec()
+        return configured_claim(config)
     if not given and bundle is not None:
-        from del_audit.verify_mechanism.own_client import bundle_spec
+        from del_audit.verify_mechanism.own_client import bundle_claim
 
-        return bundle_spec(bundle)
+        return bundle_claim(bundle)
     if bits is None or dim is None or clip is None or (scale is None) == (mu is None):
         raise UserError(
             "Expected a claim: --bits, --dim, --clip and exactly one of --scale and --mu, or --config"

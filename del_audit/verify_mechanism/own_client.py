@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from del_audit.evidence.verification.words import WordLaw
 from del_audit.verify_mechanism.target import Floats, Target
 from mechanisms.client import Client, CodeReleaser
 from mechanisms.client_bundle import load_client
@@ -12,6 +13,10 @@ from mechanisms.client_certificate import UNCERTIFIED
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.randomness import RandomSource
+from mechanisms.rivals._supports import SupportSpec
+from mechanisms.rivals.client_half import SYMBOLS
+from mechanisms.rivals.clusters import load_symbols
+from mechanisms.rivals.coarse_words import CoarseWordsSpec
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import unpack
 
@@ -54,9 +59,12 @@ def own_client(spec: QuantizerSpec, kind: str = "del-audit", name: str = "") -> 
     )
 
 
-def bundle_spec(folder: Path) -> QuantizerSpec:
-    """Returns the spec of a client's folder, whose files belong together; raises UserError as load_client does."""
+def bundle_claim(folder: Path) -> QuantizerSpec | WordLaw:
+    """Returns what a client's folder claims, its files belonging together; raises UserError as load_client does."""
     spec = load_client(folder, certificate=UNCERTIFIED).spec
-    if not isinstance(spec, QuantizerSpec):
-        raise UserError(f"Expected a client of the n-bit quantizer in {str(folder)!r}, got {type(spec).__name__}.")
+    if isinstance(spec, CoarseWordsSpec):
+        return WordLaw.of(spec, load_symbols(folder / SYMBOLS))
+    if isinstance(spec, SupportSpec):
+        return WordLaw.of(spec)
+    assert isinstance(spec, QuantizerSpec)  # no folder holds another
     return spec

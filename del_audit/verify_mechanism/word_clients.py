@@ -52,12 +52,12 @@ def json_client(claim: QuantizerSpec | WordLaw, exchange: Exchange) -> JsonClien
 
 
 @contextmanager
-def own_word_client(law: WordLaw) -> Iterator[Target]:
+def own_word_client(law: WordLaw, kind: str = "del-audit", name: str = "") -> Iterator[Target]:
     """Yields the client that runs a word mechanism: its draws, packing and count of tokens, on the system's words."""
     client = Client(None, law.mechanism, _LONGEST)
     yield Target(
-        "del-audit",
-        "del-audit's own client",
+        kind,
+        name or "del-audit's own client",
         lambda tokens: law.shaped(law.opened(client.release_tokens(tokens))),
         client.release_tokens,
         lambda: client.charged,

@@ -22,7 +22,6 @@ from del_audit.certificate.rows import (
     by_condition,
     is_baseline,
     knowing_rows,
-    mechanism_line,
     probe_rows,
     slice_rows,
     sliced_attacks,
@@ -31,6 +30,7 @@ from del_audit.certificate.rows import (
 )
 from del_audit.configuration.yaml_file import dump_yaml
 from del_audit.show import readout
+from del_audit.show.mechanism_line import mechanism_line
 from del_audit.show.numbers import (
     KINDS,
     at_most,

@@ -1,0 +1,19 @@
+"""A mechanism in a line, as reports and tables name it."""
+
+from del_audit.show.numbers import number
+from mechanisms.mechanism import Description
+from mechanisms.spec import QuantizerSpec
+
+
+def mechanism_line(spec: Description) -> str:
+    """Returns a mechanism in a line: its kind, and the sizes that matter."""
+    if isinstance(spec, QuantizerSpec):
+        return f"{spec.bits} bits x {spec.dim} coordinates per token, scale {number(spec.scale)}"
+    from mechanisms.rivals._supports import SupportSpec  # heavy, and DEL needs none of it
+    from mechanisms.rivals.coarse_words import CoarseWordsSpec
+
+    if isinstance(spec, CoarseWordsSpec):
+        return f"{spec.inner.words:,} clusters of words, {spec.inner.kind}, epsilon {number(spec.log_odds)} per token"
+    if isinstance(spec, SupportSpec):
+        return f"{spec.kind} over {spec.words:,} words, epsilon {number(spec.log_odds)} per token"
+    return str(spec.to_dict().get("kind", "a mechanism of one's own"))
