@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from attacks.registry import AttackName, default_attacks, without_codes
 from del_audit.configuration.asked import FEWEST_PROMPTS
 from del_audit.configuration.attack_names import asked_attacks
-from del_audit.configuration.mechanisms import DelMechanism, OwnMechanism, installed_kinds, unknown_kind
+from del_audit.configuration.mechanisms import DelMechanism, OwnMechanism
 from del_audit.configuration.policy import Policy
 from del_audit.configuration.written import WrittenConfiguration, WrittenEncoder, WrittenEvaluation
 from del_audit.configuration.yaml_file import load_yaml
@@ -124,8 +124,6 @@ class Configuration(WrittenConfiguration):
         return self
 
     def _require_own_server(self) -> None:
-        if ":" not in self.mechanism.kind and self.mechanism.kind not in (installed := installed_kinds()):
-            raise ValueError(unknown_kind(self.mechanism.kind, installed))
         if "decoder" in self.model_fields_set:
             raise ValueError(
                 f"expected no decoder beside mechanism.kind: {self.mechanism.kind}, whose own `embeddings` decode, got "

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue, WrapValidator
+from pydantic import Field, JsonValue, ValidationInfo, WrapValidator
 from pydantic.config import JsonDict
 
 from del_audit.configuration.yaml_file import Strict
@@ -178,12 +178,17 @@ def unknown_kind(kind: str, installed: tuple[str, ...]) -> str:
     return f"expected mechanism.kind among {', '.join(known)}, or package.module:Class, got {kind[:100]!r}.{hint}"
 
 
-def _chosen(given: Any, handler: Callable[[Any], Any]) -> Any:
-    """Returns the mechanism of the kind that is given, DEL where none is; its errors name its own keys."""
+def _chosen(given: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
+    """Returns the mechanism of the kind that is given, DEL where none is; its errors name its own keys.
+
+    A certificate, which is read as JSON, may name a mechanism that is not installed here.
+    """
     if isinstance(given, dict):
         kind = given.get("kind", "del")
         if not isinstance(kind, str):
             raise ValueError(f"expected mechanism.kind to be text, got {str(kind)[:100]!r}")
+        if kind not in KINDS and ":" not in kind and info.mode == "python" and kind not in (own := installed_kinds()):
+            raise ValueError(unknown_kind(kind, own))
         return KINDS.get(kind, OwnMechanism).model_validate(given)
     return handler(given)
 
