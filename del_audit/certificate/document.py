@@ -45,9 +45,9 @@ from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.provenance import commit, versions
 from mechanisms.assets import AssetRecord
 from mechanisms.mechanism import Description
-from mechanisms.message_sizes import counted_sizes, described_sizes
 from mechanisms.own_mechanisms import ClaimsEpsilon
 from mechanisms.rival_pipeline import RivalPipeline
+from mechanisms.rivals.message_sizes import counted_sizes, described_sizes
 from mechanisms.spec import QuantizerSpec
 
 NOT_PROTECTED = (

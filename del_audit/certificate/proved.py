@@ -10,7 +10,7 @@ from del_audit.configuration.policy import WrittenPolicy
 from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Description
-from mechanisms.message_sizes import MessageSizes
+from mechanisms.rivals.message_sizes import MessageSizes
 from mechanisms.spec import QuantizerSpec
 
 PHRASE_TOKENS = 5

@@ -14,7 +14,7 @@ from del_audit.certificate.schema import FORMAT_2
 from del_audit.configuration.verdict import verdict_of
 from del_audit.statistics.bound import Bound
 from mechanisms.errors import UserError
-from mechanisms.message_sizes import described_sizes
+from mechanisms.rivals.message_sizes import described_sizes
 from mechanisms.spec import QuantizerSpec
 
 TOLERANCE = 1e-6

@@ -6,7 +6,6 @@ import pytest
 from attacks.repeated import repeated
 from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel
-from mechanisms.message_sizes import counted_sizes, described_sizes
 from mechanisms.pipeline import Pipeline
 from mechanisms.public_words import PublicWords
 from mechanisms.randomness import SimulatedRandomness
@@ -21,6 +20,7 @@ from mechanisms.rivals import (
     SubsetSelection,
     SubsetSelectionSpec,
 )
+from mechanisms.rivals.message_sizes import counted_sizes, described_sizes
 from mechanisms.rivals.silent import Silent, silent_spec
 
 WORDS = 12
