@@ -8,9 +8,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from mechanisms.canonical_json import Json
+from mechanisms.canonical_json import Json, canonical_sha256
 from mechanisms.errors import UserError
-from mechanisms.hashes import json_sha256
 from mechanisms.mechanism import Description
 from mechanisms.registry import MECHANISMS, described
 from mechanisms.spec import QuantizerSpec
@@ -30,8 +29,8 @@ class OwnSpec:
 
     @property
     def fingerprint(self) -> bytes:
-        """32 bytes that name the description: sha256 of its fields in canonical JSON."""
-        return bytes.fromhex(json_sha256(self.to_dict()))
+        """32 bytes that name the description: sha256 of its fields in canonical JSON (RFC 8785)."""
+        return bytes.fromhex(canonical_sha256(self.to_dict()))
 
 
 def spec_of(record: Mapping[str, Json]) -> Description:

@@ -124,6 +124,11 @@ class Configuration(WrittenConfiguration):
         return self
 
     def _require_own_server(self) -> None:
+        if self.policy.epsilon:
+            raise ValueError(
+                f"expected no policy.epsilon with mechanism.kind: {self.mechanism.kind}, of which no guarantee is "
+                "proved: leave it out, and the certificate says so first"
+            )
         if "decoder" in self.model_fields_set:
             raise ValueError(
                 f"expected no decoder beside mechanism.kind: {self.mechanism.kind}, whose own `embeddings` decode, got "

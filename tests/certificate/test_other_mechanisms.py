@@ -1,6 +1,7 @@
 """Certificates of other mechanisms than DEL: made, verified, shown, and refused where a byte of them was changed."""
 
 import json
+import math
 import shutil
 from copy import deepcopy
 
@@ -127,3 +128,92 @@ def test_a_smaller_epsilon_than_the_description_has_is_refused(whole):
     whole["guarantees"][0]["epsilon"].update(lower=1.0, estimate=1.0, upper=1.0)
     with pytest.raises(UserError, match=r"guarantees\.0\.epsilon"):
         require_recomputed(body_of(whole))
+
+
+def test_a_client_of_the_kind_sends_under_its_certificate(made, whole, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(made)
+    trusted = ["--trust", "key.pem.pub"]
+    folder, out = str(tmp_path / "client"), str(tmp_path / "message")
+    bundle = ["bundle", "tiny.yaml", "--out", folder, "--certificate", "out/certificate.json", *trusted]
+    assert main(bundle) == 0
+    send = ["send", folder, "--text", "the pain was gone", "--out", out, *trusted]
+    assert main(send) == 2
+    assert "assurance" in capsys.readouterr().err
+    assert main([*send, "--accept-quick"]) == 0
+    message = (tmp_path / "message").read_bytes()
+    tokens = int.from_bytes(message[12:16], "little")
+    assert tokens >= 4
+    assert len(message) == whole["bytes"]["header"] + math.ceil(whole["bytes"]["a_token"] * tokens)
+
+
+OWN = """
+import numpy as np
+from dataclasses import dataclass
+from typing import ClassVar
+from mechanisms.rivals import RandomizedResponse, RandomizedResponseSpec, RivalSpec
+
+@dataclass(frozen=True, slots=True)
+class MineSpec(RivalSpec):
+    kind: ClassVar[str] = "mine"
+    words: int
+    nats: float
+
+class Mine:
+    name = "a mechanism of my own"
+
+    def __init__(self, spec, table):
+        self.spec, self.table = spec, table
+        self.inner = RandomizedResponse(RandomizedResponseSpec.from_epsilon(spec.words, spec.nats))
+
+    @classmethod
+    def of(cls, public, nats=4.0):
+        return cls(MineSpec(public.words, nats), public.table)
+
+    def release(self, tokens, source):
+        return self.inner.release(tokens, source)
+
+    def observed(self, message):
+        return self.inner.observed(message)
+
+    def scores(self, observed, log_prior=None):
+        return self.inner.scores(observed, log_prior)
+
+    def embeddings(self, message):
+        return self.table[self.observed(message)]
+
+    def token_epsilon(self, delta):
+        return self.spec.nats
+"""
+
+
+def test_a_mechanism_of_ones_own_is_certified_without_an_epsilon_and_its_certificate_says_so_first(
+    tmp_path, tiny_lm_folder, tiny_bert_folder, reviews, monkeypatch, capsys
+):
+    for source, name in ((tiny_lm_folder, "model"), (tiny_bert_folder, "sentences")):
+        shutil.copytree(source, tmp_path / name)
+    shutil.copy(reviews, tmp_path / "reviews.csv")
+    (tmp_path / "mine_of_this_test.py").write_text(OWN)
+    asked = content({"kind": "mine_of_this_test:Mine", "options": {"nats": 5.0}})
+    asked.pop("decoder")
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(asked))
+    monkeypatch.chdir(tmp_path)
+    assert main(["certify", "own.yaml", "--out", "out"]) == 2
+    assert "expected no policy.epsilon" in capsys.readouterr().err
+    asked["policy"].pop("epsilon")
+    path.write_text(yaml.safe_dump(asked))
+    assert main(["key", "new", "--out", "key.pem"]) == 0
+    assert main(["certify", "own.yaml", "--out", "out", "--key", "key.pem"]) == 0
+    printed = capsys.readouterr().out
+    assert "No guarantee of this mechanism is proved" in printed
+    whole = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert whole["claim"]["says"].startswith("No guarantee of this mechanism is proved.")
+    assert (whole["guarantees"], whole["curve"], whole["inversion"]["allowed"]) == ([], None, None)
+    assert whole["sections"]["claimed_epsilon"]["epsilon"] == 5.0
+    assert "attacks within the guarantee" not in [check["limit"] for check in whole["checks"]]
+    verify = ["verify", "out/certificate.json", "--trust", "key.pem.pub", "--against", "own.yaml", "--accept-quick"]
+    assert main(verify) == 0
+    changed = deepcopy(whole)
+    changed["spec"]["nats"] = 6.0
+    with pytest.raises(UserError, match=r"hashes\.spec"):
+        require_consistent(body_of(changed), changed)
