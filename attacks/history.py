@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from attacks.repeated import decode_evidence, join, reads_evidence, refitted, sends_once, split
 from mechanisms.channel import BLOCK_ROWS
+from mechanisms.description import Description
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism, Observed
+from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import RandomSource
 from mechanisms.validation import whole_at_least

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from mechanisms.channel import BLOCK_ROWS, Channel, exponentiate
 from mechanisms.decoding import Decoder, LinearDecoder, PooledDecoder
+from mechanisms.description import Description
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism, Observed
+from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import RandomSource
 from mechanisms.rival_pipeline import RivalPipeline

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import ClassVar, Self, cast
 
 from mechanisms.canonical_json import Json
+from mechanisms.description import Description
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import LARGEST, EncoderCard, encoder_bytes, read_encoder
 from mechanisms.errors import UserError
 from mechanisms.ledger import Account, Ledger
 from mechanisms.library_types import PreTrainedTokenizerBase
-from mechanisms.mechanism import ClientHalf, Description, ModelName, Releaser
+from mechanisms.mechanism import ClientHalf, ModelName, Releaser
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import RandomSource, SystemRandomness
 from mechanisms.spec import QuantizerSpec

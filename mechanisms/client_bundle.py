@@ -19,12 +19,13 @@ from tokenizers import Tokenizer
 
 from mechanisms.client import Client
 from mechanisms.client_certificate import WHAT, Requirement, Uncertified, read_certificate, terms_of
+from mechanisms.description import Description
 from mechanisms.errors import UserError
 from mechanisms.files import new_folder
 from mechanisms.keyring import trusted_keys
 from mechanisms.ledger import Account, Ledger
 from mechanisms.library_types import PreTrainedTokenizerBase
-from mechanisms.mechanism import ClientHalf, Description, ModelName
+from mechanisms.mechanism import ClientHalf, ModelName
 from mechanisms.randomness import RandomSource, SystemRandomness
 from mechanisms.registry import client_half_of, described
 from mechanisms.signed_document import SignedDocument, open_signed

@@ -8,25 +8,11 @@ from typing import ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.canonical_json import Json
+from mechanisms.description import Description
 from mechanisms.randomness import RandomSource
 
 Observed = NDArray[np.integer | np.floating]
 """What was released of each token: the number of a word, shape (tokens,), or anything else, shape (tokens, dim)."""
-
-
-@runtime_checkable
-class Description(Protocol):
-    """A frozen, complete description of a mechanism: no tensors, so that it can be accounted for, hashed and sent."""
-
-    @property
-    def fingerprint(self) -> bytes:
-        """32 bytes that name the description: sha256 of its fields in canonical JSON."""
-        ...
-
-    def to_dict(self) -> dict[str, Json]:
-        """Returns the fields under their names."""
-        ...
 
 
 class Releaser(Protocol):

@@ -10,7 +10,8 @@ from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 
 if TYPE_CHECKING:
-    from mechanisms.mechanism import ClientHalf, Description
+    from mechanisms.description import Description
+    from mechanisms.mechanism import ClientHalf
 
 DecoderName = str
 """A decoder's key: its name in configurations, on the command line and in certificates, [a-z][a-z0-9-]{0,63}."""

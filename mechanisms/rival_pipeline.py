@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.decoding import Decoder, MechanismParts, PromptDecoder
+from mechanisms.description import Description
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description, KnownChannel, ObservableMechanism, Observed, embeddings_of
+from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed, embeddings_of
 from mechanisms.public_words import PublicWords
 from mechanisms.randomness import RandomSource
 from mechanisms.registry import DECODERS, DecoderName, checked_decoder, imported

@@ -21,8 +21,8 @@ from mechanisms.adapter_config import (
     shown,
 )
 from mechanisms.assets import AssetRecord
+from mechanisms.description import Description
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description
 from mechanisms.model_facts import text_config
 from mechanisms.models import LanguageModel
 from mechanisms.user_path import user_path

@@ -9,7 +9,7 @@ from mechanisms.errors import UserError
 from mechanisms.validation import whole_at_least
 
 if TYPE_CHECKING:
-    from mechanisms.mechanism import Description
+    from mechanisms.description import Description
 
 SESSION = timedelta(days=30)
 """The period whose tokens are one session, unless the policy's session_days says otherwise."""

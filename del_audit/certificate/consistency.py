@@ -15,8 +15,8 @@ from del_audit.configuration.verdict import verdict_of
 from del_audit.service.seed import seed_of
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.client_certificate import date
+from mechanisms.description import Description
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description
 from mechanisms.spec import QuantizerSpec
 
 if TYPE_CHECKING:

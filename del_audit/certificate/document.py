@@ -44,7 +44,7 @@ from del_audit.service.assets import Assets
 from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.provenance import commit, versions
 from mechanisms.assets import AssetRecord
-from mechanisms.mechanism import Description
+from mechanisms.description import Description
 from mechanisms.own_mechanisms import ClaimsEpsilon
 from mechanisms.rival_pipeline import RivalPipeline
 from mechanisms.rivals.message_sizes import counted_sizes, described_sizes

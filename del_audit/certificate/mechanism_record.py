@@ -9,8 +9,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from mechanisms.canonical_json import Json, canonical_sha256
+from mechanisms.description import Description
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description
 from mechanisms.registry import MECHANISMS, described
 from mechanisms.spec import QuantizerSpec
 

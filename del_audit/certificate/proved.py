@@ -8,8 +8,8 @@ from del_audit.accounting.any_mechanism import guess_bound, has_proof, proved_gu
 from del_audit.certificate.model import Allowed, Bytes, Curve, UnitGuarantee
 from del_audit.configuration.policy import WrittenPolicy
 from del_audit.statistics.bound import Bound
+from mechanisms.description import Description
 from mechanisms.errors import UserError
-from mechanisms.mechanism import Description
 from mechanisms.rivals.message_sizes import MessageSizes
 from mechanisms.spec import QuantizerSpec
 

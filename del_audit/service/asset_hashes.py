@@ -7,8 +7,8 @@ from del_audit.service.assets import Assets
 from del_audit.service.pipelines import AnyPipeline, public_file_sha256
 from del_audit.service.provenance import fingerprint, source_sha256
 from mechanisms.canonical_json import canonical_sha256
+from mechanisms.description import Description
 from mechanisms.hashes import texts_sha256
-from mechanisms.mechanism import Description
 from mechanisms.registry import mechanism_of
 from mechanisms.tokens import tokenizer_sha256
 

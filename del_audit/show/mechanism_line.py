@@ -1,7 +1,7 @@
 """A mechanism in a line, as reports and tables name it."""
 
 from del_audit.show.numbers import number
-from mechanisms.mechanism import Description
+from mechanisms.description import Description
 from mechanisms.spec import QuantizerSpec
 
 

@@ -134,7 +134,9 @@ class LanguagePosteriorDecoder:
         """
         limit = self.language.context_tokens
         for counts in prompts:
-            next(self.channel.scores(counts), None)  # refuses another shape before anything is read
+            law = next(self.channel.scores(counts), None)  # refuses another shape before anything is read
+            if law is not None and law[1].shape[1] != len(self.table):
+                raise UserError(f"Expected a law over {len(self.table)} words, the table's, got {law[1].shape[1]}.")
             if len(self.opening) + len(counts) > limit:
                 raise UserError(
                     f"Expected opening and prompt of at most {limit} tokens, the model's context, got "

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self, cast
 
-from mechanisms.mechanism import NO_FILE, Description, ModelName
+from mechanisms.description import Description
+from mechanisms.mechanism import NO_FILE, ModelName
 from mechanisms.randomness import RandomSource
 from mechanisms.rivals.clusters import LARGEST, read_symbols, symbols_bytes
 from mechanisms.rivals.coarse_words import CoarseWords, CoarseWordsSpec, Inner, InnerSpec, mechanism_over

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mechanisms.client import Client
+from mechanisms.description import Description
 from mechanisms.errors import UserError
 from mechanisms.library_types import PreTrainedTokenizerBase
-from mechanisms.mechanism import Description, Releaser
+from mechanisms.mechanism import Releaser
 from mechanisms.models import LanguageModel
 from mechanisms.randomness import RandomSource, SystemRandomness
 from mechanisms.text_pieces import text_of

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from mechanisms.mechanism import Description, Releaser
+from mechanisms.description import Description
+from mechanisms.mechanism import Releaser
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.registry import imported, mechanism_of
 from mechanisms.rivals._supports import SupportSpec

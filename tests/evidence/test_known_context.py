@@ -13,6 +13,7 @@ from attacks.base import AttackerKnowledge
 from attacks.known_context import KnownContext
 from attacks.repeated import repeated
 from del_audit.accounting import inversion_bound
+from del_audit.accounting.any_mechanism import guess_bound
 from del_audit.evidence.known_context import measure_known_context, released_centre, spaced
 from del_audit.service.releases import Releases
 from mechanisms.assets import AssetRecord
@@ -21,9 +22,11 @@ from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 from mechanisms.pipeline import assemble
 from mechanisms.randomness import SimulatedRandomness
+from mechanisms.rivals._message import renamed
 from mechanisms.rivals.randomized_response import RandomizedResponse, RandomizedResponseSpec
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import pack
+from tests.toy_mechanism import Toy, ToySpec
 
 WORDS, LENGTH = 40, 20
 
@@ -183,11 +186,36 @@ def test_each_send_is_accounted_for(world):
 
 def test_a_mechanism_without_a_centre_has_a_lift_and_no_bound(world):
     public, prompts = world(mu=1.0, peak=0.4), texts(40, 0.5)
-    rival = RandomizedResponse(RandomizedResponseSpec.from_epsilon(WORDS, 6.0))
-    public = replace(public, mechanism=rival)
+    public = replace(public, mechanism=Toy(ToySpec(WORDS, 1_000), public.table))
     figures = measure_known_context(public, released(public, prompts), AS_IT_IS, longest=LENGTH, seed=0)
     assert (figures.centre, figures.allowed, figures.broken_above, figures.broken) == (None, None, None, False)
     assert figures.lift.lower > 0
+
+
+@pytest.mark.parametrize("sends", [1, 3])
+def test_a_mechanism_with_supports_is_held_to_its_uniform_release(world, sends):
+    public, prompts = world(mu=1.0, peak=0.4), texts(60, 0.5)
+    rival = RandomizedResponse(RandomizedResponseSpec.from_epsilon(WORDS, 2.5))
+    public = replace(public, mechanism=rival if sends == 1 else repeated(rival, sends))
+    figures = measure_known_context(public, released(public, prompts), AS_IT_IS, longest=LENGTH, seed=0, sends=sends)
+    assert figures.centre is not None
+    assert abs(figures.centre.value - figures.without.value) < 0.1  # a uniform release tells as much as none
+    assert figures.success.lower < figures.allowed <= 1
+    assert figures.allowed == guess_bound(rival.spec, figures.centre.upper, sends).upper
+    assert not figures.broken
+
+
+def test_a_mechanism_of_less_noise_than_it_states_is_broken_by_who_knows_the_context(world):
+    """The releases are those of a louder mechanism under the stated one's name: the bound is of the stated one."""
+    public, prompts = world(mu=1.0, peak=0.1), texts(60, 0.5)
+    stated, true = (RandomizedResponse(RandomizedResponseSpec.from_epsilon(WORDS, nats)) for nats in (1.5, 12.0))
+    messages = [
+        renamed(true.release(prompt, SimulatedRandomness(5, str(row))), true.spec.fingerprint, stated.spec.fingerprint)
+        for row, prompt in enumerate(prompts)
+    ]
+    public = replace(public, mechanism=stated)
+    sent = replace(released(public, prompts), messages=messages)
+    assert measure_known_context(public, sent, AS_IT_IS, longest=LENGTH, seed=0).broken
 
 
 def test_intervals_are_over_documents_of_a_length_known_beforehand(world):

@@ -5,12 +5,12 @@ import math
 import pytest
 
 from del_audit.accounting.accountant import Accountant
+from del_audit.configuration.mechanisms import DelMechanism
 from del_audit.configuration.policy import Policy
-from del_audit.configuration.written import Mechanism
 from del_audit.tune.proof import LOUDER, least_scale, proved_epsilons
 from mechanisms.spec import QuantizerSpec
 
-MECHANISM = Mechanism(bits=4, dim=12, clip=0.05, mu=5.0)
+MECHANISM = DelMechanism(bits=4, dim=12, clip=0.05, mu=5.0)
 TOKEN = {"at_most": 20.0}
 PROMPT = {"unit": "prompt", "tokens": 16, "delta": 1e-6, "at_most": 90.0}
 

@@ -18,7 +18,7 @@ from del_audit.statistics.bootstrap import Clusters
 from del_audit.statistics.contradiction import contradicts, lower_limit, upper_limit
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clustered_rate
-from mechanisms.mechanism import Description
+from mechanisms.description import Description
 
 COMMON_WORDS = 100
 SHARE_READ = "share of tokens recovered"

@@ -10,6 +10,7 @@ from scipy.stats import binom
 from attacks.base import AttackerKnowledge
 from attacks.inversion import CommonestWord, CosineNeighbour, MaximumAPosteriori, MaximumLikelihood
 from del_audit.accounting import Accountant, Session
+from del_audit.accounting.any_mechanism import guess_bound, proved_guarantee
 from del_audit.accounting.session import Part
 from del_audit.evidence.inversion.repeated import measure_histories, measure_repeated
 from del_audit.statistics.intervals import clopper_pearson
@@ -22,6 +23,7 @@ from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.rivals import RandomizedResponse, RandomizedResponseSpec
 from mechanisms.spec import QuantizerSpec
+from tests.toy_mechanism import Toy, ToySpec
 
 ATTACKS = (CommonestWord(), CosineNeighbour(), MaximumLikelihood(), MaximumAPosteriori())
 WORDS = 32
@@ -109,8 +111,19 @@ def test_a_history_is_reported_by_how_often_its_turns_are_sent(public, prompts):
     assert leakage.rows[2].epsilon.estimate == pytest.approx(exact.estimate, rel=1e-9)
 
 
-def test_a_rival_is_measured_without_a_bound(public, prompts):
+def test_a_mechanism_over_words_is_held_to_its_own_bound(public, prompts):
     rival = RandomizedResponse(RandomizedResponseSpec.from_epsilon(WORDS, 1.5), public.table, public.prior)
+    leakage = measure_repeated(
+        replace(public, mechanism=rival), [MaximumAPosteriori()], prompts, 0, (1, 10), longest=40
+    )
+    for row in leakage.rows:
+        assert row.epsilon == proved_guarantee(rival.spec, "session", row.times, row.delta).epsilon
+        assert row.success.lower <= row.allowed.upper == guess_bound(rival.spec, row.kappa, row.times).upper
+    assert leakage.broken == ()
+
+
+def test_a_rival_without_a_proof_is_measured_without_a_bound(public, prompts):
+    rival = Toy(ToySpec(WORDS, 1 << 15), public.table)
     leakage = measure_repeated(
         replace(public, mechanism=rival), [MaximumAPosteriori()], prompts, 0, (1, 10), longest=40
     )

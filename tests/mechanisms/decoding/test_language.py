@@ -199,7 +199,10 @@ def test_what_does_not_fit_is_refused(make):
         decoder.decode(np.zeros((3, 5), dtype=np.uint8))
     with pytest.raises(UserError, match=r"at most 256 tokens, the model's context, got 2 \+ 255"):
         decoder.decode(np.zeros((255, 6), dtype=np.uint8))
-    with pytest.raises(UserError, match="384 words, the channel's, got 384 logits and 383 rows"):
+    with pytest.raises(UserError, match="prior over 383 words"):
         replace(decoder, table=decoder.table[1:])
+    smaller = replace(decoder, table=decoder.table[1:], log_prior=decoder.log_prior[1:])
+    with pytest.raises(UserError, match="law over 383 words, the table's, got 384"):
+        smaller.decode(np.zeros((3, 6), dtype=np.uint8))
     with pytest.raises(UserError, match="prior over 384 words"):
         replace(decoder, log_prior=decoder.log_prior[1:])
