@@ -1,10 +1,10 @@
 """The guarantee of any mechanism that has a proved one: DEL's quantizer, and mechanisms with three losses a token."""
 
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Protocol, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from del_audit.accounting.accountant import Accountant, Guarantee, Unit, adjacency, check_unit, guarantee
 from del_audit.accounting.gaussian_limit import GaussianLimit
@@ -16,10 +16,11 @@ from mechanisms.errors import UserError
 from mechanisms.rivals._supports import SupportSpec
 from mechanisms.spec import QuantizerSpec
 
+Floats = NDArray[np.float64]
 Proved = QuantizerSpec | SupportSpec
 """Descriptions whose guarantee is proved from the description alone."""
-MOST_SENDS = 1_000
-"""Sends of a token whose trade-off curve is drawn for mechanisms with three losses."""
+MOST_TOKENS = 1_000
+"""Tokens, each counted as often as it is sent, whose trade-off curve is made for mechanisms with three losses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +93,40 @@ def guess_bound(spec: Proved, kappa: float, sends: int = 1) -> Bound:
     return response_success_bound(spec, kappa, sends, proved=True)
 
 
+class ErrorCurve(Protocol):
+    """A trade-off curve."""
+
+    def beta(self, alpha: ArrayLike) -> Floats | float:
+        """Returns the best test's error of the second kind at each error of the first, in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StraightBetween:
+    """A trade-off curve by its corners, alpha rising: straight between them."""
+
+    corners: tuple[Floats, Floats]
+
+    def beta(self, alpha: ArrayLike) -> Floats:
+        """Returns the best test's error of the second kind at each error of the first, in [0, 1]."""
+        return np.interp(np.asarray(alpha, dtype=np.float64), *self.corners)
+
+
+def trade_off_of(spec: Proved, tokens: int = 1) -> ErrorCurve:
+    """Returns the trade-off curve of inputs that differ in so many tokens, each counted as often as it is sent.
+
+    Raises UserError for more than MOST_TOKENS tokens of a mechanism with three losses, and as Accountant does.
+    """
+    if isinstance(spec, QuantizerSpec):
+        return Accountant(spec).trade_off("phrase", tokens)
+    if tokens > MOST_TOKENS:
+        raise UserError(f"Expected tokens times sends in 1..{MOST_TOKENS} for a curve of {spec.kind}, got {tokens}.")
+    return StraightBetween(ThreeLosses.of(spec).corners(tokens))
+
+
 def token_trade_off(spec: Proved, alpha: NDArray[np.float64], sends: int = 1) -> NDArray[np.float64]:
     """Returns the best test's error of the second kind at each error of the first, for one token sent so often.
 
-    alpha: in [0, 1], shape (points,). Between the two words that are told apart best. Raises UserError for more than
-    MOST_SENDS sends of a mechanism with three losses.
+    alpha: in [0, 1], shape (points,). Between the two words that are told apart best. Raises UserError as trade_off_of.
     """
-    if isinstance(spec, QuantizerSpec):
-        return np.asarray(Accountant(spec).trade_off("phrase", sends).beta(alpha))
-    if sends > MOST_SENDS:
-        raise UserError(f"Expected sends in 1..{MOST_SENDS} for a curve of {spec.kind}, got sends={sends}.")
-    first, second = ThreeLosses.of(spec).corners(sends)
-    return np.interp(alpha, first, second)
+    return np.asarray(trade_off_of(spec, sends).beta(alpha))

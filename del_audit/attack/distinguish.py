@@ -7,13 +7,13 @@ from typing import Any
 from tqdm import tqdm
 
 from attacks.base import AttackerKnowledge
-from del_audit.accounting import Accountant
+from del_audit.accounting.any_mechanism import Proved, has_proof, trade_off_of
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_distinguish
 from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.distinguishing import play, play_membership
 from del_audit.evidence.games import Game, GameSettings, beaten
-from del_audit.evidence.pairs import Pair, corner_public, notable_pairs
+from del_audit.evidence.pairs import Pair, common_pair, corner_public, notable_pairs
 from del_audit.runs import Run
 from del_audit.statistics.contradiction import FALSE_ALARMS
 from mechanisms.canonical_json import Json
@@ -52,6 +52,12 @@ def attack_distinguish(
                 f"Expected --pair to be two different prompts of as many tokens, got {len(first)} and {len(second)} "
                 f"in {name}."
             )
+    spec = scene.pipeline.spec
+    if not has_proof(spec):
+        raise UserError(
+            f"Expected a mechanism with a proved guarantee, which bounds any test, got {scene.pipeline.name!r}, which "
+            "has none. The other attacks take it."
+        )
     phrases = {f"{text!r} in a prompt": _tokens(scene, text) for text in phrase}
     settings: dict[str, Json] = {
         "command": "distinguish",
@@ -69,7 +75,7 @@ def attack_distinguish(
         for name, game in bar:
             bar.set_postfix_str(name[:40])
             played.append(run.part(f"game-{json_sha256(name)[:16]}", lambda game=game: game().to_dict()))  # type: ignore[misc]
-    judge(played, scene.configuration.quantizer("attack distinguish").spec())
+    judge(played, spec)
     document = {
         **scene.document(settings),
         "trials": trials,
@@ -90,9 +96,13 @@ def _games(
     length: int,
 ) -> Games:
     """Returns every game under its name, to be played."""
-    corner = corner_public(scene.configuration.quantizer("attack distinguish").spec())
-    found = run.part("notable-pairs", lambda: _as_lists(notable_pairs(scene.public, rules.delta, scene.seed)))
-    games: Games = {CORNERS: lambda: _one(corner, CORNERS, ((0,), (1,)), rules)}
+    games, spec = Games(), scene.pipeline.spec
+    if isinstance(spec, QuantizerSpec):
+        corner = corner_public(spec)
+        found = run.part("notable-pairs", lambda: _as_lists(notable_pairs(scene.public, rules.delta, scene.seed)))
+        games[CORNERS] = lambda: _one(corner, CORNERS, ((0,), (1,)), rules)
+    else:  # any two words that are told apart at all are told apart as well as any other two
+        found = run.part("notable-pairs", lambda: _as_lists({"two common words": common_pair(scene.public)}))
     for name, pair in {**{_worded(scene, name, sides): sides for name, sides in found.items()}, **own}.items():
         games[name] = lambda name=name, pair=pair: _one(scene.public, name, pair, rules)  # type: ignore[misc]
     for name, tokens in phrases.items():
@@ -119,11 +129,11 @@ def _tokens(scene: Scene, text: str) -> list[int]:
     return list(scene.assets.language.tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def judge(games: Sequence[dict[str, Any]], spec: QuantizerSpec) -> None:
+def judge(games: Sequence[dict[str, Any]], spec: Proved) -> None:
     """Judges all games together: played one by one, they share the false alarms, and fewer points beat the curve."""
     for game in games:
         points = game["points"]
-        judged, curve = len(points) * len(games), Accountant(spec).trade_off(game["unit"], game["tokens"])
+        judged, curve = len(points) * len(games), trade_off_of(spec, game["tokens"])
         for point in points:
             if point["beats"]:
                 false, missed = (round(point[side]["value"] * game["trials"]) for side in ("alpha", "beta"))

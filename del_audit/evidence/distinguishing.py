@@ -7,6 +7,7 @@ import numpy as np
 from attacks.base import AttackerKnowledge
 from attacks.distinguishing import Distinguisher, LikelihoodRatio, Membership
 from del_audit.accounting import Accountant, TradeOff, Unit
+from del_audit.accounting.any_mechanism import Proved, has_proof, proved_guarantee, trade_off_of
 from del_audit.evidence.games import Claim, Floats, Game, GameSettings, Guarantee, judge
 from del_audit.evidence.pairs import Pair, pair_figures
 from mechanisms.errors import UserError
@@ -88,6 +89,8 @@ def _guarantee(public: AttackerKnowledge, differing: int, delta: float, claim: C
     times = getattr(mechanism, "times", 1)
     tokens = differing * times
     unit: Unit = "session" if times > 1 else "token" if tokens == 1 else "phrase"
+    if claim is None and not isinstance(mechanism, Pipeline) and has_proof(mechanism.spec):
+        return _of_words(mechanism.spec, unit, tokens, delta)
     if claim is not None or not isinstance(mechanism, Pipeline):
         return Guarantee(unit, tokens, claim)
     accountant = Accountant(mechanism.spec)
@@ -95,6 +98,12 @@ def _guarantee(public: AttackerKnowledge, differing: int, delta: float, claim: C
     area = exact_auc(curve) if accountant.trials(unit, tokens) <= 100_000 else None
     variation, epsilon = accountant.total_variation(unit, tokens), accountant.epsilon(delta, unit, tokens)
     return Guarantee(unit, tokens, curve, variation, epsilon, area)
+
+
+def _of_words(spec: Proved, unit: Unit, tokens: int, delta: float) -> Guarantee:
+    """Returns what bounds a game of a mechanism whose every two words have the same losses, or none (theorem 24)."""
+    figures = proved_guarantee(spec, unit, tokens, delta)
+    return Guarantee(unit, tokens, trade_off_of(spec, tokens), figures.total_variation, figures.epsilon)
 
 
 def _statistics(

@@ -1,5 +1,6 @@
 """Pairs of prompts worth telling apart, and the exact figures of each pair itself (docs/theory.md, theorem 5)."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
-from mechanisms.randomness import simulation_generator
+from mechanisms.randomness import SimulatedRandomness, simulation_generator
 from mechanisms.spec import WORD_BITS, QuantizerSpec
 
 Floats = NDArray[np.float64]
@@ -26,6 +27,7 @@ Pair = tuple[Sequence[int], Sequence[int]]
 PARTS = 128
 """Coordinates of different laws up to which a pair's own figures are computed: 1 s for 18, 3 s for 128."""
 SAMPLED_PAIRS = 2_001
+MOST_COMMON = 100
 
 
 def corner_public(spec: QuantizerSpec) -> AttackerKnowledge:
@@ -57,6 +59,21 @@ def notable_pairs(public: AttackerKnowledge, delta: float = 1e-5, seed: int = 0)
         median = drawn[np.argsort(divergence)[len(drawn) // 2]]
         pairs["median of the vocabulary"] = ((int(median[0]),), (int(median[1]),))
     return pairs
+
+
+def common_pair(public: AttackerKnowledge) -> Pair:
+    """Returns the two commonest words that the mechanism's law tells apart, each as a prompt of one token.
+
+    Raises UserError where it tells no two of the commonest hundred apart.
+    """
+    common = np.argsort(-public.prior, kind="stable")[:MOST_COMMON]
+    source = SimulatedRandomness(0, "common pair")
+    seen = public.mechanism.observed(public.mechanism.release([int(word) for word in common], source))
+    scores = np.concatenate([block[:, common].copy() for _, block in public.channel.scores(seen)])
+    for first, second in itertools.combinations(range(len(common)), 2):
+        if (scores[:, first] != scores[:, second]).any():
+            return (int(common[first]),), (int(common[second]),)
+    raise UserError(f"Expected two words that {public.mechanism.name} tells apart, got none among {len(common)}.")
 
 
 def pair_figures(public: AttackerKnowledge, test: LikelihoodRatio, delta: float) -> tuple[Bound | None, Bound | None]:

@@ -11,6 +11,7 @@ from attacks.base import AttackerKnowledge
 from attacks.distinguishing import LikelihoodRatio
 from attacks.repeated import repeated
 from del_audit.accounting import Accountant, TradeOff
+from del_audit.accounting.any_mechanism import proved_guarantee
 from del_audit.evidence.distinguishing import exact_auc, play, play_membership
 from del_audit.evidence.games import Claim, GameSettings, Guarantee, judge, p_value
 from del_audit.evidence.pairs import corner_public, notable_pairs, pair_curve, pair_figures
@@ -24,7 +25,9 @@ from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import simulation_generator
 from mechanisms.rivals import RandomizedResponse, RandomizedResponseSpec
+from mechanisms.rivals._message import renamed
 from mechanisms.spec import QuantizerSpec
+from tests.toy_mechanism import Toy, ToySpec
 
 SPEC = QuantizerSpec.from_mu(4, 18, 0.05, 2.0)
 CORNERS = {"opposite corners": ((0,), (1,))}
@@ -118,7 +121,8 @@ def test_a_claim_is_tested_like_a_curve():
     pair, settings = {"two words": ((0,), (1,))}, GameSettings(2_500)
     (kept,) = play(public, pair, settings, Claim(1.5))
     (broken,) = play(public, pair, settings, Claim(1.0))
-    (silent,) = play(public, pair, settings)
+    unproved = replace(public, mechanism=Toy(ToySpec(5, 1 << 14), table))
+    (silent,) = play(unproved, pair, settings)
     assert not kept.broken
     assert kept.epsilon.value <= 1.5
     assert kept.epsilon.value > 1.15
@@ -300,3 +304,37 @@ def test_bad_games_are_refused():
     ]:
         with pytest.raises(UserError, match=reason):
             call()
+
+
+RESPONSE = RandomizedResponseSpec.from_epsilon(6, 1.2)
+
+
+def of_response(spec=RESPONSE, released=None):
+    """Returns a public world of randomised response; released: of another spec, whose messages bear this one's name."""
+    table = np.eye(6, dtype=np.float32)
+    mechanism = RandomizedResponse(spec)
+    if released is not None:
+        louder = RandomizedResponse(released)
+        release = lambda tokens, source: renamed(louder.release(tokens, source), released.fingerprint, spec.fingerprint)  # noqa: E731
+        object.__setattr__(mechanism, "release", release)
+    return AttackerKnowledge(mechanism, table, np.full(6, 1 / 6))
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_mechanism_over_words_is_held_to_its_own_curve_and_its_best_test_nearly_reaches_it(times):
+    public = of_response()
+    if times > 1:
+        public = replace(public, mechanism=repeated(public.mechanism, times))
+    (game,) = play(public, {"two words": ((0,), (1,))}, GameSettings(4000, seed=3))
+    proved = proved_guarantee(RESPONSE, "session" if times > 1 else "token", times, 1e-5)
+    assert (game.total_variation, game.exact_epsilon) == (proved.total_variation, proved.epsilon)
+    assert not game.broken
+    assert game.advantage.lower <= proved.total_variation.upper
+    assert game.advantage.value > 0.85 * proved.total_variation.lower
+    assert game.epsilon.value <= proved.epsilon.upper
+
+
+def test_a_mechanism_over_words_of_less_noise_than_it_states_is_broken():
+    public = of_response(released=RandomizedResponseSpec.from_epsilon(6, 1.8))
+    (game,) = play(public, {"two words": ((0,), (1,))}, GameSettings(4000, seed=3))
+    assert game.broken
