@@ -25,15 +25,18 @@ from del_audit.configuration.verdict import Verdict
 from del_audit.evidence.readiness import require_ready
 from del_audit.process.exit_codes import DONE, INCONCLUSIVE, REFUSED
 from del_audit.process.quiet import silence_libraries
-from del_audit.service.assets import build, load_assets
+from del_audit.service.assets import Assets, build, load_assets
+from del_audit.service.pipelines import AnyPipeline
 from mechanisms.canonical_json import canonical, parse_canonical
 from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError
 from mechanisms.files import write_files
 from mechanisms.hashes import texts_sha256
 from mechanisms.keyring import load_private_key, require_not_revoked
+from mechanisms.pipeline import Pipeline
 from mechanisms.shield import shielded
 from mechanisms.signed_document import fingerprint, raw_public_key, sign, signed_bytes
+from mechanisms.soft_prompt import mechanism_warning
 
 EXIT_CODES: dict[Verdict, int] = {"certified": DONE, "refused": REFUSED, "inconclusive": INCONCLUSIVE}
 
@@ -60,6 +63,7 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     require_ready(configuration, assets)
     pipeline = build(configuration, assets)
     guarantees_of(pipeline.spec, configuration.policy)  # the same for a mechanism that the vocabulary decides
+    _warn_of_prompt(assets, pipeline)
     attempt = begin(texts_sha256(assets.private_corpus.texts), fingerprint(raw_public_key(signer)))
     evidence = gather(configuration, assets, pipeline)
     seconds = time.monotonic() - started
@@ -96,6 +100,14 @@ def _warn_of_attacks(configuration: Configuration) -> None:
             "verdict will be inconclusive at best. Add them, or ask for `assurance: quick` in the policy.",
             file=sys.stderr,
         )
+
+
+def _warn_of_prompt(assets: Assets, pipeline: AnyPipeline) -> None:
+    """Says that the soft prompt was trained for another mechanism; of DEL load_assets has said it."""
+    if assets.soft_prompt is None or isinstance(pipeline, Pipeline):
+        return
+    if warning := mechanism_warning(assets.soft_prompt, pipeline.spec):
+        print(f"del-audit: warning: {warning}", file=sys.stderr)
 
 
 def write_results(certificate: Certificate, signed: bytes, folder: Path) -> None:
