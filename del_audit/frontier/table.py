@@ -84,7 +84,7 @@ def _second(row: Row, dominated: Mapping[str, Sequence[str]]) -> tuple[str, ...]
         f"{interval(second.strongest.success)}, {second.strongest.key}",
         interval(second.meaning),
         interval(second.knowing("left").lift),
-        interval(listed.success) if listed else NONE,
+        f"{interval(listed.success)}, {listed.candidates} texts" if listed else NONE,
         interval(second.gain),
         interval(share) if share else NONE,
         *([interval(attribute)] if attribute else []),
@@ -93,7 +93,8 @@ def _second(row: Row, dominated: Mapping[str, Sequence[str]]) -> tuple[str, ...]
 
 
 def _by(dominated: Mapping[str, Sequence[str]], row: Row) -> str:
-    return ", ".join(dominated[row.point.name]) or NONE
+    first, *more = dominated[row.point.name] or [NONE]
+    return f"{first} and {len(more)} more" if more else first
 
 
 def print_tables(tables: Sequence[Columns], document: Mapping[str, Any], console: Console) -> None:

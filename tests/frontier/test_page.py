@@ -103,3 +103,11 @@ def test_it_fits_its_screen_and_the_keyboard_reads_every_point(written, view, tm
         browser.close()
     assert len(asked) == 1
     assert said == []
+
+
+def test_a_table_names_one_dominating_point_and_counts_the_others(rows):
+    name = rows[0].point.name
+    for dominating, said in (([], "-"), (["del@8"], "del@8"), (["del@8", "del@16", "del@32"], "del@8 and 2 more")):
+        columns = first_columns(rows[:1], {name: dominating}, 64)
+        assert columns.lines[0][columns.heads.index("dominated by")] == said
+        assert columns.heads[2] == "epsilon of 64 tokens"
