@@ -151,7 +151,9 @@ class FrontierBench:
         figures = []
         for each in leakage.attacks:
             assert each.meaning is not None
-            figures.append(Attacked(each.key, each.name, each.version, each.success, each.above, each.meaning))
+            assert each.meaning_above is not None
+            alike = each.meaning, each.meaning_above
+            figures.append(Attacked(each.key, each.name, each.version, each.success, each.above, *alike))
         return {"attacks": [asdict(each) for each in figures]}
 
     def _contexts(self, point: Point) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def second_relations(rows: Sequence[Row], seed: int) -> list[Relation]:
     """Returns the relations of all pairs of fully attacked points, by the strongest attack and the paired gain.
 
     What is recovered is told apart where one's upper end, of its strongest attack, is below the other's lower limit,
-    corrected for the number of attacks. Gains are of the same prompts: they are told apart by a test of signs over
+    corrected for the number of attacks: exactly, and up to meaning too, since clusters of words hide the word and tell
+    its meaning. Gains are of the same prompts: they are told apart by a test of signs over
     documents, corrected for all pairs (Holm). seed: of the test's draws.
     """
     done = {row.point.name: row.second for row in rows if row.second is not None}
@@ -60,9 +61,10 @@ def second_relations(rows: Sequence[Row], seed: int) -> list[Relation]:
     found = []
     for names in itertools.combinations(done, 2):
         read = _apart(*((done[name].above, done[name].strongest.success.upper) for name in names))
+        meant = _apart(*((done[name].meaning_above, done[name].meaning.upper) for name in names))
         better = larger[names]
         use = 0 if better is None else 1 if better == names[0] else -1
-        found.append(Relation(*names, _says(read, use)))
+        found.append(Relation(*names, _says(read if read == meant else 0, use)))
     return found
 
 

@@ -48,7 +48,7 @@ class First:
 
 @dataclass(frozen=True, slots=True)
 class Attacked:
-    """What one attack recovered. above: its lower limit, corrected for the number of attacks."""
+    """What one attack recovered. above, meaning_above: lower limits, corrected for the number of attacks."""
 
     key: str
     name: str
@@ -56,6 +56,7 @@ class Attacked:
     success: Figure
     above: float
     meaning: Figure
+    meaning_above: float
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> "Attacked":
@@ -104,6 +105,11 @@ class Second:
     def above(self) -> float:
         """A lower limit of what the best attack recovers, corrected for the number of attacks."""
         return max(attack.above for attack in self.attacks)
+
+    @property
+    def meaning_above(self) -> float:
+        """The same limit of what is recovered up to meaning."""
+        return max(attack.meaning_above for attack in self.attacks)
 
     @property
     def meaning(self) -> Figure:

@@ -16,8 +16,8 @@ from del_audit.frontier.named import Named
 from del_audit.show.numbers import at_most, interval
 from del_audit.statistics.figure import Figure
 
-Stage = Literal["first", "second"]
-STAGES: tuple[Stage, ...] = ("second", "first")
+Stage = Literal["first", "second", "meaning"]
+STAGES: tuple[Stage, ...] = ("second", "meaning", "first")
 """The more telling one first."""
 WIDTH, TALL, TOP = 820, 400, 30
 """Pixels: across, where it is drawn alone; of the plot; and above it, for the title of its axis."""
@@ -40,6 +40,11 @@ TITLES: dict[Stage, tuple[str, str, str]] = {
     "second": (
         "What attacks recover, and what is left to use",
         "tokens that the strongest attack recovers",
+        "share of the clean gain that is left",
+    ),
+    "meaning": (
+        "What attacks recover up to meaning, and what is left to use",
+        "tokens that are recovered up to meaning",
         "share of the clean gain that is left",
     ),
 }
@@ -78,15 +83,16 @@ def picture(rows: Sequence[Row], stage: Stage, order: Sequence[Named]) -> Pictur
     """Returns the picture of a stage; None where no point was measured in it.
 
     first: what MAP recovers, and the information. second: the strongest attack, and the share of the clean gain, or the
-    gain where the clean one is not told from zero. order: of the mechanisms, from which their colours follow.
+    gain where the clean one is not told from zero. meaning: the same with what is recovered up to meaning.
+    order: of the mechanisms, from which their colours follow.
     """
     shares = all(row.second.share for row in rows if row.second)
-    found = (_first(row) if stage == "first" else _second(row, shares) for row in rows)
+    found = (_first(row) if stage == "first" else _second(row, shares, stage == "meaning") for row in rows)
     marks = [mark for mark in found if mark is not None]
     if not marks:
         return None
     title, across, up = TITLES[stage]
-    if stage == "second" and not shares:
+    if stage != "first" and not shares:
         up = "gain, nats per token"
     low, high = ends(mark.use for mark in marks)
     x = linear(0.0, max(1e-3, 1.04 * ends(mark.read for mark in marks)[1]))
@@ -95,7 +101,7 @@ def picture(rows: Sequence[Row], stage: Stage, order: Sequence[Named]) -> Pictur
     shown = [named for named in order if any(mark.named == named for mark in marks)]
     height = legend + LINE * len(shown)
     parts = (
-        *_axes(x, y, across, up, _percent if shares and stage == "second" else lambda value: f"{value:g}"),
+        *_axes(x, y, across, up, _percent if shares and stage != "first" else lambda value: f"{value:g}"),
         *_marks(marks, order, x, y),
         *_legend(shown, order, legend),
     )
@@ -146,7 +152,7 @@ def _first(row: Row) -> Mark | None:
     return Mark(row.point.named, row.point.epsilon, first.map, first.information, words)
 
 
-def _second(row: Row, shares: bool) -> Mark | None:
+def _second(row: Row, shares: bool, meaning: bool) -> Mark | None:
     if row.second is None or row.first is None:
         return None
     second = row.second
@@ -154,9 +160,11 @@ def _second(row: Row, shares: bool) -> Mark | None:
     left = f"{interval(second.share)} of the clean gain, " if second.share else ""
     words = (
         f"{row.point.named.name}, epsilon {at_most(row.first.epsilon)} of a token: {second.strongest.name} recovers "
-        f"{interval(second.strongest.success)}, {left}gain {interval(second.gain)} nats per token"
+        f"{interval(second.strongest.success)}, {interval(second.meaning)} up to meaning, {left}gain "
+        f"{interval(second.gain)} nats per token"
     )
-    return Mark(row.point.named, row.point.epsilon, second.strongest.success, use, words)
+    read = second.meaning if meaning else second.strongest.success
+    return Mark(row.point.named, row.point.epsilon, read, use, words)
 
 
 def _axes(x: Scale, y: Scale, across: str, up: str, said: Callable[[float], str]) -> Iterator[Markup]:

@@ -19,11 +19,11 @@ def first(read, told, half=0.01, baseline=0.05):
     return First(epsilon, epsilon, epsilon, epsilon, 2.0, *figures)
 
 
-def second(read, gains, half=0.01):
+def second(read, gains, half=0.01, meaning=None):
     gains = np.asarray(gains, dtype=np.float64)
     attacks = tuple(
-        Attacked(key, key, 1, figure(value, half), value - half, figure(value + 0.05, half))
-        for key, value in (("baseline", 0.05), ("map", read))
+        Attacked(key, key, 1, figure(value, half), value - half, figure(meant, half), meant - half)
+        for key, value, meant in (("baseline", 0.05, 0.1), ("map", read, read + 0.05 if meaning is None else meaning))
     )
     contexts = tuple(
         Knowing(sides, figure(0.5), figure(0.3), figure(0.2, unit="share of tokens recovered, above no release"))

@@ -92,6 +92,19 @@ def test_gains_are_told_apart_prompt_by_prompt(base):
     assert second_relations(rows[:1], 0) == []
 
 
+@pytest.mark.parametrize(
+    ("meaning", "said"), [(0.3, "first dominates"), (0.44, "not told apart"), (0.6, "not told apart")]
+)
+def test_a_point_whose_meaning_is_read_does_not_dominate(base, meaning, said):
+    """Clusters hide which word it was, and not what it means."""
+    gains = simulation_generator(0, "paired gains").normal(0.0, 0.5, 60)
+    rows = [
+        row("coarse-words:64", base, first=first(0.2, 1.0), second=second(0.2, gains + 0.1, meaning=meaning)),
+        row("subset-selection", base, first=first(0.4, 1.0), second=second(0.4, gains, meaning=0.45)),
+    ]
+    assert [each.says for each in second_relations(rows, 0)] == [said]
+
+
 def test_the_lower_limit_of_the_best_attack_is_corrected_and_its_upper_end_the_largest():
     found = second(0.3, np.zeros(4))
     assert found.above == pytest.approx(0.29)

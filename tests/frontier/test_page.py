@@ -92,12 +92,12 @@ def test_it_fits_its_screen_and_the_keyboard_reads_every_point(written, view, tm
         shown.goto((tmp_path / "frontier.html").as_uri())
         assert shown.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
         assert shown.title().startswith(HOSTILE)
-        output, slider = shown.locator("output").nth(1), shown.locator("input").nth(1)
+        output, slider = shown.locator("output").last, shown.locator("input").last
         before = output.text_content()
         slider.focus()
         shown.keyboard.press("ArrowRight")
         assert output.text_content() != before
-        box = shown.locator(".plot > svg").nth(1).bounding_box()
+        box = shown.locator(".plot > svg").last.bounding_box()
         shown.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 100)
         assert "epsilon 4.000" in output.text_content()
         browser.close()
