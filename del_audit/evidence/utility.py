@@ -25,6 +25,7 @@ __all__ = [
     "Answering",
     "Prediction",
     "Prompts",
+    "clean_losses",
     "coherences",
     "condition_answers",
     "condition_losses",
@@ -34,6 +35,7 @@ __all__ = [
     "paired_gain",
     "predict",
     "references",
+    "released_losses",
 ]
 
 T = TypeVar("T")
@@ -88,18 +90,29 @@ def condition_losses(language: LanguageModel, server: Answering, prompts: Prompt
     Raises UserError as strangers does.
     """
     model, responses = language.model, prompts.responses
-    other = strangers(prompts.clusters)
-    opening, clean = _clean_prefixes(model, prompts)
-    released = server.losses([*prompts.messages, *_picked(prompts.messages, other)], [*responses, *responses], progress)
-    readable = score(model, [*clean, *_picked(clean, other)], [*responses, *responses], progress)
+    opening, _ = _clean_prefixes(model, prompts)
+    released, readable = released_losses(server, prompts, progress), clean_losses(language, prompts, progress)
     return {
-        RELEASED: released[: len(prompts)],
-        OTHER: released[len(prompts) :],
+        **released,
         ALONE: server.losses([None] * len(prompts), responses, progress),
         NOBODY: score(model, [opening] * len(prompts), responses, progress),
-        CLEAN: readable[: len(prompts)],
-        OTHER_CLEAN: readable[len(prompts) :],
+        **readable,
     }
+
+
+def released_losses(server: Answering, prompts: Prompts, progress: Progress) -> Measured:
+    """Returns the loss of each true response after its own release and after another user's; as condition_losses."""
+    others = _picked(prompts.messages, strangers(prompts.clusters))
+    losses = server.losses([*prompts.messages, *others], [*prompts.responses, *prompts.responses], progress)
+    return {RELEASED: losses[: len(prompts)], OTHER: losses[len(prompts) :]}
+
+
+def clean_losses(language: LanguageModel, prompts: Prompts, progress: Progress) -> Measured:
+    """Returns the loss of each true response after its clean prompt and another user's; as condition_losses."""
+    _, clean = _clean_prefixes(language.model, prompts)
+    both = [*clean, *_picked(clean, strangers(prompts.clusters))]
+    losses = score(language.model, both, [*prompts.responses, *prompts.responses], progress)
+    return {CLEAN: losses[: len(prompts)], OTHER_CLEAN: losses[len(prompts) :]}
 
 
 def predict(
@@ -132,10 +145,8 @@ def measure_prediction(
 
 def paired_gain(server: Answering, prompts: Prompts, seed: int, progress: Progress) -> Figure:
     """Returns the gain alone: two conditions instead of six."""
-    others = _picked(prompts.messages, strangers(prompts.clusters))
-    losses = server.losses([*prompts.messages, *others], [*prompts.responses, *prompts.responses], progress)
-    own, other = np.split(losses, 2)
-    return gain_mean(other - own, seed, prompts.clusters, prompts.per_document)
+    losses = released_losses(server, prompts, progress)
+    return gain_mean(losses[OTHER] - losses[RELEASED], seed, prompts.clusters, prompts.per_document)
 
 
 def condition_answers(

@@ -11,20 +11,19 @@ from attacks.ladder import ladder, trained_attackers
 from attacks.registry import AttackName
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.limits import Evidence
-from del_audit.evidence.candidate_list import LISTED, ListFigure, private_lists
+from del_audit.evidence.candidate_list import ListFigure
 from del_audit.evidence.inferences import inferences_of
 from del_audit.evidence.inversion.leakage import measure_leakage
 from del_audit.evidence.inversion.meaning import Meaning
-from del_audit.evidence.inversion.readers import ADAPTED, adapted_beam, equipment, read_all
+from del_audit.evidence.inversion.readers import read_all
 from del_audit.evidence.inversion.readings import slices_of
 from del_audit.evidence.inversion.released_again import Worst, measure_worst, released_again
-from del_audit.evidence.known_context import known_contexts
+from del_audit.evidence.system import System
 from del_audit.evidence.utility import measure_prediction, paired_gain
 from del_audit.runs import Run
-from del_audit.service.assets import Assets, at_sends, build, client_of, public_of
+from del_audit.service.assets import Assets, build
 from del_audit.service.pipelines import AnyPipeline
-from del_audit.service.private_text import attacked_prompts, one_of_each_group
-from del_audit.service.prompts import Prompts, cut_prompts
+from del_audit.service.private_text import attacked_prompts
 from del_audit.service.releases import Releases
 from del_audit.statistics.figure import Figure
 from del_audit.tune.judge import ATTRIBUTE, SHARE, TASK, TASK_OVER, Reading
@@ -95,14 +94,11 @@ class MeasuringBench:
         return self.run.part(f"{kind}-{json_sha256(settings)[:KEY_DIGITS]}", made)
 
     def _read(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
-        plan, policy, assets = self.base.evaluation, self.base.policy, self.assets
-        attacked = at_sends(self._pipeline(candidate), policy.sends)
-        tokens = asked["documents"] * policy.prompt_tokens
-        client = client_of(assets, attacked, assets.seed, f"{self.name} attacked release")
-        sent = attacked_prompts(assets, tokens, policy.prompt_tokens).released(client.release_tokens)
+        plan, policy, assets, system = self.base.evaluation, self.base.policy, self.assets, self._system(candidate)
+        attacked, public = system.attacked, system.public
+        sent = system.private(asked["documents"] * policy.prompt_tokens).released(system.release("attacked release"))
         some = sent.one_a_document(asked["documents"])
         attacks = ladder(asked["attacks"], plan.masked_lm, trained_attackers(asked["attacks"]), depth=1)
-        public = public_of(assets, attacked, assets.seed)
         outcomes = read_all(attacks, public, some)
         limited_meaning = policy.meaning_success_at_most is not None
         leakage = measure_leakage(
@@ -153,38 +149,17 @@ class MeasuringBench:
         return measure_worst({key: read for key, (_, read) in outcomes.items()}, self.base.evaluation.worst_releases)
 
     def _lists(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
-        policy, assets = self.base.policy, self.assets
-        attacked = at_sends(self._pipeline(candidate), policy.sends)
-        client = client_of(assets, attacked, assets.seed, f"{self.name} {LISTED}")
-        public = public_of(assets, attacked, assets.seed)
-        return {"lists": [asdict(each) for each in private_lists(assets, client, public, policy.prompt_tokens)]}
+        return {"lists": [asdict(each) for each in self._system(candidate).lists()]}
 
     def _contexts(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
-        """Reads with the language model that a certificate's attackers read with: adapted, if an attack adapts it."""
-        plan, policy, assets = self.base.evaluation, self.base.policy, self.assets
-        attacked = at_sends(self._pipeline(candidate), policy.sends)
-        public = public_of(assets, attacked, assets.seed)
-        _, knowledge = equipment(adapted_beam().fit(public), public) if ADAPTED in plan.attacks else ("", public)
-        client = client_of(assets, attacked, assets.seed, f"{self.name} release to who knows the context")
-        sent = attacked_prompts(assets, plan.attacked_tokens, policy.prompt_tokens).released(client.release_tokens)
-        found = known_contexts(knowledge, sent, policy.prompt_tokens, assets.seed, policy.sends)
-        return {"contexts": {each.context: each.success.to_dict() for each in found}}
+        return {"contexts": {each.context: each.success.to_dict() for each in self._system(candidate).contexts()}}
 
     def _gain(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
-        assets, pipeline = self._with_prompt(candidate), self._pipeline(candidate)
-        prompts, server = (
-            self._prompts(pipeline, asked["prompts"]),
-            Server(assets.language, pipeline, assets.soft_prompt),
-        )
+        assets, system = self._with_prompt(candidate), self._system(candidate)
+        prompts = system.prompts(asked["prompts"])
+        server = Server(assets.language, system.pipeline, assets.soft_prompt)
         with tqdm(total=2 * len(prompts), desc="gain", unit="text", leave=False) as bar:
             return {"gain": paired_gain(server, prompts, assets.seed, bar).to_dict()}
-
-    def _prompts(self, pipeline: AnyPipeline, count: int) -> Prompts:
-        """Returns the first so many prompts, one per group, as the candidate's client sends them."""
-        assets, cut, response = self.assets, self.base.policy.prompt_tokens, self.base.evaluation.response_tokens
-        client = client_of(assets, pipeline, assets.seed, f"{self.name} prompts")
-        cuts = cut_prompts(one_of_each_group(assets, cut + response), cut, response, limit=count)
-        return cuts.released(client.release_tokens)
 
     def _others(self, candidate: Candidate, asked: dict[str, Any]) -> dict[str, Any]:
         assets, pipeline = self._with_prompt(candidate), self._pipeline(candidate)
@@ -195,12 +170,15 @@ class MeasuringBench:
         if task is not None:
             figures |= {TASK: task.accuracy, TASK_OVER: task.figures.over_majority}
         if self.base.policy.needs("gains"):
-            prompts = self._prompts(pipeline, self.base.evaluation.prompts)
+            prompts = self._system(candidate).prompts(self.base.evaluation.prompts)
             server = Server(assets.language, pipeline, assets.soft_prompt)
             with tqdm(total=6 * len(prompts), desc="controls", unit="text", leave=False) as bar:
                 found = measure_prediction(assets.language, server, prompts, assets.seed, bar)
             figures |= found.over | ({SHARE: found.share} if found.share else {})
         return {"figures": {name: figure.to_dict() for name, figure in figures.items()}}
+
+    def _system(self, candidate: Candidate) -> System:
+        return System(self.base, self.assets, self._pipeline(candidate), self.name)
 
     def _pipeline(self, candidate: Candidate) -> AnyPipeline:
         """Returns the candidate's pipeline; the last one is kept, since a table of a large vocabulary is large."""

@@ -44,6 +44,7 @@ def holder(home):
         ("attack", "repeated"),
         ("attack", "distinguish"),
         ("tune",),
+        ("frontier",),
         ("train", "prompt"),
         ("train", "projection"),
         ("train", "codes"),

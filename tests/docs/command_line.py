@@ -35,8 +35,8 @@ The log of an error with code 70 is in the folder `errors` of `$DEL_AUDIT_STATE`
 its owner alone. It holds the command's arguments, versions and the trace, and may quote your text: read it before you
 send it to anybody.
 
-`certify`, `attack`, `tune`, `train` and `reproduce` hold their `--out`: a second run into the same folder is refused at
-once, with code 2. The lock ends with the process, however that ends, and leaves no file.
+`certify`, `attack`, `tune`, `frontier`, `train` and `reproduce` hold their `--out`: a second run into the same folder
+is refused at once, with code 2. The lock ends with the process, however that ends, and leaves no file.
 """
 
 

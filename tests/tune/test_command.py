@@ -9,9 +9,9 @@ from attacks.inversion import AdaptedBeam
 from del_audit.accounting.accountant import Accountant
 from del_audit.cli import main
 from del_audit.configuration.configuration import load_configuration
+from del_audit.evidence import system
 from del_audit.runs import Run
 from del_audit.service.assets import load_assets
-from del_audit.tune import bench
 from del_audit.tune import tune as tuning
 from del_audit.tune.bench import MeasuringBench
 from del_audit.tune.parts import HELD_OUT, part_of
@@ -256,8 +256,8 @@ def test_the_context_is_read_with_the_model_that_a_certificate_reads_with(config
         read.append(knowledge.language)
         return measure(knowledge, sent.one_a_document(6), *rest)
 
-    measure = bench.known_contexts
-    monkeypatch.setattr(bench, "known_contexts", figures)
+    measure = system.known_contexts
+    monkeypatch.setattr(system, "known_contexts", figures)
     monkeypatch.setattr(AdaptedBeam, "_loss_added", lambda *_: -1.0)
     for attacks in (["baseline", "map"], ["baseline", "map", "adapted-beam"]):
         path = configured({"context_success_at_most": 0.9}, evaluation={**SHORT, "attacks": attacks})
