@@ -13,9 +13,9 @@ def mechanism_line(spec: Description) -> str:
     from mechanisms.rivals.coarse_words import CoarseWordsSpec
 
     if isinstance(spec, CoarseWordsSpec):
-        return (
-            f"{spec.inner.words:,} clusters of words, {spec.inner.kind}, epsilon {number(spec.log_odds)} per token sent"
-        )
-    if isinstance(spec, SupportSpec):
-        return f"{spec.kind} over {spec.words:,} words, epsilon {number(spec.log_odds)} per token sent"
-    return str(spec.to_dict().get("kind", "a mechanism of one's own"))
+        sent = f"{spec.inner.words:,} clusters of words, {spec.inner.kind}"
+    elif isinstance(spec, SupportSpec):
+        sent = f"{spec.kind} over {spec.words:,} words"
+    else:
+        return str(spec.to_dict().get("kind", "a mechanism of one's own"))
+    return f"{sent}, epsilon {number(spec.log_odds)} per token sent"
