@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # both need torch
     from mechanisms.models import LanguageModel
     from mechanisms.soft_prompt import SoftPrompt
 
+FEW_NUMBERS = 4
+"""Numbers that are released of a token at most for its release to be looked for among the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class RivalPipeline:
@@ -70,13 +73,21 @@ class RivalPipeline:
         return self.decoder.decode(self.observed(message))
 
     def embeddings_of(self, messages: Sequence[bytes]) -> list[NDArray[np.float32]]:
-        """Returns `embeddings` of each message, at once where the decoder reads whole prompts."""
+        """Returns `embeddings` of each message, at once where the decoder reads whole prompts.
+
+        Else what is released of many tokens alike, as one of a few symbols is, is decoded once.
+        """
         if self.decoder is None:
             return embeddings_of(self.mechanism, messages)
         observed = [self.observed(message) for message in messages]
         if isinstance(self.decoder, PromptDecoder):
             return self.decoder.decode_prompts(observed)
-        return [self.decoder.decode(one) for one in observed]
+        if not observed or observed[0][:1].size > FEW_NUMBERS:
+            return [self.decoder.decode(one) for one in observed]
+        together = np.concatenate(observed)
+        distinct, places = np.unique(together, axis=0, return_inverse=True)
+        decoded = self.decoder.decode(distinct)[places.reshape(-1)]
+        return np.split(decoded, np.cumsum([len(one) for one in observed])[:-1])
 
 
 def assemble_rival(

@@ -19,7 +19,7 @@ from attacks.ranking import best_words
 from mechanisms.channel import exponentiate
 from mechanisms.errors import UserError
 from mechanisms.library_types import PreTrainedTokenizerBase
-from mechanisms.mechanism import KnownChannel
+from mechanisms.mechanism import KnownChannel, embeddings_of
 from mechanisms.models import SentenceEncoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
@@ -76,7 +76,7 @@ class Viewer:
         if not messages or (texts is not None and len(texts) != len(messages)):
             got = f"{len(messages)} messages" + ("" if texts is None else f" and {len(texts)} texts")
             raise UserError(f"Expected at least one message to look at, and as many texts if any, got {got}.")
-        codes = [self._released_codes(message) for message in messages]
+        codes = self._released_codes(messages)
         readings = [guesses.best for guesses in self._attacker.guess(messages)]
         bags: list[Floats] = []
         means: list[Floats] = []
@@ -108,7 +108,7 @@ class Viewer:
         For what the server is meant to tell, where a weaker probe overstates nothing; raises UserError as `released`.
         """
         readings = [guesses.best for guesses in self._attacker.guess(messages)]
-        return self._plain([self._released_codes(message) for message in messages], readings)
+        return self._plain(self._released_codes(messages), readings)
 
     def plain_clean(self, documents: Sequence[Sequence[int]]) -> Views:
         """Returns the same two without the mechanism; raises UserError as `clean` does."""
@@ -140,12 +140,13 @@ class Viewer:
         kept = np.flatnonzero(values > 1e-6 * values[-1])[-REDUCED:]
         return np.asarray(centred @ (vectors[:, kept] / np.sqrt(values[kept])), dtype=np.float32)
 
-    def _released_codes(self, message: bytes) -> Floats:
+    def _released_codes(self, messages: Sequence[bytes]) -> list[Floats]:
         """Returns each token's release as numbers: DEL's codes dequantized, or what a rival's server reads."""
         mechanism = self.public.mechanism
         if isinstance(mechanism, Pipeline):
-            return StochasticQuantizer(mechanism.spec).dequantize(mechanism.observed(message))
-        return mechanism.embeddings(message)
+            quantizer = StochasticQuantizer(mechanism.spec)
+            return [quantizer.dequantize(mechanism.observed(message)) for message in messages]
+        return embeddings_of(mechanism, messages)
 
     def _clean_codes(self, tokens: NDArray[np.int64]) -> Floats:
         mechanism = self.public.mechanism
