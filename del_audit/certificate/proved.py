@@ -5,6 +5,7 @@ from scipy.special import ndtr, ndtri
 
 from del_audit.accounting import GaussianLimit, Unit
 from del_audit.accounting.any_mechanism import guess_bound, has_proof, proved_guarantee, token_trade_off
+from del_audit.accounting.proved_losses import LARGEST_PROVED
 from del_audit.certificate.model import Allowed, Bytes, Curve, UnitGuarantee
 from del_audit.configuration.policy import WrittenPolicy
 from del_audit.statistics.bound import Bound
@@ -21,7 +22,8 @@ def guarantees_of(spec: Description, policy: WrittenPolicy) -> tuple[UnitGuarant
     """Returns the exact guarantee of one token, a phrase and a whole prompt, and of each unit that a limit names.
 
     All are taken at as many sends as the policy allows, a session at its own tokens. None for a mechanism without a
-    proved guarantee; raises UserError where a limit of epsilon asks for one.
+    proved guarantee; raises UserError where a limit of epsilon asks for one, and for a unit of more tokens than can be
+    proved.
     """
     if not has_proof(spec):
         if policy.epsilon:
@@ -37,10 +39,17 @@ def guarantees_of(spec: Description, policy: WrittenPolicy) -> tuple[UnitGuarant
         ("prompt", policy.prompt_tokens, delta, policy.sends),
     ]
     units += [(limit.unit, limit.tokens or 1, limit.delta, limit.sent(policy.sends)) for limit in policy.epsilon]
-    return tuple(
+    found = tuple(
         UnitGuarantee.of(proved_guarantee(spec, unit, tokens, at, sends))
         for unit, tokens, at, sends in dict.fromkeys(units)
     )
+    for row in found:
+        if row.kind != "proved":
+            raise UserError(
+                f"Expected units of at most {LARGEST_PROVED:,} tokens, each counted as often as it is sent, which is "
+                f"what can be proved of this mechanism, got a {row.unit_name}: lower its tokens or policy.sends."
+            )
+    return found
 
 
 def curve_of(spec: Description, sends: int = 1) -> Curve | None:

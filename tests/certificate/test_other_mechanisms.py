@@ -10,11 +10,14 @@ import yaml
 
 from del_audit.certificate.consistency import require_consistent
 from del_audit.certificate.model import Body
+from del_audit.certificate.proved import guarantees_of
 from del_audit.certificate.recompute import require_recomputed
 from del_audit.certificate.typed import typed
 from del_audit.cli import main
+from del_audit.configuration.policy import WrittenPolicy
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
+from mechanisms.rivals import RandomizedResponseSpec
 from tests.certificate.test_fixture import CONTENT
 
 RESPONSE = {"kind": "randomized-response", "epsilon": 3.0}
@@ -144,6 +147,12 @@ def test_a_client_of_the_kind_sends_under_its_certificate(made, whole, monkeypat
     tokens = int.from_bytes(message[12:16], "little")
     assert tokens >= 4
     assert len(message) == whole["bytes"]["header"] + math.ceil(whole["bytes"]["a_token"] * tokens)
+
+
+def test_a_unit_of_more_tokens_than_can_be_proved_is_refused_before_anything_is_measured():
+    policy = WrittenPolicy.model_validate({"epsilon": ({"unit": "session", "tokens": 70_000, "at_most": 1.0},)})
+    with pytest.raises(UserError, match=r"at most 65,536 tokens.*session.*70,000|at most 65,536 tokens.*70000"):
+        guarantees_of(RandomizedResponseSpec.from_epsilon(100, 2.0), policy)
 
 
 OWN = """
