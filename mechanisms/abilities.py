@@ -153,7 +153,7 @@ class _Trial:
     def _factor(self) -> float:
         """Returns what rows of the table are multiplied by on the way in; raises UserError where nothing fits."""
         failed, stored = "", self.model.get_input_embeddings()(self.ids)
-        for factor in _factors(self.model):
+        for factor in possible_factors(self.model):
             self.rows = stored if factor == 1 else stored * factor
             try:
                 found = self._after(self.rows[None])[0]
@@ -270,7 +270,7 @@ def _ordinary(model: PreTrainedModel, count: int) -> Tensor:
     return torch.tensor((free * count)[:count], device=input_weight(model).device)
 
 
-def _factors(model: PreTrainedModel) -> Iterator[float]:
+def possible_factors(model: PreTrainedModel) -> Iterator[float]:
     """Yields what stored rows may be multiplied by: nothing, what the configuration names, the width's root."""
     yield 1.0
     for name, value in text_config(model).to_dict().items():

@@ -2,13 +2,12 @@
 
 import json
 
-import torch
-
 from mechanisms.abilities import abilities
 from mechanisms.assets import Asset
 from mechanisms.errors import UserError
 from mechanisms.library_types import PreTrainedModel, PreTrainedTokenizerBase
 from mechanisms.model_facts import opening_token, words_of
+from mechanisms.placement import all_finite
 
 
 def require_causal_config(asset: Asset) -> None:
@@ -46,8 +45,7 @@ def require_causal_config(asset: Asset) -> None:
 def require_finite(name: str, model: PreTrainedModel) -> None:
     """Raises UserError for weights that are NaN or infinite."""
     for part, weights in model.named_parameters():
-        # the sum is NaN or infinite where a weight is, and is faster than a look at each
-        if not bool(torch.isfinite(weights.sum())) and not bool(torch.isfinite(weights).all()):
+        if not all_finite(weights):
             raise UserError(
                 f"Expected finite weights in {name!r}, got NaN or infinite ones in {part!r}: the files are damaged. "
                 "Fetch them again."
@@ -70,7 +68,7 @@ def require_tokens_within(name: str, model: PreTrainedModel, tokenizer: PreTrain
 def require_usable(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises UserError for tokens without an embedding or a logit, and for no opening token.
 
-    Raises it as well for a model that cannot be run on embeddings, as `abilities` does. model: float32.
+    Raises it as well for a model that cannot be run on embeddings, as `abilities` does.
     """
     words = words_of(model)
     require_tokens_within(name, model, tokenizer)

@@ -4,6 +4,7 @@ A name is an existing local folder, a pinned package source (`package:smollm2-13
 (`HuggingFaceTB/SmolLM2-135M`, with `@revision` where one is wanted). Pickled weights are refused. Imports no torch.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,8 @@ from mechanisms.user_path import user_path
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja", "1_Pooling/*.json")
+
+STORED_FORMATS = ("float32", "bfloat16", "float16")
 
 
 def model_asset(name: str) -> Asset:
@@ -33,6 +36,29 @@ def model_asset(name: str) -> Asset:
     if HUB_NAME.fullmatch(name):
         return _hub_asset(name)
     raise UserError(f"Expected a model name, got {name!r}: there is no such folder. {_allowed()}")
+
+
+def stored_number_format(name: str) -> str:
+    """Returns number_format of the folder that a model's name stands for; a local folder is not hashed for it.
+
+    Raises UserError as model_asset and number_format do.
+    """
+    here = not name.startswith(PREFIX) and (folder := user_path(name, "a model's name", home=True)).is_dir()
+    return number_format(folder if here else model_asset(name).folder)
+
+
+def number_format(folder: Path) -> str:
+    """Returns the number format that config.json names for the weights: float32 where it names none of STORED_FORMATS.
+
+    Raises UserError for a config.json that cannot be read.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot read the number format in {folder / 'config.json'}: {first_line(error)}") from None
+    parts = [config, config.get("text_config")] if isinstance(config, dict) else []
+    named = [part.get(key) for part in parts if isinstance(part, dict) for key in ("dtype", "torch_dtype")]
+    return next((each for each in named if each in STORED_FORMATS), "float32")
 
 
 def _allowed() -> str:

@@ -1,33 +1,30 @@
 """Language models and sentence encoders, named by one string and loaded from safetensors, never with remote code."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 
+from mechanisms.abilities import abilities
 from mechanisms.assets import Asset, AssetRecord
+from mechanisms.embedding_file import empty_model, names_a_factor, stored_table
 from mechanisms.errors import UserError, first_line
 from mechanisms.library_types import PreTrainedModel, PreTrainedTokenizerBase
 from mechanisms.load_checks import require_causal_config, require_finite, require_tokens_within, require_usable
-from mechanisms.model_facts import context_of, width_of
-from mechanisms.model_sources import model_asset
+from mechanisms.model_facts import context_of, width_of, words_of
+from mechanisms.model_sources import model_asset, number_format
 from mechanisms.own_forward import embedding_table
+from mechanisms.placement import ON_CPU, Placement, missing_package, require_memory, require_on_device, usable_device
 from mechanisms.validation import at_least
 
 if TYPE_CHECKING:
     from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
-EMBEDDING_KEYS = ("model.embed_tokens.weight", "transformer.wte.weight", "wte.weight", "gpt_neox.embed_in.weight")
 Loaded = TypeVar("Loaded")
-PLAIN_EMBEDDINGS = frozenset({"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "smollm3"})
-"""Model types whose input embedding is a row of the table as stored, without a factor."""
-
 NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """What a causal language model can be held in."""
 
@@ -91,24 +88,35 @@ class SentenceEncoder:
         return unit
 
 
-def load_causal_lm(name: str, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
-    """Returns the causal language model in eval mode, without gradients.
+def load_causal_lm(
+    name: str,
+    device: str = "cpu",
+    dtype: str = "float32",
+    device_map: "str | Mapping[str, int | str] | None" = None,
+    max_memory: "Mapping[int | str, int | str] | None" = None,
+) -> LanguageModel:
+    """Returns the causal language model in eval mode, without gradients; its weights are read once, as asked for.
 
-    device: "cpu", "cuda" or another of torch's. dtype: of weights and states, one of NUMBER_FORMATS. Raises UserError
-    for a device that is not there, another dtype, a name that cannot be resolved, pickled or incomplete weights,
-    remote code, another architecture, and a model that cannot be used on embeddings (see load_checks).
+    device: "auto", "cpu", "cuda" or another of torch's. dtype: of weights and states, one of NUMBER_FORMATS, or "auto"
+    for the one that config.json names; a model that is stored quantized stays as it is stored. device_map, max_memory:
+    of accelerate, for a model that is larger than one device; they stand in for device.
+    Raises UserError for a device that is not there, too little memory, another dtype, a name that cannot be resolved,
+    pickled or incomplete weights, remote code, another architecture, a package that quantized weights lack, and a model
+    that cannot be used on embeddings (see load_checks).
     """
     from transformers import AutoModelForCausalLM
 
-    if dtype not in NUMBER_FORMATS:
-        raise UserError(f"Expected dtype to be one of {', '.join(NUMBER_FORMATS)}, got dtype={dtype!r}.")
-    _require_device(device)
+    if dtype not in (*NUMBER_FORMATS, "auto"):
+        raise UserError(f"Expected dtype to be one of auto, {', '.join(NUMBER_FORMATS)}, got dtype={dtype!r}.")
+    place = Placement(usable_device(device), device_map, max_memory)
     asset = model_asset(name)
     require_causal_config(asset)
     tokenizer = read_tokenizer(asset)
-    model = load_weights(AutoModelForCausalLM, asset, allowed_missing=())
+    held_in = NUMBER_FORMATS[number_format(asset.folder) if dtype == "auto" else dtype]
+    model = load_weights(AutoModelForCausalLM, asset, allowed_missing=(), dtype=held_in, place=place)
+    if device_map is not None:
+        require_on_device(name, model)
     require_usable(name, model, tokenizer)
-    model = model.to(device=device, dtype=NUMBER_FORMATS[dtype])
     return LanguageModel(model, tokenizer, asset.record)
 
 
@@ -134,42 +142,57 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return read_tokenizer(model_asset(name))
 
 
-def load_embedding_table(name: str) -> NDArray[np.float32]:
+def load_embedding_table(name: str, language: LanguageModel | None = None) -> NDArray[np.float32]:
     """Returns the input embeddings, float32, shape (vocabulary, hidden), as the model would look them up.
 
-    Reads one tensor where the architecture is known to use it as stored; otherwise asks the loaded model.
+    Reads one tensor in the precision in which it is stored. language: the same model where it is loaded. It is asked
+    for the table where no file holds it as it is; where language is left out, it is loaded for that alone.
     """
     asset = model_asset(name)
-    config = _read_json(asset, "config.json")
-    if config.get("model_type") in PLAIN_EMBEDDINGS:
-        for key in EMBEDDING_KEYS:
-            if (path := _file_of_tensor(asset, key)) is not None:
-                return _read_tensor(path, key)
-    return embedding_table(load_causal_lm(name).model)
+    if language is None:
+        require_causal_config(asset)
+        empty = _guarded(asset, lambda: empty_model(asset.folder))
+        language = load_causal_lm(name) if names_a_factor(empty) else None
+    table = _guarded(asset, lambda: stored_table(asset.folder, language.model if language else empty))
+    if table is None:
+        return embedding_table((language or load_causal_lm(name)).model)
+    return table * np.float32(abilities(language.model).factor) if language else table
 
 
-def _require_device(device: str) -> None:
-    """Raises UserError for a device that torch cannot use here."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = first_line(error)
-        raise UserError(f"Expected device to be one that torch can use here, got device={device!r}: {reason}") from None
+def words_in(name: str) -> int:
+    """Returns the number of words that a model has an embedding of; no weight is read.
+
+    Raises UserError for a name that cannot be resolved, and what is no causal language model.
+    """
+    asset = model_asset(name)
+    require_causal_config(asset)
+    return words_of(_guarded(asset, lambda: empty_model(asset.folder)))
 
 
 def load_weights(
-    auto_class: "type[_BaseAutoModelClass]", asset: Asset, allowed_missing: tuple[str, ...]
+    auto_class: "type[_BaseAutoModelClass]",
+    asset: Asset,
+    allowed_missing: tuple[str, ...],
+    dtype: torch.dtype = torch.float32,
+    place: Placement = ON_CPU,
 ) -> PreTrainedModel:
-    """Returns the model, and refuses weights that were made up because the files lack them, or that are not finite."""
+    """Returns the model, its weights read once, in dtype and in their place; one that is stored quantized stays so.
+
+    Raises UserError for too little memory, and for weights that were made up because the files lack them, or that are
+    not finite.
+    """
+    quantized = "quantization_config" in _read_json(asset, "config.json")
+    require_memory(asset, None if quantized else dtype, place)
     model, info = _guarded(
         asset,
         lambda: auto_class.from_pretrained(
             asset.folder,
-            dtype=torch.float32,
+            dtype="auto" if quantized else dtype,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            **place.arguments(),
         ),
     )
     missing = sorted(key for key in info["missing_keys"] if not key.startswith(allowed_missing))
@@ -180,6 +203,8 @@ def load_weights(
             f"{len(missing)} missing or of another shape, the first {missing[0]!r}."
         )
     require_finite(asset.record.name, model)
+    if place.device_map is None and not getattr(model, "is_quantized", False):  # unpacked where no kernel is for it
+        model.to(dtype=dtype)  # what is no weight too, such as a table of rotary frequencies
     return model.eval().requires_grad_(False)
 
 
@@ -197,6 +222,8 @@ def _guarded(asset: Asset, load: Callable[[], Loaded]) -> Loaded:
     """Returns load(); what a broken folder raises becomes a UserError that names it."""
     try:
         return load()
+    except ImportError as error:
+        raise UserError(f"Cannot load {asset.record.name!r}: {missing_package(error)}") from error
     except Exception as error:  # a broken folder makes the libraries raise anything
         reason = first_line(error)
         raise UserError(f"Cannot load {asset.record.name!r} from {asset.folder}: {reason}") from error
@@ -217,23 +244,3 @@ def _require_mean_pooling(asset: Asset) -> None:
     if not kinds <= {"Transformer", "Pooling", "Normalize"} or not modes <= {"pooling_mode_mean_tokens"}:
         found = ", ".join(sorted(kinds | modes))
         raise UserError(f"Expected {asset.record.name!r} to embed by a mean over tokens, got {found}.")
-
-
-def _file_of_tensor(asset: Asset, key: str) -> Path | None:
-    """Returns the safetensors file that holds the tensor, following a shard index, or None."""
-    shard = _read_json(asset, "model.safetensors.index.json").get("weight_map", {}).get(key, "model.safetensors")
-    path = asset.folder / shard
-    if path.parent != asset.folder or not path.is_file():
-        return None
-
-    def holds() -> bool:
-        with safe_open(path, framework="pt") as tensors:
-            return key in tensors.keys()  # noqa: SIM118  # not a dict
-
-    return path if _guarded(asset, holds) else None
-
-
-def _read_tensor(path: Path, key: str) -> NDArray[np.float32]:
-    with safe_open(path, framework="pt") as tensors:
-        table: NDArray[np.float32] = tensors.get_tensor(key).float().numpy()
-    return table

@@ -72,7 +72,8 @@ def _half(configuration: Configuration, language: LanguageModel, documents: Sequ
     """Returns the client's half of the configuration's mechanism, over tokenized public documents."""
     choice = configuration.mechanism
     if not isinstance(choice, DelMechanism):
-        return _over_words(choice, PublicWords(load_embedding_table(configuration.model), documents))
+        table = load_embedding_table(configuration.model, language)
+        return _over_words(choice, PublicWords(table, documents))
     encoding = configuration.model_copy(update={"decoder": "linear"})  # the cheapest: the client has no decoder
     spec = choice.spec()
     encoder = pipelines_of(encoding, language, documents, [spec])[0].encoder

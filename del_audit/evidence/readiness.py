@@ -44,7 +44,7 @@ def require_encoder(configuration: Configuration, assets: Assets) -> None:
     if choice.projection is None and choice.codes is None:
         require_width(choice.settings(), spec.dim, language.width)
     else:
-        encoder_of(choice, language, load_embedding_table(configuration.model), spec)
+        encoder_of(choice, language, load_embedding_table(configuration.model, language), spec)
 
 
 def require_texts(assets: Assets) -> None:

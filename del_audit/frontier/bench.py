@@ -31,7 +31,7 @@ from del_audit.statistics.figure import Figure
 from del_audit.statistics.gain_interval import gain_mean, share_of_gain
 from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
-from mechanisms.models import load_embedding_table
+from mechanisms.models import load_embedding_table, words_in
 from mechanisms.public_words import PublicWords
 from mechanisms.rivals.clusters import load_symbols, save_symbols, spherical_clusters
 from mechanisms.rivals.message_sizes import described_sizes
@@ -205,7 +205,8 @@ class FrontierBench:
         path: Path = self.run.folder / "parts" / f"{name[:NAME_DIGITS]}.safetensors"
         if not path.exists():
             self.progress(f"clusters: {choice.symbols}")
-            words = PublicWords(load_embedding_table(configuration.model), self.assets.public)
+            table = load_embedding_table(configuration.model, self.assets.language)
+            words = PublicWords(table, self.assets.public)
             save_symbols(path, spherical_clusters(words.table, words.prior, choice.symbols, choice.power, choice.seed))
         used = int(load_symbols(path).max()) + 1
         placed = choice.model_copy(update={"map": str(path), "symbols": used})
@@ -214,7 +215,7 @@ class FrontierBench:
 
 def require_symbols(base: Configuration, points: list[Point]) -> None:
     """Raises UserError for coarse words of more symbols than the vocabulary has words."""
-    words = len(load_embedding_table(base.model))
+    words = words_in(base.model)
     for point in points:
         if point.named.symbols is not None and point.named.symbols > words:
             raise UserError(

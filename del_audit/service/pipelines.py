@@ -38,7 +38,7 @@ def pipeline_of(
     choice = configuration.mechanism
     if isinstance(choice, DelMechanism):
         return pipelines_of(configuration, language, documents, [choice.spec()], soft_prompt)[0]
-    words = PublicWords(load_embedding_table(configuration.model), documents)
+    words = PublicWords(load_embedding_table(configuration.model, language), documents)
     mechanism = mechanism_over(choice, words)
     if isinstance(choice, OwnMechanism):
         return assemble_own(mechanism, words)
@@ -65,7 +65,7 @@ def pipelines_of(
     Raises UserError for an encoder that is missing, damaged, or trained for another model or quantizer, and as assemble
     does.
     """
-    table = load_embedding_table(configuration.model)
+    table = load_embedding_table(configuration.model, language)
     seed, pipelines = configuration.encoder.seed, list[Pipeline]()
     for spec in specs:
         encoder = encoder_of(configuration.encoder, language, table, spec)

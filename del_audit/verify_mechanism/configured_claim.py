@@ -36,7 +36,8 @@ def configured_claim(path: Path) -> QuantizerSpec | WordLaw:
     language = load_causal_lm(configuration.model)
     texts = read_splits(configuration.data).public.texts
     documents = tokenized(language.tokenizer, texts, language.context_tokens)
-    mechanism = mechanism_over(choice, PublicWords(load_embedding_table(configuration.model), documents))
+    table = load_embedding_table(configuration.model, language)
+    mechanism = mechanism_over(choice, PublicWords(table, documents))
     spec = mechanism.spec
     assert isinstance(spec, SupportSpec)
     return WordLaw.of(spec, mechanism.symbols if isinstance(mechanism, CoarseWords) else None)

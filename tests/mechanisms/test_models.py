@@ -1,15 +1,22 @@
 import json
 import shutil
 import socket
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mechanisms.embedding_file import empty_model, stored_table
 from mechanisms.errors import UserError
 from mechanisms.gguf_conversion import convert_gguf
 from mechanisms.model_sources import model_asset
-from mechanisms.models import load_causal_lm, load_embedding_table, load_sentence_encoder, load_tokenizer
+from mechanisms.models import load_causal_lm, load_embedding_table, load_sentence_encoder, load_tokenizer, words_in
+from mechanisms.own_forward import embedding_table
+
+sys.path.insert(0, str(Path(__file__).parent))
+import other_models
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -121,6 +128,92 @@ def test_embedding_table_of_an_architecture_with_a_factor_is_what_the_model_look
     model.save_pretrained(tmp_path / "gemma")
     stored = model.get_input_embeddings().weight.detach().numpy()
     assert np.allclose(load_embedding_table(str(tmp_path / "gemma")), stored * np.sqrt(32), rtol=1e-6)
+
+
+FAMILIES = (
+    "llama",
+    "gpt2",
+    "gemma2",
+    "gemma3",
+    "gemma3, images",
+    "opt",
+    "opt, projected embeddings",
+    "minicpm3",
+    "bart",
+)
+
+
+@pytest.mark.parametrize("shard_size", ["5GB", "20KB"])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", [*FAMILIES, "granite", "falcon-h1"])
+def test_embedding_table_alone_is_what_the_model_looks_up(family, tied, shard_size, tiny_lm_folder, tmp_path):
+    folder = other_models.write(family, tiny_lm_folder, tmp_path, tie_word_embeddings=tied)
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    other_models.make(family, tie_word_embeddings=tied).save_pretrained(folder, max_shard_size=shard_size)
+    language = load_causal_lm(str(folder))
+    wanted = embedding_table(language.model)
+    for known in (None, language):
+        table = load_embedding_table(str(folder), known)
+        assert table.dtype == np.float32
+        assert np.array_equal(table, wanted)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_embedding_table_alone_reads_no_model(family, tiny_lm_folder, tmp_path, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    folder = other_models.write(family, tiny_lm_folder, tmp_path)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_args, **_kinds: pytest.fail("it was read"))
+    assert load_embedding_table(str(folder)).shape[0] == other_models.WORDS
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_words_are_counted_without_a_weight(family, tiny_lm_folder, tmp_path):
+    folder = other_models.write(family, tiny_lm_folder, tmp_path)
+    assert words_in(str(folder)) == other_models.WORDS
+    with pytest.raises(UserError, match="to be a folder with config"):
+        words_in(str(tmp_path.parent))
+
+
+def test_embedding_table_of_a_rounded_model_is_that_of_the_files(tiny_lm_folder):
+    rounded = load_causal_lm(str(tiny_lm_folder), dtype="bfloat16")
+    table = load_embedding_table(str(tiny_lm_folder), rounded)
+    assert np.array_equal(table, load_embedding_table(str(tiny_lm_folder)))
+    assert not np.array_equal(table, embedding_table(rounded.model))
+
+
+@pytest.mark.parametrize("name", ["wte.weight", "lm_head.weight", "some.other.path.wte.weight"])
+def test_embedding_table_under_another_name_is_found(name, tiny_lm_folder, tmp_path, monkeypatch):
+    """As base models, models whose tied head alone was stored, and models of several parts have it."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM
+
+    folder = other_models.write("gpt2", tiny_lm_folder, tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    wanted = tensors.pop("transformer.wte.weight")
+    save_file({**tensors, name: wanted}, folder / "model.safetensors", metadata={"format": "pt"})
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_args, **_kinds: pytest.fail("it was read"))
+    assert np.array_equal(load_embedding_table(str(folder)), wanted.numpy())
+
+
+@pytest.mark.parametrize("change", ["shape", "kind", "shard outside"])
+def test_a_tensor_that_is_not_the_table_is_not_taken_for_it(change, lm_copy):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(lm_copy / "model.safetensors")
+    table = tensors["model.embed_tokens.weight"]
+    tensors["model.embed_tokens.weight"] = table[:-1].clone() if change == "shape" else table.to(torch.int32)
+    if change == "shard outside":
+        save_file({"model.embed_tokens.weight": table}, lm_copy.parent / "model.safetensors")
+        (lm_copy / "model.safetensors").rename(lm_copy / "part.safetensors")
+        index = {"weight_map": {"model.embed_tokens.weight": "../model.safetensors"}}
+        (lm_copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    else:
+        save_file(tensors, lm_copy / "model.safetensors", metadata={"format": "pt"})
+    empty = empty_model(lm_copy)
+    assert {weights.device.type for weights in empty.parameters()} == {"meta"}
+    assert stored_table(lm_copy, empty) is None
 
 
 def test_pickled_weights_are_refused(lm_copy):
