@@ -13,6 +13,7 @@ from attacks.attribute import QuantileClasses, Viewer
 from attacks.side_channel import SideChannels, side_channels
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_attribute
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.configuration.written import Attribute
 from del_audit.evidence.inference import Inference, ProbeFigures, Sample, infer
@@ -50,7 +51,7 @@ class Part:
 
 
 def attack_attribute(
-    config: Path,
+    config: ConfigurationFile,
     out: Path,
     *,
     seed: int | None = None,

@@ -12,6 +12,7 @@ from attacks.known_context import KnownContext, Places, Sides
 from del_audit.attack.asked_ladder import described
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_context
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.inversion.readers import ADAPTED, adapted_beam, equipment
 from del_audit.evidence.known_context import ASKED_EACH, ContextFigures, measure_known_context
@@ -30,7 +31,7 @@ SLOT = "{}"
 
 
 def attack_context(
-    config: Path,
+    config: ConfigurationFile,
     out: Path,
     *,
     seed: int | None = None,

@@ -10,6 +10,7 @@ from attacks.base import AttackerKnowledge
 from del_audit.accounting.any_mechanism import Proved, has_proof, trade_off_of
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_distinguish
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.distinguishing import play, play_membership
 from del_audit.evidence.games import Game, GameSettings, beaten
@@ -27,7 +28,7 @@ Games = dict[str, Callable[[], Game]]
 
 
 def attack_distinguish(
-    config: Path,
+    config: ConfigurationFile,
     out: Path,
     *,
     seed: int | None = None,

@@ -12,6 +12,7 @@ from attacks.self_test import SelfTest
 from del_audit.attack.asked_ladder import asked_ladder, described, require_usable
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_inversion
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.inversion.meaning import Meaning
@@ -29,7 +30,7 @@ from mechanisms.canonical_json import Json
 
 
 def attack_inversion(
-    config: Path,
+    config: ConfigurationFile,
     out: Path,
     *,
     seed: int | None = None,

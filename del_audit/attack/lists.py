@@ -7,6 +7,7 @@ from attacks.candidate_list import CandidateList, self_test_of_lists
 from attacks.self_test import References
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_lists
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.candidate_list import (
     LEAST_CANDIDATES,
@@ -25,7 +26,7 @@ from mechanisms.validation import at_least
 
 
 def attack_lists(
-    config: Path,
+    config: ConfigurationFile,
     out: Path,
     *,
     seed: int | None = None,

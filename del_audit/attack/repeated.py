@@ -11,6 +11,7 @@ from attacks.base import InversionAttack
 from del_audit.attack.asked_ladder import asked_ladder, described, require_usable
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_repeated
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import load_configuration
 from del_audit.evidence.inversion.own_repeats import OwnRepeats, measure_own_repeats
 from del_audit.evidence.inversion.readers import Ladder
@@ -31,7 +32,7 @@ Row = dict[str, Any]
 
 
 def attack_repeated(
-    config: Path,
+    config: ConfigurationFile,
     out: Path,
     *,
     seed: int | None = None,

@@ -64,7 +64,7 @@ class Scene:
         return {
             **{f"{name} hash": value for name, value in self.hashes.items()},
             "seed": self.seed,
-            "versions": versions(),
+            "versions": versions(self.assets.language.model),
             "commit": commit(),
         }
 
@@ -149,7 +149,7 @@ class Scene:
             "hashes": self.hashes,
             "model": self.assets.language.record.to_dict(),
             "corpus": self.assets.corpus.record.to_dict(),
-            "versions": versions(),
+            "versions": versions(self.assets.language.model),
             "commit": commit(),
         }
 

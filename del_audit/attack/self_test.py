@@ -1,11 +1,10 @@
 """`del-audit attack --self-test`: every attack at the two references, before its failure counts as privacy."""
 
-from pathlib import Path
-
 from attacks.registry import attack_names
 from del_audit.attack.asked_ladder import named_ladder
 from del_audit.attack.scene import Scene
 from del_audit.attack.tables import print_self_tests
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.evidence.inversion.readers import self_tests
 from del_audit.evidence.readiness import require_attacks
@@ -22,7 +21,9 @@ PACKAGED = {
 """What is tested without a configuration. The mechanism plays no part: the references have their own."""
 
 
-def run_self_tests(config: Path | None, names: tuple[str, ...] | None, masked_lm: str | None = None) -> int:
+def run_self_tests(
+    config: ConfigurationFile | None, names: tuple[str, ...] | None, masked_lm: str | None = None
+) -> int:
     """Tests every attack, or those of the names, on a configuration's model and public text, and prints a table.
 
     Returns 0 where all pass, 1 where one is unusable. Raises UserError for what a user can mend.

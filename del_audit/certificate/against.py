@@ -1,20 +1,21 @@
 """A certificate held against a configuration's file, and against the assets that it names on this machine."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from attacks.registry import current_name
 from del_audit.certificate.model import Body
 from del_audit.certificate.schema import FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.language import language_of
 from del_audit.service.pipelines import pipeline_of, public_file_sha256
 from del_audit.service.splits import read_splits
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
 from mechanisms.hashes import texts_sha256
-from mechanisms.models import LanguageModel, load_causal_lm
+from mechanisms.models import LanguageModel
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.splits import Splits
 from mechanisms.tokens import tokenized, tokenizer_sha256
@@ -22,14 +23,14 @@ from mechanisms.tokens import tokenized, tokenizer_sha256
 Found = tuple[str, Literal["passed", "failed", "skipped"], str]
 
 
-def compare(body: Body, config_path: Path) -> Iterator[Found]:
+def compare(body: Body, config_file: ConfigurationFile) -> Iterator[Found]:
     """Yields name, status and reason of each input: the configuration first, then each asset that it names.
 
     An asset that cannot be loaded here is skipped, and the reason says so. Decoder and prior are not compared: they are
     computed from the others, and another machine may round otherwise.
     Raises UserError as load_configuration does.
     """
-    configuration = load_configuration(config_path)
+    configuration = load_configuration(config_file)
     found = _compared("configuration", body, lambda: canonical_sha256(_named_as_in(body, configuration)))
     yield found
     if found[1] != "passed":
@@ -100,7 +101,7 @@ class _Assets:
 
     def _loaded_model(self) -> LanguageModel:
         if self._language is None:
-            self._language = load_causal_lm(self._configuration.model)
+            self._language = language_of(self._configuration)
         return self._language
 
     def _read_splits(self) -> Splits:

@@ -19,6 +19,7 @@ from del_audit.certificate.report import render
 from del_audit.certificate.signing_keys import own_signing_key
 from del_audit.certificate.summary import print_summary
 from del_audit.certificate.typed import typed
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.configuration.mechanisms import DelMechanism
 from del_audit.configuration.verdict import Verdict
@@ -41,7 +42,7 @@ from mechanisms.soft_prompt import mechanism_warning
 EXIT_CODES: dict[Verdict, int] = {"certified": DONE, "refused": REFUSED, "inconclusive": INCONCLUSIVE}
 
 
-def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int:
+def certify(config_file: ConfigurationFile, out: Path | None, key: Path | None = None) -> int:
     """Certifies a configuration, writes certificate.json and report.html to out, and returns the exit code.
 
     out: a folder, `out/NAME` where it is None. Both files are complete or not there: written beside, then renamed.
@@ -49,7 +50,7 @@ def certify(config_path: Path, out: Path | None, key: Path | None = None) -> int
     Returns 0 for certified, 1 for refused, 3 for inconclusive. Raises UserError for what a user can mend.
     """
     started = time.monotonic()
-    configuration = load_configuration(config_path)
+    configuration = load_configuration(config_file)
     _require_privacy(configuration)
     folder = out if out is not None else Path("out") / configuration.name
     _prepare(folder)

@@ -104,7 +104,7 @@ def body_of(
         attempts=Attempts(private_texts=hashed.private_texts, count=attempt.count, previous=attempt.previous),
         error_rate=error_rate_of(attempt.count),
         sections=_sections(pipeline, policy.quoted_delta),
-        versions=versions(),
+        versions=versions(assets.language.model),
         commit=source,
         seed=assets.seed,
         reproduce=Reproduce(command=f"del-audit certify {configuration.name}.yaml", commit=source, seed=assets.seed),

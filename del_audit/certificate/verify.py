@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from del_audit.certificate.attack_versions import require_current_attacks
@@ -12,6 +11,7 @@ from del_audit.certificate.consistency import require_consistent
 from del_audit.certificate.model import Body, Section
 from del_audit.certificate.schema import FORMAT_2, require_schema
 from del_audit.certificate.typed import typed_body
+from del_audit.configuration.changed_file import ConfigurationFile
 from mechanisms.canonical_json import Json
 from mechanisms.client_certificate import WHAT, require_in_date, require_trusted
 from mechanisms.errors import UserError
@@ -91,7 +91,7 @@ def verify(
     trusted: Collection[bytes],
     now: datetime,
     recompute: bool = True,
-    against: Path | None = None,
+    against: ConfigurationFile | None = None,
     require: "Requirement | None" = None,
     strict: bool = False,
 ) -> Verification:
@@ -151,10 +151,10 @@ def _own_steps(body: Body, certificate: SignedDocument, now: datetime, recompute
     yield from (_shown(name, section) for name, section in sorted(body.sections.items()))
 
 
-def _against(body: Body, path: Path) -> Iterator[Step]:
+def _against(body: Body, file: ConfigurationFile) -> Iterator[Step]:
     from del_audit.certificate.against import compare
 
-    return (Step(*found) for found in compare(body, path))
+    return (Step(*found) for found in compare(body, file))
 
 
 def _attempts(body: Body) -> Iterator[Step]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from del_audit.certificate.verify import Verification, verify
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.process.exit_codes import DONE, REFUSED
 from del_audit.show.console import printable
 from mechanisms.canonical_json import LARGEST
@@ -24,7 +25,7 @@ def verify_file(
     trust: Sequence[str] = (),
     at: str | None = None,
     recompute: bool = True,
-    against: Path | None = None,
+    against: ConfigurationFile | None = None,
     require: "Requirement | None" = None,
     strict: bool = False,
 ) -> Verification:

@@ -6,9 +6,11 @@ from pathlib import Path
 from del_audit.certificate.attack_versions import require_current_attacks
 from del_audit.certificate.schema import require_schema
 from del_audit.certificate.typed import typed_body
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.configuration.mechanisms import KINDS, CoarseWordsMechanism, DelMechanism, OverWords, OwnMechanism
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.language import language_of
 from del_audit.service.mechanisms import mechanism_over
 from del_audit.service.pipelines import pipelines_of
 from del_audit.service.splits import read_splits
@@ -19,7 +21,7 @@ from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError
 from mechanisms.keyring import trusted_keys
 from mechanisms.mechanism import ClientHalf, ModelName
-from mechanisms.models import LanguageModel, load_causal_lm, load_embedding_table
+from mechanisms.models import LanguageModel, load_embedding_table
 from mechanisms.public_words import PublicWords
 from mechanisms.rivals import CoarseWords, ProjectiveGeometry, RandomizedResponse, SubsetSelection
 from mechanisms.rivals.client_half import SymbolReleaser, WordReleaser
@@ -31,7 +33,7 @@ from mechanisms.tokens import tokenized
 
 
 def bundle(
-    config_path: Path,
+    config_file: ConfigurationFile,
     out: Path,
     max_tokens: int | None = None,
     certificate: Path | None = None,
@@ -46,13 +48,13 @@ def bundle(
     Raises UserError as load_configuration, pipelines_of and save_client_bundle do, for a max_tokens over the context
     less the soft prompt, and for a certificate that does not hold.
     """
-    configuration = load_configuration(config_path)
+    configuration = load_configuration(config_file)
     if out.exists():
         raise UserError(f"Expected a folder that does not exist yet, got {str(out)!r}.")
     vouched = _checked(certificate) if certificate is not None else None
     keys = trusted_keys(trust) if certificate is not None else frozenset()
     silence_libraries()
-    language = load_causal_lm(configuration.model)
+    language = language_of(configuration)
     prompt = configuration.soft_prompt
     width = language.width
     virtual = len(load_soft_prompt(prompt, width, language.record).vectors) if prompt else 1  # an opening token

@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from attacks.registry import always_run, attack_names
-from del_audit.commands.values import Commands, add_config, add_delta, add_new_folder, names, option, whole, wholes
+from del_audit.commands.values import (
+    Commands,
+    add_config,
+    add_delta,
+    add_machine,
+    add_new_folder,
+    configured,
+    names,
+    option,
+    whole,
+    wholes,
+)
 from del_audit.process.alone import alone
 from mechanisms.errors import UserError
 
@@ -35,6 +46,7 @@ def add_parser(commands: Commands) -> None:
     )
     attack.add_argument("--test-attacks", type=names, metavar="NAME,...", help="with --self-test: only these")
     attack.add_argument("--test-masked-lm", metavar="NAME", help="with --self-test: as --masked-lm of inversion")
+    add_machine(attack, prefix="test-", beside="with --self-test: ")
     attack.set_defaults(run=_attack)
     kinds = attack.add_subparsers(title="kinds", metavar="KIND", dest="kind")
     _add_inversion(kinds)
@@ -185,6 +197,7 @@ def _kind(
         type=whole("seed"),
         help="of releases, fits and intervals (default: a certificate's own)",
     )
+    add_machine(parser)
     parser.set_defaults(run=alone(run))
     return parser
 
@@ -215,7 +228,9 @@ def _attack(arguments: argparse.Namespace) -> int:
         raise UserError("Expected a kind of attack, or --self-test, got neither. See del-audit attack --help.")
     from del_audit.attack.self_test import run_self_tests
 
-    config = Path(arguments.self_test) if arguments.self_test else None
+    config = configured(Path(arguments.self_test), arguments, "test_") if arguments.self_test else None
+    if config is None and (arguments.test_device or arguments.test_dtype):
+        raise UserError("Expected --test-device and --test-dtype with --self-test CONFIG, got no configuration.")
     return run_self_tests(config, arguments.test_attacks, arguments.test_masked_lm)
 
 
@@ -258,9 +273,10 @@ def _distinguish(arguments: argparse.Namespace) -> int:
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the options of a kind; raises UserError for those of --self-test beside it, and for a negative seed."""
     values = dict(vars(arguments))
-    for name in ("self_test", "test_attacks", "test_masked_lm"):
+    for name in ("self_test", "test_attacks", "test_masked_lm", "test_device", "test_dtype"):
         if values.pop(name) is not None:
             raise UserError(f"Expected no {option(name)} beside {arguments.kind}.")
     if values["seed"] is not None and values["seed"] < 0:
         raise UserError(f"Expected seed >= 0, got seed={values['seed']}.")
-    return {name: value for name, value in values.items() if name not in ("run", "kind")}
+    values["config"] = configured(arguments.config, arguments)
+    return {name: value for name, value in values.items() if name not in ("run", "kind", "device", "dtype")}

@@ -2,7 +2,16 @@
 
 import argparse
 
-from del_audit.commands.values import Commands, add_config, add_new_folder, add_trust, path, whole
+from del_audit.commands.values import (
+    Commands,
+    add_config,
+    add_machine,
+    add_new_folder,
+    add_trust,
+    configured,
+    path,
+    whole,
+)
 
 
 def add_parser(commands: Commands) -> None:
@@ -29,13 +38,15 @@ def add_parser(commands: Commands) -> None:
         help="put this certificate into the folder, if it is of this client",
     )
     add_trust(bundle)
+    add_machine(bundle)
     bundle.set_defaults(run=_bundle)
 
 
 def _bundle(arguments: argparse.Namespace) -> int:
     from del_audit.configuration.configuration import load_configuration
 
-    load_configuration(arguments.config)  # a wrong file is said before the seconds that imports take
+    config = configured(arguments.config, arguments)
+    load_configuration(config)  # a wrong file is said before the seconds that imports take
     from del_audit.client.bundle import bundle
 
-    return bundle(arguments.config, arguments.out, arguments.max_tokens, arguments.certificate, arguments.trust)
+    return bundle(config, arguments.out, arguments.max_tokens, arguments.certificate, arguments.trust)

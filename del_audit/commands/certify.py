@@ -5,7 +5,8 @@ import contextlib
 import sys
 from pathlib import Path
 
-from del_audit.commands.values import Commands, add_config, path
+from del_audit.commands.values import Commands, add_config, add_machine, configured, path
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.show.console import json_text
 from mechanisms.folder_lock import held
 
@@ -25,25 +26,27 @@ def add_parser(commands: Commands) -> None:
         type=path("--key"),
         help="private key that signs, PEM (default: your own, made at first use; see del-audit key)",
     )
+    add_machine(certify)
     certify.add_argument("--json", action="store_true", help="print the certificate as JSON; the table goes to stderr")
     certify.set_defaults(run=_certify)
 
 
 def _certify(arguments: argparse.Namespace) -> int:
-    folder = arguments.out or Path("out") / _name(arguments.config)
+    config = configured(arguments.config, arguments)
+    folder = arguments.out or Path("out") / _name(config)
     with held(folder, folder):
-        _name(arguments.config)  # a wrong file is said before the seconds that imports take
+        _name(config)  # a wrong file is said before the seconds that imports take
         from del_audit.certificate.certify import certify
 
         if not arguments.json:
-            return certify(arguments.config, folder, arguments.key)
+            return certify(config, folder, arguments.key)
         with contextlib.redirect_stdout(sys.stderr):
-            code = certify(arguments.config, folder, arguments.key)
+            code = certify(config, folder, arguments.key)
         print(json_text((folder / "certificate.json").read_text(encoding="utf8")))
         return code
 
 
-def _name(config: Path) -> str:
+def _name(config: ConfigurationFile) -> str:
     from del_audit.configuration.configuration import load_configuration
 
     return load_configuration(config).name

@@ -2,7 +2,17 @@
 
 import argparse
 
-from del_audit.commands.values import Commands, add_config, add_new_folder, names, real, reals, whole
+from del_audit.commands.values import (
+    Commands,
+    add_config,
+    add_machine,
+    add_new_folder,
+    configured,
+    names,
+    real,
+    reals,
+    whole,
+)
 from del_audit.process.alone import alone
 
 EPSILONS = (2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0, 64.0)
@@ -53,6 +63,7 @@ def add_parser(commands: Commands) -> None:
         metavar="POINT,...",
         help="points that are attacked in full whatever the first stage says, such as del@8 (default: none)",
     )
+    add_machine(frontier)
     frontier.add_argument("--quick", action="store_true", help="the first stage alone")
     frontier.set_defaults(run=alone(_frontier))
 
@@ -61,7 +72,7 @@ def _frontier(arguments: argparse.Namespace) -> int:
     from del_audit.frontier.frontier import frontier
 
     return frontier(
-        arguments.config,
+        configured(arguments.config, arguments),
         arguments.out,
         mechanisms=arguments.mechanisms,
         epsilons=arguments.epsilons,

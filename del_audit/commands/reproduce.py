@@ -2,7 +2,7 @@
 
 import argparse
 
-from del_audit.commands.values import Commands, add_new_folder, reals, whole, wholes
+from del_audit.commands.values import Commands, add_machine, add_new_folder, reals, whole, wholes
 from del_audit.process.alone import alone
 from mechanisms.errors import UserError
 
@@ -58,6 +58,7 @@ def add_parser(commands: Commands) -> None:
         reproduce.add_argument(f"--{name}", type=whole(name), help=text)
     reproduce.add_argument("--seed", type=whole("seed"), default=0, help="of everything that is random (default: 0)")
     reproduce.add_argument("--quick", action="store_true", help="small sizes, minutes on two cores: shows that it runs")
+    add_machine(reproduce, dtype="float32")
     add_new_folder(reproduce)
     reproduce.set_defaults(run=alone(_reproduce))
 

@@ -3,11 +3,14 @@
 import argparse
 from typing import Any
 
-from del_audit.commands.values import Commands, add_config, add_new_folder, real, reals, whole
+from del_audit.commands.values import Commands, add_config, add_machine, add_new_folder, configured, real, reals, whole
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.process.alone import alone
 from mechanisms.errors import UserError
 from mechanisms.registry import decoders_that_train_codes
 
+TRAINED_IN = "float32"
+"""Number format of the frozen model behind what is trained, whatever the configuration serves it in."""
 _LOOP = ("steps", "batch", "learning_rate", "warm_up", "window", "seed", "validate_every", "patience")
 _PROMPT = ("virtual_tokens", "shortest_prompt", "shortest_response", "prompt_share", "init", "initial_text", "decay")
 _CODES = (
@@ -115,6 +118,7 @@ def _add_attacker(parts: Commands) -> None:
     )
     add_config(attacker)
     add_new_folder(attacker)
+    add_machine(attacker)
     attacker.add_argument("--steps", type=whole("steps"), help="training steps, at most (default: 128)")
     attacker.set_defaults(run=alone(_train_attacker))
 
@@ -132,6 +136,7 @@ def _add_common(part: argparse.ArgumentParser, steps: str) -> None:
     part.add_argument("--patience", type=whole("patience"), help="validations without gain until the stop; 0: never")
     part.add_argument("--documents", type=whole("documents"), help="read the first so many public documents only")
     part.add_argument("--seed", type=whole("seed"), help="of all that is random in training (default: 0)")
+    add_machine(part, dtype=TRAINED_IN)
     part.add_argument("--fresh", action="store_true", help="discard the checkpoint of a run that was cut off")
 
 
@@ -141,6 +146,10 @@ def _add_held_out(part: argparse.ArgumentParser) -> None:
         type=whole("validation-documents"),
         help="public documents held out (default: one in twenty, at most 32)",
     )
+
+
+def _configured(arguments: argparse.Namespace) -> ConfigurationFile:
+    return configured(arguments.config, arguments, dtype=TRAINED_IN)
 
 
 def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
@@ -171,7 +180,7 @@ def _train_prompt(arguments: argparse.Namespace) -> int:
             private.get("clip_norm", 1.0),
         )
     return train_prompt(
-        arguments.config,
+        _configured(arguments),
         arguments.out,
         settings,
         held_out=arguments.validation_documents,
@@ -187,7 +196,7 @@ def _train_projection(arguments: argparse.Namespace) -> int:
 
     settings = _given(arguments, (*_LOOP, *_PROJECTION))
     return train_linear_pair(
-        arguments.config, arguments.out, settings, documents=arguments.documents, fresh=arguments.fresh
+        _configured(arguments), arguments.out, settings, documents=arguments.documents, fresh=arguments.fresh
     )
 
 
@@ -195,7 +204,7 @@ def _train_codes(arguments: argparse.Namespace) -> int:
     from del_audit.training.parts import train_codes
 
     return train_codes(
-        arguments.config,
+        _configured(arguments),
         arguments.out,
         _given(arguments, (*_LOOP, *_CODES)),
         held_out=arguments.validation_documents,
@@ -208,4 +217,4 @@ def _train_codes(arguments: argparse.Namespace) -> int:
 def _train_attacker(arguments: argparse.Namespace) -> int:
     from del_audit.training.attacker import train_attacker
 
-    return train_attacker(arguments.config, arguments.out, _given(arguments, ("steps",)))
+    return train_attacker(configured(arguments.config, arguments), arguments.out, _given(arguments, ("steps",)))

@@ -2,7 +2,18 @@
 
 import argparse
 
-from del_audit.commands.values import Commands, add_config, add_new_folder, names, path, real, whole, wholes
+from del_audit.commands.values import (
+    Commands,
+    add_config,
+    add_machine,
+    add_new_folder,
+    configured,
+    names,
+    path,
+    real,
+    whole,
+    wholes,
+)
 from del_audit.process.alone import alone
 from mechanisms.registry import decoder_names
 
@@ -48,6 +59,7 @@ def add_parser(commands: Commands) -> None:
         help="whose documents stay together (default: the configuration's group_column, else document_id)",
     )
     tune.add_argument("--seed", type=whole("seed"), help="of the split and the draws (default: the file's)")
+    add_machine(tune)
     tune.set_defaults(run=alone(_tune))
 
 
@@ -59,7 +71,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     from del_audit.tune.tune import tune
 
     return tune(
-        arguments.config,
+        configured(arguments.config, arguments),
         arguments.out,
         space=arguments.space,
         dimensions={name: getattr(arguments, name) for name in ("bits", "dim", "decoders", "soft_prompts")},

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from del_audit.configuration.changed_file import ChangedFile, ConfigurationFile
 from mechanisms.errors import UserError
 from mechanisms.user_path import new_path, user_path
 
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
 """What the parser of a command is added to."""
+NUMBER_FORMATS = ("auto", "float32", "bfloat16", "float16")
 
 
 def path(name: str, new: bool = False) -> Callable[[str], Path]:
@@ -94,6 +96,36 @@ def require_tokens(unit: str, tokens: int | None) -> None:
 def add_config(parser: argparse.ArgumentParser, holds: str = "the configuration") -> None:
     """Adds the file of a configuration."""
     parser.add_argument("config", type=path("config"), help=f"YAML file of {holds}")
+
+
+def add_machine(
+    parser: "argparse._ActionsContainer", prefix: str = "", beside: str = "", dtype: str = "the configuration's"
+) -> None:
+    """Adds --device and --dtype of the language model, which stand in for a configuration's.
+
+    prefix: of both names. beside: what the help says first. dtype: the default.
+    """
+    parser.add_argument(
+        f"--{prefix}device",
+        metavar="DEVICE",
+        help=f"{beside}where the language model runs: auto (a CUDA device where there is one, else the CPU), cpu, "
+        "cuda, cuda:1 or mps (default: the configuration's, else auto)",
+    )
+    parser.add_argument(
+        f"--{prefix}dtype",
+        choices=NUMBER_FORMATS,
+        help=f"{beside}its number format; auto is that of its files (default: {dtype})",
+    )
+
+
+def configured(
+    file: Path, arguments: argparse.Namespace, prefix: str = "", dtype: str | None = None
+) -> ConfigurationFile:
+    """Returns a configuration's file with what add_machine's options say in place of it; dtype: the default."""
+    values = vars(arguments)
+    given = {"device": values[f"{prefix}device"], "dtype": values[f"{prefix}dtype"] or dtype}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return ChangedFile(file, changes) if changes else file
 
 
 def add_new_folder(parser: argparse.ArgumentParser, holds: str = "folder for the result") -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from del_audit.commands.values import Commands, add_json, add_trust, path
+from del_audit.commands.values import Commands, add_json, add_machine, add_trust, configured, path
 from mechanisms.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def add_parser(commands: Commands) -> None:
         "--strict", action="store_true", help="fail where a comparison had to be skipped or attempts are unknown"
     )
     verify.add_argument("--at", metavar="DATE", help="valid at this ISO date instead of now")
+    add_machine(verify, beside="with --against: ")
     add_json(verify)
     verify.set_defaults(run=_verify)
 
@@ -54,7 +55,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         arguments.trust,
         arguments.at,
         not arguments.no_recompute,
-        arguments.against,
+        configured(arguments.against, arguments) if arguments.against is not None else None,
         require,
         arguments.strict,
     )

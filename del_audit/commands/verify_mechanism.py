@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from del_audit.commands.values import Commands, add_quantizer, path, real, whole
+from del_audit.commands.values import Commands, add_machine, add_quantizer, configured, path, real, whole
 from mechanisms.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def _add_claim(parser: argparse.ArgumentParser) -> None:
     claim.add_argument(
         "--config", type=path("--config"), metavar="CONFIG", help="YAML file of `del-audit certify`, instead"
     )
+    add_machine(claim, beside="with --config: ")
     claim.add_argument(
         "--spec", type=path("--spec"), metavar="FILE.json", help="record of DEL or of a word mechanism, instead"
     )
@@ -82,7 +83,9 @@ def _verify_mechanism(arguments: argparse.Namespace) -> int:
     if arguments.spec is not None:
         claim = claimed_record(arguments.spec, arguments.symbols)
     else:
-        claim = claimed_spec(*(getattr(arguments, name) for name in (*QUANTIZER, "config", "bundle")))
+        config = configured(arguments.config, arguments) if arguments.config is not None else None
+        bits, dim, clip, scale, mu = (getattr(arguments, name) for name in QUANTIZER)
+        claim = claimed_spec(bits, dim, clip, scale, mu, config, arguments.bundle)
     target = _target(arguments, claim)
     return run(target, claim, arguments.trials, arguments.alpha, arguments.seed, arguments.out, arguments.json)
 

@@ -1,21 +1,25 @@
 """The configuration that is certified, and the policy that it is held against: one YAML file, nothing else."""
 
-from pathlib import Path
-from typing import Annotated, Self
+import re
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from attacks.registry import AttackName, default_attacks, without_codes
 from del_audit.configuration.asked import FEWEST_PROMPTS
 from del_audit.configuration.attack_names import asked_attacks
+from del_audit.configuration.changed_file import ChangedFile, ConfigurationFile
 from del_audit.configuration.mechanisms import DelMechanism, OwnMechanism
 from del_audit.configuration.policy import Policy
 from del_audit.configuration.written import WrittenConfiguration, WrittenEncoder, WrittenEvaluation
 from del_audit.configuration.yaml_file import load_yaml
 from mechanisms.errors import UserError
+from mechanisms.model_sources import stored_number_format
 from mechanisms.registry import DECODERS, DecoderName, checked_decoder
 from mechanisms.spec import QuantizerSpec
 
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
+"""Names of devices, as torch has them."""
 Decoder = Annotated[DecoderName, AfterValidator(checked_decoder)]
 """Name of a row of mechanisms.registry."""
 
@@ -60,13 +64,47 @@ class Evaluation(WrittenEvaluation):
         return self
 
 
-class Configuration(WrittenConfiguration):
-    """Everything that decides what is served, and what is asked of it."""
+def _device(name: str) -> str:
+    if not DEVICE.fullmatch(name):
+        raise ValueError("expected auto, cpu, cuda, cuda:N or mps")
+    return name
 
+
+class Configuration(WrittenConfiguration):
+    """Everything that decides what is served, and what is asked of it.
+
+    device, device_map, max_memory: where this machine holds the language model. They are no part of what is described,
+    hashed and certified; a certificate names the device among its versions.
+    """
+
+    device: Annotated[str, AfterValidator(_device)] = Field(default="auto", exclude=True)
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | dict[str, int | str] | None = Field(
+        default=None, exclude=True
+    )
+    max_memory: dict[int | str, int | str] | None = Field(default=None, exclude=True)
     encoder: EncoderChoice = EncoderChoice()
     decoder: Decoder = "posterior-mean"
     evaluation: Evaluation = Evaluation()
     policy: Policy
+
+    @model_validator(mode="before")
+    @classmethod
+    def _automatic_format_is_the_models(cls, given: object) -> object:
+        """Puts the format that the model's files name in place of `auto`: certificates state what was served."""
+        if isinstance(given, dict) and given.get("dtype") == "auto" and isinstance(given.get("model"), str):
+            try:
+                return {**given, "dtype": stored_number_format(given["model"])}
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return given
+
+    @model_validator(mode="after")
+    def _device_map_has_room(self) -> Self:
+        if self.max_memory is not None and self.device_map is None:
+            raise ValueError("expected max_memory with device_map, which keeps to it: add device_map: auto")
+        if self.device_map is not None and self.device != "auto":
+            raise ValueError(f"expected device: auto beside device_map, which names the devices, got {self.device}")
+        return self
 
     @model_validator(mode="after")
     def _prompts_have_one_length(self) -> Self:
@@ -172,9 +210,10 @@ class Configuration(WrittenConfiguration):
         return self
 
 
-def load_configuration(path: Path) -> Configuration:
+def load_configuration(file: ConfigurationFile) -> Configuration:
     """Returns the configuration in a YAML file; raises UserError as load_yaml, and for values that do not fit."""
-    configuration = load_yaml(path, Configuration, "configuration")
+    path, changes = (file.path, file.changes) if isinstance(file, ChangedFile) else (file, {})
+    configuration = load_yaml(path, Configuration, "configuration", changes)
     if isinstance(configuration.mechanism, DelMechanism):
         configuration.mechanism.spec()
     configuration.encoder.settings()  # their ranges are checked here, not after the model is loaded

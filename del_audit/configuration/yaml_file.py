@@ -1,7 +1,7 @@
 """YAML files that a user writes, read into pydantic models: unknown keys, repeated keys and aliases are refused."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,11 +64,11 @@ def not_null(schema: JsonDict) -> None:
 Model = TypeVar("Model", bound=Strict)
 
 
-def load_yaml(path: Path, model: type[Model], what: str) -> Model:
+def load_yaml(path: Path, model: type[Model], what: str, changes: Mapping[str, str] | None = None) -> Model:
     """Returns the model in a YAML file; `what` names it in errors: a configuration, a session.
 
-    Raises UserError for a file that cannot be read, is no YAML, is too much of it, or has an unknown key or a value out
-    of range.
+    changes: keys at the top, with values that stand in for the file's. Raises UserError for a file that cannot be read,
+    is no YAML, is too much of it, or has an unknown key or a value out of range.
     """
     text = read_small_text(path, LARGEST_FILE, what)
     if (lines := len(text.splitlines())) > MOST_LINES:
@@ -81,7 +81,7 @@ def load_yaml(path: Path, model: type[Model], what: str) -> Model:
     if not isinstance(content, dict):
         raise UserError(f"Expected {str(path)!r} to hold keys and values, got {type(content).__name__}.")
     try:
-        return model.model_validate(content)
+        return model.model_validate({**content, **(changes or {})})
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(_said(each, what) for each in error.errors()) + ".") from None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.configuration.mechanisms import DelMechanism
 from del_audit.configuration.policy import LARGEST_DELTA
@@ -34,7 +35,7 @@ RESULT, TABLE, PAGE, PICTURE = "frontier.json", "frontier.parquet", "frontier.ht
 
 
 def frontier(
-    config: Path,
+    config: ConfigurationFile,
     out: Path,
     *,
     mechanisms: Sequence[str],
@@ -74,7 +75,7 @@ def frontier(
         "seed": assets.seed,
         "model": assets.language.record.sha256,
         "corpus": assets.corpus.record.sha256,
-        "versions": dict[str, Json](versions()),
+        "versions": dict[str, Json](versions(assets.language.model)),
         "commit": commit(),
     }
     run = Run(out, {**about, "configuration": base.model_dump(mode="json")})

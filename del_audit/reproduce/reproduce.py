@@ -98,8 +98,9 @@ def _bench(protocol: Protocol, sizes: Sizes, request: Mapping[str, Any], run: Ru
     for note in splits.notes:
         print(f"del-audit: {note}", file=sys.stderr)
     private, public = splits.private, first_documents(splits.public, sizes.train if pairs else sizes.documents, seed)
-    language = load_causal_lm(request["model"])
-    extractor = load_causal_lm(request["extractor"]) if request["extractor"] else language
+    device, dtype = request["device"] or "auto", request["dtype"] or "float32"
+    language = load_causal_lm(request["model"], device, dtype)
+    extractor = load_causal_lm(request["extractor"], device, dtype) if request["extractor"] else language
     records = {"corpus": splits.corpus.record.sha256, "general": None}
     parts: dict[str, Any] = {"train": None, "test": None, "cuts": None}
     if pairs:
@@ -128,6 +129,7 @@ def _bench(protocol: Protocol, sizes: Sizes, request: Mapping[str, Any], run: Ru
         "decoder": "the linear pair",
         "model_and_text": {
             "model": language.record.sha256,
+            "dtype": dtype,
             **records,
             **{name: request[name] for name in asked},
             "documents": sizes.documents,
@@ -168,7 +170,7 @@ def _document(
         "corpora": bench.identity["model_and_text"],
         "options": {key: str(value) if isinstance(value, Path) else value for key, value in request.items()},
         "seed": bench.seed,
-        "versions": versions(),
+        "versions": versions(bench.language.model),
         "commit": commit(),
     }
 

@@ -8,13 +8,14 @@ from attacks.base import AttackerKnowledge
 from attacks.repeated import repeated
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.mechanisms import DelMechanism
+from del_audit.service.language import language_of
 from del_audit.service.pipelines import AnyPipeline, pipeline_of
 from del_audit.service.seed import seed_of
 from del_audit.service.splits import read_splits
 from mechanisms.client import Client
 from mechanisms.corpora import Corpus
 from mechanisms.hashes import texts_sha256
-from mechanisms.models import LanguageModel, SentenceEncoder, load_causal_lm, load_sentence_encoder
+from mechanisms.models import LanguageModel, SentenceEncoder, load_sentence_encoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.rival_pipeline import RivalPipeline
@@ -61,7 +62,7 @@ def load_assets(configuration: Configuration, seed: int | None = None) -> Assets
     for choice in (configuration.attribute, configuration.task):
         if choice is not None:
             _say_unlabelled(choice.column, public_corpus.labels(choice.column), private_corpus.labels(choice.column))
-    language = load_causal_lm(configuration.model, dtype=configuration.dtype)
+    language = language_of(configuration)
     width = language.width
     name = configuration.soft_prompt
     soft = load_soft_prompt(name, width, language.record) if name else None

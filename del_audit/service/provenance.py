@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mechanisms.hashes import file_sha256
+from mechanisms.library_types import PreTrainedModel
 from mechanisms.mechanism import ObservableMechanism
 
 PACKAGES = (
@@ -28,9 +29,16 @@ PACKAGES = (
 SOURCES = ("attacks", "del_audit", "mechanisms")
 
 
-def versions() -> dict[str, str]:
-    """Returns the version of Python and of every package that a figure may depend on."""
+def versions(model: "PreTrainedModel | None" = None) -> dict[str, str]:
+    """Returns the version of Python and of every package that a figure may depend on.
+
+    model: the language model, whose devices a figure depends on too: they stand under `device`.
+    """
     found = {"python": platform.python_version()}
+    if model is not None:
+        from mechanisms.placement import device_line  # imports torch, which `curve` does without
+
+        found["device"] = device_line(model)
     for name in PACKAGES:
         try:
             found[name] = version(name)

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from del_audit.accounting.dp_sgd import TrainingGuarantee, training_guarantee
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.process.quiet import silence_libraries
+from del_audit.service.language import language_of
 from del_audit.service.pipelines import AnyPipeline, pipeline_of, pipelines_of, public_file_sha256
 from del_audit.service.splits import read_splits
 from mechanisms.canonical_json import Json
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
-from mechanisms.models import LanguageModel, load_causal_lm
+from mechanisms.models import LanguageModel
 from mechanisms.registry import DECODERS
 from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenized
@@ -40,7 +42,7 @@ class PrivateText:
 
 
 def train_prompt(
-    config_path: Path,
+    config_file: ConfigurationFile,
     out: Path,
     settings: dict[str, Any],
     *,
@@ -58,7 +60,7 @@ def train_prompt(
     its groups are read, so that nobody in it is trained on.
     Raises UserError as load_configuration and train_soft_prompt do.
     """
-    configuration = load_configuration(config_path)
+    configuration = load_configuration(config_file)
     if DECODERS[configuration.decoder].language_model:
         raise UserError(
             "Expected a decoder that does not read the soft prompt that is trained, got "
@@ -90,14 +92,19 @@ def train_prompt(
 
 
 def train_linear_pair(
-    config_path: Path, out: Path, settings: dict[str, Any], *, documents: int | None = None, fresh: bool = False
+    config_file: ConfigurationFile,
+    out: Path,
+    settings: dict[str, Any],
+    *,
+    documents: int | None = None,
+    fresh: bool = False,
 ) -> int:
     """Trains encoder and decoder on the configuration's public split, writes them with a card to out, and returns 0.
 
     settings: of ProjectionTraining, those that are given. Raises UserError as load_configuration and
     train_projection do.
     """
-    configuration = load_configuration(config_path)
+    configuration = load_configuration(config_file)
     quantizer = configuration.quantizer("train projection")
     silence_libraries()
     public, language, rows = _public_text(configuration, documents)
@@ -111,7 +118,7 @@ def train_linear_pair(
 
 
 def train_codes(
-    config_path: Path,
+    config_file: ConfigurationFile,
     out: Path,
     settings: dict[str, Any],
     *,
@@ -128,7 +135,7 @@ def train_codes(
     """
     from mechanisms.training import codes
 
-    configuration = load_configuration(config_path)
+    configuration = load_configuration(config_file)
     configuration.quantizer("train codes")
     silence_libraries()
     public, language, rows = _public_text(configuration, documents)
@@ -154,7 +161,7 @@ def _public_text(configuration: Configuration, documents: int | None) -> tuple[C
         raise UserError(f"Expected documents >= 1, got documents={documents}.")
     public = read_splits(configuration.data).public
     public = public.take(range(min(documents or len(public), len(public))))
-    language = load_causal_lm(configuration.model)
+    language = language_of(configuration)
     return public, language, tokenized(language.tokenizer, public.texts)
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from attacks.ladder import ladder
 from del_audit.accounting import guarantee
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.evidence.readiness import (
     require_attacks,
@@ -51,7 +52,7 @@ NONE_MEETS, UNFINISHED = REFUSED, INCONCLUSIVE
 
 
 def tune(
-    config: Path,
+    config: ConfigurationFile,
     out: Path,
     *,
     space: Path | None = None,
@@ -179,7 +180,7 @@ def _identity(base: Configuration, assets: Assets, wanted: list[Candidate]) -> d
         "encoders": {name: _content(user_path(name, "an encoder")) for name in trained},
         "model": language.record.sha256,
         "corpus": assets.corpus.record.sha256,
-        "versions": versions(),
+        "versions": dict[str, Json](versions(language.model)),
         "commit": commit(),
     }
 

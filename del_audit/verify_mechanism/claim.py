@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.evidence.verification.words import WordLaw
 from mechanisms.errors import UserError
 from mechanisms.registry import described
@@ -46,7 +47,7 @@ def claimed_spec(
     clip: float | None,
     scale: float | None,
     mu: float | None,
-    config: Path | None,
+    config: ConfigurationFile | None,
     bundle: Path | None,
 ) -> QuantizerSpec | WordLaw:
     """Returns the claim of the options, of a configuration, or of a client's folder where neither is given.

@@ -3,9 +3,12 @@
 import csv
 import hashlib
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from made_up import some_words
 from safetensors.numpy import save_file
@@ -16,6 +19,9 @@ from del_audit.service.assets import load_assets
 from mechanisms.encoder_file import load_encoder
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import simulation_generator
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "mechanisms"))
+import other_models
 
 PROBES = {"attribute": {"column": "condition", "classes": 2}, "task": {"column": "rating"}}
 """Added where a test is of the probes: they take most of a run's time."""
@@ -346,3 +352,32 @@ def test_learned_codes_behind_the_language_prior_are_certified(configured, tmp_p
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
     assert certificate["configuration"]["decoder"] == "language-prior"
     assert certificate["hashes"]["encoder"] == load_encoder(folder / "encoder.safetensors")[0].sha256
+
+
+def test_one_run_reads_the_model_once_and_names_the_device(configured, tiny_lm_folder, tmp_path, monkeypatch, capsys):
+    """Of an architecture whose embeddings have a scale, in another format than the configuration's."""
+    from transformers import AutoModelForCausalLM
+
+    asked, real = [], AutoModelForCausalLM.from_pretrained
+
+    def counted(*args, **kinds):
+        asked.append(kinds["dtype"])
+        return real(*args, **kinds)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", counted)
+    folder = other_models.write("gemma2", tiny_lm_folder, tmp_path / "gemma")
+    path = configured(model=str(folder), evaluation=QUICK, device="cpu")
+    out, options = tmp_path / "out", ["--dtype", "bfloat16", "--device", "cpu"]
+    assert main(["certify", str(path), "--out", str(out), *options]) == 3
+    assert asked == [torch.bfloat16]
+    certificate = json.loads((out / "certificate.json").read_text())
+    assert certificate["versions"]["device"] == "cpu"
+    assert certificate["configuration"]["dtype"] == "bfloat16"
+    assert not {"device", "device_map", "max_memory"} & set(certificate["configuration"])
+    capsys.readouterr()
+    found = []
+    for given in ([], options):
+        main(["verify", str(out / "certificate.json"), "--no-recompute", "--against", str(path), *given, "--json"])
+        found.append({step["name"]: step["status"] for step in json.loads(capsys.readouterr().out)["steps"]})
+    assert found[0]["configuration"] == "failed"
+    assert {found[1][name] for name in ("configuration", "model", "tokenizer", "encoder")} == {"passed"}

@@ -51,7 +51,7 @@ def test_every_reader_of_public_text_leaves_private_authors_out(reviews, capsys,
     assert assets.private_texts() == json_sha256([f"text {index}" for index in range(10, 20)])
     assert capsys.readouterr().err.count("removed") == 1
     tokenizer = lambda texts, **_: SimpleNamespace(input_ids=[[1]] * len(texts))  # noqa: E731
-    monkeypatch.setattr(train, "load_causal_lm", lambda _name: SimpleNamespace(tokenizer=tokenizer))
+    monkeypatch.setattr(train, "language_of", lambda _configuration: SimpleNamespace(tokenizer=tokenizer))
     assert train._public_text(configuration, None)[0].texts == LEFT
     for module in (bundle, train, against):
         assert module.read_splits is read_splits
