@@ -43,6 +43,11 @@ class AttackerKnowledge:
         return len(self.table)
 
     @property
+    def device(self) -> str:
+        """Where the attacker's language model is, and the law's scores are computed: the CPU where there is none."""
+        return "cpu" if self.language is None else self.language.device
+
+    @property
     def log_prior(self) -> NDArray[np.float64]:
         """Logarithm of the prior, float64, shape (words,)."""
         return np.log(self.prior)

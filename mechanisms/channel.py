@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,11 @@ from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel, Observed
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.spec import WORD_BITS, QuantizerSpec
+
+if TYPE_CHECKING:  # the client imports no torch
+    from torch import Tensor
+
+    from mechanisms.device_channel import Law
 
 BLOCK_ROWS = 256
 """Tokens worked on at once at most: with 49,152 words a block of scores takes 48 MiB."""
@@ -56,8 +62,7 @@ class Channel:
         the next. Raises UserError for counts of another shape, for a prior over another vocabulary, and for a memory
         limit below one token's scores.
         """
-        if counts.ndim != 2 or counts.shape[1] != self.spec.dim:
-            raise UserError(f"Expected counts of shape (tokens, dim={self.spec.dim}), got shape {counts.shape}.")
+        self._check(counts)
         if log_prior is not None and log_prior.shape != self.offsets.shape:
             raise UserError(f"Expected a prior over {self.words} words, got shape {log_prior.shape}.")
         if self.memory_limit < 4 * self.words:
@@ -74,6 +79,23 @@ class Channel:
         for start in range(0, len(counts), max(height, 1)):
             rows = slice(start, min(start + height, len(counts)))
             yield rows, np.matmul(factors[rows], weights, out=block[: rows.stop - start])
+
+    def law_on(self, device: str) -> "Law":
+        """Returns the law in torch, its weights on a device (mechanisms.device_channel)."""
+        import torch
+
+        weights, offsets = (torch.from_numpy(part).to(device) for part in (self.weights, self.offsets))
+
+        def law(counts: Observed) -> "Tensor":
+            self._check(counts)
+            return torch.addmm(offsets, torch.from_numpy(counts.astype(np.float32)).to(device), weights)
+
+        return law
+
+    def _check(self, counts: Observed) -> None:
+        """Raises UserError for counts of another shape."""
+        if counts.ndim != 2 or counts.shape[1] != self.spec.dim:
+            raise UserError(f"Expected counts of shape (tokens, dim={self.spec.dim}), got shape {counts.shape}.")
 
 
 def most_likely(

@@ -15,7 +15,7 @@ from mechanisms.embedding_file import empty_model, names_a_factor, stored_table
 from mechanisms.errors import UserError, first_line
 from mechanisms.library_types import PreTrainedModel, PreTrainedTokenizerBase
 from mechanisms.load_checks import require_causal_config, require_finite, require_tokens_within, require_usable
-from mechanisms.model_facts import context_of, width_of, words_of
+from mechanisms.model_facts import context_of, input_weight, width_of, words_of
 from mechanisms.model_sources import model_asset, number_format
 from mechanisms.own_forward import embedding_table
 from mechanisms.placement import ON_CPU, Placement, missing_package, require_memory, require_on_device, usable_device
@@ -41,6 +41,11 @@ class LanguageModel:
     def context_tokens(self) -> int:
         """The longest input that the model was made for, in tokens, as `context_of` finds it."""
         return context_of(self.model, self.tokenizer)
+
+    @property
+    def device(self) -> str:
+        """Where the input embeddings are, and the channel's scores are computed: `cpu`, `cuda:0`."""
+        return str(input_weight(self.model).device)
 
     @property
     def width(self) -> int:

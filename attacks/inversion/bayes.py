@@ -1,11 +1,17 @@
 """The exact channel law turned against the release (docs/theory.md, theorem 7)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from attacks.base import AttackerKnowledge, AttackOptions, TokenByToken
-from attacks.ranking import DEPTH, rank
+from attacks.ranking import DEPTH, Guesses, rank
 from attacks.registry import version_of
+from mechanisms.device_channel import CPU, DeviceChannel
+from mechanisms.mechanism import Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +30,7 @@ class MaximumLikelihood:
 
     def fit(self, public: AttackerKnowledge) -> TokenByToken:
         """Returns the attacker who ranks by log P(release | word); raises UserError where the law is not known."""
-        channel = public.channel
-        return TokenByToken(public.mechanism, lambda seen: rank(channel.scores(seen), len(seen), self.depth))
+        return TokenByToken(public.mechanism, _ranking(public, None, self.depth))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +49,15 @@ class MaximumAPosteriori:
 
     def fit(self, public: AttackerKnowledge) -> TokenByToken:
         """Returns the attacker who ranks by log P(release | word) + log prior; raises UserError as above."""
-        channel, log_prior = public.channel, public.log_prior
-        return TokenByToken(public.mechanism, lambda seen: rank(channel.scores(seen, log_prior), len(seen), self.depth))
+        return TokenByToken(public.mechanism, _ranking(public, public.log_prior, self.depth))
+
+
+def _ranking(
+    public: AttackerKnowledge, log_prior: NDArray[np.float64] | None, depth: int
+) -> Callable[[Observed], Guesses]:
+    """Returns what ranks the words of tokens by the law and a prior, where the attacker's language model is."""
+    channel = public.channel
+    if public.device == CPU:
+        return lambda seen: rank(channel.scores(seen, log_prior), len(seen), depth)
+    placed = DeviceChannel.of(channel, np.zeros(public.words) if log_prior is None else log_prior, public.device)
+    return lambda seen: Guesses(*placed.ranked(seen, depth))

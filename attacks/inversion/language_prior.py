@@ -19,6 +19,7 @@ from attacks.language_reader import Reader, require_room
 from attacks.ranking import DEPTH, Guesses, rank
 from attacks.registry import version_of
 from mechanisms.continuation import embed
+from mechanisms.device_channel import evidence_on
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
 from mechanisms.model_facts import opening_tokens
@@ -81,11 +82,7 @@ class LanguageBeam:
     def fit(self, public: AttackerKnowledge) -> "BeamAttacker":
         """Returns the attacker; raises UserError without a language model, a known law, or one vocabulary for both."""
         reader = Reader.of(public, self.temper, self.unigram_share)
-        channel, log_prior = public.channel, public.log_prior
-
-        def posterior(seen: Observed) -> Tensor:
-            return torch.cat([torch.from_numpy(block.copy()) for _, block in channel.scores(seen, log_prior)])
-
+        posterior = evidence_on(public.channel, public.device, public.log_prior, public.words)
         weight = weight_for(public) if self.weight is None else self.weight
         return BeamAttacker(public, self, reader, posterior, weight)
 
@@ -152,11 +149,11 @@ class BeamAttacker:
         logits = reading.read(reader.opening.expand(active, -1, -1)) if len(reader.opening) else None
         scores = torch.zeros(active, 1, device=reader.unigrams.device)
         histories = torch.empty(active, 1, 0, dtype=torch.long, device=scores.device)
-        evidence = [self.evidence(prompt) for prompt in prompts]
+        evidence = [self.evidence(prompt).to(scores.device) for prompt in prompts]
         found: list[list[int]] = [[] for _ in prompts]
         for place in range(len(prompts[0])):
             lift = torch.zeros(active, words, device=scores.device) if logits is None else reader.lift(logits)
-            here = torch.stack([rows[place] for rows in evidence[:active]]).to(scores.device)
+            here = torch.stack([rows[place] for rows in evidence[:active]])
             total = lift.mul_(self.weight).view(active, -1, words).add_(scores[:, :, None]).add_(here[:, None])
             scores, best = total.reshape(active, -1).topk(min(width, total[0].numel()))
             parents, chosen = best // words, best % words
@@ -194,7 +191,7 @@ def weight_for(public: AttackerKnowledge) -> float:
 
 def likelihood(public: AttackerKnowledge, observed: Observed, like: Tensor) -> Tensor:
     """Returns log P(release | word) less a constant of the release, float32, (tokens, words), on like's device."""
-    return torch.cat([torch.from_numpy(block.copy()) for _, block in public.channel.scores(observed)]).to(like.device)
+    return evidence_on(public.channel, public.device, None, public.words)(observed).to(like.device)
 
 
 def first(guesses: Guesses, words: Sequence[int]) -> Guesses:

@@ -97,7 +97,7 @@ class TwoSidedAttacker:
             changed = improved(scores, words)
             if changed == words:
                 break
-            near = nearby(words, changed, self.settings.reach)
+            near = nearby(words, changed, self.settings.reach).to(scores.device)
             words, scores = changed, torch.where(near[:, None], self.scores(changed, evidence, near), scores)
         return rank([(slice(0, len(words)), scores.cpu().numpy())], len(words), self.settings.depth)
 
@@ -117,7 +117,7 @@ class TwoSidedAttacker:
         weighed.scatter_(1, candidates, best >= best[:, :1] - settings.within)
         weighed[own] = False  # its right side is what stands, which the model has just read
         if near is not None:
-            weighed &= near[:, None].to(weighed.device)
+            weighed &= near[:, None]
         places, chosen = weighed[:-1].nonzero(as_tuple=True)  # nothing stands to the right of the last
         fitting = (evidence + reader.unigrams).topk(min(LIKELY, evidence.shape[1])).indices
         each = (prior.gather(1, fitting) + evidence.gather(1, fitting)).logsumexp(1)

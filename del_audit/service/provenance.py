@@ -85,7 +85,7 @@ def _feed(digest: "hashlib._Hash", part: object) -> None:
     elif isinstance(part, ObservableMechanism):  # its law is in its description, which is complete
         digest.update(part.spec.fingerprint)
     elif is_dataclass(part):
-        for field in fields(part):
+        for field in (field for field in fields(part) if field.compare):  # where it is computed is no part of it
             digest.update(f"{field.name}=".encode())
             _feed(digest, getattr(part, field.name))
     elif part is None or isinstance(part, str | int | float | tuple):

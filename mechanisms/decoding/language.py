@@ -13,6 +13,7 @@ from torch import Tensor
 from mechanisms.abilities import abilities
 from mechanisms.channel import MEMORY_LIMIT
 from mechanisms.decoding.public_parts import PublicParts
+from mechanisms.device_channel import Law, evidence_on
 from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel, Observed
 from mechanisms.model_facts import input_weight, opening_tokens
@@ -182,9 +183,9 @@ _BLOCKS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Posterior:
-    """The channel, and the prior and the embedding table as tensors on the model's device."""
+    """The channel's law, the prior and the embedding table on the model's device."""
 
-    channel: KnownChannel
+    law: Law
     log_prior: Tensor
     table: Tensor
     mean: Tensor
@@ -195,7 +196,8 @@ class _Posterior:
         device = input_weight(decoder.language.model).device
         parts = (decoder.log_prior, decoder.table, np.exp(decoder.log_prior) @ decoder.table)
         log_prior, table, mean = (torch.from_numpy(part.astype(np.float32, copy=False)).to(device) for part in parts)
-        return cls(decoder.channel, log_prior, table, mean, decoder.gain)
+        law = evidence_on(decoder.channel, str(device), None, len(table))
+        return cls(law, log_prior, table, mean, decoder.gain)
 
     @torch.no_grad()
     def estimate(self, counts: Observed, logits: Tensor | None, settings: LanguagePrior) -> tuple[Tensor, Tensor]:
@@ -203,8 +205,7 @@ class _Posterior:
 
         logits: None where the model has read nothing yet; the prior is then the unigrams'.
         """
-        law = np.concatenate([block.copy() for _, block in self.channel.scores(counts)])
-        scores = torch.from_numpy(law).to(self.table) + self._log_prior(logits, settings)
+        scores = self.law(counts) + self._log_prior(logits, settings)
         estimates: dict[str, Tensor] = {}
         if "most-likely" in (settings.output, settings.feedback):
             estimates["most-likely"] = self.table[scores.argmax(1)]

@@ -1,6 +1,7 @@
 """A mix of the linear decoder and the posterior mean, fitted on a simulated public release."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from mechanisms.decoding.protocols import Decoder
 from mechanisms.decoding.public_parts import CodeParts
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
+
+if TYPE_CHECKING:  # which needs torch
+    from mechanisms.device_channel import DeviceReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,15 @@ class MixedDecoder:
     edges: NDArray[np.float64]
     coefficients: NDArray[np.float64]
     gains: NDArray[np.float64]
+    on_device: "DeviceReader | None" = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, parts: CodeParts) -> "MixedDecoder":
         """Returns the mix of the parts' linear decoder and the posterior mean; raises UserError as fit does."""
-        return cls.fit(parts.linear, parts.channel, parts.prior, parts.table, parts.released, parts.tokens)
+        return cls.fit(
+            *(parts.linear, parts.channel, parts.prior, parts.table, parts.released, parts.tokens),
+            on_device=parts.on_device,
+        )
 
     @classmethod
     def fit(
@@ -65,17 +73,18 @@ class MixedDecoder:
         public_counts: Observed,
         public_tokens: NDArray[np.int64],
         settings: MixSettings | None = None,
+        on_device: "DeviceReader | None" = None,
     ) -> "MixedDecoder":
         """Returns the decoder whose coefficients have the least squared error on the public release, in closed form.
 
-        public_counts: a simulated release of public_tokens, shape (tokens, dim). Raises UserError for fewer than 32
-        tokens a bin.
+        public_counts: a simulated release of public_tokens, shape (tokens, dim). on_device: what reads the channel in
+        its place. Raises UserError for fewer than 32 tokens a bin.
         """
         settings = settings if settings is not None else MixSettings()
         if len(public_tokens) < 32 * settings.bins:
             raise UserError(f"Expected {32 * settings.bins} public tokens or more, got {len(public_tokens)}.")
         mean, log_prior = prior @ table, np.log(prior)
-        means, entropies = posterior(channel, public_counts, log_prior, table)
+        means, entropies = _read(on_device, channel, public_counts, log_prior, table)
         parts = np.stack([linear.decode(public_counts) - mean, means - mean])
         true = table[public_tokens] - mean
         edges = np.quantile(entropies.astype(np.float64), np.arange(1, settings.bins) / settings.bins)
@@ -88,15 +97,25 @@ class MixedDecoder:
         if settings.spread_by_bin:
             for group in np.unique(bins):
                 gains[group] = _spread_ratio(decoded[bins == group], true[bins == group]) ** settings.spread
-        return cls(linear, channel, log_prior, table, mean, edges, coefficients, gains)
+        return cls(linear, channel, log_prior, table, mean, edges, coefficients, gains, on_device)
 
     def decode(self, counts: Observed) -> NDArray[np.float32]:
         """Returns embeddings, float32, shape (tokens, width)."""
-        means, entropies = posterior(self.channel, counts, self.log_prior, self.table)
+        means, entropies = _read(self.on_device, self.channel, counts, self.log_prior, self.table)
         bins = np.digitize(entropies, self.edges)
         share = (self.gains[:, None] * self.coefficients)[bins]
         mixed = share[:, :1] * (self.linear.decode(counts) - self.mean) + share[:, 1:] * (means - self.mean)
         return (self.mean + mixed).astype(np.float32)
+
+
+def _read(
+    on_device: "DeviceReader | None",
+    channel: Channel,
+    counts: Observed,
+    log_prior: NDArray[np.float64],
+    table: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return posterior(channel, counts, log_prior, table) if on_device is None else on_device.posterior(counts)
 
 
 def _least_squares(parts: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[np.float64]:

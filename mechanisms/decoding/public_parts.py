@@ -16,7 +16,8 @@ from mechanisms.public_words import PublicWords
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import RandomSource, SimulatedRandomness
 
-if TYPE_CHECKING:  # both need torch
+if TYPE_CHECKING:  # all need torch
+    from mechanisms.device_channel import DeviceReader
     from mechanisms.models import LanguageModel
     from mechanisms.soft_prompt import SoftPrompt
 
@@ -40,6 +41,20 @@ class PublicParts:
     def _released(self, tokens: NDArray[np.int64], source: RandomSource) -> Observed:
         """Returns what a release of tokens shows."""
         raise NotImplementedError
+
+    @property
+    def device(self) -> str:
+        """Where the language model is, and scores are computed: the CPU where there is none."""
+        return "cpu" if self.language is None else self.language.device
+
+    @cached_property
+    def on_device(self) -> "DeviceReader | None":
+        """What reads releases there; None for the CPU, where NumPy does."""
+        if self.device == "cpu":
+            return None
+        from mechanisms.device_channel import DeviceReader
+
+        return DeviceReader.of(self.channel, self.log_prior, self.table, self.device)
 
     @property
     def prior(self) -> NDArray[np.float64]:

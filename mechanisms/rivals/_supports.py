@@ -7,6 +7,7 @@ response, subset selection, projective geometry (docs/theory.md, theorem 24).
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from mechanisms.rivals._decoding import (
 )
 from mechanisms.rivals._description import RivalSpec, positive, whole
 from mechanisms.rivals._draws import WIDE
+
+if TYPE_CHECKING:  # the client imports no torch
+    from mechanisms.device_channel import Law
 
 BLOCK_ROWS = 256
 MOST_NATS = 60.0
@@ -128,6 +132,17 @@ class SupportMechanism(PosteriorRead):
     def supports(self, observed: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Returns whether each word's support holds each output, bool, shape (outputs, words)."""
         raise NotImplementedError
+
+    def supports_on(self, device: str) -> "Law":
+        """Returns `supports` in torch, its tensors on a device."""
+        import torch
+
+        return lambda observed: torch.from_numpy(self.supports(np.asarray(observed, dtype=np.int64))).to(device)
+
+    def law_on(self, device: str) -> "Law":
+        """Returns the law in torch (mechanisms.device_channel)."""
+        held, log_odds = self.supports_on(device), self.spec.log_odds
+        return lambda observed: held(observed).float().mul_(log_odds)
 
     def scores(
         self, observed: Observed, log_prior: NDArray[np.float64] | None = None

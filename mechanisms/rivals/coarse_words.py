@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Self, get_args
+from typing import TYPE_CHECKING, ClassVar, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from mechanisms.rivals.projective_geometry import ProjectiveGeometry, Projective
 from mechanisms.rivals.randomized_response import MAX_WORDS, RandomizedResponse, RandomizedResponseSpec
 from mechanisms.rivals.subset_selection import SubsetSelection, SubsetSelectionSpec
 from mechanisms.tokens import checked_tokens
+
+if TYPE_CHECKING:  # the client imports no torch
+    from mechanisms.device_channel import Law
 
 InnerSpec = RandomizedResponseSpec | SubsetSelectionSpec | ProjectiveGeometrySpec
 Inner = RandomizedResponse | SubsetSelection | ProjectiveGeometry
@@ -145,6 +148,14 @@ class CoarseWords(PosteriorRead):
         released = observed[:, 0] if isinstance(self.inner, RandomizedResponse) else observed
         for rows, block in self.inner.scores(released):
             yield rows, block[:, self.symbols] + added
+
+    def law_on(self, device: str) -> "Law":
+        """Returns the law in torch (mechanisms.device_channel): the inner one's, at each word's symbol."""
+        import torch
+
+        inner, symbols = self.inner.law_on(device), torch.from_numpy(self.symbols).to(device)
+        single = isinstance(self.inner, RandomizedResponse)
+        return lambda observed: inner(observed[:, 0] if single else observed).index_select(1, symbols)
 
 
 def mechanism_over(spec: InnerSpec) -> Inner:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource, wide_words
 from mechanisms.rivals._decoding import Decoding
 from mechanisms.rivals._description import whole
@@ -27,6 +28,11 @@ from mechanisms.rivals._projective import (
 from mechanisms.rivals._supports import SupportMechanism, SupportSpec, checked_inside, largest_inside
 from mechanisms.rivals.randomized_response import MAX_WORDS
 from mechanisms.tokens import checked_tokens
+
+if TYPE_CHECKING:  # the client imports no torch
+    from torch import Tensor
+
+    from mechanisms.device_channel import Law
 
 MAX_ORDER = 1 << 25
 """Inner products of coordinates below it are exact in doubles."""
@@ -164,6 +170,21 @@ class ProjectiveGeometry(SupportMechanism):
         np.rint(multiples, out=multiples)
         multiples *= order
         return np.asarray(products == multiples)
+
+    def supports_on(self, device: str) -> "Law":
+        """Returns `supports` in torch, with the hyperplanes on the device unless it lacks the floats that they need."""
+        import torch
+
+        planes, order = torch.from_numpy(self._hyperplanes), self.spec.order
+        if planes.dtype == torch.float64 and device.startswith("mps"):
+            return super().supports_on(device)
+        planes = planes.to(device)
+
+        def held(observed: Observed) -> "Tensor":
+            products = torch.from_numpy(np.asarray(observed)).to(device, planes.dtype) @ planes
+            return products == (products * (1 / order)).round_().mul_(order)
+
+        return held
 
     @cached_property
     def _hyperplanes(self) -> NDArray[np.floating]:

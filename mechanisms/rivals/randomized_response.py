@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,11 @@ from mechanisms.rivals._description import positive, whole
 from mechanisms.rivals._draws import WIDE
 from mechanisms.rivals._sent import WordSent
 from mechanisms.rivals._supports import SupportSpec
+
+if TYPE_CHECKING:  # the client imports no torch
+    from torch import Tensor
+
+    from mechanisms.device_channel import Law
 
 MAX_WORDS = 1 << 24
 _BLOCK_ROWS = 256
@@ -118,6 +123,20 @@ class RandomizedResponse(WordSent):
             rows = slice(start, min(start + _BLOCK_ROWS, len(observed)))
             block = self.log_channel(np.asarray(observed[rows], dtype=np.int64))
             yield rows, (block if log_prior is None else block + log_prior).astype(np.float32)
+
+    def law_on(self, device: str) -> "Law":
+        """Returns the law in torch (mechanisms.device_channel)."""
+        import torch
+
+        other = math.log(self.spec.weight) - math.log(WIDE)
+        own = math.log(self.spec.kept / WIDE)
+
+        def law(observed: Observed) -> "Tensor":
+            released = torch.from_numpy(np.asarray(observed, dtype=np.int64)).to(device)
+            scores = torch.full((len(released), self.spec.words), other, dtype=torch.float32, device=device)
+            return scores.scatter_(1, released[:, None], own)
+
+        return law
 
     def embeddings(self, message: bytes) -> NDArray[np.float32]:
         """Returns one embedding a token, float32, shape (tokens, width), in closed form.

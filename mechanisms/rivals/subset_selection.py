@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mechanisms.mechanism import Observed
 from mechanisms.randomness import RandomSource, wide_words
 from mechanisms.rivals._decoding import Decoding
 from mechanisms.rivals._description import positive, whole
@@ -18,6 +19,11 @@ from mechanisms.rivals._message import SetFormat
 from mechanisms.rivals._supports import SupportMechanism, SupportSpec, checked_inside, largest_inside
 from mechanisms.rivals.randomized_response import MAX_WORDS
 from mechanisms.tokens import checked_tokens
+
+if TYPE_CHECKING:  # the client imports no torch
+    from torch import Tensor
+
+    from mechanisms.device_channel import Law
 
 _BLOCK_DRAWS = 1 << 20
 
@@ -126,6 +132,16 @@ class SubsetSelection(SupportMechanism):
         """Returns which words each set holds, bool, shape (sets, words)."""
         held = np.zeros((len(observed), self.words), dtype=np.bool_)
         np.put_along_axis(held, observed, True, axis=1)
+        return held
+
+    def supports_on(self, device: str) -> "Law":
+        """Returns `supports` in torch: one mark for each word of a set."""
+        import torch
+
+        def held(observed: Observed) -> "Tensor":
+            sets = torch.from_numpy(np.asarray(observed, dtype=np.int64)).to(device)
+            return torch.zeros(len(sets), self.words, dtype=torch.bool, device=device).scatter_(1, sets, True)
+
         return held
 
 
