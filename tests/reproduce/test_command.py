@@ -213,10 +213,15 @@ def test_other_settings_are_other_cells(command, tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cells_module, "measure_generation", interrupted)
-    for options in ((), ("--seed", "1")):
+    for options in ((), ("--seed", "1"), ("--dtype", "bfloat16")):
         assert command(7, tmp_path / "out", *options) == 130
     names = [json.loads(path.read_text()) for path in (tmp_path / "out.partial" / "parts").iterdir()]
-    assert sorted(name["settings"]["model_and_text"]["seed"] for name in names) == [0, 1]
+    found = sorted(tuple(name["settings"]["model_and_text"][key] for key in ("seed", "dtype")) for name in names)
+    assert found == [
+        (0, "bfloat16"),
+        (0, "float32"),
+        (1, "float32"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -233,6 +238,8 @@ def test_other_settings_are_other_cells(command, tmp_path, monkeypatch, capsys):
         (7, ("--bits", "9"), "bits in 1..8"),
         (7, ("--bits", "2,x"), "whole number"),
         (7, ("--seed", "-1"), "seed >= 0"),
+        (7, ("--device", "cuda:99"), "device to be one that torch can use here, got device='cuda:99'"),
+        (7, ("--dtype", "int8"), "invalid choice: 'int8'"),
         (3, ("--label-column", "class"), "'class'"),
     ],
 )
