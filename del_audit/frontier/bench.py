@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from attacks.outcome import Outcome
 from attacks.registry import AttackName, always_run
 from del_audit.accounting.any_mechanism import has_proof, proved_guarantee
 from del_audit.configuration.configuration import Configuration
-from del_audit.configuration.mechanisms import CoarseWordsMechanism, DelMechanism
+from del_audit.configuration.mechanisms import DelMechanism
 from del_audit.evidence.inferences import inferences_of
 from del_audit.evidence.information import information
 from del_audit.evidence.inversion.leakage import measure_leakage
@@ -26,14 +25,11 @@ from del_audit.frontier.measured import Attacked, First, Knowing, Second, list_f
 from del_audit.frontier.points import Point
 from del_audit.runs import NAME_DIGITS, Run
 from del_audit.service.assets import Assets, build, client_of, public_of
+from del_audit.service.clusters import with_clusters
 from del_audit.service.pipelines import AnyPipeline
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.gain_interval import gain_mean, share_of_gain
-from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
-from mechanisms.models import load_embedding_table
-from mechanisms.public_words import PublicWords
-from mechanisms.rivals.clusters import load_symbols, save_symbols, spherical_clusters
 from mechanisms.rivals.message_sizes import described_sizes
 from mechanisms.server import Server
 
@@ -193,30 +189,6 @@ class FrontierBench:
         key = json_sha256(point.mechanism())
         if key not in self._built:
             self._built.clear()
-            self._built[key] = build(self._placed(point.measured), self.assets)
+            placed = with_clusters(point.measured, self.assets.public, self.run.folder / "parts", self.progress)
+            self._built[key] = build(placed, self.assets)
         return self._built[key]
-
-    def _placed(self, configuration: Configuration) -> Configuration:
-        """Returns the configuration with the file of its clusters, which are made once for all epsilons."""
-        choice = configuration.mechanism
-        if not isinstance(choice, CoarseWordsMechanism):
-            return configuration
-        name = json_sha256({"symbols": choice.symbols, "power": choice.power, "seed": choice.seed})
-        path: Path = self.run.folder / "parts" / f"{name[:NAME_DIGITS]}.safetensors"
-        if not path.exists():
-            self.progress(f"clusters: {choice.symbols}")
-            words = PublicWords(load_embedding_table(configuration.model), self.assets.public)
-            save_symbols(path, spherical_clusters(words.table, words.prior, choice.symbols, choice.power, choice.seed))
-        used = int(load_symbols(path).max()) + 1
-        placed = choice.model_copy(update={"map": str(path), "symbols": used})
-        return configuration.model_copy(update={"mechanism": placed})
-
-
-def require_symbols(base: Configuration, points: list[Point]) -> None:
-    """Raises UserError for coarse words of more symbols than the vocabulary has words."""
-    words = len(load_embedding_table(base.model))
-    for point in points:
-        if point.named.symbols is not None and point.named.symbols > words:
-            raise UserError(
-                f"Expected the symbols of coarse words in 2..{words}, the model's vocabulary, got {point.named.name!r}."
-            )

@@ -7,14 +7,14 @@ from rich.console import Console
 
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.configuration.mechanisms import DelMechanism
+from del_audit.configuration.named import checked_epsilons, parse_all
 from del_audit.configuration.policy import LARGEST_DELTA
 from del_audit.evidence.readiness import require_encoder, require_ready, require_texts
-from del_audit.frontier.bench import FrontierBench, require_symbols
+from del_audit.frontier.bench import FrontierBench
 from del_audit.frontier.choose import choose, require_named
 from del_audit.frontier.document import document_of, write_table
 from del_audit.frontier.dominance import dominating, first_relations, second_relations
 from del_audit.frontier.measured import Row
-from del_audit.frontier.named import checked_epsilons, parse_all
 from del_audit.frontier.page import page
 from del_audit.frontier.picture import STAGES, picture, standalone
 from del_audit.frontier.points import points_of
@@ -22,11 +22,13 @@ from del_audit.frontier.table import first_columns, print_tables, second_columns
 from del_audit.process.quiet import silence_libraries
 from del_audit.runs import Run
 from del_audit.service.assets import Assets, load_assets
+from del_audit.service.clusters import require_symbols
 from del_audit.service.provenance import commit, versions
 from del_audit.show.console import table_width
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.files import PRIVATE, write_file
+from mechanisms.models import load_embedding_table
 from mechanisms.private_folders import MARKER
 from mechanisms.validation import at_least
 
@@ -58,7 +60,7 @@ def frontier(
     if not any(row.point.configuration for row in rows):
         raise UserError(f"Expected a point that can be measured, got none. {rows[0].point.name} is {rows[0].why}.")
     require_named(rows, points, full)
-    require_symbols(base, [row.point for row in rows])
+    require_symbols(len(load_embedding_table(base.model)), named)
     silence_libraries()
     assets = load_assets(base)
     _require_ready(base, assets, quick)

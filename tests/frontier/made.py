@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from del_audit.configuration.named import Named
 from del_audit.frontier.measured import Attacked, First, Knowing, Row, Second
-from del_audit.frontier.named import Named
 from del_audit.frontier.points import Point
 from del_audit.statistics.bound import Bound
 from del_audit.statistics.figure import Figure

@@ -3,7 +3,7 @@
 import pytest
 
 from del_audit.commands import frontier as command
-from del_audit.frontier.named import DEFAULTS, LARGEST, Named, checked_epsilons, parse_all, too_large
+from del_audit.configuration.named import DEFAULTS, LARGEST, Named, checked_epsilons, parse_all, too_large
 from mechanisms.errors import UserError
 
 
