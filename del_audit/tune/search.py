@@ -120,10 +120,9 @@ class Search:
         return rows
 
     def _prove(self, row: Row) -> None:
-        found = self.edges[row.candidate.channel.shape]
-        if row.candidate.unreadable:
-            row.drop("proof", row.candidate.unreadable)
-        elif found.level is None:
+        if why := row.candidate.unreadable:
+            row.drop("proof", why)
+        elif (found := self.edges[row.candidate.channel.shape]).level is None:
             row.drop("proof", f"refused by proof: {found.reason}")
         else:
             row.candidate = row.candidate.at(found.level)

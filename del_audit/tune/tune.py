@@ -99,7 +99,7 @@ def tune(
     own = base.mechanism if isinstance(base.mechanism, DelMechanism) else None
     edges = {
         each.shape: edge_of(each, own, base.policy, searched.epsilons)
-        for each in {each.channel.shape: each.channel for each in wanted}.values()
+        for each in {each.channel.shape: each.channel for each in wanted if not each.unreadable}.values()
     }
     rows = Search(judge, bench, effort, edges, searched.epsilons, out_of_time).run(wanted)
     chosen = next((row for row in rows if row.status == "chosen"), None)
@@ -163,7 +163,9 @@ def _somewhere(candidate: Candidate) -> Candidate:
 
 def _require_proof(wanted: Sequence[Candidate]) -> None:
     """Raises UserError where nothing can be proved: now, not after minutes."""
-    for each in {type(each.channel): each for each in wanted}.values():
+    over_words = {each.channel: each for each in wanted if isinstance(each.channel, WordChannel)}
+    of_del = [each for each in wanted if isinstance(each.channel, DelChannel)]
+    for each in (*of_del[:1], *over_words.values()):
         proved_guarantee(_somewhere(each).channel.spec())
 
 

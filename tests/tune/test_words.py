@@ -8,8 +8,10 @@ import yaml
 from del_audit.accounting.any_mechanism import proved_guarantee
 from del_audit.cli import main
 from del_audit.configuration.configuration import load_configuration
+from del_audit.service import clusters, mechanisms
 from del_audit.service.assets import build, load_assets
 from del_audit.tune.bench import MeasuringBench
+from mechanisms.rivals.clusters import spherical_clusters
 from mechanisms.rivals.message_sizes import described_sizes
 
 EPSILON = 2.0
@@ -131,6 +133,24 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(over_words, tmp_path, m
     assert frontier(out) == frontier(whole)
 
 
+def test_what_is_proved_is_proved_of_the_clusters_that_there_are(over_words, tmp_path, monkeypatch):
+    def halved(*arguments):
+        return spherical_clusters(*arguments) // 2  # as where embeddings are equal
+
+    for module in (clusters, mechanisms):
+        monkeypatch.setattr(module, "spherical_clusters", halved)
+    out = tmp_path / "out"
+    assert run(over_words(), out, "--decoders", "linear,most-likely") == 0
+    row, left_out = frontier(out)["candidates"]
+    (edge,) = frontier(out)["largest_epsilons"]
+    assert (left_out["candidate"]["epsilon"], left_out["epsilons"]) == (None, [])
+    best = load_configuration(out / "best.yaml")
+    spec = build(best, load_assets(best)).spec
+    assert (best.mechanism.symbols, spec.inner.words) == (16, 8)
+    assert proved_guarantee(spec, delta=1e-5).epsilon.upper == row["epsilons"][0]["epsilon"] <= EPSILON < edge["beyond"]
+    assert row["bytes_a_token"] == 3 / 8
+
+
 @pytest.mark.parametrize(
     ("mechanism", "options", "said"),
     [
@@ -149,6 +169,7 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(over_words, tmp_path, m
         (COARSE, ["--dim", "8"], "Expected no dim for mechanisms over words"),
         (COARSE, ["--mechanisms", "del,randomized-response"], "Leave del out of --mechanisms"),
         ({**COARSE, "symbols": 500}, [], "the model's vocabulary, got 'coarse-words:500'"),
+        ({"kind": "subset-selection", "epsilon": 2.0, "size": 384}, [], "Expected size"),
         ({**COARSE, "map": "no-such.safetensors"}, [], "no-such.safetensors"),
         ({"kind": "toy_own_mechanism:Toy"}, [], "Name others with --mechanisms"),
     ],
