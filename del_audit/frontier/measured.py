@@ -84,7 +84,8 @@ class Second:
     """The second stage. gains: of each prompt, in the order that all points share, nats per token, shape (prompts,).
 
     documents: which document each of these prompts is from. share: gain over the clean gain; None where that is not
-    above zero. attribute: the probe's advantage; None where the configuration names no attribute.
+    above zero. attribute: the probe's advantage; None where the configuration names no attribute. soft_prompt: of the
+    point's own, where it is kept and what its training did; None where it has the configuration's.
     """
 
     attacks: tuple[Attacked, ...]
@@ -95,6 +96,7 @@ class Second:
     gain: Figure
     share: Figure | None
     attribute: Figure | None
+    soft_prompt: Mapping[str, Json] | None = None
 
     @property
     def strongest(self) -> Attacked:
