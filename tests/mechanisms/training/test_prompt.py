@@ -283,8 +283,8 @@ def test_training_goes_on_from_a_given_soft_prompt_and_the_card_names_it(train, 
     assert not torch.equal(second.vectors, start.vectors)
     with pytest.raises(UserError, match=r"none. Use init=text"):
         prompt_examples.initial_vectors(own_language, further)
+    other = replace(further, virtual_tokens=len(start.vectors) + 1)
     with pytest.raises(UserError, match=f"virtual_tokens={len(start.vectors)}, those of"):
-        other = replace(further, virtual_tokens=len(start.vectors) + 1)
         prompt_examples.initial_vectors(own_language, other, start)
 
 
