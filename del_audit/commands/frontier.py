@@ -54,6 +54,13 @@ def add_parser(commands: Commands) -> None:
         help="points that are attacked in full whatever the first stage says, such as del@8 (default: none)",
     )
     frontier.add_argument(
+        "--decoders",
+        type=names,
+        default=(),
+        metavar="NAME,...",
+        help="give each of these points the decoder of lowest loss on public text (default: the configuration's)",
+    )
+    frontier.add_argument(
         "--train-steps",
         type=whole("train-steps"),
         default=0,
@@ -75,6 +82,7 @@ def _frontier(arguments: argparse.Namespace) -> int:
         delta=arguments.delta,
         points=arguments.points,
         full=arguments.full,
+        decoders=arguments.decoders,
         train_steps=arguments.train_steps,
         quick=arguments.quick,
     )

@@ -24,7 +24,7 @@ from del_audit.evidence.system import System
 from del_audit.evidence.utility import CLEAN, OTHER, OTHER_CLEAN, RELEASED, clean_losses, released_losses
 from del_audit.frontier.measured import Attacked, First, Knowing, Second, list_figure
 from del_audit.frontier.points import Point
-from del_audit.frontier.soft_prompts import trained_for
+from del_audit.frontier.public_choices import held_out_loss, trained_for
 from del_audit.runs import NAME_DIGITS, Run
 from del_audit.service.assets import Assets, build, client_of, public_of
 from del_audit.service.pipelines import AnyPipeline
@@ -34,6 +34,7 @@ from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
 from mechanisms.models import load_embedding_table
 from mechanisms.public_words import PublicWords
+from mechanisms.registry import DecoderName
 from mechanisms.rivals.clusters import load_symbols, save_symbols, spherical_clusters
 from mechanisms.rivals.message_sizes import described_sizes
 from mechanisms.server import Server
@@ -47,13 +48,15 @@ NAME = "frontier"
 class FrontierBench:
     """A bench over the private split. delta: of every proved epsilon. progress: is told what is measured next.
 
-    train_steps: of the soft prompt that each point of the second stage has; 0: all have the configuration's.
+    decoders: of which each point of the second stage has the one of lowest loss on held-out public text; none: all have
+    the configuration's. train_steps: of the soft prompt that each of these points has; 0: all have the configuration's.
     """
 
     base: Configuration
     assets: Assets
     delta: float
     run: Run
+    decoders: tuple[DecoderName, ...] = ()
     train_steps: int = 0
     progress: Callable[[str], None] = lambda said: None
     _built: dict[str, AnyPipeline] = field(default_factory=dict)
@@ -64,6 +67,7 @@ class FrontierBench:
 
     def second(self, point: Point) -> Second:
         """Returns the second stage: all attacks, whoever knows more, the gain, and the attribute."""
+        point, losses = self._with_decoder(point)
         attacks = self._kept("attacks", point, self._attacks)["attacks"]
         contexts = self._kept("contexts", point, self._contexts)["contexts"]
         lists = self._kept("lists", point, self._lists)["lists"]
@@ -83,6 +87,8 @@ class FrontierBench:
             gain=gain_mean(gains, *about),
             share=share_of_gain(gains, clean_gains, *about) if shared else None,
             attribute=None if advantage is None else Figure(**advantage),
+            decoder=point.measured.decoder,
+            decoder_losses=losses,
             soft_prompt=prompt,
         )
 
@@ -193,6 +199,19 @@ class FrontierBench:
         about = {"documents": prompts.numbers, "per_document": prompts.per_document}
         return {"own": found[CLEAN].tolist(), "other": found[OTHER_CLEAN].tolist(), **about}
 
+    def _with_decoder(self, point: Point) -> tuple[Point, dict[str, float]]:
+        """Returns the point with its decoder, and the losses on public text that chose it, nats a token."""
+        fitting = [each for each in self.decoders if point.takes(each)]
+        if not fitting:
+            return point, {}
+        losses = {
+            each: self._kept(f"loss of {each}", point.decoded_by(each), self._held_out)["loss"] for each in fitting
+        }
+        return point.decoded_by(min(fitting, key=lambda each: losses[each])), dict(losses)
+
+    def _held_out(self, point: Point) -> dict[str, Any]:
+        return {"loss": held_out_loss(self._pipeline(point), self.base, self.assets)}
+
     def _train(self, point: Point) -> dict[str, Any]:
         prompt = self._soft_prompt(point)
         assert prompt is not None
@@ -215,7 +234,7 @@ class FrontierBench:
 
     def _pipeline(self, point: Point) -> AnyPipeline:
         """Returns the point's pipeline; the last one is kept, since a table of a large vocabulary is large."""
-        key = json_sha256(point.mechanism())
+        key = json_sha256({"mechanism": point.mechanism(), "decoder": point.measured.decoder})
         if key not in self._built:
             self._built.clear()
             self._built[key] = build(self._placed(point.measured), self.assets)

@@ -18,7 +18,7 @@ from del_audit.frontier.named import checked_epsilons, parse_all
 from del_audit.frontier.page import page
 from del_audit.frontier.picture import STAGES, picture, standalone
 from del_audit.frontier.points import points_of
-from del_audit.frontier.soft_prompts import require_trainable
+from del_audit.frontier.public_choices import require_known, require_public_text
 from del_audit.frontier.table import first_columns, print_tables, second_columns
 from del_audit.process.quiet import silence_libraries
 from del_audit.runs import Run
@@ -43,6 +43,7 @@ def frontier(
     delta: float | None = None,
     points: int = 12,
     full: Sequence[str] = (),
+    decoders: Sequence[str] = (),
     train_steps: int = 0,
     quick: bool = False,
 ) -> int:
@@ -55,19 +56,23 @@ def frontier(
     named, asked, delta = parse_all(mechanisms), checked_epsilons(epsilons), _delta(base, delta)
     at_least("points", points, 1)
     at_least("train-steps", train_steps, 0)
-    for name, given in (("--full", full), ("--train-steps", train_steps)):
+    choices = require_known(decoders)
+    for name, given in (("--full", full), ("--decoders", choices), ("--train-steps", train_steps)):
         if quick and given:
             raise UserError(f"Expected {name} or --quick, got both: a quick run has no second stage.")
     rows = [Row(point, why=point.why) for point in points_of(base, named, asked, delta)]
     if not any(row.point.configuration for row in rows):
         raise UserError(f"Expected a point that can be measured, got none. {rows[0].point.name} is {rows[0].why}.")
+    for point in (row.point for row in rows if row.point.configuration):
+        for decoder in filter(point.takes, choices):
+            point.decoded_by(decoder)  # or refused now
     require_named(rows, points, full)
     require_symbols(base, [row.point for row in rows])
     silence_libraries()
     assets = load_assets(base)
     _require_ready(base, assets, quick)
-    if train_steps:
-        require_trainable(base, assets, train_steps)
+    if choices or train_steps:
+        require_public_text(base, assets, choices, train_steps)
     about: dict[str, Json] = {
         "delta": delta,
         "stage": "quick" if quick else "full",
@@ -76,6 +81,7 @@ def frontier(
             "epsilons": list[Json](asked),
             "points": points,
             "full": list[Json](full),
+            "decoders": list[Json](choices),
             "train_steps": train_steps,
         },
         "seed": assets.seed,
@@ -87,7 +93,7 @@ def frontier(
     run = Run(out, {**about, "configuration": base.model_dump(mode="json")})
     console = Console(markup=False, highlight=False, width=table_width())
     bench = FrontierBench(
-        base, assets, delta, run, train_steps, lambda said: console.print(f"measuring {said}", style="dim")
+        base, assets, delta, run, choices, train_steps, lambda said: console.print(f"measuring {said}", style="dim")
     )
     for row in rows:
         if row.point.configuration is not None:

@@ -182,6 +182,11 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(quick, configured, tmp_
         (["--points", "0"], "Expected points >= 1"),
         (["--full", "del@5"], "got 'del@5'"),
         (["--full", "del@4", "--quick"], "Expected --full or --quick, got both"),
+        (["--decoders", "linear", "--quick"], "Expected --decoders or --quick, got both"),
+        (["--decoders", "linear,liner"], "among posterior-mean, posterior-mean-plain"),
+        (["--decoders", "linear,linear"], "each once"),
+        (["--decoders", "trained-linear"], "encoder.projection"),
+        (["--decoders", "language-prior", "--train-steps", "2"], "decoder: posterior-mean"),
         (["--train-steps", "3", "--quick"], "Expected --train-steps or --quick, got both"),
         (["--train-steps", "-1"], "Expected train-steps >= 0, got train-steps=-1"),
         (["--mechanisms", "coarse-words:500"], "in 2..384, the model's vocabulary, got 'coarse-words:500'"),
@@ -231,7 +236,7 @@ def test_a_point_has_a_soft_prompt_of_its_own_that_is_no_worse_on_held_out_text(
     assert main(["train", "prompt", str(base), "--out", str(given), "--steps", "2", "--virtual-tokens", "3"]) == 0
     content["soft_prompt"] = str(given)
     base.write_text(yaml.safe_dump(content))
-    options = ("--points", "1", "--full", "del@8", "--train-steps", "6")
+    options = ("--points", "1", "--full", "del@8", "--train-steps", "6", "--decoders", "linear,most-likely,mixed")
     assert run(base, out, *options, mechanisms=["del"], epsilons="8") == 0
     (point,) = json.loads((out / "frontier.json").read_text())["points"]
     trained = point["second"]["soft_prompt"]
@@ -245,7 +250,13 @@ def test_a_point_has_a_soft_prompt_of_its_own_that_is_no_worse_on_held_out_text(
     assert losses[trained["best_step"]] == min(losses.values()) <= losses[0]
     configuration = load_configuration(base)
     assets = load_assets(configuration.model_copy(update={"soft_prompt": str(out / trained["folder"])}))
-    calibrated = configuration.model_copy(update={"mechanism": DelMechanism(**point["configured"])})
+    by_loss = point["second"]["decoder_losses"]
+    assert set(by_loss) == {"linear", "most-likely", "mixed"}
+    assert len(set(by_loss.values())) == 3
+    assert point["decoder"] == point["second"]["decoder"] == min(by_loss, key=by_loss.get)
+    assert losses[0] == pytest.approx(by_loss[point["decoder"]], rel=1e-6)  # the start is the configuration's
+    changed = {"mechanism": DelMechanism(**point["configured"]), "decoder": point["decoder"]}
+    calibrated = configuration.model_copy(update=changed)
     system = System(calibrated, assets, build(calibrated, assets), NAME)
     prompts = system.prompts(configuration.evaluation.prompts)
     server = Server(assets.language, system.pipeline, assets.soft_prompt)

@@ -1,33 +1,49 @@
-"""A soft prompt of each point's own, trained on public text of the lengths that are measured."""
+"""What each point has of its own, by public text of the lengths that are measured: its decoder and its soft prompt."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from del_audit.configuration.configuration import Configuration
 from del_audit.service.assets import Assets
 from del_audit.service.pipelines import AnyPipeline, public_file_sha256
 from mechanisms.errors import UserError
-from mechanisms.registry import DECODERS
+from mechanisms.registry import DECODERS, DecoderName
 from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt
+from mechanisms.training.documents import split_long_enough
 from mechanisms.training.prompt import train_soft_prompt
+from mechanisms.training.prompt_examples import PromptExamples
 from mechanisms.training.prompt_settings import PromptTraining
 
 MOST_HELD_OUT = 32
 """Public documents that validate, at most; one in ten of those that are long enough."""
 
 
-def require_trainable(base: Configuration, assets: Assets, steps: int) -> None:
-    """Raises UserError where no soft prompt can be trained for the points of a configuration."""
-    if DECODERS[base.decoder].language_model:
+def require_known(decoders: Sequence[str]) -> tuple[DecoderName, ...]:
+    """Returns the decoders of the names; raises UserError for unknown ones and for one twice."""
+    known = tuple(DECODERS)
+    found = tuple(each for name in decoders for each in known if each == name)
+    if len(found) < len(decoders) or len(set(found)) < len(found):
+        raise UserError(f"Expected --decoders, each once, among {', '.join(known)}, got {', '.join(decoders)!r}.")
+    return found
+
+
+def require_public_text(base: Configuration, assets: Assets, decoders: Sequence[DecoderName], steps: int) -> None:
+    """Raises UserError where public text cannot choose among the decoders, or train a soft prompt for the points."""
+    reading = [each for each in decoders or [base.decoder] if DECODERS[each].language_model]
+    if steps and reading:
         raise UserError(
             f"Expected a decoder that does not read the soft prompt for --train-steps {steps}, got "
-            f"decoder={base.decoder}. Use decoder: posterior-mean, or --train-steps 0."
+            f"decoder={reading[0]}. Use decoder: posterior-mean, or --train-steps 0."
         )
-    settings = settings_of(base, assets, steps)
+    settings = settings_of(base, assets, steps or 1)
     enough, long_enough = settings.batch + settings.validation_documents, _long_enough(base, assets)
     if long_enough < enough:
+        asked = f"--train-steps {steps}" if steps else "--decoders"
         raise UserError(
             f"Expected {enough} public documents of {settings.window} tokens or more, prompt and response, for "
-            f"--train-steps {steps}, got {long_enough}. Use --train-steps 0, or shorter prompts."
+            f"{asked}, got {long_enough}. Leave it out, or shorten policy.prompt_tokens."
         )
 
 
@@ -65,6 +81,20 @@ def trained_for(pipeline: AnyPipeline, base: Configuration, assets: Assets, step
             start=assets.soft_prompt,
         )
     return load_soft_prompt(str(folder), language.width, language.record)
+
+
+def held_out_loss(pipeline: AnyPipeline, base: Configuration, assets: Assets) -> float:
+    """Returns the mean loss of responses behind the configuration's soft prompt, nats a token.
+
+    On the documents, cuts and noise that training validates on.
+    """
+    settings, soft, language = settings_of(base, assets, 1), assets.soft_prompt, assets.language
+    _, held_out = split_long_enough(
+        assets.public, settings.window, settings.batch, settings.validation_documents, settings.seed
+    )
+    virtual = torch.zeros(0, language.width) if soft is None else soft.vectors
+    with torch.no_grad():
+        return PromptExamples(language, [pipeline], settings).validation(virtual, held_out)()
 
 
 def _long_enough(base: Configuration, assets: Assets) -> int:
