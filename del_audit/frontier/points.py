@@ -1,8 +1,10 @@
 """The points of a frontier: each mechanism at each epsilon, as a configuration that a certificate could be made of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from pydantic import ValidationError
 
 from del_audit.accounting import guarantee
 from del_audit.accounting.calibration import Target, calibrate
@@ -11,6 +13,7 @@ from del_audit.configuration.named import DEL, Named, too_large
 from del_audit.configuration.other_mechanisms import content_over_words, own_quantizer
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
+from mechanisms.registry import DECODERS, DecoderName
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,19 @@ class Point:
         """The configuration of a point that is not left out."""
         assert self.configuration is not None
         return self.configuration
+
+    def takes(self, decoder: DecoderName) -> bool:
+        """Returns whether a decoder reads what this mechanism sends: some read DEL's codes."""
+        return self.named.kind == DEL or not DECODERS[decoder].codes
+
+    def decoded_by(self, decoder: DecoderName) -> "Point":
+        """Returns the point with another decoder; raises UserError for one that its configuration does not take."""
+        content = {**_content(self.measured), "decoder": decoder}
+        try:
+            return replace(self, configuration=Configuration.model_validate(content))
+        except ValidationError as error:
+            said = "; ".join(each["msg"] for each in error.errors())
+            raise UserError(f"Expected {self.named.name} to take the decoder {decoder!r}: {said}.") from None
 
     def mechanism(self) -> dict[str, Json]:
         """Returns the configuration's mechanism as JSON values."""
