@@ -1,4 +1,8 @@
-"""From the start of a process to its first message, beside a client built on transformers' tokenizer and torch."""
+"""A client's time: releases of each mechanism beside DEL's, and whole processes beside transformers and torch.
+
+Every release of a word mechanism is timed next to one of DEL's on the same prompt, from tokens to the message, so that
+other work on the machine slows both alike. Nothing is charged to a ledger.
+"""
 
 import argparse
 import os
@@ -7,18 +11,33 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from mechanisms.client import CodeReleaser
 from mechanisms.client_bundle import save_client_bundle
+from mechanisms.encoder import Encoder
+from mechanisms.levels import LEVELS
 from mechanisms.mechanism import ModelName
 from mechanisms.models import load_embedding_table, load_tokenizer
 from mechanisms.projection import EncoderSettings, fit_encoder
+from mechanisms.randomness import SystemRandomness, simulation_generator
+from mechanisms.rivals import (
+    CoarseWords,
+    CoarseWordsSpec,
+    ProjectiveGeometry,
+    RandomizedResponse,
+    RandomizedResponseSpec,
+    SubsetSelection,
+    SubsetSelectionSpec,
+)
+from mechanisms.rivals.geometry_search import best_geometry
 from mechanisms.spec import QuantizerSpec
 
-RUNS = 11
+RUNS, PAIRS, WARM_UP = 11, 120, 20
+WORDS, SYMBOLS, TOKENS, EPSILONS = 49_152, 4_096, 512, (4.0, 6.0, 8.0, 9.0)
 MODEL = "package:smollm2-135m-instruct"
 PROMPT = "The pain was gone within a week, but I could not sleep while I was on it. " * 7
 BITS = (4, 8)
@@ -41,6 +60,42 @@ message = counts.to(torch.uint8).numpy().tobytes()
 {PEAK}
 """
 IMPORTS = {"python -c 'import numpy'": "import numpy", "python -c 'import torch'": "import torch"}
+
+
+def release_rows(pairs: int) -> list[str]:
+    """Returns the lines of the first table: median and least ms, DEL's ms beside it, ratio, size."""
+    spec, source = QuantizerSpec.from_mu(4, 18, 0.05, 8.0), SystemRandomness()
+    generator = simulation_generator(0, "benchmark")
+    codes = Encoder(generator.integers(0, LEVELS, (WORDS, spec.dim), dtype=np.uint8), spec.clip)
+    ours, prompt = CodeReleaser(codes, spec), generator.integers(0, WORDS, TOKENS)
+    symbols, rows = generator.integers(0, SYMBOLS, WORDS), list[str]()
+    for epsilon in EPSILONS:
+        for mechanism in (
+            RandomizedResponse(RandomizedResponseSpec.from_epsilon(WORDS, epsilon)),
+            ProjectiveGeometry(best_geometry(WORDS, epsilon)),
+            CoarseWords(CoarseWordsSpec.over(best_geometry(SYMBOLS, epsilon), symbols), symbols),
+            SubsetSelection(SubsetSelectionSpec.from_epsilon(WORDS, epsilon)),
+        ):
+            taken = timed_pairs(
+                lambda one=mechanism: one.release(prompt, source), lambda: ours.release(prompt, source), pairs
+            )
+            own, beside = np.median(taken, axis=0)
+            ratio = np.median(taken[:, 0] / taken[:, 1])
+            size, least = len(mechanism.release(prompt, source)) / TOKENS, taken[:, 0].min()
+            figures = f"{own:9.3f}{least:9.3f}{beside:9.3f}{ratio:8.1f}x{size:10.2f}"
+            rows.append(f"{epsilon:7.1f}  {mechanism.name:22}{figures}")
+    return rows
+
+
+def timed_pairs(one: Callable[[], object], other: Callable[[], object], pairs: int) -> np.ndarray:
+    """Returns the times of both in turns, ms, shape (pairs, 2), after a warm-up."""
+    taken = np.empty((WARM_UP + pairs, 2))
+    for turn in taken:
+        for place, work in enumerate((one, other)):
+            start = time.perf_counter()
+            work()
+            turn[place] = 1e3 * (time.perf_counter() - start)
+    return taken[WARM_UP:]
 
 
 def prepare(folder: Path) -> dict[str, str]:
@@ -85,8 +140,19 @@ def measure(programs: dict[str, str], runs: int) -> dict[str, tuple[float, float
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS)
-    chosen = parser.parse_args().runs
+    parser.add_argument("--runs", type=int, default=RUNS, help="of whole processes; 0 leaves them out")
+    parser.add_argument("--pairs", type=int, default=PAIRS)
+    options = parser.parse_args()
+    chosen = options.runs
+    print(
+        f"releases of {TOKENS} tokens of {WORDS} words, coarse: {SYMBOLS} symbols; medians of {options.pairs} pairs, ms"
+    )
+    print("epsilon                           median    least    DEL's   ratio  bytes per token")
+    for row in release_rows(options.pairs):
+        print(row, flush=True)
+    print()
+    if not chosen:
+        raise SystemExit(0)
     with tempfile.TemporaryDirectory() as temporary:
         found = measure(prepare(Path(temporary)), chosen)
     print(f"whole processes, {chosen} runs in turns after one warm-up; peak memory is VmHWM of /proc/self/status")

@@ -166,9 +166,7 @@ def check_map(pipeline: Pipeline, sizes: Sizes, device: str) -> None:
     clear = two[:, 1] - two[:, 0] > NEAR
     apart = float(np.abs(ours - reference).max() / np.abs(reference).max())
     same = float((ours.argmax(1) == reference.argmax(1))[clear].mean())
-    print(
-        f"MAP: scores within {apart:.1e} of the CPU's, relative; the same best word for {100 * same:.2f}% of {clear.sum()}"
-    )
+    print(f"MAP: scores within {apart:.1e} of the CPU's, relative; of {clear.sum()} best words {same:.2%} are the same")
     if apart > 1e-5 or same < 1:
         raise SystemExit("gpu: the device's scores are not the CPU's")
     many = np.resize(seen, (sizes.tokens, seen.shape[1]))
@@ -199,8 +197,8 @@ def check_beam(folder: Path, pipeline: Pipeline, documents: list[list[int]], siz
         rates.append(len(messages) * sizes.length / seconds)
     alike = float(np.mean([np.mean(one == other) for one, other in zip(found[0], found[1], strict=False)]))
     print(
-        f"Beam, {sizes.prompts} x {sizes.length} tokens: {rates[0]:.1f} tokens a second, {rates[0] / rates[1]:.1f}x the "
-        f"CPU's (target 30x); {100 * alike:.1f}% of {sizes.on_cpu * sizes.length} words read alike"
+        f"Beam, {sizes.prompts} x {sizes.length} tokens: {rates[0]:.1f} a second, {rates[0] / rates[1]:.1f}x the CPU's "
+        f"(target 30x); {100 * alike:.1f}% of {sizes.on_cpu * sizes.length} words read alike"
     )
 
 

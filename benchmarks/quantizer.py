@@ -8,28 +8,15 @@ import numpy as np
 import torch
 from scipy.stats import binom
 
-from mechanisms.client import CodeReleaser
-from mechanisms.encoder import Encoder
 from mechanisms.entropy_coding import restore, shorten
 from mechanisms.levels import LEVELS, ZERO_LEVEL
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import SystemRandomness, simulation_generator
-from mechanisms.rivals import (
-    CoarseWords,
-    CoarseWordsSpec,
-    ProjectiveGeometry,
-    RandomizedResponse,
-    RandomizedResponseSpec,
-    SubsetSelection,
-    SubsetSelectionSpec,
-)
-from mechanisms.rivals.geometry_search import best_geometry
 from mechanisms.sampler import BinomialTable
 from mechanisms.spec import QuantizerSpec
-from mechanisms.wire import HEADER_BYTES, pack, unpack
+from mechanisms.wire import pack, unpack
 
 DIM, TURNS, RUNS = 18, 15, 20
-WORDS, SYMBOLS = 49_152, 4_096
 
 
 def median_seconds(*works: Callable[[], object]) -> list[float]:
@@ -84,36 +71,6 @@ def sizes(bits: int, mu: float, tokens: int = 512) -> str:
     )
 
 
-def codes(epsilon: float, tokens: int = 512) -> str:
-    """Returns lines of the third table: whole releases, from tokens to messages, with the bits of a token."""
-    spec, source = QuantizerSpec.from_mu(4, DIM, 0.05, 8.0), SystemRandomness()
-    generator = simulation_generator(0, "benchmark")
-    client = CodeReleaser(Encoder(generator.integers(0, LEVELS, (WORDS, DIM), dtype=np.uint8), spec.clip), spec)
-    symbols, prompt = generator.integers(0, SYMBOLS, WORDS), generator.integers(0, WORDS, tokens)
-    coarse = CoarseWordsSpec.over(best_geometry(SYMBOLS, epsilon), symbols)
-    rivals = (
-        RandomizedResponse(RandomizedResponseSpec.from_epsilon(WORDS, epsilon)),
-        ProjectiveGeometry(best_geometry(WORDS, epsilon)),
-        CoarseWords(coarse, symbols),
-        SubsetSelection(SubsetSelectionSpec.from_epsilon(WORDS, epsilon)),
-    )
-    releases: list[Callable[[], object]] = [lambda: client.release(prompt, source)]
-    releases += [lambda rival=rival: rival.release(prompt, source) for rival in rivals[:3]]
-    seconds = [*median_seconds(*releases)]
-    start = time.perf_counter()
-    message = rivals[3].release(prompt, source)
-    seconds.append(time.perf_counter() - start)
-    names, bits = ["DEL, 4 bits"], [spec.token_bits]
-    for rival in rivals:
-        names.append(rival.name)
-        bits.append(8 * (len(rival.release(prompt[:8], source)) - HEADER_BYTES) // 8)
-    assert len(message) == HEADER_BYTES + (bits[4] * tokens + 7) // 8
-    return "\n".join(
-        f"{epsilon:5.1f}  {name:22} {1e3 * taken:9.3f} {taken / seconds[0]:8.1f}x {sent:7d}"
-        for name, taken, sent in zip(names, seconds, bits, strict=True)
-    )
-
-
 if __name__ == "__main__":
     print(f"dim {DIM}, medians of {TURNS} turns of {RUNS} calls, ms; torch draws and compares only, it packs nothing")
     print(" tokens  bits      ours    floats     torch    ratio    unpack table once")
@@ -127,6 +84,3 @@ if __name__ == "__main__":
     for bits in (2, 4, 8):
         for mu in (8.0, 40.0):
             print(sizes(bits, mu))
-    print(f"\nreleases of 512 tokens of {WORDS} words, coarse: {SYMBOLS} symbols; ms, over DEL's, bits a token")
-    for epsilon in (4.0, 6.0, 8.0):
-        print(codes(epsilon))

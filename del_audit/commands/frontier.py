@@ -64,6 +64,20 @@ def add_parser(commands: Commands) -> None:
         help="points that are attacked in full whatever the first stage says, such as del@8 (default: none)",
     )
     add_machine(frontier)
+    frontier.add_argument(
+        "--decoders",
+        type=names,
+        default=(),
+        metavar="NAME,...",
+        help="give each of these points the decoder of lowest loss on public text (default: the configuration's)",
+    )
+    frontier.add_argument(
+        "--train-steps",
+        type=whole("train-steps"),
+        default=0,
+        metavar="STEPS",
+        help="train a soft prompt for each of these points, from the configuration's one (default: 0, none)",
+    )
     frontier.add_argument("--quick", action="store_true", help="the first stage alone")
     frontier.set_defaults(run=alone(_frontier))
 
@@ -79,5 +93,7 @@ def _frontier(arguments: argparse.Namespace) -> int:
         delta=arguments.delta,
         points=arguments.points,
         full=arguments.full,
+        decoders=arguments.decoders,
+        train_steps=arguments.train_steps,
         quick=arguments.quick,
     )

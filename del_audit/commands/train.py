@@ -41,7 +41,11 @@ def _add_prompt(parts: Commands) -> None:
     _add_common(prompt, "150")
     prompt.add_argument("--virtual-tokens", type=whole("virtual-tokens"), help="vectors of the prompt (default: 20)")
     prompt.add_argument("--levels", type=reals("levels"), metavar="MU,MU,...", help="one prompt for a range of noise")
-    prompt.add_argument("--init", choices=("text", "random"), help="initial value (default: text)")
+    prompt.add_argument(
+        "--init",
+        choices=("text", "random", "configured"),
+        help="initial value: a text, random words, or the configuration's soft prompt (default: text)",
+    )
     prompt.add_argument("--initial-text", help="the text it starts from")
     prompt.add_argument(
         "--prompt-share", type=reals("prompt-share"), metavar="LEAST,MOST", help="the paper's: 0.03,0.2 (default: any)"

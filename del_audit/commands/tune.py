@@ -11,11 +11,14 @@ from del_audit.commands.values import (
     names,
     path,
     real,
+    reals,
     whole,
     wholes,
 )
 from del_audit.process.alone import alone
 from mechanisms.registry import decoder_names
+
+DIMENSIONS = ("mechanisms", "epsilons", "bits", "dim", "decoders", "soft_prompts")
 
 
 def add_parser(commands: Commands) -> None:
@@ -32,7 +35,20 @@ def add_parser(commands: Commands) -> None:
     add_config(tune, "a configuration and its policy")
     add_new_folder(tune, "folder for the results")
     tune.add_argument(
-        "--space", type=path("--space"), metavar="FILE", help="YAML file of what is searched, instead of the next four"
+        "--space", type=path("--space"), metavar="FILE", help="YAML file of what is searched, instead of the next six"
+    )
+    tune.add_argument(
+        "--mechanisms",
+        type=names,
+        metavar="NAME,...",
+        help="del, randomized-response, subset-selection, projective-geometry, coarse-words:SYMBOLS[:INNER] (default: "
+        "the file's)",
+    )
+    tune.add_argument(
+        "--epsilons",
+        type=reals("epsilons"),
+        metavar="NATS,...",
+        help="epsilons of one token for mechanisms over words (default: the largest that meets the limits is sought)",
     )
     tune.add_argument("--bits", type=wholes("bits"), metavar="N,...", help="bits a coordinate (default: the file's)")
     tune.add_argument("--dim", type=wholes("dim"), metavar="N,...", help="coordinates a token (default: the file's)")
@@ -74,7 +90,7 @@ def _tune(arguments: argparse.Namespace) -> int:
         configured(arguments.config, arguments),
         arguments.out,
         space=arguments.space,
-        dimensions={name: getattr(arguments, name) for name in ("bits", "dim", "decoders", "soft_prompts")},
+        dimensions={name: getattr(arguments, name) for name in DIMENSIONS},
         budget=arguments.budget,
         minutes=arguments.minutes,
         finalists=arguments.finalists,

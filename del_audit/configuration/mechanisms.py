@@ -160,7 +160,9 @@ class OwnMechanism(Strict):
     """What the class's `of` is called with, beside what is public."""
 
 
-AnyMechanism = DelMechanism | OverWords | CoarseWordsMechanism | OwnMechanism
+WordMechanism = OverWords | CoarseWordsMechanism
+"""Mechanisms that release words, or clusters of words, with one pure epsilon."""
+AnyMechanism = DelMechanism | WordMechanism | OwnMechanism
 KINDS: Mapping[str, type[AnyMechanism]] = {"del": DelMechanism, **_OVER_WORDS, "coarse-words": CoarseWordsMechanism}
 """The kinds that come with del-audit, by their names in configurations."""
 

@@ -14,7 +14,7 @@ from attacks.outcome import Outcome
 from attacks.registry import AttackName, always_run
 from del_audit.accounting.any_mechanism import has_proof, proved_guarantee
 from del_audit.configuration.configuration import Configuration
-from del_audit.configuration.mechanisms import CoarseWordsMechanism, DelMechanism
+from del_audit.configuration.mechanisms import DelMechanism
 from del_audit.evidence.inferences import inferences_of
 from del_audit.evidence.information import information
 from del_audit.evidence.inversion.leakage import measure_leakage
@@ -24,18 +24,18 @@ from del_audit.evidence.system import System
 from del_audit.evidence.utility import CLEAN, OTHER, OTHER_CLEAN, RELEASED, clean_losses, released_losses
 from del_audit.frontier.measured import Attacked, First, Knowing, Second, list_figure
 from del_audit.frontier.points import Point
+from del_audit.frontier.public_choices import held_out_loss, trained_for
 from del_audit.runs import NAME_DIGITS, Run
 from del_audit.service.assets import Assets, build, client_of, public_of
+from del_audit.service.clusters import with_clusters
 from del_audit.service.pipelines import AnyPipeline
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.gain_interval import gain_mean, share_of_gain
-from mechanisms.errors import UserError
 from mechanisms.hashes import json_sha256
-from mechanisms.models import load_embedding_table, words_in
-from mechanisms.public_words import PublicWords
-from mechanisms.rivals.clusters import load_symbols, save_symbols, spherical_clusters
+from mechanisms.registry import DecoderName
 from mechanisms.rivals.message_sizes import described_sizes
 from mechanisms.server import Server
+from mechanisms.soft_prompt import SoftPrompt
 
 NAME = "frontier"
 """Names the random draws: every point is measured on the same texts, by draws of the same names."""
@@ -43,12 +43,18 @@ NAME = "frontier"
 
 @dataclass(slots=True)
 class FrontierBench:
-    """A bench over the private split. delta: of every proved epsilon. progress: is told what is measured next."""
+    """A bench over the private split. delta: of every proved epsilon. progress: is told what is measured next.
+
+    decoders: of which each point of the second stage has the one of lowest loss on held-out public text; none: all have
+    the configuration's. train_steps: of the soft prompt that each of these points has; 0: all have the configuration's.
+    """
 
     base: Configuration
     assets: Assets
     delta: float
     run: Run
+    decoders: tuple[DecoderName, ...] = ()
+    train_steps: int = 0
     progress: Callable[[str], None] = lambda said: None
     _built: dict[str, AnyPipeline] = field(default_factory=dict)
 
@@ -58,9 +64,11 @@ class FrontierBench:
 
     def second(self, point: Point) -> Second:
         """Returns the second stage: all attacks, whoever knows more, the gain, and the attribute."""
+        point, losses = self._with_decoder(point)
         attacks = self._kept("attacks", point, self._attacks)["attacks"]
         contexts = self._kept("contexts", point, self._contexts)["contexts"]
         lists = self._kept("lists", point, self._lists)["lists"]
+        prompt = self._kept("soft prompt", point, self._train) if self.train_steps else None
         released = self._kept("gain", point, self._released)
         clean = self.run.cell({"kind": "clean"}, lambda: self._clean(point))
         gains, clean_gains = (np.array(part["other"]) - np.array(part["own"]) for part in (released, clean))
@@ -76,6 +84,9 @@ class FrontierBench:
             gain=gain_mean(gains, *about),
             share=share_of_gain(gains, clean_gains, *about) if shared else None,
             attribute=None if advantage is None else Figure(**advantage),
+            decoder=point.measured.decoder,
+            decoder_losses=losses,
+            soft_prompt=prompt,
         )
 
     def _kept(self, kind: str, point: Point, measure: Callable[[Point], dict[str, Any]]) -> dict[str, Any]:
@@ -172,7 +183,7 @@ class FrontierBench:
     def _released(self, point: Point) -> dict[str, Any]:
         system, language = self._system(point), self.assets.language
         prompts = system.prompts(self.base.evaluation.prompts)
-        server = Server(language, system.pipeline, self.assets.soft_prompt)
+        server = Server(language, system.pipeline, self._soft_prompt(point))
         with tqdm(total=2 * len(prompts), desc="gain", unit="text", leave=False) as bar:
             found = released_losses(server, prompts, bar)
         return {"own": found[RELEASED].tolist(), "other": found[OTHER].tolist()}
@@ -185,39 +196,45 @@ class FrontierBench:
         about = {"documents": prompts.numbers, "per_document": prompts.per_document}
         return {"own": found[CLEAN].tolist(), "other": found[OTHER_CLEAN].tolist(), **about}
 
+    def _with_decoder(self, point: Point) -> tuple[Point, dict[str, float]]:
+        """Returns the point with its decoder, and the losses on public text that chose it, nats a token."""
+        fitting = [each for each in self.decoders if point.takes(each)]
+        if not fitting:
+            return point, {}
+        losses = {
+            each: self._kept(f"loss of {each}", point.decoded_by(each), self._held_out)["loss"] for each in fitting
+        }
+        return point.decoded_by(min(fitting, key=lambda each: losses[each])), dict(losses)
+
+    def _held_out(self, point: Point) -> dict[str, Any]:
+        return {"loss": held_out_loss(self._pipeline(point), self.base, self.assets)}
+
+    def _train(self, point: Point) -> dict[str, Any]:
+        prompt = self._soft_prompt(point)
+        assert prompt is not None
+        validation = [{"step": each["step"], "loss": each["loss"]} for each in prompt.card["validation"]]
+        folder = self._trained(point).relative_to(self.run.folder)
+        about = {"steps_done": prompt.card["steps_done"], "best_step": prompt.card["best_step"]}
+        return {"folder": str(folder), "sha256": prompt.sha256, **about, "validation": validation}
+
+    def _soft_prompt(self, point: Point) -> SoftPrompt | None:
+        """Returns what the server's model reads first: the point's own, where points have one."""
+        if not self.train_steps:
+            return self.assets.soft_prompt
+        return trained_for(self._pipeline(point), self.base, self.assets, self.train_steps, self._trained(point))
+
+    def _trained(self, point: Point) -> Path:
+        return self.run.trained({"soft prompt of": point.mechanism(), "steps": self.train_steps})
+
     def _system(self, point: Point) -> System:
         return System(point.measured, self.assets, self._pipeline(point), NAME)
 
     def _pipeline(self, point: Point) -> AnyPipeline:
         """Returns the point's pipeline; the last one is kept, since a table of a large vocabulary is large."""
-        key = json_sha256(point.mechanism())
+        key = json_sha256({"mechanism": point.mechanism(), "decoder": point.measured.decoder})
         if key not in self._built:
             self._built.clear()
-            self._built[key] = build(self._placed(point.measured), self.assets)
+            language, public = self.assets.language, self.assets.public
+            placed = with_clusters(point.measured, language, public, self.run.folder / "parts", self.progress)
+            self._built[key] = build(placed, self.assets)
         return self._built[key]
-
-    def _placed(self, configuration: Configuration) -> Configuration:
-        """Returns the configuration with the file of its clusters, which are made once for all epsilons."""
-        choice = configuration.mechanism
-        if not isinstance(choice, CoarseWordsMechanism):
-            return configuration
-        name = json_sha256({"symbols": choice.symbols, "power": choice.power, "seed": choice.seed})
-        path: Path = self.run.folder / "parts" / f"{name[:NAME_DIGITS]}.safetensors"
-        if not path.exists():
-            self.progress(f"clusters: {choice.symbols}")
-            table = load_embedding_table(configuration.model, self.assets.language)
-            words = PublicWords(table, self.assets.public)
-            save_symbols(path, spherical_clusters(words.table, words.prior, choice.symbols, choice.power, choice.seed))
-        used = int(load_symbols(path).max()) + 1
-        placed = choice.model_copy(update={"map": str(path), "symbols": used})
-        return configuration.model_copy(update={"mechanism": placed})
-
-
-def require_symbols(base: Configuration, points: list[Point]) -> None:
-    """Raises UserError for coarse words of more symbols than the vocabulary has words."""
-    words = words_in(base.model)
-    for point in points:
-        if point.named.symbols is not None and point.named.symbols > words:
-            raise UserError(
-                f"Expected the symbols of coarse words in 2..{words}, the model's vocabulary, got {point.named.name!r}."
-            )

@@ -46,7 +46,7 @@ def _row(row: Row, first: Sequence[Relation], second: Sequence[Relation]) -> dic
         "mechanism": point.named.name,
         "epsilon": point.epsilon,
         "configured": point.mechanism() if point.configuration else None,
-        "decoder": point.configuration.decoder if point.configuration else None,
+        "decoder": _decoder(row),
         "first": row.first.to_dict() if row.first else None,
         "second": row.second.to_dict() if row.second else None,
         "dominated_by": {
@@ -55,6 +55,12 @@ def _row(row: Row, first: Sequence[Relation], second: Sequence[Relation]) -> dic
         },
         "why": row.why,
     }
+
+
+def _decoder(row: Row) -> str | None:
+    if row.second is not None:
+        return row.second.decoder
+    return row.point.configuration.decoder if row.point.configuration else None
 
 
 def flat(document: Mapping[str, Any]) -> list[dict[str, Json]]:

@@ -8,26 +8,29 @@ from rich.console import Console
 from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.configuration.mechanisms import DelMechanism
+from del_audit.configuration.named import checked_epsilons, parse_all
 from del_audit.configuration.policy import LARGEST_DELTA
 from del_audit.evidence.readiness import require_encoder, require_ready, require_texts
-from del_audit.frontier.bench import FrontierBench, require_symbols
+from del_audit.frontier.bench import FrontierBench
 from del_audit.frontier.choose import choose, require_named
 from del_audit.frontier.document import document_of, write_table
 from del_audit.frontier.dominance import dominating, first_relations, second_relations
 from del_audit.frontier.measured import Row
-from del_audit.frontier.named import checked_epsilons, parse_all
 from del_audit.frontier.page import page
 from del_audit.frontier.picture import STAGES, picture, standalone
 from del_audit.frontier.points import points_of
+from del_audit.frontier.public_choices import require_known, require_public_text
 from del_audit.frontier.table import first_columns, print_tables, second_columns
 from del_audit.process.quiet import silence_libraries
 from del_audit.runs import Run
 from del_audit.service.assets import Assets, load_assets
+from del_audit.service.clusters import require_symbols
 from del_audit.service.provenance import commit, versions
 from del_audit.show.console import table_width
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.files import PRIVATE, write_file
+from mechanisms.models import words_in
 from mechanisms.private_folders import MARKER
 from mechanisms.validation import at_least
 
@@ -43,6 +46,8 @@ def frontier(
     delta: float | None = None,
     points: int = 12,
     full: Sequence[str] = (),
+    decoders: Sequence[str] = (),
+    train_steps: int = 0,
     quick: bool = False,
 ) -> int:
     """Measures the points, writes out/frontier.json, .parquet, .html and .svg, prints the tables and returns 0.
@@ -53,16 +58,24 @@ def frontier(
     base = load_configuration(config)
     named, asked, delta = parse_all(mechanisms), checked_epsilons(epsilons), _delta(base, delta)
     at_least("points", points, 1)
-    if quick and full:
-        raise UserError("Expected --full or --quick, got both: a quick run attacks no point in full.")
+    at_least("train-steps", train_steps, 0)
+    choices = require_known(decoders)
+    for name, given in (("--full", full), ("--decoders", choices), ("--train-steps", train_steps)):
+        if quick and given:
+            raise UserError(f"Expected {name} or --quick, got both: a quick run has no second stage.")
     rows = [Row(point, why=point.why) for point in points_of(base, named, asked, delta)]
     if not any(row.point.configuration for row in rows):
         raise UserError(f"Expected a point that can be measured, got none. {rows[0].point.name} is {rows[0].why}.")
+    for point in (row.point for row in rows if row.point.configuration):
+        for decoder in filter(point.takes, choices):
+            point.decoded_by(decoder)  # or refused now
     require_named(rows, points, full)
-    require_symbols(base, [row.point for row in rows])
+    require_symbols(words_in(base.model), named)
     silence_libraries()
     assets = load_assets(base)
     _require_ready(base, assets, quick)
+    if choices or train_steps:
+        require_public_text(base, assets, choices, train_steps)
     about: dict[str, Json] = {
         "delta": delta,
         "stage": "quick" if quick else "full",
@@ -71,6 +84,8 @@ def frontier(
             "epsilons": list[Json](asked),
             "points": points,
             "full": list[Json](full),
+            "decoders": list[Json](choices),
+            "train_steps": train_steps,
         },
         "seed": assets.seed,
         "model": assets.language.record.sha256,
@@ -80,7 +95,9 @@ def frontier(
     }
     run = Run(out, {**about, "configuration": base.model_dump(mode="json")})
     console = Console(markup=False, highlight=False, width=table_width())
-    bench = FrontierBench(base, assets, delta, run, lambda said: console.print(f"measuring {said}", style="dim"))
+    bench = FrontierBench(
+        base, assets, delta, run, choices, train_steps, lambda said: console.print(f"measuring {said}", style="dim")
+    )
     for row in rows:
         if row.point.configuration is not None:
             row.first = bench.first(row.point)

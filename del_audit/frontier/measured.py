@@ -1,7 +1,7 @@
 """What is known of a point after each stage, and how it is kept as JSON values."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,10 @@ class Second:
     """The second stage. gains: of each prompt, in the order that all points share, nats per token, shape (prompts,).
 
     documents: which document each of these prompts is from. share: gain over the clean gain; None where that is not
-    above zero. attribute: the probe's advantage; None where the configuration names no attribute.
+    above zero. attribute: the probe's advantage; None where the configuration names no attribute. decoder: the
+    point's. decoder_losses: on public text, nats a token, of those that it was chosen of; empty where there was no
+    choice. soft_prompt: of the point's own, where it is kept and what its training did; None where it has the
+    configuration's.
     """
 
     attacks: tuple[Attacked, ...]
@@ -95,6 +98,9 @@ class Second:
     gain: Figure
     share: Figure | None
     attribute: Figure | None
+    decoder: str
+    decoder_losses: Mapping[str, float] = field(default_factory=dict)
+    soft_prompt: Mapping[str, Json] | None = None
 
     @property
     def strongest(self) -> Attacked:

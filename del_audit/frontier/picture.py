@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from del_audit.certificate.report.plots.drawing import LINE, Panel, figure, line, percent_of, tag, text
 from del_audit.certificate.report.plots.scale import Scale, ends, linear, round_marks
+from del_audit.configuration.named import Named
 from del_audit.frontier.labels import Placed, place_labels
 from del_audit.frontier.measured import Row
-from del_audit.frontier.named import Named
 from del_audit.show.numbers import at_most, interval
 from del_audit.statistics.figure import Figure
 

@@ -1,20 +1,19 @@
 """The points of a frontier: each mechanism at each epsilon, as a configuration that a certificate could be made of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from attacks.registry import without_codes
+from pydantic import ValidationError
+
 from del_audit.accounting import guarantee
 from del_audit.accounting.calibration import Target, calibrate
 from del_audit.configuration.configuration import Configuration
-from del_audit.frontier.named import DEL, Named, too_large
+from del_audit.configuration.named import DEL, Named, too_large
+from del_audit.configuration.other_mechanisms import content_over_words, own_quantizer
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
-from mechanisms.registry import DECODERS
-
-FALLBACK = "posterior-mean"
-"""The decoder of a mechanism without codes where the configuration's reads DEL's codes."""
+from mechanisms.registry import DECODERS, DecoderName
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,19 @@ class Point:
         assert self.configuration is not None
         return self.configuration
 
+    def takes(self, decoder: DecoderName) -> bool:
+        """Returns whether a decoder reads what this mechanism sends: some read DEL's codes."""
+        return self.named.kind == DEL or not DECODERS[decoder].codes
+
+    def decoded_by(self, decoder: DecoderName) -> "Point":
+        """Returns the point with another decoder; raises UserError for one that its configuration does not take."""
+        content = {**_content(self.measured), "decoder": decoder}
+        try:
+            return replace(self, configuration=Configuration.model_validate(content))
+        except ValidationError as error:
+            said = "; ".join(each["msg"] for each in error.errors())
+            raise UserError(f"Expected {self.named.name} to take the decoder {decoder!r}: {said}.") from None
+
     def mechanism(self) -> dict[str, Json]:
         """Returns the configuration's mechanism as JSON values."""
         return dict(self.measured.mechanism.model_dump(mode="json"))
@@ -50,11 +62,7 @@ def points_of(base: Configuration, named: Sequence[Named], epsilons: Sequence[fl
     has no quantizer, and where nothing can be proved.
     """
     if any(each.kind == DEL for each in named):
-        try:
-            own = base.quantizer("del among --mechanisms").spec()
-        except UserError as error:
-            raise UserError(f"{str(error).rstrip('.')}. Leave del out of --mechanisms.") from None
-        guarantee(own, proved=True)
+        guarantee(own_quantizer(base).spec(), proved=True)
     return [_point(base, each, epsilon, delta) for each in named for epsilon in epsilons]
 
 
@@ -62,7 +70,8 @@ def _point(base: Configuration, named: Named, epsilon: float, delta: float) -> P
     if why := too_large(named, epsilon):
         return Point(named, epsilon, None, why)
     if named.kind != DEL:
-        return Point(named, epsilon, _over_words(base, named.fields(epsilon)))
+        content = {**content_over_words(base), "mechanism": named.fields(epsilon)}
+        return Point(named, epsilon, Configuration.model_validate(content))
     own = base.quantizer(DEL)
     try:
         found = calibrate(own.bits, own.dim, own.clip, Target.epsilon(epsilon, delta))
@@ -73,21 +82,6 @@ def _point(base: Configuration, named: Named, epsilon: float, delta: float) -> P
         return Point(named, epsilon, None, f"left out: no scale of this quantizer has more than {most} nats")
     fields = {"kind": DEL, "bits": own.bits, "dim": own.dim, "clip": own.clip, "scale": found.spec.scale}
     return Point(named, epsilon, Configuration.model_validate({**_content(base), "mechanism": fields}))
-
-
-def _over_words(base: Configuration, fields: dict[str, Json]) -> Configuration:
-    """Returns the configuration of a mechanism without codes: no encoder, no attack on codes, no other bits."""
-    content = _content(base)
-    content.pop("encoder", None)
-    attacks = without_codes(base.evaluation.attacks)
-    evaluation = {
-        name: value
-        for name, value in content.get("evaluation", {}).items()
-        if name not in ("other_bits", "other_prompts")
-    }
-    decoder = FALLBACK if DECODERS[base.decoder].codes else base.decoder
-    changed = {"mechanism": fields, "decoder": decoder, "evaluation": {**evaluation, "attacks": attacks}}
-    return Configuration.model_validate({**content, **changed})
 
 
 def _content(base: Configuration) -> dict[str, Any]:

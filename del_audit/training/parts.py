@@ -17,6 +17,7 @@ from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel
 from mechanisms.registry import DECODERS
+from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt
 from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenized
 from mechanisms.training import History, ProjectionTraining, PromptTraining, perplexity, train_projection
@@ -72,7 +73,10 @@ def train_prompt(
     pipelines: Sequence[AnyPipeline] = [pipeline_of(configuration, language, tokens)]
     if levels:
         pipelines = pipelines_of(configuration, language, tokens, _specs(configuration, levels))
-    plan = PromptTraining(**{"patience": PATIENCE, **settings, "validation_documents": _held_out(held_out, tokens)})
+    start = _start(configuration, language, settings)
+    own = {"virtual_tokens": len(start.vectors)} if start else {}
+    held = _held_out(held_out, tokens)
+    plan = PromptTraining(**{"patience": PATIENCE, **own, **settings, "validation_documents": held})
     about: dict[str, Json] = {
         "base_model": language.record.to_dict(),
         "data": {**public.record.to_dict(), "split": configuration.data.public_split, "documents": len(public)},
@@ -84,9 +88,9 @@ def train_prompt(
         "decoder": configuration.decoder,
     }
     if private is None:
-        history = train_soft_prompt(language, pipelines, tokens, plan, out, about, fresh=fresh)
+        history = train_soft_prompt(language, pipelines, tokens, plan, out, about, start=start, fresh=fresh)
     else:
-        history = _train_privately(language, pipelines, tokens, plan, out, about, private, fresh)
+        history = _train_privately(language, pipelines, tokens, plan, out, about, private, start, fresh)
     print(f"Written: {out}{_result(history)}")
     return 0
 
@@ -151,6 +155,15 @@ def train_codes(
     return 0
 
 
+def _start(configuration: Configuration, language: LanguageModel, settings: dict[str, Any]) -> SoftPrompt | None:
+    """Returns the configuration's soft prompt where training starts from it; raises UserError where it has none."""
+    if settings.get("init") != "configured":
+        return None
+    if configuration.soft_prompt is None:
+        raise UserError("Expected a soft_prompt in the configuration for init=configured, got none. Use --init text.")
+    return load_soft_prompt(configuration.soft_prompt, language.width, language.record)
+
+
 def _held_out(asked: int | None, documents: Sequence[Sequence[int]]) -> int:
     """Returns how many documents validate: those asked for, else one in twenty, at most HELD_OUT."""
     return min(HELD_OUT, len(documents) // 20) if asked is None else asked
@@ -179,6 +192,7 @@ def _train_privately(
     out: Path,
     about: dict[str, Json],
     private: PrivateText,
+    start: SoftPrompt | None,
     fresh: bool,
 ) -> History:
     """Trains on the private documents that are long enough; the public ones held out validate."""
@@ -200,6 +214,7 @@ def _train_privately(
         DpSgdSettings(noise, private.clip_norm),
         out,
         {**about, "guarantee": found.to_dict()},
+        start=start,
         fresh=fresh,
     )
 

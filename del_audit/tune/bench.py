@@ -8,9 +8,10 @@ from tqdm import tqdm
 
 from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.ladder import ladder, trained_attackers
-from attacks.registry import AttackName
+from attacks.registry import AttackName, without_codes
 from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.limits import Evidence
+from del_audit.configuration.mechanisms import LARGEST_EPSILON, CoarseWordsMechanism
 from del_audit.evidence.candidate_list import ListFigure
 from del_audit.evidence.inferences import inferences_of
 from del_audit.evidence.inversion.leakage import measure_leakage
@@ -22,10 +23,12 @@ from del_audit.evidence.system import System
 from del_audit.evidence.utility import measure_prediction, paired_gain
 from del_audit.runs import Run
 from del_audit.service.assets import Assets, build
+from del_audit.service.clusters import with_clusters
 from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.private_text import attacked_prompts
 from del_audit.service.releases import Releases
 from del_audit.statistics.figure import Figure
+from del_audit.tune.channels import DelChannel, WordChannel
 from del_audit.tune.judge import ATTRIBUTE, SHARE, TASK, TASK_OVER, Reading
 from del_audit.tune.space import Candidate
 from mechanisms.hashes import json_sha256
@@ -46,24 +49,34 @@ class MeasuringBench:
     progress: Callable[[str], None] = lambda said: None
     _built: dict[str, AnyPipeline] = field(default_factory=dict)
 
+    def clustered(self, candidate: Candidate) -> Candidate:
+        """Returns the candidate over as many clusters as there are: fewer than asked for where words are alike."""
+        channel = candidate.channel
+        if not isinstance(channel, WordChannel) or candidate.unreadable:
+            return candidate
+        placed = self._placed(candidate.at(LARGEST_EPSILON)).mechanism
+        if not isinstance(placed, CoarseWordsMechanism):
+            return candidate
+        return candidate.through(replace(channel, inputs=placed.symbols))
+
     def read(self, candidate: Candidate, attacks: Sequence[AttackName], documents: int) -> list[Reading]:
         """Returns what the attacks read of the first prompts of so many documents."""
         asked = {"attacks": list(attacks), "documents": documents}
-        found = self._kept("attacks", candidate.channel, asked, self._read)
+        found = self._kept("attacks", candidate.undecoded, asked, self._read)
         return [_reading(each) for each in found["readings"]]
 
     def lists(self, candidate: Candidate) -> tuple[ListFigure, ...] | None:
         """Returns how often a text is picked out of lists; None where the policy does not limit it."""
         if not self.base.policy.needs("lists"):
             return None
-        found = self._kept("lists", candidate.channel, {}, self._lists)
+        found = self._kept("lists", candidate.undecoded, {}, self._lists)
         return tuple(ListFigure(**{**fields, "success": Figure(**fields["success"])}) for fields in found["lists"])
 
     def contexts(self, candidate: Candidate) -> dict[str, Figure]:
         """Returns what who knows the context recovers, by the sides known; nothing where the policy limits none."""
         if not self.base.policy.needs("context"):
             return {}
-        found = self._kept("contexts", candidate.channel, {}, self._contexts)
+        found = self._kept("contexts", candidate.undecoded, {}, self._contexts)
         return {sides: Figure(**fields) for sides, fields in found["contexts"].items()}
 
     def gain(self, candidate: Candidate, prompts: int) -> Figure:
@@ -88,7 +101,7 @@ class MeasuringBench:
         settings = {"kind": kind, "part": self.name, "candidate": candidate.to_dict(), **asked}
 
         def made() -> dict[str, Any]:
-            self.progress(f"{kind}: {described(candidate)}")
+            self.progress(f"{kind}: {candidate.described()}")
             return {"settings": settings, **measure(candidate, asked)}
 
         return self.run.part(f"{kind}-{json_sha256(settings)[:KEY_DIGITS]}", made)
@@ -98,7 +111,8 @@ class MeasuringBench:
         attacked, public = system.attacked, system.public
         sent = system.private(asked["documents"] * policy.prompt_tokens).released(system.release("attacked release"))
         some = sent.one_a_document(asked["documents"])
-        attacks = ladder(asked["attacks"], plan.masked_lm, trained_attackers(asked["attacks"]), depth=1)
+        named = asked["attacks"] if isinstance(candidate.channel, DelChannel) else without_codes(asked["attacks"])
+        attacks = ladder(named, plan.masked_lm, trained_attackers(named), depth=1)
         outcomes = read_all(attacks, public, some)
         limited_meaning = policy.meaning_success_at_most is not None
         leakage = measure_leakage(
@@ -185,9 +199,13 @@ class MeasuringBench:
         key = json_sha256(candidate.to_dict())
         if key not in self._built:
             self._built.clear()
-            configuration = candidate.configuration(self.base)
-            self._built[key] = build(configuration, self._with_prompt(candidate))
+            self._built[key] = build(self._placed(candidate), self._with_prompt(candidate))
         return self._built[key]
+
+    def _placed(self, candidate: Candidate) -> Configuration:
+        """Returns the candidate's configuration with the file of its clusters."""
+        configuration, folder = candidate.configuration(self.base), self.run.folder / "parts"
+        return with_clusters(configuration, self.assets.language, self.assets.public, folder, self.progress)
 
     def _with_prompt(self, candidate: Candidate) -> Assets:
         """Returns the assets with the candidate's soft prompt."""
@@ -209,24 +227,6 @@ def certified_documents(configuration: Configuration, held_out: Assets) -> dict[
     attacked = attacked_prompts(held_out, plan.attacked_tokens, configuration.policy.prompt_tokens)
     reached = len(set(attacked.units))
     return {True: reached, False: min(reached, plan.context_prompts)}
-
-
-def described(candidate: Candidate) -> str:
-    """Returns one line for a person.
-
-    >>> from del_audit.configuration.configuration import EncoderChoice
-    >>> described(Candidate(4, 18, EncoderChoice(kind="corners"), "posterior-mean", None, 0.25))
-    '4 bits, dim 18, scale 0.25, corners, posterior-mean, no soft prompt'
-    """
-    choice = candidate.encoder
-    encoder = choice.projection or choice.codes or ("corners" if choice.kind == "corners" else _linear(choice))
-    scale = "" if candidate.scale is None else f", scale {candidate.scale:.4g}"
-    prompt = candidate.soft_prompt or "no soft prompt"
-    return f"{candidate.bits} bits, dim {candidate.dim}{scale}, {encoder}, {candidate.decoder}, {prompt}"
-
-
-def _linear(choice: Any) -> str:
-    return f"linear (whitening {choice.whitening:g}, prior^{choice.prior_power:g}, fill {choice.fill:g})"
 
 
 def _reading(found: Mapping[str, Any]) -> Reading:

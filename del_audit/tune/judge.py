@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from del_audit.accounting.accountant import Accountant
+from del_audit.accounting.any_mechanism import Proved
 from del_audit.configuration.limits import CONTROLS, Evidence, Unit, list_contenders, most_recovered
 from del_audit.configuration.policy import Policy
 from del_audit.configuration.verdict import Contender
@@ -12,7 +12,7 @@ from del_audit.evidence.candidate_list import TOO_FEW, ListFigure
 from del_audit.statistics.bound import Bound
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.planning import Asked, assumed_from, power_of
-from mechanisms.spec import QuantizerSpec
+from del_audit.tune.proof import proved_epsilon, sent_bytes
 
 ATTRIBUTE = "attribute_advantage_at_most"
 TASK = "task_accuracy_at_least"
@@ -103,7 +103,7 @@ class Tuned:
     others: further figures by their names (ATTRIBUTE, TASK, TASK_OVER, SHARE and the controls of the gain).
     """
 
-    spec: QuantizerSpec
+    spec: Proved
     readings: Sequence[Reading] = ()
     paired_gain: Figure | None = None
     others: Mapping[str, Figure] = field(default_factory=dict)
@@ -111,11 +111,11 @@ class Tuned:
 
     def epsilon(self, unit: Unit, tokens: int, sends: int, delta: float) -> Bound:
         """Proved epsilon (nats) at delta, for a unit of that many tokens, each sent so often."""
-        return Accountant(self.spec, proved=True).epsilon(delta, unit, tokens, sends)
+        return proved_epsilon(self.spec, unit, tokens, sends, delta)
 
     def bytes_per_token(self) -> float:
         """Payload on the wire, counted."""
-        return self.spec.token_bits / 8
+        return sent_bytes(self.spec)
 
     def success(self) -> list[Contender]:
         """Share of tokens recovered by each attack."""

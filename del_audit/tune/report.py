@@ -12,10 +12,11 @@ from del_audit.configuration.configuration import Configuration
 from del_audit.configuration.yaml_file import dump_yaml
 from del_audit.service.assets import Assets
 from del_audit.service.private_text import one_of_each_group
-from del_audit.tune.bench import MeasuringBench, described
+from del_audit.tune.bench import MeasuringBench
+from del_audit.tune.channels import DelChannel
 from del_audit.tune.judge import Informed, Tuned
 from del_audit.tune.parts import HELD_OUT
-from del_audit.tune.proof import proved_epsilons
+from del_audit.tune.proof import proved_epsilons, sent_bytes
 from del_audit.tune.search import Row
 from del_audit.tune.space import Candidate
 from mechanisms.canonical_json import Json
@@ -28,13 +29,14 @@ LONGEST_NAME = 64
 
 def row_dict(row: Row, base: Configuration) -> dict[str, Json]:
     """Returns a candidate as JSON values: proved figures first, then what was measured on the part to choose on."""
-    proved: dict[str, Json] = {"mu": None, "epsilons": [], "bytes_a_token": None}
-    if row.candidate.scale is not None:
-        spec = row.candidate.spec(base.quantizer("tune").clip)
-        proved = {"mu": spec.mu, "epsilons": proved_epsilons(spec, base.policy), "bytes_a_token": spec.token_bits / 8}
+    channel, proved = row.candidate.channel, dict[str, Json]({"mu": None, "epsilons": [], "bytes_a_token": None})
+    if channel.level is not None:
+        spec, mu = channel.spec(), channel.loudness if isinstance(channel, DelChannel) else None
+        proved = {"mu": mu, "epsilons": proved_epsilons(spec, base.policy), "bytes_a_token": sent_bytes(spec)}
     return {
+        "mechanism": channel.name,
         "candidate": row.candidate.to_dict(),
-        "described": described(row.candidate),
+        "described": row.candidate.described(),
         **proved,
         "attacks": {each.name: each.success.to_dict() for each in row.readings},
         "worst_prompts": {each.name: each.worst_prompt.to_dict() for each in row.readings},
@@ -42,7 +44,7 @@ def row_dict(row: Row, base: Configuration) -> dict[str, Json]:
         **informed_dict(row.informed),
         "paired_gain": row.gain.to_dict() if row.gain else None,
         "others": {name: figure.to_dict() for name, figure in row.others.items()},
-        "scales_tried": row.tried,
+        f"{channel.level_name}s_tried": row.tried,
         "stage": row.stage,
         "status": row.status,
         "why": row.why,
@@ -63,7 +65,7 @@ def held_out_report(base: Configuration, chosen: Candidate, bench: MeasuringBenc
     readings = bench.read(chosen, plan.attacks, plan.context_prompts)
     gain, others = bench.gain(chosen, plan.prompts), bench.others(chosen)
     informed = Informed(bench.lists(chosen), bench.contexts(chosen))
-    checks = base.policy.checks(Tuned(chosen.spec(base.quantizer("tune").clip), readings, gain, others, informed))
+    checks = base.policy.checks(Tuned(chosen.channel.spec(), readings, gain, others, informed))
     return {
         "part": HELD_OUT,
         "attacks": {each.name: each.success.to_dict() for each in readings},
@@ -83,7 +85,8 @@ def best_configuration(base: Configuration, chosen: Candidate, held_out: Assets,
     plan = base.evaluation
     long_enough = len(one_of_each_group(held_out, base.policy.prompt_tokens + plan.response_tokens))
     prompts = min(plan.prompts, long_enough)
-    sizes = {name: min(getattr(plan, name), prompts) for name in ("prompts", "generations", "other_prompts")}
+    of_del = ("other_prompts",) if isinstance(chosen.channel, DelChannel) else ()
+    sizes = {name: min(getattr(plan, name), prompts) for name in ("prompts", "generations", *of_del)}
     changed = {name: value for name, value in sizes.items() if value != getattr(plan, name)}
     data = base.data.model_copy(update={"corpus": str(corpus), "text_column": "text", "private_split": HELD_OUT})
     name = base.name if base.name.endswith(SUFFIX) else base.name[: LONGEST_NAME - len(SUFFIX)] + SUFFIX

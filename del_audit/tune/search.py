@@ -1,4 +1,4 @@
-"""The search itself: proofs first, then the scale by a cheap attack, then halving by the gain, then dear attacks.
+"""The search itself: proofs first, then the noise by a cheap attack, then halving by the gain, then dear attacks.
 
 Whatever it measures, it measures on the part to choose on; the part to report on is not within its reach.
 """
@@ -11,19 +11,19 @@ from typing import Protocol
 from attacks.registry import AttackName, always_run
 from del_audit.evidence.candidate_list import ListFigure
 from del_audit.statistics.figure import Figure
+from del_audit.tune.channels import Channel, Shape, WordChannel
 from del_audit.tune.judge import TASK, Informed, Judge, Over, Reading, Tuned
-from del_audit.tune.proof import Least
+from del_audit.tune.proof import Edge, refused
 from del_audit.tune.space import Candidate
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
-from mechanisms.spec import QuantizerSpec
 
 QUIETEST = 16.0
-"""The scale is sought down to the least noise's mu over so much."""
-SCALE_STEPS = 4
+"""The noise is sought down to the loudest channel's mu, or epsilon, over so much."""
+STEPS = 4
 QUIETER = 0.8
 QUIETER_STEPS = 3
-"""A finalist that a dear attack reads too well is tried at so much of its mu, so often."""
+"""A finalist that a dear attack reads too well is tried at so much of its mu, or epsilon, so often."""
 STAGES = ("proof", "attack", "gain", "finalist", "chosen")
 
 
@@ -87,9 +87,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What the cheap attacks recover at a scale. over: a limit that they break."""
+    """What the cheap attacks recover of a channel. over: a limit that they break."""
 
-    scale: float
+    channel: Channel
     readings: list[Reading]
     informed: Informed
     over: Over | None
@@ -97,13 +97,16 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One search. least: of (bits, dim). out_of_time: asked before every measurement that can be left out."""
+    """One search. edges: the least noise of each shape. epsilons: of mechanisms over words, where some are asked for.
+
+    out_of_time: asked before every measurement that can be left out.
+    """
 
     judge: Judge
-    clip: float
     bench: Bench
     effort: Effort
-    least: Mapping[tuple[int, int], Least]
+    edges: Mapping[Shape, Edge]
+    epsilons: tuple[float, ...] = ()
     out_of_time: Callable[[], bool] = lambda: False
 
     def run(self, candidates: Sequence[Candidate]) -> list[Row]:
@@ -111,33 +114,32 @@ class Search:
         rows = [Row(candidate) for candidate in candidates]
         for row in rows:
             self._prove(row)
-        self._set_scales([row for row in rows if row.status != "dropped"])
+        self._set_levels([row for row in rows if row.status != "dropped"])
         self._halve([row for row in rows if row.status != "dropped"])
         self._finish(rows)
         return rows
 
     def _prove(self, row: Row) -> None:
-        found = self.least[row.candidate.bits, row.candidate.dim]
-        if found.scale is None:
+        if why := row.candidate.unreadable:
+            row.drop("proof", why)
+        elif (found := self.edges[row.candidate.channel.shape]).level is None:
             row.drop("proof", f"refused by proof: {found.reason}")
         else:
-            row.candidate = row.candidate.at(found.scale)
+            row.candidate = row.candidate.at(found.level)
 
-    def _set_scales(self, rows: Sequence[Row]) -> None:
-        """Sets each channel's scale, the smallest that was seen to hold the cheap attack within its limit."""
-        channels: dict[Candidate, list[Row]] = {}
+    def _set_levels(self, rows: Sequence[Row]) -> None:
+        """Sets each channel's noise, the least that was seen to hold the cheap attack within its limit."""
+        channels: dict[Channel, list[Row]] = {}
         for row in rows:
             channels.setdefault(row.candidate.channel, []).append(row)
         for channel, members in channels.items():
-            least = members[0].candidate.scale
-            assert least is not None
             if self.out_of_time():
                 for row in members:
                     row.drop("attack", "out of time before it was attacked")
                 continue
             tried: list[dict[str, Json]] = []
             try:
-                found = self._scale_of(channel, least, tried)
+                found = self._loudest(members[0].candidate.undecoded, tried)
             except UserError as error:
                 for row in members:
                     row.drop("proof", f"cannot be built: {error}")
@@ -145,45 +147,59 @@ class Search:
             for row in members:
                 row.tried = list(tried)
                 row.readings, row.informed = found.readings, found.informed
-                row.candidate, row.stage = row.candidate.at(found.scale), "attack"
+                row.candidate, row.stage = row.candidate.through(found.channel), "attack"
                 if found.over:
-                    row.drop("attack", f"at every scale tried, {found.over.why}", found.over.excess)
+                    row.drop("attack", f"at every {channel.level_name} tried, {found.over.why}", found.over.excess)
 
-    def _scale_of(self, channel: Candidate, least: float, tried: list[dict[str, Json]]) -> Heard:
-        """Returns the smallest scale seen to pass, or the largest tried, with what was read there; bisects mu."""
+    def _loudest(self, undecoded: Candidate, tried: list[dict[str, Json]]) -> Heard:
+        """Returns the loudest channel seen to pass, or the quietest, with what was read there; bisects the levels."""
 
-        def read(scale: float) -> Heard:
-            candidate, informed = channel.at(scale), Informed()
+        def read(channel: Channel) -> Heard:
+            candidate, informed = undecoded.through(channel), Informed()
             readings = self.bench.read(candidate, always_run(), self.effort.documents)
             if (over := self.judge.attacks(readings)) is None:
                 informed, over = self._lists(candidate)
             tried.append(_tried(candidate, readings, over))
-            return Heard(scale, readings, informed, over)
+            return Heard(channel, readings, informed, over)
 
-        found = read(least)
-        if not found.over:
+        levels = self._levels(undecoded.channel)
+        found = read(levels[0])
+        if not found.over or len(levels) == 1:
             return found
-        loud = channel.at(least).spec(self.clip).mu
-        quiet = loud / QUIETEST
-        found = read(self._scale(channel, quiet))
+        found = read(levels[-1])
         if found.over:
             return found
-        for _ in range(SCALE_STEPS):
-            middle = math.sqrt(loud * quiet)
-            louder = read(self._scale(channel, middle))
-            if louder.over:
+        loud, quiet = 0, len(levels) - 1
+        while quiet - loud > 1:
+            middle = (loud + quiet) // 2
+            heard = read(levels[middle])
+            if heard.over:
                 loud = middle
             else:
-                quiet, found = middle, louder
+                quiet, found = middle, heard
         return found
+
+    def _levels(self, loudest: Channel) -> list[Channel]:
+        """Returns what is tried, the loudest first: the epsilons asked for, else all steps down to QUIETEST."""
+        levels: list[Channel] = [loudest]
+        if isinstance(loudest, WordChannel) and self.epsilons:
+            levels += [loudest.at(each) for each in sorted(self.epsilons, reverse=True) if each < loudest.loudness]
+        else:
+            loud = loudest.loudness
+            levels += [loudest.at_loudness(each) for each in _steps(loud, loud / QUIETEST, STEPS)]
+        return [each for each in levels if each is loudest or not refused(each, self.judge.policy)]
+
+    def _quieter(self, channel: Channel) -> Channel | None:
+        """Returns the channel with a step more noise; None where there is none."""
+        if isinstance(channel, WordChannel) and self.epsilons:
+            return next(iter(self._levels(channel)[1:]), None)
+        found = channel.at_loudness(channel.loudness * QUIETER)
+        return None if refused(found, self.judge.policy) else found
 
     def _lists(self, candidate: Candidate) -> tuple[Informed, Over | None]:
         """Returns how often a text is picked out of lists, and whether that is too often."""
         informed = Informed(self.bench.lists(candidate))
-        return informed, self.judge.rest(Tuned(candidate.spec(self.clip), informed=informed), "lists")
-
-    def _scale(self, candidate: Candidate, mu: float) -> float:
-        return QuantizerSpec.from_mu(candidate.bits, candidate.dim, self.clip, mu).scale
+        return informed, self.judge.rest(Tuned(candidate.channel.spec(), informed=informed), "lists")
 
     def _halve(self, rows: Sequence[Row]) -> None:
         """Measures the gain on more and more prompts, and drops the lower half each time."""
@@ -232,17 +248,18 @@ class Search:
         return row.gain
 
     def _meets(self, row: Row) -> bool:
-        """Returns whether a finalist is within every limit, at a scale that the dear attacks allow; drops it if not."""
+        """Returns whether a finalist is within every limit, at a noise that dear attacks allow; drops it if not."""
         candidate = row.candidate
         for step in range(QUIETER_STEPS + 1):
             over = self._attacked(row, candidate)
-            if over is None or step == QUIETER_STEPS:
+            quieter = None if over is None or step == QUIETER_STEPS else self._quieter(candidate.channel)
+            if quieter is None:
                 break
-            candidate = candidate.at(self._scale(candidate, candidate.spec(self.clip).mu * QUIETER))
+            candidate = candidate.through(quieter)
         row.candidate, row.gain = candidate, self.bench.gain(candidate, self.effort.prompts[-1])
         if over is None:
             row.others = self.bench.others(candidate)
-            spec = candidate.spec(self.clip)
+            spec = candidate.channel.spec()
             over = self.judge.rest(Tuned(spec, row.readings, row.gain, row.others, row.informed))
         if over is not None:
             row.drop("finalist", over.why, over.excess)
@@ -254,7 +271,7 @@ class Search:
         row.informed, over = self._lists(candidate)
         if over is None:
             row.informed = replace(row.informed, contexts=self.bench.contexts(candidate))
-            over = self.judge.rest(Tuned(candidate.spec(self.clip), informed=row.informed), "context")
+            over = self.judge.rest(Tuned(candidate.channel.spec(), informed=row.informed), "context")
         if over is None:
             row.readings = self.bench.read(candidate, self.effort.attacks, self.effort.attacked)
             over = self.judge.attacks(row.readings)
@@ -267,6 +284,18 @@ def nearest(rows: Sequence[Row]) -> Row:
     return min(rows, key=lambda row: (-STAGES.index(row.stage), row.excess))
 
 
+def _steps(loud: float, quiet: float, halvings: int) -> list[float]:
+    """Returns 2^halvings levels at equal ratios from below loud down to quiet.
+
+    >>> _steps(16.0, 1.0, 2)
+    [8.0, 4.0, 2.0, 1.0]
+    """
+    if halvings == 0:
+        return [quiet]
+    middle = math.sqrt(loud * quiet)
+    return [*_steps(loud, middle, halvings - 1), *_steps(middle, quiet, halvings - 1)]
+
+
 def _ranked(rows: Sequence[Row]) -> list[Row]:
     """Returns the rows by falling gain, those measured on more prompts first.
 
@@ -277,10 +306,10 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
 
 
 def _tried(candidate: Candidate, readings: Sequence[Reading], over: Over | None) -> dict[str, Json]:
-    """Returns a scale with the strongest attack, where one was made there, and the limit that is broken."""
+    """Returns a scale or an epsilon with the strongest attack that was made there, and the limit that is broken."""
     strongest = max(readings, key=lambda each: each.success.value, default=None)
     return {
-        "scale": candidate.scale,
+        candidate.channel.level_name: candidate.channel.level,
         "attack": strongest.name if strongest else None,
         "success": strongest.success.value if strongest else None,
         "over": over.why if over else None,

@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from attacks.ladder import ladder
-from del_audit.accounting import guarantee
+from del_audit.accounting.any_mechanism import proved_guarantee
 from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
+from del_audit.configuration.mechanisms import LARGEST_EPSILON, CoarseWordsMechanism, DelMechanism
 from del_audit.evidence.readiness import (
     require_attacks,
     require_columns,
@@ -28,9 +29,10 @@ from del_audit.service.private_text import one_of_each_group
 from del_audit.service.provenance import commit, versions
 from del_audit.service.splits import grouped_by
 from del_audit.tune.bench import MeasuringBench, certified_documents, with_limited_columns
+from del_audit.tune.channels import DelChannel, Shape, WordChannel
 from del_audit.tune.judge import Judge
 from del_audit.tune.parts import HELD_OUT, Parts, authors_of, part_of, split_private, write_corpus
-from del_audit.tune.proof import Least, least_scale
+from del_audit.tune.proof import Edge, edge_of
 from del_audit.tune.report import BEST, CORPUS, best_configuration, best_yaml, held_out_report, print_frontier, row_dict
 from del_audit.tune.search import Effort, Row, Search, nearest
 from del_audit.tune.space import Candidate, candidates_of, load_space
@@ -75,13 +77,9 @@ def tune(
     group = base.data.group_column
     _require_options(base, minutes, finalists, power)
     seed = 0 if seed is None else seed
-    base.quantizer("tune")
-    wanted = candidates_of(base, load_space(space, dimensions or {}), budget, seed)
-    guarantee(base.quantizer("tune").spec(), proved=True)  # fails now, not after minutes, where nothing can be proved
-    least = {
-        (bits, dim): least_scale(bits, dim, base.quantizer("tune"), base.policy)
-        for bits, dim in dict.fromkeys((each.bits, each.dim) for each in wanted)
-    }
+    searched = load_space(space, dimensions or {})
+    wanted = candidates_of(base, searched, budget, seed)
+    _require_proof(wanted)
     silence_libraries()
     assets = load_assets(base, seed)
     parts = _parts(assets, tuning_share, group, seed)
@@ -89,15 +87,22 @@ def tune(
     effort = _effort(base, tuning, finalists)
     _require_ready(base, wanted, tuning, held_out)
     judge = Judge(base.policy, certified_documents(base, held_out), power)
-    asked = {"budget": budget, "power": power, "tuning_share": tuning_share, "group": group, "seed": seed}
-    run = Run(out, {**_identity(base, assets, wanted), **asked, "effort": asdict(effort), "parts": parts.to_dict()})
+    asked: dict[str, Json] = {"budget": budget, "power": power, "tuning_share": tuning_share, "group": group}
+    asked |= {"seed": seed, "epsilons": list(searched.epsilons), "effort": asdict(effort), "parts": parts.to_dict()}
+    run = Run(out, {**_identity(base, assets, wanted), **asked})
     console = Console(markup=False, highlight=False)
     bench = MeasuringBench(base, tuning, "tuning", run, lambda said: console.print(f"measuring {said}", style="dim"))
 
     def out_of_time() -> bool:
         return minutes is not None and time.monotonic() - started > 60 * minutes
 
-    rows = Search(judge, base.quantizer("tune").clip, bench, effort, least, out_of_time).run(wanted)
+    wanted = [bench.clustered(each) for each in wanted]
+    own = base.mechanism if isinstance(base.mechanism, DelMechanism) else None
+    edges = {
+        each.shape: edge_of(each, own, base.policy, searched.epsilons)
+        for each in {each.channel.shape: each.channel for each in wanted if not each.unreadable}.values()
+    }
+    rows = Search(judge, bench, effort, edges, searched.epsilons, out_of_time).run(wanted)
     chosen = next((row for row in rows if row.status == "chosen"), None)
     if chosen is None and any("out of time" in row.why for row in rows):
         console.print(
@@ -108,7 +113,7 @@ def tune(
     if chosen is not None:
         reporting = MeasuringBench(base, held_out, HELD_OUT, run, bench.progress)
         reported = held_out_report(base, chosen.candidate, reporting)
-    document = _document(base, rows, chosen, parts, reported, run.settings, least)
+    document = _document(base, rows, chosen, parts, reported, run.settings, edges)
     if chosen is not None:
         _keep_best(run, base, chosen.candidate, assets, held_out, document)
     run.finish(document, FRONTIER)
@@ -139,12 +144,30 @@ def _require_ready(base: Configuration, wanted: Sequence[Candidate], *parts: Ass
         require_columns(with_limited_columns(base), part)
     require_slices(policy, parts[0])
     require_attacks(ladder(plan.attacks, plan.masked_lm, depth=1), parts[0], policy.prompt_tokens)
-    named = [each.at(base.quantizer("tune").spec().scale).configuration(base) for each in wanted]
-    for one in {(each.encoder, each.quantizer("tune").dim): each for each in named}.values():
+    named = [_somewhere(each).configuration(base) for each in wanted if not each.unreadable]
+    for one in {(each.encoder, _dim(each)): each for each in named}.values():
         require_encoder(one, parts[0])
     for name in dict.fromkeys(each.soft_prompt for each in wanted):
         soft = None if name is None else load_soft_prompt(name, language.width, language.record)
         require_room(base, replace(parts[0], soft_prompt=soft))
+
+
+def _dim(configuration: Configuration) -> int | None:
+    return configuration.mechanism.dim if isinstance(configuration.mechanism, DelMechanism) else None
+
+
+def _somewhere(candidate: Candidate) -> Candidate:
+    """Returns the candidate with some noise, before the search has set it."""
+    channel = candidate.channel
+    return candidate.at(2 * channel.quantizer.clip if isinstance(channel, DelChannel) else LARGEST_EPSILON)
+
+
+def _require_proof(wanted: Sequence[Candidate]) -> None:
+    """Raises UserError where nothing can be proved: now, not after minutes."""
+    over_words = {each.channel: each for each in wanted if isinstance(each.channel, WordChannel)}
+    of_del = [each for each in wanted if isinstance(each.channel, DelChannel)]
+    for each in (*of_del[:1], *over_words.values()):
+        proved_guarantee(_somewhere(each).channel.spec())
 
 
 def _parts(assets: Assets, share: float, group: str | None, seed: int) -> Parts:
@@ -172,12 +195,16 @@ def _identity(base: Configuration, assets: Assets, wanted: list[Candidate]) -> d
     language = assets.language
     width = language.width
     prompts = sorted({each.soft_prompt for each in wanted if each.soft_prompt is not None})
-    trained = sorted({name for each in wanted for name in (each.encoder.codes, each.encoder.projection) if name})
+    encoders = [each.channel.encoder for each in wanted if isinstance(each.channel, DelChannel)]
+    trained = sorted({name for each in encoders for name in (each.codes, each.projection) if name})
+    choices = [each.channel.choice for each in wanted if isinstance(each.channel, WordChannel)]
+    maps = sorted({each.map for each in choices if isinstance(each, CoarseWordsMechanism) and each.map})
     return {
         "configuration": base.model_dump(mode="json"),
         "candidates": [each.to_dict() for each in wanted],
         "soft_prompts": {name: load_soft_prompt(name, width, language.record).sha256 for name in prompts},
         "encoders": {name: _content(user_path(name, "an encoder")) for name in trained},
+        "maps": {name: _content(user_path(name, "a map")) for name in maps},
         "model": language.record.sha256,
         "corpus": assets.corpus.record.sha256,
         "versions": dict[str, Json](versions(language.model)),
@@ -200,7 +227,7 @@ def _document(
     parts: Parts,
     reported: dict[str, Json] | None,
     settings: Mapping[str, Json],
-    least: Mapping[tuple[int, int], Least],
+    edges: Mapping[Shape, Edge],
 ) -> dict[str, Json]:
     """Returns the whole frontier as JSON values: every candidate, where it ended and why."""
     order = {"chosen": 0, "met": 1, "outpaced": 2, "dropped": 3, "waiting": 4}
@@ -212,8 +239,14 @@ def _document(
         "kind": "epsilons proved; all else estimated on the part to choose on, but for held_out",
         "parts": parts.to_dict(),
         "least_scales": [
-            {"bits": bits, "dim": dim, "scale": found.scale, "reason": found.reason, "beyond": found.beyond}
-            for (bits, dim), found in least.items()
+            {"bits": shape[0], "dim": shape[1], "scale": found.level, "reason": found.reason, "beyond": found.beyond}
+            for shape, found in edges.items()
+            if isinstance(shape, tuple)
+        ],
+        "largest_epsilons": [
+            {"mechanism": shape.name, "epsilon": found.level, "reason": found.reason, "beyond": found.beyond}
+            for shape, found in edges.items()
+            if isinstance(shape, WordChannel)
         ],
         "candidates": described,
         "chosen": None if chosen is None else row_dict(chosen, base),

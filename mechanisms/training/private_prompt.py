@@ -22,7 +22,7 @@ from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel
 from mechanisms.randomness import RandomSource, SimulatedRandomness, SystemRandomness, uniforms
-from mechanisms.soft_prompt import save_soft_prompt
+from mechanisms.soft_prompt import SoftPrompt, save_soft_prompt
 from mechanisms.training.documents import documents_sha256, require_tokens
 from mechanisms.training.loop import History, run
 from mechanisms.training.prompt import prompt_card
@@ -109,12 +109,14 @@ def train_private_prompt(
     folder: Path,
     about: Mapping[str, Json],
     *,
+    start: SoftPrompt | None = None,
     fresh: bool = False,
 ) -> History:
     """Trains a soft prompt on private documents, writes it to folder as train_soft_prompt does, returns the history.
 
     private: tokenized documents of settings.shortest_prompt + shortest_response tokens or more; their number is public.
-    public: those to validate on, none for no validation. about: must hold nothing of the private text. Neither
+    public: those to validate on, none for no validation. about, start: as of train_soft_prompt; they must hold nothing
+    of the private text. Neither
     the card nor the history has a training loss, which would be outside the guarantee.
 
     Noise and batches come from the system's cipher stream, so that a run that was cut off draws new ones when it goes
@@ -127,7 +129,7 @@ def train_private_prompt(
         raise UserError(f"Expected documents of {shortest} tokens or more, got {short} shorter ones.")
     rate = sample_rate(settings, private)
     examples = PromptExamples(language, tuple(mechanisms), settings)
-    virtual = initial_vectors(language, settings).requires_grad_()
+    virtual = initial_vectors(language, settings, start).requires_grad_()
     gradient = PrivateGradient(virtual, privacy, settings.batch)
 
     def step(number: int) -> Tensor:
@@ -151,7 +153,7 @@ def train_private_prompt(
         {"prompt_embeddings": virtual},
         replace(settings.plan, validate_every=settings.validate_every if public else 0),
         folder,
-        {**prompt_card(language, mechanisms, settings, about), "dp_sgd": dp_sgd},
+        {**prompt_card(language, mechanisms, settings, about, start), "dp_sgd": dp_sgd},
         unpublished={"private": documents_sha256(private), "public": documents_sha256(public)},
         validate=examples.validation(virtual, public) if public else None,
         write=lambda beside: save_soft_prompt(virtual, language, beside),

@@ -11,6 +11,7 @@ from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel
 from mechanisms.randomness import SimulatedRandomness, simulation_generator
+from mechanisms.soft_prompt import SoftPrompt
 from mechanisms.training.prompt_settings import PromptTraining
 
 VALIDATION_BATCH = 8
@@ -89,9 +90,20 @@ class PromptExamples:
         return response_losses(model, prefixes, [response for _, response in made])
 
 
-def initial_vectors(language: LanguageModel, settings: PromptTraining) -> Tensor:
-    """Returns where the virtual tokens start, float32, shape (virtual tokens, width)."""
+def initial_vectors(language: LanguageModel, settings: PromptTraining, start: SoftPrompt | None = None) -> Tensor:
+    """Returns where the virtual tokens start, float32, shape (virtual tokens, width).
+
+    start: the soft prompt of init "configured". Raises UserError where it is missing or has other virtual tokens.
+    """
     count = settings.virtual_tokens
+    if settings.init == "configured":
+        if start is None:
+            raise UserError("Expected a soft prompt to start from (init=configured), got none. Use init=text.")
+        if len(start.vectors) != count:
+            raise UserError(
+                f"Expected virtual_tokens={len(start.vectors)}, those of {start.name}, got virtual_tokens={count}."
+            )
+        return start.vectors.detach().float().clone()
     if settings.init == "text":
         tokens = language.tokenizer(settings.initial_text, add_special_tokens=False).input_ids
         chosen = (tokens * count)[:count]

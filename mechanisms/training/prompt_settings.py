@@ -14,8 +14,9 @@ class PromptTraining:
 
     prompt_share: range of that share, (0.03, 0.2) in the paper; None cuts anywhere. No prompt is below shortest_prompt
     tokens and no response below shortest_response. init: "text" starts from the embeddings of initial_text, "random"
-    from those of words drawn uniformly. validation_documents: held out by lot, scored every validate_every steps;
-    patience and checkpoint_every as of LoopPlan. Raises UserError for values out of range.
+    from those of words drawn uniformly, "configured" from a soft prompt that is given.
+    validation_documents: held out by lot, scored every validate_every steps; patience and checkpoint_every as of
+    LoopPlan. Raises UserError for values out of range.
     """
 
     steps: int = 150
@@ -28,7 +29,7 @@ class PromptTraining:
     shortest_prompt: int = 16
     shortest_response: int = 16
     prompt_share: tuple[float, float] | None = None
-    init: Literal["text", "random"] = "text"
+    init: Literal["text", "random", "configured"] = "text"
     initial_text: str = (
         "The following is a noisy and scrambled drug review; continue it as its writer would, on the same topic."
     )
@@ -44,8 +45,8 @@ class PromptTraining:
         shortest = self.shortest_prompt + self.shortest_response
         if self.window < shortest:
             raise UserError(f"Expected window >= {shortest}, shortest prompt and response, got window={self.window}.")
-        if self.init not in ("text", "random"):
-            raise UserError(f"Expected init to be text or random, got init={self.init!r}.")
+        if self.init not in ("text", "random", "configured"):
+            raise UserError(f"Expected init to be text, random or configured, got init={self.init!r}.")
         if not self.initial_text:
             raise UserError("Expected initial_text to hold at least one word, got an empty text.")
         if self.validation_documents < 0:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from del_audit.configuration.named import Named
 from del_audit.frontier.measured import Attacked, First, Knowing, Row, Second
-from del_audit.frontier.named import Named
 from del_audit.frontier.points import Point
 from del_audit.statistics.bound import Bound
 from del_audit.statistics.figure import Figure
@@ -31,7 +31,7 @@ def second(read, gains, half=0.01, meaning=None):
     )
     gain = figure(float(gains.mean()), half, "nats per token")
     share = figure(float(gains.mean()), half, "share of the clean gain")
-    return Second(attacks, contexts, (), gains, tuple(range(len(gains))), gain, share, None)
+    return Second(attacks, contexts, (), gains, tuple(range(len(gains))), gain, share, None, "linear")
 
 
 def row(name, configuration, epsilon=4.0, **stages):

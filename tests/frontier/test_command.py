@@ -5,16 +5,23 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+import yaml
 from pyarrow import parquet
+from tqdm import tqdm
 
 from del_audit.cli import main
 from del_audit.configuration.configuration import load_configuration
-from del_audit.configuration.mechanisms import RandomizedResponseMechanism
+from del_audit.configuration.mechanisms import DelMechanism, RandomizedResponseMechanism
 from del_audit.evidence.inversion.readers import AttackReader
-from del_audit.frontier.bench import FrontierBench
+from del_audit.evidence.system import System
+from del_audit.evidence.utility import OTHER, RELEASED, released_losses
+from del_audit.frontier.bench import NAME, FrontierBench
 from del_audit.frontier.document import FORMAT
 from del_audit.runs import Run
+from del_audit.service.assets import build, load_assets
 from mechanisms.private_folders import MARKER
+from mechanisms.server import Server
+from mechanisms.soft_prompt import load_soft_prompt
 
 KINDS = ["del", "randomized-response", "coarse-words:32:projective-geometry"]
 EPSILONS = [4.0, 8.0]
@@ -174,7 +181,14 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(quick, configured, tmp_
         (["--delta", "0.5"], "Expected --delta in (0, 0.01], got 0.5"),
         (["--points", "0"], "Expected points >= 1"),
         (["--full", "del@5"], "got 'del@5'"),
-        (["--full", "del@4", "--quick"], "got both"),
+        (["--full", "del@4", "--quick"], "Expected --full or --quick, got both"),
+        (["--decoders", "linear", "--quick"], "Expected --decoders or --quick, got both"),
+        (["--decoders", "linear,liner"], "among posterior-mean, posterior-mean-plain"),
+        (["--decoders", "linear,linear"], "each once"),
+        (["--decoders", "trained-linear"], "encoder.projection"),
+        (["--decoders", "language-prior", "--train-steps", "2"], "decoder: posterior-mean"),
+        (["--train-steps", "3", "--quick"], "Expected --train-steps or --quick, got both"),
+        (["--train-steps", "-1"], "Expected train-steps >= 0, got train-steps=-1"),
         (["--mechanisms", "coarse-words:500"], "in 2..384, the model's vocabulary, got 'coarse-words:500'"),
         (["--mechanisms", "subset-selection", "--epsilons", "64"], "Expected a point that can be measured, got none"),
     ],
@@ -212,6 +226,51 @@ def test_a_run_that_is_killed_between_two_attacks_goes_on_behind_the_first(confi
     assert len(reads) == 12 + 3 + 2
     assert reads[14] == reads[15]
     assert (out / "frontier.json").read_text() == (whole / "frontier.json").read_text()
+
+
+def test_a_point_has_a_soft_prompt_of_its_own_that_is_no_worse_on_held_out_text(configured, tmp_path):
+    given, out = tmp_path / "given", tmp_path / "out"
+    content = yaml.safe_load(configured.read_text())
+    base = tmp_path / "tiny.yaml"
+    base.write_text(yaml.safe_dump(content))
+    assert main(["train", "prompt", str(base), "--out", str(given), "--steps", "2", "--virtual-tokens", "3"]) == 0
+    content["soft_prompt"] = str(given)
+    base.write_text(yaml.safe_dump(content))
+    options = ("--points", "1", "--full", "del@8", "--train-steps", "6", "--decoders", "linear,most-likely,mixed")
+    assert run(base, out, *options, mechanisms=["del"], epsilons="8") == 0
+    (point,) = json.loads((out / "frontier.json").read_text())["points"]
+    trained = point["second"]["soft_prompt"]
+    soft, start = load_soft_prompt(str(out / trained["folder"]), 32), load_soft_prompt(str(given), 32)
+    assert trained["sha256"] == soft.sha256 != start.sha256
+    assert soft.card["start"] == start.sha256
+    assert soft.vectors.shape == start.vectors.shape
+    assert trained["steps_done"] == 6
+    assert {soft.card["training"][name] for name in ("shortest_prompt", "shortest_response")} == {12, 8}
+    losses = {each["step"]: each["loss"] for each in trained["validation"]}
+    assert losses[trained["best_step"]] == min(losses.values()) <= losses[0]
+    configuration = load_configuration(base)
+    assets = load_assets(configuration.model_copy(update={"soft_prompt": str(out / trained["folder"])}))
+    by_loss = point["second"]["decoder_losses"]
+    assert set(by_loss) == {"linear", "most-likely", "mixed"}
+    assert len(set(by_loss.values())) == 3
+    assert point["decoder"] == point["second"]["decoder"] == min(by_loss, key=by_loss.get)
+    assert losses[0] == pytest.approx(by_loss[point["decoder"]], rel=1e-6)  # the start is the configuration's
+    changed = {"mechanism": DelMechanism(**point["configured"]), "decoder": point["decoder"]}
+    calibrated = configuration.model_copy(update=changed)
+    system = System(calibrated, assets, build(calibrated, assets), NAME)
+    prompts = system.prompts(configuration.evaluation.prompts)
+    server = Server(assets.language, system.pipeline, assets.soft_prompt)
+    found = released_losses(server, prompts, tqdm(disable=True))
+    assert point["second"]["gain"]["value"] == pytest.approx(float((found[OTHER] - found[RELEASED]).mean()))
+
+
+def test_a_decoder_that_reads_with_the_soft_prompt_is_refused_for_training(configured, tmp_path, capsys):
+    content = yaml.safe_load(configured.read_text())
+    base = tmp_path / "tiny.yaml"
+    base.write_text(yaml.safe_dump({**content, "decoder": "language-prior"}))
+    assert run(base, tmp_path / "out", "--train-steps", "2", mechanisms=["randomized-response"]) == 2
+    assert "decoder: posterior-mean" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from del_audit.frontier.named import DEFAULTS, parse_all
+from del_audit.configuration.named import DEFAULTS, parse_all
 from del_audit.frontier.page import page
 from del_audit.frontier.picture import STAGES, picture, standalone
 from del_audit.frontier.table import first_columns, second_columns

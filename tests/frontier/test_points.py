@@ -5,7 +5,7 @@ import pytest
 from del_audit.accounting.any_mechanism import proved_guarantee
 from del_audit.configuration.configuration import load_configuration
 from del_audit.configuration.mechanisms import CoarseWordsMechanism, DelMechanism
-from del_audit.frontier.named import DEFAULTS, parse_all
+from del_audit.configuration.named import DEFAULTS, parse_all
 from del_audit.frontier.points import points_of
 from mechanisms.errors import UserError
 

@@ -199,6 +199,7 @@ def test_a_decoder_that_reads_the_prompt_does_not_train_it(config, tmp_path, cap
         ("prompt", ("--levels", "5,-1"), "mu to be a finite number > 0"),
         ("prompt", ("--prompt-share", "0.1"), "LEAST,MOST"),
         ("prompt", ("--init", "zeros"), "invalid choice"),
+        ("prompt", ("--init", "configured"), "Expected a soft_prompt in the configuration"),
         ("prompt", ("--documents", "0"), "documents >= 1"),
         ("prompt", ("--validation-documents", "44"), "48 documents"),
         ("prompt", ("--private-epsilon", "3"), "--private-corpus together"),

@@ -14,6 +14,7 @@ from del_audit.runs import Run
 from del_audit.service.assets import load_assets
 from del_audit.tune import tune as tuning
 from del_audit.tune.bench import MeasuringBench
+from del_audit.tune.channels import DelChannel
 from del_audit.tune.parts import HELD_OUT, part_of
 from del_audit.tune.space import Candidate
 from mechanisms.corpora import load_corpus
@@ -264,7 +265,8 @@ def test_the_context_is_read_with_the_model_that_a_certificate_reads_with(config
         base = load_configuration(path)
         one = MeasuringBench(base, load_assets(base), "tuning", Run(tmp_path / str(len(attacks)), {}))
         mechanism = base.mechanism.spec()
-        candidate = Candidate(mechanism.bits, mechanism.dim, base.encoder, base.decoder, None, mechanism.scale)
+        channel = DelChannel.of(mechanism.bits, mechanism.dim, mechanism.clip, base.encoder).at(mechanism.scale)
+        candidate = Candidate(channel, base.decoder, None)
         assert list(one.contexts(candidate)) == ["left", "both sides"]
         assert one.contexts(candidate) == one.contexts(candidate)
         assert one.lists(candidate) is None

@@ -23,13 +23,14 @@ from mechanisms.rivals import (
     SubsetSelection,
     SubsetSelectionSpec,
 )
+from mechanisms.rivals import _message as message_module
 from mechanisms.rivals import subset_selection as subset_module
-from mechanisms.rivals._draws import uniform_below
+from mechanisms.rivals._draws import narrow_below, uniform_below
 from mechanisms.rivals._message import SetFormat
 from mechanisms.rivals._projective import base_digits, normalised, number_of_points, points_of, ranks_of
 from mechanisms.rivals.clusters import load_symbols, save_symbols, spherical_clusters
 from mechanisms.rivals.geometry_search import best_geometry, information, spaces, uniform_information
-from mechanisms.rivals.subset_selection import best_size, ordered_samples
+from mechanisms.rivals.subset_selection import best_size, sorted_samples
 
 FALSE_ALARM = 1e-6
 SPACES = [(2, 2), (5, 2), (2, 3), (3, 3), (5, 3), (3, 4), (2, 5)]
@@ -150,22 +151,70 @@ def chi_square_p(counts, expected):
     return float(chi2.sf(((counts - expected) ** 2 / expected).sum(), len(counts) - 1))
 
 
+class Words:
+    """A source that hands out chosen 32-bit words, in order."""
+
+    def __init__(self, *words):
+        self.left = list(words)
+
+    def words(self, count):
+        given, self.left = self.left[:count], self.left[count:]
+        assert len(given) == count, "more was drawn than expected"
+        return np.array(given, dtype=np.uint32)
+
+
+def words_of(*numbers, limit):
+    """The first word of each number below a limit that is not drawn anew."""
+    return [-(-((number << 32) + (1 << 32) % limit) // limit) for number in numbers]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 255, 49_151, (1 << 31) - 1])
+def test_numbers_of_32_bits_below_a_limit_are_exactly_uniform(limit):
+    """A number's words lie side by side: floor(2^32 / limit) of them count, those before the first are drawn anew."""
+    each = (1 << 32) // limit
+    for number in {0, limit // 2, limit - 1}:
+        (first,) = words_of(number, limit=limit)
+        assert narrow_below(limit, 2, Words(first, first + each - 1)).tolist() == [number, number]
+        for beyond in filter(range(1 << 32).__contains__, (first - 1, first + each)):
+            other = words_of((number + 1) % limit, limit=limit)
+            assert narrow_below(limit, 1, Words(beyond, *other))[0] != number
+
+
 @pytest.mark.parametrize(("limit", "size"), [(7, 3), (5, 4), (4, 4)])
-def test_every_order_of_every_set_is_as_likely(limit, size):
-    rows = 200 * math.perm(limit, size)
-    found = ordered_samples(limit, size, rows, SimulatedRandomness(4)) @ limit ** np.arange(size)
-    counts = np.unique(found, return_counts=True)[1]
-    assert len(counts) == math.perm(limit, size)
-    assert chi_square_p(counts, 200.0) > FALSE_ALARM
+def test_every_set_is_as_likely_and_sorted(limit, size):
+    rows = 200 * math.comb(limit, size)
+    found = sorted_samples(limit, size, rows, SimulatedRandomness(4)).astype(np.int64)
+    assert (np.diff(found, axis=1) > 0).all()
+    counts = np.unique(found @ limit ** np.arange(size), return_counts=True)[1]
+    assert len(counts) == math.comb(limit, size)
+    assert counts.sum() == rows
+    if len(counts) > 1:
+        assert chi_square_p(counts, 200.0) > FALSE_ALARM
 
 
-def test_a_row_with_too_few_different_numbers_is_drawn_anew_and_nothing_else_is():
-    """Two different ones of two, and a row that found one alone."""
-    spare = math.ceil(2 * (1 + math.log(2)) + 4 * math.sqrt(2 * (1 + math.log(2)))) + 4
-    source = Scripted(*[1] * spare, *[0] * (spare - 1), 1, *[1, 0] * spare)
-    source.left = source.left[: 2 * 3 * spare]
-    assert ordered_samples(2, 2, 2, source).tolist() == [[1, 0], [0, 1]]
+@pytest.mark.parametrize(("limit", "kind"), [(49_151, np.uint16), (65_535, np.uint16), (65_536, np.uint32)])
+def test_numbers_are_as_narrow_as_the_words_allow_and_alike(limit, kind):
+    found = sorted_samples(limit, 200, 300, SimulatedRandomness(5))
+    assert found.dtype == kind
+    assert found.max() < limit
+    assert (found[:, 1:] > found[:, :-1]).all()
+    counts = np.bincount(found.reshape(-1).astype(np.int64) * 10 // limit, minlength=10)
+    assert chi_square_p(counts, 6000.0) > FALSE_ALARM
+
+
+def test_only_what_is_missing_is_drawn_anew():
+    """Two rows of two: the first repeats itself twice over, the second differs at once."""
+    source = Words(*words_of(3, 3, 4, 1, limit=5), *words_of(3, limit=5), *words_of(0, limit=5))
+    assert sorted_samples(5, 2, 2, source).tolist() == [[0, 3], [1, 4]]
     assert not source.left
+
+
+def test_the_largest_vocabulary_of_16_bits_holds_its_last_word():
+    spec = SubsetSelectionSpec.from_epsilon(1 << 16, 30.0, 3)
+    for token in (0, 65_535):
+        sets = SubsetSelection(spec).replace(np.full(50, token), SimulatedRandomness(3))
+        assert (sets == token).any(axis=1).all()
+        assert (sets[:, 1:] > sets[:, :-1]).all()
 
 
 def set_counts(mechanism, word, releases, seed):
@@ -207,7 +256,7 @@ def test_what_is_drawn_does_not_depend_on_the_token():
 
 def test_memory_of_sampling_is_bounded_by_working_in_blocks(monkeypatch):
     monkeypatch.setattr(subset_module, "_BLOCK_DRAWS", 40)
-    found = ordered_samples(9, 4, 50, SimulatedRandomness(2))
+    found = sorted_samples(9, 4, 50, SimulatedRandomness(2))
     assert found.shape == (50, 4)
     assert all(len(set(row)) == 4 for row in found.tolist())
 
@@ -231,6 +280,17 @@ def test_sets_are_sent_in_little_more_bits_than_their_number_asks():
     assert bits == [17171, 5058, 1235]
     least = [math.log2(math.comb(49152, size)) for size in (2820, 613, 116)]
     assert all(sent < 1.11 * one for sent, one in zip(bits, least, strict=True))
+
+
+@pytest.mark.parametrize(("limit", "size"), [(300, 3), (49_152, 116), (9, 4)])
+def test_a_message_written_in_blocks_is_the_same(limit, size, monkeypatch):
+    sets = sorted_samples(limit, size, 37, SimulatedRandomness(6))
+    layout = SetFormat(b"TEST", FINGERPRINT, limit, size)
+    whole = layout.pack(sets)
+    assert whole == layout.pack(sets.astype(np.int64))
+    monkeypatch.setattr(message_module, "_BLOCK_BITS", 1)
+    assert layout.pack(sets) == whole
+    assert np.array_equal(layout.unpack(whole), sets)
 
 
 @pytest.mark.parametrize("sets", [[], [[1]], [[-1, 2]], [[1, 5]], [[2, 1]], [[1, 1]], [[0.5, 1]]])

@@ -271,6 +271,23 @@ def test_random_start_is_made_of_the_models_words(own_language):
     assert not torch.equal(start, prompt_examples.initial_vectors(own_language, SETTINGS))
 
 
+def test_training_goes_on_from_a_given_soft_prompt_and_the_card_names_it(train, tmp_path, own_language):
+    train(tmp_path / "first", SETTINGS)
+    start = load_soft_prompt(str(tmp_path / "first"), 32)
+    further = replace(SETTINGS, init="configured", virtual_tokens=len(start.vectors))
+    assert torch.equal(prompt_examples.initial_vectors(own_language, further, start), start.vectors)
+    train(tmp_path / "second", further, start=start)
+    second = load_soft_prompt(str(tmp_path / "second"), 32)
+    assert second.card["start"] == start.sha256
+    assert "start" not in start.card
+    assert not torch.equal(second.vectors, start.vectors)
+    with pytest.raises(UserError, match=r"none. Use init=text"):
+        prompt_examples.initial_vectors(own_language, further)
+    other = replace(further, virtual_tokens=len(start.vectors) + 1)
+    with pytest.raises(UserError, match=f"virtual_tokens={len(start.vectors)}, those of"):
+        prompt_examples.initial_vectors(own_language, other, start)
+
+
 def test_validation_is_on_held_out_documents_and_the_best_prompt_is_kept(train, tmp_path, public_documents):
     settings = replace(SETTINGS, steps=6, learning_rate=0.3, validation_documents=2, validate_every=2, patience=1)
     history = train(tmp_path / "prompt", settings, public_documents * 2)
@@ -289,7 +306,7 @@ def test_validation_is_on_held_out_documents_and_the_best_prompt_is_kept(train, 
         ({"steps": 0}, "steps >= 1"),
         ({"virtual_tokens": 0}, "virtual_tokens >= 1"),
         ({"window": 9}, "window >= 10"),
-        ({"init": "zeros"}, "text or random"),
+        ({"init": "zeros"}, "text, random or configured"),
         ({"initial_text": ""}, "at least one word"),
         ({"prompt_share": (0.2, 0.03)}, "least <= most"),
         ({"prompt_share": (0.0, 0.5)}, "0 < least"),

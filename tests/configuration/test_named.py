@@ -3,7 +3,8 @@
 import pytest
 
 from del_audit.commands import frontier as command
-from del_audit.frontier.named import DEFAULTS, LARGEST, Named, checked_epsilons, parse_all, too_large
+from del_audit.configuration.mechanisms import KINDS, DelMechanism
+from del_audit.configuration.named import DEFAULTS, LARGEST, Named, checked_epsilons, parse_all, too_large
 from mechanisms.errors import UserError
 
 
@@ -55,3 +56,19 @@ def test_pure_mechanisms_end_at_forty_nats_and_del_does_not():
     assert "40 nats at most" in too_large(Named("subset-selection"), 40.5)
     assert not too_large(Named("subset-selection"), 40.0)
     assert not too_large(Named("del"), 64.0)
+
+
+@pytest.mark.parametrize("name", DEFAULTS[1:])
+def test_the_name_of_a_configurations_mechanism_is_read_back(name):
+    named = Named.parse(name)
+    assert Named.of(KINDS[named.kind].model_validate(named.fields(3.0))) == named
+
+
+def test_the_name_of_dels_quantizer_is_del():
+    assert Named.of(DelMechanism(bits=4, dim=8, mu=1.0)).name == "del"
+
+
+def test_epsilons_beyond_a_smaller_range_are_refused():
+    assert checked_epsilons((40.0, 1.0), 40.0) == (1.0, 40.0)
+    with pytest.raises(UserError, match=r"in \[0\.01, 40\], nats of one token, got 41"):
+        checked_epsilons((41.0,), 40.0)

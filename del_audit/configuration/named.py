@@ -1,10 +1,17 @@
-"""The mechanisms that are compared, by their names on the command line."""
+"""Mechanisms by their names on the command line, for `frontier` and `tune`."""
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from del_audit.configuration.mechanisms import KINDS, LARGEST_EPSILON, MOST_WORDS
+from del_audit.configuration.mechanisms import (
+    KINDS,
+    LARGEST_EPSILON,
+    MOST_WORDS,
+    CoarseWordsMechanism,
+    DelMechanism,
+    WordMechanism,
+)
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.registry import MECHANISMS
@@ -35,7 +42,7 @@ _TITLES = {kind: "DEL" if kind == DEL else MECHANISMS[kind.replace("-", " ")].na
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A mechanism that is compared. symbols, inner: of coarse words, None and "" for the others."""
+    """A mechanism that is asked for. symbols, inner: of coarse words, None and "" for the others."""
 
     kind: str
     symbols: int | None = None
@@ -65,6 +72,13 @@ class Named:
         if inner not in OVER_WORDS:
             raise UserError(f"Expected the inner mechanism of {COARSE} among {', '.join(OVER_WORDS)}, got {text!r}.")
         return cls(kind, symbols, inner)
+
+    @classmethod
+    def of(cls, mechanism: DelMechanism | WordMechanism) -> "Named":
+        """Returns the name of a configuration's mechanism, whatever its epsilon and its other options."""
+        if isinstance(mechanism, CoarseWordsMechanism):
+            return cls(mechanism.kind, mechanism.symbols, mechanism.inner.kind)
+        return cls(mechanism.kind)
 
     @property
     def name(self) -> str:
@@ -110,13 +124,13 @@ def parse_all(texts: Sequence[str]) -> tuple[Named, ...]:
     return found
 
 
-def checked_epsilons(epsilons: Sequence[float]) -> tuple[float, ...]:
+def checked_epsilons(epsilons: Sequence[float], largest: float = LARGEST) -> tuple[float, ...]:
     """Returns the epsilons (nats of one token), rising; raises UserError for none, one twice and one out of range."""
     if not epsilons:
         raise UserError("Expected --epsilons to hold one number or more, got none.")
     for epsilon in epsilons:
-        if not LEAST <= epsilon <= LARGEST:
-            raise UserError(f"Expected --epsilons in [{LEAST:g}, {LARGEST:g}], nats of one token, got {epsilon:g}.")
+        if not LEAST <= epsilon <= largest:
+            raise UserError(f"Expected --epsilons in [{LEAST:g}, {largest:g}], nats of one token, got {epsilon:g}.")
     if len(set(epsilons)) != len(epsilons):
         raise UserError(f"Expected each of --epsilons once, got {', '.join(f'{each:g}' for each in epsilons)}.")
     return tuple(sorted(epsilons))
