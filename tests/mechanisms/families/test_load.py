@@ -6,7 +6,7 @@ import pytest
 import torch
 from families.tiny_models import make, write
 
-from mechanisms.continuation import embed
+from mechanisms.continuation import embed, response_losses
 from mechanisms.errors import UserError
 from mechanisms.model_facts import end_tokens, opening_token
 from mechanisms.models import load_causal_lm
@@ -99,3 +99,18 @@ def test_an_opening_token_beyond_the_table_is_refused(tiny_lm_folder, tmp_path):
     folder = write("gpt2", tiny_lm_folder, tmp_path, bos_token_id=50256)
     with pytest.raises(UserError, match=r"in 0\.\.383, the embeddings of .*, got 50256"):
         load_causal_lm(str(folder))
+
+
+@pytest.mark.assets
+@pytest.mark.slow
+def test_packaged_gemma_speaks_english_and_scales_its_embeddings(packaged):
+    packaged("package:gemma3-270m")
+    language = load_causal_lm("package:gemma3-270m")
+    text = "It was the best of times, it was the worst of times"
+    tokens = language.tokenizer(text, add_special_tokens=False).input_ids
+    with torch.no_grad():
+        (losses,) = response_losses(language.model, [embed(language.model, [2])], [tokens])
+        assert losses.mean().exp() < 8  # a random model is at about 262,144
+    stored = language.model.get_input_embeddings().weight[[5]]
+    assert stored.shape == (1, 640)
+    assert torch.allclose(embed(language.model, [5]), stored * 640**0.5)
