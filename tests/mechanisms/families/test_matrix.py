@@ -3,13 +3,16 @@
 The yardstick is the model's own forward pass over token ids, one sequence at a time, without a cache.
 """
 
-import json
-import sys
-from pathlib import Path
+import re
 
 import numpy as np
 import pytest
 import torch
+from families.page import COMMAND, PAGE, page
+from families.refused import REASONS
+from families.settings import TURN, WORDS
+from families.tiny_models import FAMILIES, REFUSED, make
+from families.tiny_models import write as write_model
 from torch.nn import functional
 
 from attacks.language_reader import Reader
@@ -18,38 +21,15 @@ from mechanisms.cached_sequences import accepted
 from mechanisms.continuation import embed, response_losses, score
 from mechanisms.errors import UserError
 from mechanisms.generation import GenerationSettings, write
-from mechanisms.model_facts import end_tokens, opening_token
+from mechanisms.model_facts import end_tokens, opening_token, turns_of
 from mechanisms.models import load_causal_lm
 from mechanisms.nlu.states import read_states
 from mechanisms.stepping import CachedReader
 from mechanisms.training.projection import next_token_loss
 
-sys.path.insert(0, str(Path(__file__).parent))
-import other_models
-
-REFUSED = {
-    "gemma3n": "every layer looks tokens up again",
-    "gemma4": "every layer looks tokens up again",
-    "bert": "whose tokens see those that follow",
-    "t5": "expected a causal language model, got model_type 't5'",
-}
-RIGHT = [family for family in other_models.FAMILIES if family not in REFUSED]
+RIGHT = [family for family in FAMILIES if family not in REFUSED]
 GREEDY = GenerationSettings(6, greedy=True)
 LENGTHS = (3, 17, 9, 1)
-
-
-@pytest.fixture(scope="module")
-def loaded(tiny_lm_folder, tmp_path_factory):
-    """Returns a loader of families; each is loaded once."""
-    known = {}
-
-    def load(family):
-        if family not in known:
-            folder = other_models.write(family, tiny_lm_folder, tmp_path_factory.mktemp("model"))
-            known[family] = load_causal_lm(str(folder))
-        return known[family]
-
-    return load
 
 
 def some_tokens(count, seed=0):
@@ -70,8 +50,8 @@ def assert_near(found, wanted):
 
 @pytest.mark.parametrize("family", REFUSED)
 def test_a_family_that_cannot_be_served_is_refused_at_load(family, tiny_lm_folder, tmp_path):
-    folder = other_models.write(family, tiny_lm_folder, tmp_path)
-    with pytest.raises(UserError, match=REFUSED[family]) as refusal:
+    folder = write_model(family, tiny_lm_folder, tmp_path)
+    with pytest.raises(UserError, match=re.escape(REASONS[family])) as refusal:
         load_causal_lm(str(folder))
     assert "\n" not in str(refusal.value)
 
@@ -132,9 +112,9 @@ class TestPaths:
     def test_reading_along(self, loaded, family):
         model, tokens = loaded(family).model, some_tokens(15, 5)
         begin = opening_token(model)
-        unigrams = torch.full((other_models.WORDS,), -np.log(other_models.WORDS))
+        unigrams = torch.full((WORDS,), -np.log(WORDS))
         reader = Reader(model, embed(model, [begin]), unigrams, 1.0, 0.0, 256)
-        wanted = torch.log_softmax(own_logits(model, [begin, *tokens[:-1]])[:, : other_models.WORDS], 1)
+        wanted = torch.log_softmax(own_logits(model, [begin, *tokens[:-1]])[:, :WORDS], 1)
         assert_near(reader.along(tokens), wanted)
 
     def test_the_states_that_a_classifier_reads(self, loaded, family):
@@ -190,114 +170,46 @@ class TestPaths:
         assert write(model, [embed(model, prompt) for prompt in prompts], GREEDY) == wanted
 
 
-@pytest.mark.parametrize(
-    ("family", "width", "context"),
-    [
-        ("opt, projected embeddings", 16, 256),
-        ("bloom", 32, 1 << 20),
-        ("mpt", 32, 256),
-        ("mamba", 32, 1 << 20),
-        ("gemma3, images", 32, 256),
-        ("gpt2", 32, 256),
-    ],
-)
-def test_width_and_context_are_the_models(loaded, family, width, context):
-    language = loaded(family)
-    assert language.width == width
-    assert language.context_tokens == context
+@pytest.mark.parametrize("family", [family for family in RIGHT if "long texts" in family])
+class TestTurns:
+    """Models that read every place another way beyond some length, which is between the lengths that are read here."""
+
+    def test_it_is_found_and_matters(self, loaded, family):
+        model, tokens = loaded(family).model, some_tokens(TURN + 1)
+        assert abilities(model).turns == turns_of(model) == (TURN,)
+        beyond, within = own_logits(model, tokens), own_logits(model, tokens[:TURN])
+        changes = float((beyond[:TURN] - within).abs().max())
+        assert changes > 0.1 or family == "llama4, long texts"  # which changes only for rows behind padding
+
+    def test_of_equal_rows_on_either_side_the_cache_is_used(self, loaded, family):
+        model = loaded(family).model
+        for length in (TURN - 3, TURN + 3):
+            reading = CachedReader(model)
+            reading.read(embed(model, some_tokens(length))[None])
+            assert reading._cached is not None
+        assert reading.branch([3])._cached is None
+
+    def test_a_context_that_does_not_reach_it_has_none(self, family):
+        assert turns_of(make(family, max_position_embeddings=TURN)) == ()
 
 
-def test_a_model_that_states_no_context_has_the_tokenizers(loaded, tiny_lm_folder, tmp_path):
-    folder = other_models.write("mamba", tiny_lm_folder, tmp_path)
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": 77}))
-    assert load_causal_lm(str(folder)).context_tokens == 77
+@pytest.mark.parametrize("length", [None, "many", -1, True, 0])
+def test_a_turn_that_is_no_length_is_none(length):
+    model = make("llama, long texts")
+    model.config.rope_parameters["original_max_position_embeddings"] = length
+    assert turns_of(model) == ()
 
 
-def test_layers_that_multiply_embeddings_are_asked_what_they_read(loaded):
-    model = loaded("falcon-h1").model
-    assert torch.equal(embed(model, [5]), 3 * model.get_input_embeddings().weight[[5]])
+def test_a_stretched_rotation_does_not_turn():
+    assert turns_of(make("llama, stretched")) == ()
 
 
-@pytest.mark.parametrize("ends", [[1, 106], 106, None])
-@pytest.mark.parametrize("begin", [0, None])
-def test_opening_and_end_tokens(tiny_lm_folder, tmp_path, begin, ends):
-    folder = other_models.write("llama", tiny_lm_folder, tmp_path, bos_token_id=begin, eos_token_id=ends)
-    if begin is None and ends is None:
-        with pytest.raises(UserError, match="a token that opens or ends a text, got neither bos_token_id nor eos"):
-            load_causal_lm(str(folder))
-        return
-    model = load_causal_lm(str(folder)).model
-    several = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    assert opening_token(model) == (several[0] if begin is None else begin)
-    assert end_tokens(model) == set(several)
+def test_the_page_is_up_to_date(loaded):
+    assert PAGE.read_text(encoding="utf8") == page(lambda family: loaded(family).model), f"make it again: {COMMAND}"
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("{", "expected config.json to hold JSON"),
-        ("[]", "to hold an object, got list"),
-        ("{}", "to name its model_type, got None"),
-        ('{"model_type": 3}', "to name its model_type, got 3"),
-        ('{"model_type": "lama"}', "knows, got 'lama': remote code is never run"),
-        ('{"model_type": "vit"}', "expected a causal language model, got model_type 'vit'"),
-        ('{"model_type": "bart", "is_encoder_decoder": true}', "got an encoder-decoder"),
-        ('{"model_type": "llama", "hidden_size": "wide"}', "Cannot load"),
-        ('{"model_type": "llama", "num_attention_heads": 0}', "Cannot load"),
-    ],
-)
-def test_a_configuration_that_cannot_be_used_is_one_line(tiny_lm_folder, tmp_path, content, reason):
-    folder = other_models.write("llama", tiny_lm_folder, tmp_path)
-    (folder / "config.json").write_text(content)
-    with pytest.raises(UserError, match=reason) as refusal:
-        load_causal_lm(str(folder))
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_refused(tiny_lm_folder, tmp_path, value):
-    model = other_models.make("llama")
-    model.model.layers[1].mlp.up_proj.weight[3, 3] = value
-    folder = other_models.write("llama", tiny_lm_folder, tmp_path)
-    model.save_pretrained(folder)
-    with pytest.raises(UserError, match=r"NaN or infinite ones in 'model\.layers\.1\.mlp\.up_proj\.weight'"):
-        load_causal_lm(str(folder))
-
-
-def test_a_tokenizer_larger_than_the_table_is_refused_and_a_smaller_one_is_not(tiny_lm_folder, tmp_path):
-    folder = other_models.write("llama", tiny_lm_folder, tmp_path / "small", vocab_size=300)
-    with pytest.raises(UserError, match=r"tokens below 300, the rows of the model's embedding table, got \d+ beyond"):
-        load_causal_lm(str(folder))
-    folder = other_models.write("llama", tiny_lm_folder, tmp_path / "large", vocab_size=400)
-    assert load_causal_lm(str(folder)).width == 32
-
-
-def test_an_opening_token_beyond_the_table_is_refused(tiny_lm_folder, tmp_path):
-    folder = other_models.write("gpt2", tiny_lm_folder, tmp_path, bos_token_id=50256)
-    with pytest.raises(UserError, match=r"in 0\.\.383, the embeddings of .*, got 50256"):
-        load_causal_lm(str(folder))
-
-
-def route_of(able):
-    """Returns how a model is read, in the words that begin the page's row."""
-    if not able.cache:
-        return "without its cache"
-    if not able.branches:
-        return "from its cache; the two-sided attack reads all prompts again"
-    return (
-        "from its cache, at any length"
-        if able.branch_limit is None
-        else "from its cache; the two-sided attack reads pro"
-    )
-
-
-def test_the_page_says_how_each_family_is_read(loaded):
-    page = Path(__file__).parents[2] / "docs" / "how-to" / "own-model.md"
-    section = page.read_text(encoding="utf8").split("## Model families")[1]
-    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")][2:]
-    said = {family: how for how, families in rows for family in families.split("; ")}
-    assert set(said) == set(other_models.FAMILIES)
-    for family, how in said.items():
-        expected = "refused" if family in REFUSED else route_of(abilities(loaded(family).model))
-        assert how.startswith(expected), family
+def test_the_page_has_a_row_of_every_family_and_a_refusal_of_every_refused_one():
+    rows = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf8").splitlines() if "| `" in line][1:]
+    assert [name for name, *_ in rows] == list(FAMILIES)
+    assert {name for name, _, *how in rows if how[0].startswith("refused")} == set(REFUSED)
+    assert len({kind for _, kind, *_ in rows}) > 80
