@@ -35,6 +35,15 @@ def test_inversion_reads_by_its_law(attack, config, tmp_path, capsys):
     assert found["mechanism"] in capsys.readouterr().out
 
 
+def test_repeated_releases_have_no_epsilon(attack, configured, tmp_path, capsys):
+    path = configured(mechanism=RIVALS["santext"], evaluation={"attacks": ["baseline", "map"]})
+    assert attack("repeated", *QUICK, "--times", "1,2", "--turns", "2", "--no-self-tests", config=path) == 0
+    found = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert {row["epsilon"] for row in [*found["rows"], *found["chats"]["rows"]]} == {None}
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "each counted as often as it is sent: no epsilon is proved of it." in printed
+
+
 def test_distinguish_is_refused_since_nothing_bounds_it(attack, config, tmp_path, capsys):
     assert attack("distinguish", config=config[1]) == 2
     assert "Expected a mechanism with a proved guarantee, which bounds any test" in capsys.readouterr().err
