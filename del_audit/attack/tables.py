@@ -115,10 +115,14 @@ def print_repeated(document: Mapping[str, Any], tests: Collection[SelfTest]) -> 
         chats = document["chats"]
         show.heading(f"The same in chats of {chats['turns']} turns that send earlier turns again", "estimate")
         _by_times(show, chats["rows"])
-        show.note(
-            f"Session of {chats['session_tokens']:,} tokens, each counted as often as it is sent: epsilon <= "
-            f"{at_most(chats['session'])} nats at delta {number(document['delta'])} ({chats['session']['kind']})."
-        )
+        counted = f"Session of {chats['session_tokens']:,} tokens, each counted as often as it is sent"
+        if chats["session"] is None:
+            show.note(f"{counted}: no epsilon is proved of it.")
+        else:
+            show.note(
+                f"{counted}: epsilon <= {at_most(chats['session'])} nats at delta {number(document['delta'])} "
+                f"({chats['session']['kind']})."
+            )
     show.note("allowed: theorem 6 at so many trials, for attacks that take tokens one by one.")
     show.heading("Words that occur so often in one prompt, rarer than the 100 commonest; each is sent once", "estimate")
     rows = [
@@ -278,8 +282,8 @@ def _by_times(show: _Page, rows: Sequence[Mapping[str, Any]]) -> None:
             row["attack"],
             str(row["times"]),
             interval(row["success"]),
-            percent(upper_end(row["allowed"]), ROUND_CEILING) if row["context_free"] else NOTHING,
-            at_most(row["epsilon"]),
+            percent(upper_end(row["allowed"]), ROUND_CEILING) if row["context_free"] and row["allowed"] else NOTHING,
+            at_most(row["epsilon"]) if row["epsilon"] else NOTHING,
         )
         for row in rows
     ]

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from attacks.registry import required_by
 from del_audit.certificate.attempts import begin, finish
+from del_audit.certificate.claimed import claimed_sections
 from del_audit.certificate.document import body_of
 from del_audit.certificate.gather import gather
 from del_audit.certificate.model import Certificate
@@ -64,11 +65,12 @@ def certify(config_file: ConfigurationFile, out: Path | None, key: Path | None =
     require_ready(configuration, assets)
     pipeline = build(configuration, assets)
     guarantees_of(pipeline.spec, configuration.policy)  # the same for a mechanism that the vocabulary decides
+    sections = claimed_sections(pipeline, configuration.policy.quoted_delta)  # the same: it may be out of range
     _warn_of_prompt(assets, pipeline)
     attempt = begin(texts_sha256(assets.private_corpus.texts), fingerprint(raw_public_key(signer)))
     evidence = gather(configuration, assets, pipeline)
     seconds = time.monotonic() - started
-    body = body_of(configuration, assets, pipeline, evidence, attempt, seconds)
+    body = body_of(configuration, assets, pipeline, evidence, attempt, sections, seconds)
     signed = signed_bytes(sign(body.model_dump(mode="json"), signer))
     certificate = typed(Certificate, parse_canonical(signed, WHAT))  # what is shown is what the file says
     with shielded():  # a certificate that is there is in the log

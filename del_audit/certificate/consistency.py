@@ -10,13 +10,20 @@ from del_audit.certificate.claim import claim_of
 from del_audit.certificate.error_rate import error_rate_of
 from del_audit.certificate.model import Body
 from del_audit.certificate.schema import FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5
-from del_audit.configuration.mechanisms import AnyMechanism, CoarseWordsMechanism, DelMechanism, OverWords
+from del_audit.configuration.mechanisms import (
+    AnyMechanism,
+    CoarseWordsMechanism,
+    DelMechanism,
+    OverWords,
+    RivalMechanism,
+)
 from del_audit.configuration.verdict import verdict_of
 from del_audit.service.seed import seed_of
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.client_certificate import date
 from mechanisms.description import Description
 from mechanisms.errors import UserError
+from mechanisms.registry import mechanism_of
 from mechanisms.spec import QuantizerSpec
 
 if TYPE_CHECKING:
@@ -140,7 +147,10 @@ def _require_other_spec(spec: Description, mechanism: AnyMechanism) -> None:
     if isinstance(mechanism, OverWords):
         if not isinstance(spec, SupportSpec) or not _alike(spec, mechanism.over(spec.words)):
             raise UserError(f"Expected the spec of configuration.mechanism, {mechanism}, got {spec}.")
-    elif isinstance(mechanism, CoarseWordsMechanism) or isinstance(spec, QuantizerSpec | SupportSpec):
+    elif isinstance(mechanism, RivalMechanism):
+        if not mechanism.describes(spec):
+            raise UserError(f"Expected the spec of configuration.mechanism, {mechanism}, got {spec}.")
+    elif isinstance(mechanism, CoarseWordsMechanism) or mechanism_of(spec) is not None:
         raise UserError(f"Expected a spec of the kind {mechanism.kind!r}, got {spec}.")
 
 

@@ -45,8 +45,6 @@ from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.provenance import commit, versions
 from mechanisms.assets import AssetRecord
 from mechanisms.description import Description
-from mechanisms.own_mechanisms import ClaimsEpsilon
-from mechanisms.rival_pipeline import RivalPipeline
 from mechanisms.rivals.message_sizes import counted_sizes, described_sizes
 from mechanisms.spec import QuantizerSpec
 
@@ -70,11 +68,12 @@ def body_of(
     pipeline: AnyPipeline,
     evidence: Evidence,
     attempt: Attempt,
+    sections: dict[str, Section],
     seconds: float,
 ) -> Body:
     """Returns the certificate, checked and with its verdict, unsigned; nothing in it names this machine.
 
-    attempt: this one, as the log of attempts counted it. seconds: that the measuring took.
+    attempt: this one, as the log of attempts counted it. sections: further figures. seconds: that the measuring took.
     """
     made, source = datetime.now(UTC).replace(microsecond=0), commit()
     policy, hashed = configuration.policy, Hashes(**hashes(configuration, assets, pipeline))
@@ -103,7 +102,7 @@ def body_of(
         soft_prompt=dict(assets.soft_prompt.card) if assets.soft_prompt else None,
         attempts=Attempts(private_texts=hashed.private_texts, count=attempt.count, previous=attempt.previous),
         error_rate=error_rate_of(attempt.count),
-        sections=_sections(pipeline, policy.quoted_delta),
+        sections=sections,
         versions=versions(assets.language.model),
         commit=source,
         seed=assets.seed,
@@ -118,17 +117,6 @@ def body_of(
         reasons=reasons,
         checks=tuple(checks),
     )
-
-
-def _sections(pipeline: AnyPipeline, delta: float) -> dict[str, Section]:
-    """Returns what a mechanism's author claims of one token, which nobody proved."""
-    own: object = pipeline.mechanism if isinstance(pipeline, RivalPipeline) else None
-    epsilon = own.token_epsilon(delta) if isinstance(own, ClaimsEpsilon) else math.inf
-    if math.isinf(epsilon):
-        return {}
-    kind = "claimed by its author, not proved"
-    found = {"version": 1, "unit": "nats, one token", "delta": delta, "epsilon": epsilon, "kind": kind}
-    return {"claimed_epsilon": Section.model_validate(found)}
 
 
 def _origin(record: AssetRecord) -> AssetOrigin:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from del_audit.certificate.attack_versions import require_current_attacks
 from del_audit.certificate.checks import checks_of
+from del_audit.certificate.claimed_text import CLAIMED_EPSILON, claimed_text
 from del_audit.certificate.consistency import require_consistent
 from del_audit.certificate.model import Body, Section
 from del_audit.certificate.schema import FORMAT_2, require_schema
@@ -170,9 +171,9 @@ def _attempts(body: Body) -> Iterator[Step]:
 
 
 def _shown(name: str, section: Section) -> Step:
-    return Step(
-        f"section {name}", "passed", f"Version {section.version}: unknown here, shown only; no limit rests on it."
-    )
+    said = claimed_text(section) if name == CLAIMED_EPSILON else None
+    unknown = f"Version {section.version}: unknown here, shown only; no limit rests on it."
+    return Step(f"section {name}", "passed", said or unknown)
 
 
 def _required(require: "Requirement", body: Body) -> Iterator[Step]:

@@ -8,7 +8,14 @@ from del_audit.certificate.schema import require_schema
 from del_audit.certificate.typed import typed_body
 from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
-from del_audit.configuration.mechanisms import KINDS, CoarseWordsMechanism, DelMechanism, OverWords, OwnMechanism
+from del_audit.configuration.mechanisms import (
+    KINDS,
+    CoarseWordsMechanism,
+    DelMechanism,
+    OverWords,
+    OwnMechanism,
+    RivalMechanism,
+)
 from del_audit.process.quiet import silence_libraries
 from del_audit.service.language import language_of
 from del_audit.service.mechanisms import mechanism_over
@@ -23,6 +30,7 @@ from mechanisms.keyring import trusted_keys
 from mechanisms.mechanism import ClientHalf, ModelName
 from mechanisms.models import LanguageModel, load_embedding_table
 from mechanisms.public_words import PublicWords
+from mechanisms.registry import client_half_of
 from mechanisms.rivals import CoarseWords, ProjectiveGeometry, RandomizedResponse, SubsetSelection
 from mechanisms.rivals.client_half import SymbolReleaser, WordReleaser
 from mechanisms.signed_document import open_signed
@@ -84,12 +92,13 @@ def _half(configuration: Configuration, language: LanguageModel, documents: Sequ
 
 
 def _over_words(choice: OverWords | CoarseWordsMechanism | OwnMechanism, words: PublicWords) -> ClientHalf:
-    if isinstance(choice, OwnMechanism):
+    if isinstance(choice, OwnMechanism) and not isinstance(choice, RivalMechanism):
         raise UserError(
             f"Expected mechanism.kind among {', '.join(KINDS)} for a client's folder, got {choice.kind!r}: the folder "
             "holds no code. Ship the class with its own client."
         )
     mechanism = mechanism_over(choice, words)
+    client_half_of(mechanism.spec)
     if isinstance(mechanism, CoarseWords):
         return SymbolReleaser(mechanism)
     assert isinstance(mechanism, RandomizedResponse | SubsetSelection | ProjectiveGeometry)

@@ -9,7 +9,7 @@ from attacks.registry import AttackName, default_attacks, without_codes
 from del_audit.configuration.asked import FEWEST_PROMPTS
 from del_audit.configuration.attack_names import asked_attacks
 from del_audit.configuration.changed_file import ChangedFile, ConfigurationFile
-from del_audit.configuration.mechanisms import DelMechanism, OwnMechanism
+from del_audit.configuration.mechanisms import DelMechanism, OwnMechanism, RivalMechanism
 from del_audit.configuration.policy import Policy
 from del_audit.configuration.written import WrittenConfiguration, WrittenEncoder, WrittenEvaluation
 from del_audit.configuration.yaml_file import load_yaml
@@ -146,6 +146,8 @@ class Configuration(WrittenConfiguration):
             return self
         kind, plan = self.mechanism.kind, self.evaluation
         if isinstance(self.mechanism, OwnMechanism):
+            self._require_no_epsilon()
+        if isinstance(self.mechanism, OwnMechanism) and not isinstance(self.mechanism, RivalMechanism):
             self._require_own_server()
         elif DECODERS[self.decoder].codes:
             others = ", ".join(row.key for row in DECODERS.values() if not row.codes)
@@ -161,12 +163,14 @@ class Configuration(WrittenConfiguration):
             object.__setattr__(self, "evaluation", plan.model_copy(update={"attacks": fitting}))
         return self
 
-    def _require_own_server(self) -> None:
+    def _require_no_epsilon(self) -> None:
         if self.policy.epsilon:
             raise ValueError(
                 f"expected no policy.epsilon with mechanism.kind: {self.mechanism.kind}, of which no guarantee is "
                 "proved: leave it out, and the certificate says so first"
             )
+
+    def _require_own_server(self) -> None:
         if "decoder" in self.model_fields_set:
             raise ValueError(
                 f"expected no decoder beside mechanism.kind: {self.mechanism.kind}, whose own `embeddings` decode, got "

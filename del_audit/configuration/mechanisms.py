@@ -1,14 +1,16 @@
-"""The mechanism of a configuration, by its kind: DEL's quantizer, a mechanism over words, or a user's own class."""
+"""The mechanism of a configuration, by its kind: DEL's quantizer, one over words, a rival, or a user's own class."""
 
 import difflib
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, ValidationInfo, WrapValidator
 from pydantic.config import JsonDict
 
+from del_audit.configuration.rivals import NOT_NAMED, RIVALS, RivalFields
 from del_audit.configuration.yaml_file import Strict
+from mechanisms.description import Description
 from mechanisms.errors import UserError
 from mechanisms.registry import MechanismName
 from mechanisms.spec import LARGEST_DIM, MAX_BITS, QuantizerSpec
@@ -160,11 +162,39 @@ class OwnMechanism(Strict):
     """What the class's `of` is called with, beside what is public."""
 
 
+class RivalMechanism(OwnMechanism):
+    """A rival whose law is known: a class of this package, and no more is proved of it than of a user's own.
+
+    kind: one of RIVALS. options: its fields with every default, as certificates write them. A configuration's file
+    has them beside the kind.
+    """
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Self:
+        """Returns the rival of a mapping; raises ValidationError, which names the field, for fields that do not fit."""
+        kind = given["kind"]
+        fields = {name: value for name, value in given.items() if name != "kind"}
+        if fields.keys() == {"options"} and isinstance(fields["options"], dict):
+            fields = fields["options"]
+        return cls(kind=kind, options=RIVALS[kind].model_validate(fields).model_dump(mode="json"))
+
+    @property
+    def fields(self) -> RivalFields:
+        """Its fields, typed."""
+        return RIVALS[self.kind].model_validate(self.options)
+
+    def describes(self, spec: Description) -> bool:
+        """Returns whether a description is of this kind and has every field that is given."""
+        record = spec.to_dict()
+        given = {name: value for name, value in self.options.items() if value is not None and name in record}
+        return record.get("kind") == self.kind and all(record[name] == value for name, value in given.items())
+
+
 WordMechanism = OverWords | CoarseWordsMechanism
 """Mechanisms that release words, or clusters of words, with one pure epsilon."""
 AnyMechanism = DelMechanism | WordMechanism | OwnMechanism
 KINDS: Mapping[str, type[AnyMechanism]] = {"del": DelMechanism, **_OVER_WORDS, "coarse-words": CoarseWordsMechanism}
-"""The kinds that come with del-audit, by their names in configurations."""
+"""The kinds of which a guarantee is proved, by their names in configurations."""
 
 
 def installed_kinds() -> tuple[str, ...]:
@@ -173,8 +203,10 @@ def installed_kinds() -> tuple[str, ...]:
 
 
 def unknown_kind(kind: str, installed: tuple[str, ...]) -> str:
-    """Returns what is said of a kind that nobody knows."""
-    known = (*KINDS, *installed)
+    """Returns what is said of a kind that no configuration can name."""
+    if kind in NOT_NAMED:
+        return f"expected a mechanism.kind that can be attacked token by token, got {kind!r}: {NOT_NAMED[kind]}"
+    known = (*KINDS, *RIVALS, *installed)
     near = difflib.get_close_matches(kind, known, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"expected mechanism.kind among {', '.join(known)}, or package.module:Class, got {kind[:100]!r}.{hint}"
@@ -189,6 +221,8 @@ def _chosen(given: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> 
         kind = given.get("kind", "del")
         if not isinstance(kind, str):
             raise ValueError(f"expected mechanism.kind to be text, got {str(kind)[:100]!r}")
+        if kind in RIVALS:
+            return RivalMechanism.read(given)
         if kind not in KINDS and ":" not in kind and info.mode == "python" and kind not in (own := installed_kinds()):
             raise ValueError(unknown_kind(kind, own))
         return KINDS.get(kind, OwnMechanism).model_validate(given)

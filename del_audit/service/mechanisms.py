@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from del_audit.configuration.mechanisms import CoarseWordsMechanism, OverWords, OwnMechanism
+from del_audit.configuration.mechanisms import CoarseWordsMechanism, OverWords, OwnMechanism, RivalMechanism
+from del_audit.service.rivals import rival_over
 from mechanisms.errors import UserError
 from mechanisms.mechanism import ObservableMechanism
 from mechanisms.own_mechanisms import own_mechanism
@@ -18,10 +19,12 @@ def mechanism_over(choice: OverWords | CoarseWordsMechanism | OwnMechanism, word
     """Returns both halves of a mechanism over public words.
 
     Raises UserError for one that so many words do not allow, for a map that cannot be read or is of other words, and as
-    own_mechanism does.
+    rival_over and own_mechanism do.
     """
     if isinstance(choice, CoarseWordsMechanism):
         return _coarse(choice, words)
+    if isinstance(choice, RivalMechanism):
+        return rival_over(choice.fields, words)
     if isinstance(choice, OwnMechanism):
         return _of_its_own(choice.kind, own_mechanism(choice.kind, words, choice.options))
     made: ObservableMechanism = imported(MECHANISMS[choice.key].made_by)(choice.over(words.words))

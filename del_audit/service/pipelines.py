@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from del_audit.configuration.configuration import Configuration, EncoderChoice
-from del_audit.configuration.mechanisms import DelMechanism, OwnMechanism
+from del_audit.configuration.mechanisms import DelMechanism, OwnMechanism, RivalMechanism
 from del_audit.service.mechanisms import mechanism_over
 from mechanisms.encoder import Encoder
 from mechanisms.encoder_file import load_encoder
@@ -40,7 +40,7 @@ def pipeline_of(
         return pipelines_of(configuration, language, documents, [choice.spec()], soft_prompt)[0]
     words = PublicWords(load_embedding_table(configuration.model, language), documents)
     mechanism = mechanism_over(choice, words)
-    if isinstance(choice, OwnMechanism):
+    if isinstance(choice, OwnMechanism) and not isinstance(choice, RivalMechanism):
         return assemble_own(mechanism, words)
     return assemble_rival(mechanism, words, configuration.decoder, language, soft_prompt)
 

@@ -2,6 +2,7 @@
 
 from del_audit.show.numbers import number
 from mechanisms.description import Description
+from mechanisms.registry import mechanism_of
 from mechanisms.spec import QuantizerSpec
 
 
@@ -16,6 +17,9 @@ def mechanism_line(spec: Description) -> str:
         sent = f"{spec.inner.words:,} clusters of words, {spec.inner.kind}"
     elif isinstance(spec, SupportSpec):
         sent = f"{spec.kind} over {spec.words:,} words"
+    elif (row := mechanism_of(spec)) is not None:
+        numbers = {name: value for name, value in spec.to_dict().items() if isinstance(value, int | float)}
+        return f"{row.name}: " + ", ".join(f"{name} {number(value)}" for name, value in numbers.items())
     else:
         return str(spec.to_dict().get("kind", "a mechanism of one's own"))
     return f"{sent}, epsilon {number(spec.log_odds)} per token sent"

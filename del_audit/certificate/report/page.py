@@ -14,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from del_audit.certificate.claimed_text import CLAIMED_EPSILON, claimed_text
 from del_audit.certificate.model import Body, Curve, Reading
 from del_audit.certificate.report import plots
 from del_audit.certificate.rows import (
@@ -115,6 +116,8 @@ def _caveats(certificate: Body) -> Iterator[str]:
             f"test tells the two worst words apart with advantage {at_most(token.advantage)} "
             "(0 is a blind guess, 1 is certainty)."
         )
+    if (claimed := certificate.sections.get(CLAIMED_EPSILON)) and (said := claimed_text(claimed)):
+        yield said
     limit, allowed = policy.attack_success_at_most, upper_end(inversion.allowed) if inversion.allowed else 1.0
     strongest = next(a.success for a in inversion.attacks if a.name == inversion.strongest)
     if limit is not None and strongest.upper <= limit < allowed:
