@@ -21,7 +21,7 @@ from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import simulation_generator
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "mechanisms"))
-import other_models
+from families import tiny_models
 
 PROBES = {"attribute": {"column": "condition", "classes": 2}, "task": {"column": "rating"}}
 """Added where a test is of the probes: they take most of a run's time."""
@@ -365,7 +365,7 @@ def test_one_run_reads_the_model_once_and_names_the_device(configured, tiny_lm_f
         return real(*args, **kinds)
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", counted)
-    folder = other_models.write("gemma2", tiny_lm_folder, tmp_path / "gemma")
+    folder = tiny_models.write("gemma2", tiny_lm_folder, tmp_path / "gemma")
     path = configured(model=str(folder), evaluation=QUICK, device="cpu")
     out, options = tmp_path / "out", ["--dtype", "bfloat16", "--device", "cpu"]
     assert main(["certify", str(path), "--out", str(out), *options]) == 3

@@ -16,7 +16,7 @@ from mechanisms.models import load_causal_lm, load_embedding_table, load_sentenc
 from mechanisms.own_forward import embedding_table
 
 sys.path.insert(0, str(Path(__file__).parent))
-import other_models
+from families import tiny_models
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -147,10 +147,10 @@ FAMILIES = (
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", [*FAMILIES, "granite", "falcon-h1"])
 def test_embedding_table_alone_is_what_the_model_looks_up(family, tied, shard_size, tiny_lm_folder, tmp_path):
-    folder = other_models.write(family, tiny_lm_folder, tmp_path, tie_word_embeddings=tied)
+    folder = tiny_models.write(family, tiny_lm_folder, tmp_path, tie_word_embeddings=tied)
     for path in folder.glob("*.safetensors"):
         path.unlink()
-    other_models.make(family, tie_word_embeddings=tied).save_pretrained(folder, max_shard_size=shard_size)
+    tiny_models.make(family, tie_word_embeddings=tied).save_pretrained(folder, max_shard_size=shard_size)
     language = load_causal_lm(str(folder))
     wanted = embedding_table(language.model)
     for known in (None, language):
@@ -163,15 +163,15 @@ def test_embedding_table_alone_is_what_the_model_looks_up(family, tied, shard_si
 def test_embedding_table_alone_reads_no_model(family, tiny_lm_folder, tmp_path, monkeypatch):
     from transformers import AutoModelForCausalLM
 
-    folder = other_models.write(family, tiny_lm_folder, tmp_path)
+    folder = tiny_models.write(family, tiny_lm_folder, tmp_path)
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_args, **_kinds: pytest.fail("it was read"))
-    assert load_embedding_table(str(folder)).shape[0] == other_models.WORDS
+    assert load_embedding_table(str(folder)).shape[0] == tiny_models.WORDS
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_words_are_counted_without_a_weight(family, tiny_lm_folder, tmp_path):
-    folder = other_models.write(family, tiny_lm_folder, tmp_path)
-    assert words_in(str(folder)) == other_models.WORDS
+    folder = tiny_models.write(family, tiny_lm_folder, tmp_path)
+    assert words_in(str(folder)) == tiny_models.WORDS
     with pytest.raises(UserError, match="to be a folder with config"):
         words_in(str(tmp_path.parent))
 
@@ -189,7 +189,7 @@ def test_embedding_table_under_another_name_is_found(name, tiny_lm_folder, tmp_p
     from safetensors.torch import load_file, save_file
     from transformers import AutoModelForCausalLM
 
-    folder = other_models.write("gpt2", tiny_lm_folder, tmp_path)
+    folder = tiny_models.write("gpt2", tiny_lm_folder, tmp_path)
     tensors = load_file(folder / "model.safetensors")
     wanted = tensors.pop("transformer.wte.weight")
     save_file({**tensors, name: wanted}, folder / "model.safetensors", metadata={"format": "pt"})
