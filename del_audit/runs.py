@@ -75,6 +75,10 @@ class Run:
             raise UserError(f"Expected {path} to hold a finished part: it is of other settings. Delete it.")
         return dict(kept["result"])
 
+    def has_cell(self, settings: Mapping[str, Json]) -> bool:
+        """Returns whether the part of these settings is finished."""
+        return (self.folder / "parts" / f"{json_sha256(settings)[:NAME_DIGITS]}.json").exists()
+
     def trained(self, settings: Mapping[str, Json]) -> Path:
         """Returns the folder of what is trained with these settings: it exists once it is. The result keeps it."""
         return self.folder / "trained" / json_sha256(settings)[:NAME_DIGITS]

@@ -7,11 +7,13 @@ from del_audit.commands.values import (
     add_config,
     add_machine,
     add_new_folder,
+    add_workers,
     configured,
     names,
     real,
     reals,
     whole,
+    workers_of,
 )
 from del_audit.process.alone import alone
 
@@ -64,6 +66,7 @@ def add_parser(commands: Commands) -> None:
         help="points that are attacked in full whatever the first stage says, such as del@8 (default: none)",
     )
     add_machine(frontier)
+    add_workers(frontier)
     frontier.add_argument(
         "--decoders",
         type=names,
@@ -96,4 +99,5 @@ def _frontier(arguments: argparse.Namespace) -> int:
         decoders=arguments.decoders,
         train_steps=arguments.train_steps,
         quick=arguments.quick,
+        workers=workers_of(arguments),
     )

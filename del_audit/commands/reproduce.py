@@ -2,7 +2,16 @@
 
 import argparse
 
-from del_audit.commands.values import Commands, add_machine, add_new_folder, reals, whole, wholes
+from del_audit.commands.values import (
+    Commands,
+    add_machine,
+    add_new_folder,
+    add_workers,
+    reals,
+    whole,
+    wholes,
+    workers_of,
+)
 from del_audit.process.alone import alone
 from mechanisms.errors import UserError
 
@@ -59,6 +68,7 @@ def add_parser(commands: Commands) -> None:
     reproduce.add_argument("--seed", type=whole("seed"), default=0, help="of everything that is random (default: 0)")
     reproduce.add_argument("--quick", action="store_true", help="small sizes, minutes on two cores: shows that it runs")
     add_machine(reproduce, dtype="float32")
+    add_workers(reproduce)
     add_new_folder(reproduce)
     reproduce.set_defaults(run=alone(_reproduce))
 
@@ -73,5 +83,6 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     sizes = {name: values[name] for name in names if values[name] is not None}
     if "steps" in sizes:
         sizes["prompt_steps"] = sizes.pop("steps")
-    request = {name: value for name, value in values.items() if name not in (*names, "run", "table")}
-    return reproduce(int(arguments.table), sizes, **request)
+    apart = (*names, "run", "table", "workers", "ray", "gpus_per_worker")
+    request = {name: value for name, value in values.items() if name not in apart}
+    return reproduce(int(arguments.table), sizes, workers=workers_of(arguments), **request)

@@ -4,11 +4,14 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from del_audit.configuration.changed_file import ChangedFile, ConfigurationFile
 from mechanisms.errors import UserError
 from mechanisms.user_path import new_path, user_path
+
+if TYPE_CHECKING:  # the parser stays light
+    from del_audit.workers.filling import Workers
 
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
 """What the parser of a command is added to."""
@@ -126,6 +129,24 @@ def configured(
     given = {"device": values[f"{prefix}device"], "dtype": values[f"{prefix}dtype"] or dtype}
     changes = {name: value for name, value in given.items() if value is not None}
     return ChangedFile(file, changes) if changes else file
+
+
+def add_workers(parser: "argparse._ActionsContainer") -> None:
+    """Adds how many workers share a command's parts, and where they are."""
+    parser.add_argument(
+        "--workers", type=whole("workers"), metavar="N", help="processes, or actors of --ray, that share the work"
+    )
+    parser.add_argument("--ray", metavar="ADDRESS", help="give the work to a Ray cluster: host:port, or auto")
+    parser.add_argument(
+        "--gpus-per-worker", type=real("gpus-per-worker"), default=0.0, metavar="GPUS", help="with --ray (default: 0)"
+    )
+
+
+def workers_of(arguments: argparse.Namespace) -> "Workers":
+    """Returns what add_workers' options say; raises UserError for values out of range."""
+    from del_audit.workers.filling import Workers
+
+    return Workers(arguments.workers, arguments.ray, arguments.gpus_per_worker)
 
 
 def add_new_folder(parser: argparse.ArgumentParser, holds: str = "folder for the result") -> None:

@@ -1,6 +1,6 @@
 """Measurements of points, each made once: by the code that certifies, kept so that a killed run goes on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,19 @@ from del_audit.frontier.measured import Attacked, First, Knowing, Second, list_f
 from del_audit.frontier.points import Point
 from del_audit.frontier.public_choices import held_out_loss, trained_for
 from del_audit.runs import NAME_DIGITS, Run
-from del_audit.service.assets import Assets, build, client_of, public_of
+from del_audit.service.assets import Assets, build, client_of, load_assets, public_of
 from del_audit.service.clusters import with_clusters
 from del_audit.service.pipelines import AnyPipeline
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.gain_interval import gain_mean, share_of_gain
+from del_audit.workers.work import Part
 from mechanisms.hashes import json_sha256
 from mechanisms.registry import DecoderName
 from mechanisms.rivals.message_sizes import described_sizes
 from mechanisms.server import Server
 from mechanisms.soft_prompt import SoftPrompt
 
+FIRST, GAIN = "first", "gain"
 NAME = "frontier"
 """Names the random draws: every point is measured on the same texts, by draws of the same names."""
 
@@ -60,7 +62,7 @@ class FrontierBench:
 
     def first(self, point: Point) -> First:
         """Returns the first stage: what is proved, sent, read by MAP, and told on average."""
-        return First.of(self._kept("first", point, self._first))
+        return First.of(self._kept(FIRST, point, self._first))
 
     def second(self, point: Point) -> Second:
         """Returns the second stage: all attacks, whoever knows more, the gain, and the attribute."""
@@ -69,7 +71,7 @@ class FrontierBench:
         contexts = self._kept("contexts", point, self._contexts)["contexts"]
         lists = self._kept("lists", point, self._lists)["lists"]
         prompt = self._kept("soft prompt", point, self._train) if self.train_steps else None
-        released = self._kept("gain", point, self._released)
+        released = self._kept(GAIN, point, self._released)
         clean = self.run.cell({"kind": "clean"}, lambda: self._clean(point))
         gains, clean_gains = (np.array(part["other"]) - np.array(part["own"]) for part in (released, clean))
         about = self.assets.seed, clean["documents"], clean["per_document"]
@@ -88,6 +90,40 @@ class FrontierBench:
             decoder_losses=losses,
             soft_prompt=prompt,
         )
+
+    def missing(self, kinds: Sequence[str], points: Sequence[Point]) -> list[Part]:
+        """Returns the measurements of those kinds that are not kept yet: parts that workers can make."""
+        return [
+            Part(f"{kind} of {point.name}", (kind, point))
+            for point in points
+            for kind in kinds
+            if not self.run.has_cell({"kind": kind, "mechanism": point.mechanism()})
+        ]
+
+    def make(self, asked: object) -> None:
+        """Makes a part of `missing` and keeps it, with what it needs."""
+        assert isinstance(asked, tuple)
+        kind, point = asked
+        if kind != FIRST:
+            point, _ = self._with_decoder(point)
+        if kind == GAIN and self.train_steps:
+            self._kept("soft prompt", point, self._train)
+        if kind == GAIN:
+            self.run.cell({"kind": "clean"}, lambda: self._clean(point))
+        measures = {
+            FIRST: self._first,
+            "attacks": self._attacks,
+            "contexts": self._contexts,
+            "lists": self._lists,
+            GAIN: self._released,
+            "attribute": self._attribute,
+        }
+        self._kept(kind, point, measures[kind])
+
+    @property
+    def second_kinds(self) -> tuple[str, ...]:
+        """The kinds of a point's second stage that do not wait for each other."""
+        return ("attacks", "contexts", "lists", GAIN, *(["attribute"] if self.base.attribute else []))
 
     def _kept(self, kind: str, point: Point, measure: Callable[[Point], dict[str, Any]]) -> dict[str, Any]:
         """Returns a measurement: from its file where it is there, otherwise made, and kept under its settings' hash."""
@@ -238,3 +274,21 @@ class FrontierBench:
             placed = with_clusters(point.measured, language, public, self.run.folder / "parts", self.progress)
             self._built[key] = build(placed, self.assets)
         return self._built[key]
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierWork:
+    """What a worker's bench is made of; fields as of FrontierBench. seed: the driver's."""
+
+    base: Configuration
+    delta: float
+    decoders: tuple[DecoderName, ...]
+    train_steps: int
+    seed: int
+
+
+def bench_in(folder: Path, about: FrontierWork) -> FrontierBench:
+    """Returns a worker's bench, which keeps what it makes in a folder of its own; loads the assets."""
+    run = Run(folder / "run", {"command": NAME})
+    assets = load_assets(about.base, about.seed)
+    return FrontierBench(about.base, assets, about.delta, run, about.decoders, about.train_steps)

@@ -11,7 +11,7 @@ from del_audit.configuration.mechanisms import DelMechanism
 from del_audit.configuration.named import checked_epsilons, parse_all
 from del_audit.configuration.policy import LARGEST_DELTA
 from del_audit.evidence.readiness import require_encoder, require_ready, require_texts
-from del_audit.frontier.bench import FrontierBench
+from del_audit.frontier.bench import FIRST, FrontierBench, FrontierWork
 from del_audit.frontier.choose import choose, require_named
 from del_audit.frontier.document import document_of, write_table
 from del_audit.frontier.dominance import dominating, first_relations, second_relations
@@ -27,6 +27,8 @@ from del_audit.service.assets import Assets, load_assets
 from del_audit.service.clusters import require_symbols
 from del_audit.service.provenance import commit, versions
 from del_audit.show.console import table_width
+from del_audit.workers.filling import Workers, filling
+from del_audit.workers.work import Work
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.files import PRIVATE, write_file
@@ -49,6 +51,7 @@ def frontier(
     decoders: Sequence[str] = (),
     train_steps: int = 0,
     quick: bool = False,
+    workers: Workers | None = None,
 ) -> int:
     """Measures the points, writes out/frontier.json, .parquet, .html and .svg, prints the tables and returns 0.
 
@@ -98,12 +101,17 @@ def frontier(
     bench = FrontierBench(
         base, assets, delta, run, choices, train_steps, lambda said: console.print(f"measuring {said}", style="dim")
     )
-    for row in rows:
-        if row.point.configuration is not None:
+    work = Work("del_audit.frontier.bench:bench_in", FrontierWork(base, delta, choices, train_steps, assets.seed))
+    with filling(workers or Workers(), work, run) as others:
+        measured = [row for row in rows if row.point.configuration is not None]
+        others.fill(bench.missing([FIRST], [row.point for row in measured]), "point")
+        for row in measured:
             row.first = bench.first(row.point)
-    if not quick:
-        for row in choose(rows, points, full):
-            row.second = bench.second(row.point)
+        if not quick:
+            chosen = choose(rows, points, full)
+            others.fill(bench.missing(bench.second_kinds, [row.point for row in chosen]), "measurement")
+            for row in chosen:
+                row.second = bench.second(row.point)
     _finish(base, rows, about, assets.seed, run, console)
     console.print(f"Written: {', '.join(str(path) for path in sorted(out.iterdir()) if path.name != MARKER)}")
     return 0

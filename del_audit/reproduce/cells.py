@@ -69,6 +69,11 @@ def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
     return bench.run.cell({"cell": cell.to_dict(), **bench.identity}, lambda: _computed(bench, cell))
 
 
+def is_kept(bench: Bench, cell: Cell) -> bool:
+    """Returns whether the cell is finished."""
+    return bench.run.has_cell({"cell": cell.to_dict(), **bench.identity})
+
+
 def _computed(bench: Bench, cell: Cell) -> dict[str, Json]:
     if cell.row.kind == CLEAN:
         return {"reached": True, "utility": measure_pairs(bench, None, cell.to_dict())}

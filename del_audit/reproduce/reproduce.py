@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from del_audit.process.quiet import silence_libraries
 from del_audit.reproduce.bench import Bench, cut_samples, first_documents, part_attacked
-from del_audit.reproduce.cells import Cell, grid, run_cell
+from del_audit.reproduce.cells import Cell, grid, is_kept, run_cell
 from del_audit.reproduce.pairs import labelled_part
 from del_audit.reproduce.paper_table import differences, print_table
 from del_audit.reproduce.protocol import (
@@ -28,6 +28,8 @@ from del_audit.reproduce.protocol import (
 )
 from del_audit.runs import Run
 from del_audit.service.provenance import commit, versions
+from del_audit.workers.filling import Workers, filling
+from del_audit.workers.work import Part, Work
 from mechanisms.canonical_json import Json
 from mechanisms.corpora import load_corpus
 from mechanisms.errors import UserError
@@ -40,12 +42,14 @@ SHARED = {"command": "reproduce"}
 """All that the cells of one folder share: each one has its own settings."""
 
 
-def reproduce(table: int, sizes: Mapping[str, int], *, out: Path, **request: Any) -> int:
+def reproduce(
+    table: int, sizes: Mapping[str, int], *, out: Path, workers: Workers | None = None, **request: Any
+) -> int:
     """Runs a table, writes out/table.json with every figure, prints it, and returns 0.
 
-    sizes: fields of Sizes that differ from the paper's, or from --quick's. request: the command's other options. Until
-    all cells are done the folder is OUT.partial; the same command goes on in it. Raises UserError for options that do
-    not fit the table or each other, and as the parts do.
+    sizes: fields of Sizes that differ from the paper's, or from --quick's. workers: who shares the cells. request: the
+    command's other options. Until all cells are done the folder is OUT.partial; the same command goes on in it.
+    Raises UserError for options that do not fit the table or each other, and as the parts do.
     """
     protocol = TABLES[table]
     match: MatchKind = request["match"] or protocol.match
@@ -57,8 +61,12 @@ def reproduce(table: int, sizes: Mapping[str, int], *, out: Path, **request: Any
         raise UserError(f"Expected --general-corpus for table {table}: its soft prompt is of another corpus.")
     silence_libraries()
     run = Run(out, SHARED)
+    asked = TableWork(protocol, plan, request, match, targets)
     bench = _bench(protocol, plan, request, run)
-    cells = list(grid(bench, match, targets, request["bits"] or protocol.bits, request["dim"] or protocol.dims))
+    cells = asked.cells(bench)
+    with filling(workers or Workers(), Work("del_audit.reproduce.reproduce:bench_in", asked), run) as others:
+        missing = [(number, cell) for number, cell in enumerate(cells) if not is_kept(bench, cell)]
+        others.fill([Part(cell.label, number) for number, cell in missing], "cell")
     results = []
     with tqdm(total=len(cells), desc=f"table {table}", unit="cell") as bar:
         for cell in cells:
@@ -70,6 +78,46 @@ def reproduce(table: int, sizes: Mapping[str, int], *, out: Path, **request: Any
     print_table(document)
     print(f"Written: {written}")
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class TableWork:
+    """What a worker's cells are made of: the arguments of the command, checked."""
+
+    protocol: Protocol
+    sizes: Sizes
+    request: Mapping[str, Any]
+    match: MatchKind
+    targets: tuple[float, ...]
+
+    def cells(self, bench: Bench) -> list[Cell]:
+        """Returns the cells of the table, in their order."""
+        bits, dims = self.request["bits"] or self.protocol.bits, self.request["dim"] or self.protocol.dims
+        return list(grid(bench, self.match, self.targets, bits, dims))
+
+
+@dataclass(frozen=True, slots=True)
+class CellBench:
+    """A worker's bench: it makes cells by their number."""
+
+    bench: Bench
+    cells: Sequence[Cell]
+
+    @property
+    def run(self) -> Run:
+        """The worker's own run."""
+        return self.bench.run
+
+    def make(self, asked: object) -> None:
+        """Makes the cell of that number."""
+        assert isinstance(asked, int)
+        run_cell(self.bench, self.cells[asked])
+
+
+def bench_in(folder: Path, about: TableWork) -> CellBench:
+    """Returns a worker's bench, which keeps what it makes in a folder of its own; loads the models and the text."""
+    bench = _bench(about.protocol, about.sizes, about.request, Run(folder / "run", SHARED))
+    return CellBench(bench, about.cells(bench))
 
 
 def _targets(protocol: Protocol, match: MatchKind, asked: Sequence[float] | None) -> tuple[float, ...]:

@@ -309,3 +309,26 @@ def test_the_best_points_are_attacked_in_full_once(configured, tmp_path, monkeyp
     marks = (out / "frontier.svg").read_text().count('class="mark')
     assert marks == 3 + len({name.rpartition("@")[0] for name in done})
     assert "What all attacks recover" in capsys.readouterr().out
+
+
+def test_two_workers_find_what_one_finds(quick, configured, tmp_path, counted):
+    out = tmp_path / "out"
+    assert run(configured, out, "--quick", "--workers", "2") == 0
+    assert counted == []  # all of it was measured elsewhere
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    assert (out / "frontier.json").read_text() == (quick / "frontier.json").read_text()
+
+
+@pytest.mark.slow
+def test_workers_attack_and_train_as_the_command_does(configured, tmp_path, counted):
+    options = ("--points", "2", "--full", "del@8", "--decoders", "linear,most-likely", "--train-steps", "2")
+    assert run(configured, tmp_path / "alone", *options) == 0
+    counted.clear()
+    assert run(configured, tmp_path / "shared", *options, "--workers", "2") == 0
+    assert counted == []
+    alone, shared = (json.loads((tmp_path / name / "frontier.json").read_text()) for name in ("alone", "shared"))
+    assert alone == shared
+    trained = [point["second"]["soft_prompt"] for point in shared["points"] if point["second"]]
+    assert len(trained) == 2
+    for each in trained:
+        assert load_soft_prompt(str(tmp_path / "shared" / each["folder"]), 32).sha256 == each["sha256"]

@@ -28,7 +28,7 @@ from mechanisms.placement import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-import other_models
+from families import tiny_models
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def test_weights_are_read_straight_to_their_device():
 def test_weights_read_in_a_format_are_those_read_in_float32_and_rounded_once(
     family, dtype, stored, tiny_lm_folder, tmp_path
 ):
-    folder = other_models.write(family, tiny_lm_folder, tmp_path)
-    model = other_models.make(family).to(stored)
+    folder = tiny_models.write(family, tiny_lm_folder, tmp_path)
+    model = tiny_models.make(family).to(stored)
     model.save_pretrained(folder)
     wanted = load_causal_lm(str(folder)).model.to(getattr(torch, dtype))
     found = load_causal_lm(str(folder), dtype=dtype).model
@@ -164,7 +164,7 @@ def test_a_device_map_is_followed_and_embeddings_left_on_disk_are_refused(tiny_l
     for name, value in plain.model.state_dict().items():
         assert torch.equal(spread.model.state_dict()[name], value)
     assert device_line(spread.model) == "cpu"
-    folder = other_models.write("llama", tiny_lm_folder, tmp_path, tie_word_embeddings=False)
+    folder = tiny_models.write("llama", tiny_lm_folder, tmp_path, tie_word_embeddings=False)
     parts = {**dict.fromkeys(("model.layers", "model.norm", "lm_head"), "cpu"), "model.embed_tokens": "disk"}
     left = r"device_map to put the input embeddings of .* on a device, got them left on disk"
     with pytest.raises(UserError, match=left) as refusal:
@@ -210,7 +210,7 @@ def test_damaged_weights_are_refused_in_every_format(dtype, lm_copy):
 
 @pytest.mark.parametrize("family", ["gemma3n", "gemma4", "bert", "t5"])
 def test_what_is_refused_in_float32_is_refused_in_bfloat16(family, tiny_lm_folder, tmp_path):
-    folder = other_models.write(family, tiny_lm_folder, tmp_path)
+    folder = tiny_models.write(family, tiny_lm_folder, tmp_path)
     with pytest.raises(UserError):
         load_causal_lm(str(folder), dtype="bfloat16")
 
@@ -256,7 +256,7 @@ def test_quantized_weights_stay_as_they_are_stored(lm_copy, monkeypatch):
     from transformers import AutoModelForCausalLM
 
     change(lm_copy, quantization_config={"quant_method": "a kernel that is here"})
-    model, asked = other_models.make("llama"), []
+    model, asked = tiny_models.make("llama"), []
     model.is_quantized = True
 
     def loaded(*_args, **kinds):

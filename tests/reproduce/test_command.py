@@ -199,6 +199,14 @@ def test_a_run_that_is_killed_between_cells_goes_on(command, arguments, tmp_path
     assert files == 2 * [{MARKER, "table.json", "trained"}]
 
 
+def test_two_workers_make_the_cells_that_one_makes(command, tmp_path, monkeypatch):
+    assert command(7, tmp_path / "alone") == 0
+    monkeypatch.setattr(cells_module, "measure_generation", lambda *_: pytest.fail("measured by the command itself"))
+    assert command(7, tmp_path / "shared", "--workers", "2") == 0
+    assert read(tmp_path / "shared")["cells"] == read(tmp_path / "alone")["cells"]
+    assert {path.name for path in (tmp_path / "shared").iterdir()} == {MARKER, "table.json", "trained"}
+
+
 def test_a_run_that_an_earlier_version_left_is_refused(command, tmp_path, capsys):
     partial = private_folder(tmp_path / "out.partial")
     (partial / "cells").mkdir()

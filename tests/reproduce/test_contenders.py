@@ -59,7 +59,7 @@ def test_more_of_the_knob_is_less_private_and_easier_to_attack(made, tokens, kin
         ("metric", 400.0, 400, 400),
         ("rantext", 6.0, 349, None),
         ("randomized response", 6.0, 208, 208),
-        ("subset selection", 6.0, 73, 75),
+        ("subset selection", 6.0, 72, 72),
         ("projective geometry", 6.0, 62, 62),
     ],
 )

@@ -12,7 +12,8 @@ from del_audit.evidence.verification.words import WordLaw, verify_words
 from mechanisms.errors import UserError
 from mechanisms.randomness import SimulatedRandomness, simulation_generator, wide_words
 from mechanisms.rivals import CoarseWordsSpec, RandomizedResponseSpec, SubsetSelectionSpec
-from mechanisms.rivals.subset_selection import ordered_samples
+from mechanisms.rivals._draws import uniform_below
+from mechanisms.rivals.subset_selection import sorted_samples
 
 SETS, WORDS, PLANES = LAWS["subset selection"], LAWS["randomized response"], LAWS["projective geometry"]
 COARSE = LAWS["coarse words over randomized response"]
@@ -150,9 +151,10 @@ def test_an_off_by_one_step_over_the_true_word():
 
     def sets(tokens):
         drawn = wide_words(len(checked(tokens, SETS)), source)
-        found = ordered_samples(59, SUBSETS.size, len(tokens), source)
+        found = sorted_samples(59, SUBSETS.size, len(tokens), source).astype(np.int64)
+        places = np.arange(len(tokens)), uniform_below(SUBSETS.size, len(tokens), source)
         found += found > tokens[:, None]
-        found[:, -1] = np.where(drawn < np.uint64(SUBSETS.inside), tokens, found[:, -1])
+        found[places] = np.where(drawn < np.uint64(SUBSETS.inside), tokens, found[places])
         return np.sort(found, axis=1)
 
     assert "law: outside the support" in rejected(words, WORDS, trials=4000)
