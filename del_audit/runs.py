@@ -90,6 +90,10 @@ class Run:
             compute().write(path)
         return Outcome.read(path)
 
+    def has_outcome(self, name: str) -> bool:
+        """Returns whether an outcome is finished."""
+        return (self.folder / "parts" / f"{name}.parquet").exists()
+
     def keep(self, name: str, outcome: Outcome) -> None:
         """Writes an outcome of the result."""
         outcome.write(self.folder / "outcomes" / f"{name}.parquet")

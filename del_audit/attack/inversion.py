@@ -1,7 +1,7 @@
 """`del-audit attack inversion`: the ladder on private prompts, every figure beside the baseline's, as one result."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,7 +13,7 @@ from del_audit.attack.asked_ladder import asked_ladder, described, require_usabl
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_inversion
 from del_audit.configuration.changed_file import ConfigurationFile
-from del_audit.configuration.configuration import load_configuration
+from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.inversion.meaning import Meaning
 from del_audit.evidence.inversion.metrics import KS, Metric, text_metrics, token_metrics
@@ -26,7 +26,12 @@ from del_audit.evidence.readiness import require_attacks
 from del_audit.runs import Run
 from del_audit.service.releases import PrivatePrompts
 from del_audit.statistics.contradiction import FALSE_ALARMS
+from del_audit.workers.filling import Workers, filling
+from del_audit.workers.work import Part, Work
 from mechanisms.canonical_json import Json
+
+RELEASE = "attack inversion"
+"""Names the draws of the releases."""
 
 
 def attack_inversion(
@@ -41,6 +46,7 @@ def attack_inversion(
     plant: bool = False,
     text_metrics: bool = True,
     self_tests: bool = True,
+    workers: Workers | None = None,
 ) -> int:
     """Attacks a configuration's private prompts, writes out/result.json and out/outcomes, and prints a table.
 
@@ -62,9 +68,14 @@ def attack_inversion(
         "self_tests": self_tests,
     }
     run = Run(out, {**settings, **scene.identity})
+    released = sent.released(scene.client(RELEASE).release_tokens)
+    asked = InversionWork(configuration, scene.seed, ladder, prompts, prompt_tokens, plant, self_tests)
+    with filling(workers or Workers(), Work("del_audit.attack.inversion:bench_in", asked), run) as others:
+        readers = {key: AttackReader(attack, scene.public) for key, attack in ladder.items()}
+        missing = [key for key, reader in readers.items() if not reader.is_kept(released, run, key)]
+        others.fill([Part(key, key) for key in missing], "attack")
     tests = test_each(ladder, scene.public, scene.seed, run) if self_tests else {}
     kept = require_usable(ladder, tests)
-    released = sent.released(scene.client("attack inversion").release_tokens)
     with tqdm(total=len(kept) * len(released), desc="attacks", unit="prompt") as bar:
         outcomes = {
             key: AttackReader(attack, scene.public).read_in_parts(released, run, key, bar)
@@ -74,6 +85,46 @@ def attack_inversion(
         run.keep(key, outcome)
     document = inversion_document(scene, settings, kept, outcomes, sent, tests, text_metrics)
     return finished(run, document, lambda found: print_inversion(found, tests.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class InversionWork:
+    """What a worker's attacks are made of; fields as of attack_inversion. seed: the scene's."""
+
+    configuration: Configuration
+    seed: int
+    ladder: Ladder
+    prompts: int | None
+    prompt_tokens: int | None
+    plant: bool
+    self_tests: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InversionBench:
+    """A worker's attacks: each is self-tested, and reads all prompts if it passed. run: the worker's own."""
+
+    run: Run
+    about: InversionWork
+    scene: Scene
+    sent: PrivatePrompts
+
+    def make(self, asked: object) -> None:
+        """Makes one attack's self-test and outcomes; asked: its key."""
+        ((key, attack),) = ((key, attack) for key, attack in self.about.ladder.items() if key == asked)
+        alone: Ladder = {key: attack}
+        tests = test_each(alone, self.scene.public, self.scene.seed, self.run) if self.about.self_tests else {}
+        if key not in tests or tests[key].passed:
+            released = self.sent.released(self.scene.client(RELEASE).release_tokens)
+            with tqdm(disable=True) as bar:
+                AttackReader(attack, self.scene.public).read_in_parts(released, self.run, key, bar)
+
+
+def bench_in(folder: Path, about: InversionWork) -> InversionBench:
+    """Returns a worker's bench, which keeps what it makes in a folder of its own; loads the scene."""
+    scene = Scene.of(about.configuration, about.seed)
+    sent = scene.prompts(about.prompts, about.prompt_tokens, about.plant)
+    return InversionBench(Run(folder / "run", {"command": "inversion"}), about, scene, sent)
 
 
 def inversion_document(

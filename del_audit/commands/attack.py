@@ -7,16 +7,19 @@ from typing import Any
 
 from attacks.registry import always_run, attack_names
 from del_audit.commands.values import (
+    WORKER_OPTIONS,
     Commands,
     add_config,
     add_delta,
     add_machine,
     add_new_folder,
+    add_workers,
     configured,
     names,
     option,
     whole,
     wholes,
+    workers_of,
 )
 from del_audit.process.alone import alone
 from mechanisms.errors import UserError
@@ -71,6 +74,7 @@ def _add_inversion(kinds: Commands) -> None:
         default=True,
         help="ROUGE-L, BLEU and cosines of what was read (default: on)",
     )
+    add_workers(inversion)
 
 
 def _add_attribute(kinds: Commands) -> None:
@@ -237,7 +241,8 @@ def _attack(arguments: argparse.Namespace) -> int:
 def _inversion(arguments: argparse.Namespace) -> int:
     from del_audit.attack.inversion import attack_inversion
 
-    return attack_inversion(**_given(arguments))
+    given = {name: value for name, value in _given(arguments).items() if name not in WORKER_OPTIONS}
+    return attack_inversion(**given, workers=workers_of(arguments))
 
 
 def _attribute(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import argparse
 
 from del_audit.commands.values import (
+    WORKER_OPTIONS,
     Commands,
     add_machine,
     add_new_folder,
@@ -83,6 +84,6 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     sizes = {name: values[name] for name in names if values[name] is not None}
     if "steps" in sizes:
         sizes["prompt_steps"] = sizes.pop("steps")
-    apart = (*names, "run", "table", "workers", "ray", "gpus_per_worker")
+    apart = (*names, "run", "table", *WORKER_OPTIONS)
     request = {name: value for name, value in values.items() if name not in apart}
     return reproduce(int(arguments.table), sizes, workers=workers_of(arguments), **request)

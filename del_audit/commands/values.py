@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # the parser stays light
 
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
 """What the parser of a command is added to."""
+WORKER_OPTIONS = ("workers", "ray", "gpus_per_worker")
+"""The options of add_workers, as a parser stores them."""
 NUMBER_FORMATS = ("auto", "float32", "bfloat16", "float16")
 
 

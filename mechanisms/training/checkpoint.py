@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -26,6 +27,27 @@ STATE = "checkpoint.json"
 CARD = "card.json"
 OLD_LOCK = "lock"
 """The file by which earlier versions held a run."""
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> None:
+    """Has make fill the folder where it is not there; processes that ask at the same time wait for each other.
+
+    For what is kept in a cache, which several runs may need at once. Raises UserError as make does, and for a place
+    that cannot be locked.
+    """
+    if folder.exists():
+        return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.parent / f".{folder.name}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise UserError(f"Expected a cache that can be written to, got {folder.parent}: {error.strerror}.") from None
+    try:
+        if not folder.exists():
+            make(folder)
+    finally:
+        lock.release()
 
 
 class RunFolder:

@@ -140,6 +140,21 @@ def test_a_killed_run_goes_on_without_repeating(attack, tmp_path, monkeypatch, c
         np.testing.assert_array_equal(kept.truth_score, whole.truth_score)
 
 
+def test_two_workers_read_what_one_reads(attack, tmp_path, monkeypatch):
+    options = ("--attacks", "map,beam", "--prompts", "20", "--no-text-metrics")
+    assert attack("inversion", *options, out="alone") == 0
+    monkeypatch.setattr(readers.AttackReader, "read", lambda *_: pytest.fail("read by the command itself"))
+    assert attack("inversion", *options, "--workers", "2", out="shared") == 0
+    alone, shared = (read(tmp_path / name) for name in ("alone", "shared"))
+    assert shared["attacks"] == alone["attacks"]
+    assert shared["self_tests"] == alone["self_tests"]
+    files = [
+        sorted(path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*"))
+        for name in ("alone", "shared")
+    ]
+    assert files[0] == files[1]
+
+
 def test_another_runs_partial_folder_is_refused(attack, configured, tmp_path, monkeypatch, capsys):
     def killed(self, messages):
         raise KeyboardInterrupt

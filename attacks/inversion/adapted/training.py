@@ -25,6 +25,7 @@ from mechanisms.library_types import PreTrainedModel
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.randomness import simulation_generator
+from mechanisms.training.checkpoint import made_once
 from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
 from mechanisms.training.loop import run
 
@@ -60,8 +61,7 @@ def trained(public: AttackerKnowledge, settings: Adaptation, folder: Path | None
     name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     with tempfile.TemporaryDirectory() as passing:
         kept = (folder or Path(passing)) / f"adapted-{name}"
-        if not kept.exists():
-            train(public, settings, kept, start)
+        made_once(kept, lambda place: train(public, settings, place, start))
         return Adapter.read(kept)
 
 

@@ -26,7 +26,7 @@ from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
 from mechanisms.randomness import SimulatedRandomness, simulation_generator
-from mechanisms.training.checkpoint import CARD
+from mechanisms.training.checkpoint import CARD, made_once
 from mechanisms.training.documents import documents_sha256, hold_out, require_tokens
 from mechanisms.training.loop import PARAMETERS_FILE, fit, run
 
@@ -99,8 +99,8 @@ class Fitting:
             return
         identity = hashlib.sha256(json.dumps(self.card).encode()).hexdigest()
         kept = folder / f"contextual-{identity[:16]}"
-        if not kept.exists():
-            run(self.step, parameters, self.settings.plan, kept, self.card, validate=self.validate)
+        plan = self.settings.plan
+        made_once(kept, lambda place: run(self.step, parameters, plan, place, self.card, validate=self.validate))
         self._load(kept)
 
     def _load(self, folder: Path) -> None:

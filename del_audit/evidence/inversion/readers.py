@@ -35,6 +35,10 @@ class Kept(Protocol):
         """Returns a finished outcome, computed only where it is missing."""
         ...
 
+    def has_outcome(self, name: str) -> bool:
+        """Returns whether an outcome is finished."""
+        ...
+
 
 def self_tests(
     ladder: Ladder,
@@ -87,6 +91,10 @@ class AttackReader:
         Raises UserError as the attack's fit and guess do.
         """
         return invert(self.attack, self.attacker, sent.messages, sent.truths, sent.documents)
+
+    def is_kept(self, sent: Releases, kept: Kept, name: str) -> bool:
+        """Returns whether every part that read_in_parts makes is there, so that it would fit nothing."""
+        return all(kept.has_outcome(f"{name}-{start:06d}") for start in range(0, len(sent), CHUNK))
 
     def read_in_parts(self, sent: Releases, kept: Kept, name: str, progress: Progress) -> Outcome:
         """Returns the same, CHUNK prompts at a time, each kept under the name; fitted only where one is missing.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from mechanisms.errors import UserError
 from mechanisms.folder_lock import held
 from mechanisms.randomness import simulation_generator
 from mechanisms.training import LoopPlan, checkpoint, run
-from mechanisms.training.checkpoint import RunFolder
+from mechanisms.training.checkpoint import RunFolder, made_once
 from mechanisms.training.loop import PARAMETERS_FILE, Own, fit, perplexity
 
 CARD = {"data": "none", "seed": 3}
@@ -415,3 +416,27 @@ class TestFit:
     def test_a_plan_without_a_title_shows_nothing(self, capsys):
         self.descent(LoopPlan(3, 0.1, validate_every=1, title=""))
         assert capsys.readouterr().err == ""
+
+
+def test_processes_that_want_the_same_folder_wait_for_each_other(tmp_path):
+    made, place = [], tmp_path / "cache" / "kept"
+
+    def make(folder):
+        made.append(folder)
+        time.sleep(0.2)
+        folder.mkdir()
+
+    with ThreadPoolExecutor(4) as several:
+        for each in [several.submit(made_once, place, make) for _ in range(4)]:
+            each.result()
+    assert made == [place]
+    with pytest.raises(RuntimeError, match="broke"):
+        made_once(tmp_path / "cache" / "other", lambda _: (_ for _ in ()).throw(RuntimeError("broke")))
+    made_once(tmp_path / "cache" / "other", make)  # the lock was given back
+    assert made[1:] == [tmp_path / "cache" / "other"]
+
+
+def test_a_cache_that_cannot_be_written_to_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="a cache that can be written to"):
+        made_once(tmp_path / "file" / "kept", lambda folder: folder.mkdir())
