@@ -136,7 +136,10 @@ def configured(
 def add_workers(parser: "argparse._ActionsContainer") -> None:
     """Adds how many workers share a command's parts, and where they are."""
     parser.add_argument(
-        "--workers", type=whole("workers"), metavar="N", help="processes, or actors of --ray, that share the work"
+        "--workers",
+        type=whole("workers"),
+        metavar="N",
+        help="processes, or actors of --ray, that share the work (default: 1; with --ray as many as there is room for)",
     )
     parser.add_argument("--ray", metavar="ADDRESS", help="give the work to a Ray cluster: host:port, or auto")
     parser.add_argument(
