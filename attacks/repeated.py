@@ -16,6 +16,7 @@ from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
 from mechanisms.pipeline import Pipeline
 from mechanisms.randomness import RandomSource
 from mechanisms.rival_pipeline import RivalPipeline
+from mechanisms.table_sums import cross_sum
 from mechanisms.trained_projection import TrainedDecoder
 from mechanisms.validation import whole_at_least
 from mechanisms.wire import unpack
@@ -247,5 +248,5 @@ def refitted(mechanism: Pipeline, times: int) -> LinearDecoder | TrainedDecoder:
     weighted = (codes - linear.centre) * prior[:, None]
     noise = (spec.scale**2 - prior @ codes**2) / (spec.trials * times)
     covariance = weighted.T @ (codes - linear.centre) + np.diag(noise)
-    solution = np.linalg.solve(covariance, weighted.T @ (mechanism.table - linear.mean))
+    solution = np.linalg.solve(covariance, cross_sum(weighted, mechanism.table, linear.mean))
     return replace(linear, matrix=np.asarray(solution.T, dtype=np.float64))

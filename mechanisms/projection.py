@@ -11,6 +11,7 @@ from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 from mechanisms.spec import QuantizerSpec
+from mechanisms.table_sums import covariance, mean_square, projected, weighted_sum
 
 EncoderKind = Literal["linear", "corners"]
 ROTATION_STEPS = 50
@@ -70,13 +71,13 @@ def fit_codes(
     require_width(settings, spec.dim, table.shape[1])
     weight = prior**settings.prior_power
     weight = weight / weight.sum()
-    centred = table - (weight @ table)
-    spread, axes = np.linalg.eigh((centred * weight[:, None]).T @ centred)
+    mean = weighted_sum(table, weight)
+    spread, axes = np.linalg.eigh(covariance(table, weight, mean), UPLO="U")
     spread, axes = spread[::-1][: spec.dim], axes[:, ::-1][:, : spec.dim]
-    if spread[-1] <= float(np.finfo(np.float32).eps) ** 2 * (weight @ table**2).sum():  # what rounding the table makes
+    if spread[-1] <= float(np.finfo(np.float32).eps) ** 2 * mean_square(table, weight):  # what rounding the table makes
         raise UserError(f"Expected dim at most the rank of the embedding table, got dim={spec.dim}.")
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(spec.dim)])  # a sign that no library decides
-    codes = centred @ (axes * spread ** (-settings.whitening / 2))
+    codes = projected(table, mean, axes * spread ** (-settings.whitening / 2))
     if settings.rotate:
         codes = codes @ _towards_corners(codes, weight, settings.seed)
     root_mean_square = np.sqrt((weight @ codes**2).mean())

@@ -20,6 +20,7 @@ from mechanisms.model_facts import input_weight, opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.own_forward import embed
 from mechanisms.stepping import CachedReader
+from mechanisms.table_sums import weighted_sum
 from mechanisms.validation import at_least
 
 Estimate = Literal["mean", "most-likely"]
@@ -115,7 +116,7 @@ class LanguagePosteriorDecoder:
         public_counts: a simulated release of public_prompts, shape (tokens, dim) each. rounds: how often the gain is
         corrected from gain=1, since it changes what the model reads, and that the spread.
         """
-        mean = np.exp(self.log_prior) @ self.table
+        mean = weighted_sum(self.table, np.exp(self.log_prior))
         true = ((self.table[np.concatenate(public_prompts)] - mean) ** 2).sum()
         fitted = replace(self, gain=1.0)
         for _ in range(rounds):
@@ -194,7 +195,7 @@ class _Posterior:
     @classmethod
     def of(cls, decoder: LanguagePosteriorDecoder) -> "_Posterior":
         device = input_weight(decoder.language.model).device
-        parts = (decoder.log_prior, decoder.table, np.exp(decoder.log_prior) @ decoder.table)
+        parts = (decoder.log_prior, decoder.table, weighted_sum(decoder.table, np.exp(decoder.log_prior)))
         log_prior, table, mean = (torch.from_numpy(part.astype(np.float32, copy=False)).to(device) for part in parts)
         law = evidence_on(decoder.channel, str(device), None, len(table))
         return cls(law, log_prior, table, mean, decoder.gain)

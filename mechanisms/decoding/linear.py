@@ -9,6 +9,7 @@ from mechanisms.decoding.public_parts import CodeParts
 from mechanisms.encoder import Encoder
 from mechanisms.mechanism import Observed
 from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.table_sums import cross_sum, weighted_sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,11 @@ class LinearDecoder:
     ) -> "LinearDecoder":
         """Returns the Wiener decoder: the quantizer's variance (A^2 - v^2) / u is part of the fit."""
         spec, codes = quantizer.spec, encoder.codes.astype(np.float64)
-        mean, centre = prior @ table.astype(np.float64), prior @ codes
+        mean, centre = weighted_sum(table, prior), prior @ codes
         weighted = (codes - centre) * prior[:, None]
         noise = (spec.scale**2 - prior @ codes**2) / spec.trials
         covariance = weighted.T @ (codes - centre) + np.diag(noise)
-        matrix = np.asarray(np.linalg.solve(covariance, weighted.T @ (table - mean)).T, dtype=np.float64)
+        matrix = np.asarray(np.linalg.solve(covariance, cross_sum(weighted, table, mean)).T, dtype=np.float64)
         return cls(quantizer, matrix, mean, centre)
 
     def decode(self, counts: Observed) -> NDArray[np.float32]:

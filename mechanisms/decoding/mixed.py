@@ -11,6 +11,7 @@ from mechanisms.decoding.protocols import Decoder
 from mechanisms.decoding.public_parts import CodeParts
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
+from mechanisms.table_sums import weighted_sum
 
 if TYPE_CHECKING:  # which needs torch
     from mechanisms.device_channel import DeviceReader
@@ -83,7 +84,7 @@ class MixedDecoder:
         settings = settings if settings is not None else MixSettings()
         if len(public_tokens) < 32 * settings.bins:
             raise UserError(f"Expected {32 * settings.bins} public tokens or more, got {len(public_tokens)}.")
-        mean, log_prior = prior @ table, np.log(prior)
+        mean, log_prior = weighted_sum(table, prior), np.log(prior)
         means, entropies = _read(on_device, channel, public_counts, log_prior, table)
         parts = np.stack([linear.decode(public_counts) - mean, means - mean])
         true = table[public_tokens] - mean

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mechanisms.channel import most_likely, posterior_mean
 from mechanisms.decoding.public_parts import PublicParts
 from mechanisms.mechanism import KnownChannel, Observed
+from mechanisms.table_sums import weighted_sum
 
 if TYPE_CHECKING:  # which needs torch
     from mechanisms.device_channel import DeviceReader
@@ -38,7 +39,13 @@ class PosteriorMeanDecoder:
     @classmethod
     def plain(cls, parts: PublicParts) -> "PosteriorMeanDecoder":
         """Returns the decoder with gain 1."""
-        return cls(parts.channel, parts.log_prior, parts.table, parts.prior @ parts.table, on_device=parts.on_device)
+        return cls(
+            parts.channel,
+            parts.log_prior,
+            parts.table,
+            weighted_sum(parts.table, parts.prior),
+            on_device=parts.on_device,
+        )
 
     @classmethod
     def fit(
@@ -54,7 +61,7 @@ class PosteriorMeanDecoder:
 
         public_counts: what a simulated release of public_tokens shows. on_device: what reads the channel in its place.
         """
-        mean = prior @ table
+        mean = weighted_sum(table, prior)
         plain = cls(channel, np.log(prior), table, mean, on_device=on_device)
         decoded = plain.decode(public_counts)
         true_spread = float(((table[public_tokens] - mean) ** 2).sum())

@@ -17,6 +17,7 @@ from mechanisms.rivals._description import positive, whole
 from mechanisms.rivals._draws import WIDE
 from mechanisms.rivals._sent import WordSent
 from mechanisms.rivals._supports import SupportSpec
+from mechanisms.table_sums import weighted_sum
 
 if TYPE_CHECKING:  # the client imports no torch
     from torch import Tensor
@@ -154,4 +155,4 @@ class RandomizedResponse(WordSent):
             commonest = int(prior.argmax())
             released = own[:, 0] + prior[observed] >= prior[commonest]
             return table[np.where(released, observed, commonest)]
-        return ((own * table[observed] + prior @ table) / (own + 1)).astype(np.float32)
+        return ((own * table[observed] + weighted_sum(table, prior)) / (own + 1)).astype(np.float32)
