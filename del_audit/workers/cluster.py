@@ -3,13 +3,16 @@
 import logging
 import platform
 import socket
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
 from del_audit.service.provenance import commit, versions
-from del_audit.workers.hands import Hands
+from del_audit.workers.hands import TRIES, Hands
 from del_audit.workers.work import Files, Part, Work
 from del_audit.workers.worker import Worker
 from mechanisms.errors import UserError, first_line
@@ -18,7 +21,14 @@ AUTO = "auto"
 ANSWER = 10.0
 """Seconds in which the address must answer."""
 START = 120.0
-"""Seconds in which the first worker must have started."""
+"""Seconds in which workers must have started."""
+_ASKS = """
+import logging, os, sys
+import ray
+print("ready", flush=True)
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)
+os._exit(0)
+"""
 
 
 class RayWorker:
@@ -43,11 +53,11 @@ class RayWorker:
 class RayHands:
     """Actors; in place of one that is lost with its machine another is started, wherever there is room.
 
-    ray: the module, which is an extra. start: starts an actor.
+    ray: the module, which is an extra. start: starts an actor. One that does not start TRIES times is given up.
     """
 
     def __init__(self, ray: Any, start: Callable[[], Any], count: int) -> None:
-        self._ray, self._start = ray, start
+        self._ray, self._start, self._failures = ray, start, Counter[int]()
         self._actors = [start() for _ in range(count)]
         self._idle, self._flying = list(range(count)), dict[Any, int]()
         self._starting = dict[Any, int]()
@@ -76,11 +86,11 @@ class RayHands:
     def wait(self) -> tuple[int, Files | Exception] | None:
         """Waits for a worker and returns its number, with the files of its part or what went wrong.
 
-        None where a worker is there again. Raises UserError where all are lost and none is there again in START.
+        None where a worker is there again, or given up. Raises UserError where none is left and none is there again in
+        START, and for a worker that is there again in another version.
         """
-        done, _ = self._ray.wait(
-            [*self._flying, *self._starting], num_returns=1, timeout=None if self._flying else START
-        )
+        due = [*self._flying, *self._starting]
+        done = self._ray.wait(due, num_returns=1, timeout=None if self._flying else START)[0] if due else []
         if not done:
             raise UserError(
                 f"Expected a worker within {START:g} s after all were lost, got none. Finished parts are kept: start "
@@ -109,11 +119,15 @@ class RayHands:
     def _started(self, ready: Any) -> None:
         number = self._starting.pop(ready)
         try:
-            self._ray.get(ready)
+            there = self._ray.get(ready)
         except self._ray.exceptions.RayError:
-            self._replace(number)
-        else:
-            self._idle.append(number)
+            self._failures[number] += 1
+            if self._failures[number] < TRIES:
+                self._replace(number)
+            return
+        require_same(there)
+        self._failures[number] = 0
+        self._idle.append(number)
 
     def close(self) -> None:
         """Ends all actors and removes their folders, where they answer."""
@@ -144,7 +158,7 @@ def ray_hands(work: Work, address: str, count: int | None, gpus: float) -> Itera
         made = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(RayWorker)
         hands = RayHands(ray, lambda: made.remote(work, threads), wanted)
         try:
-            _require_same(ray, hands)
+            _require_started(ray, hands)
             yield hands
         finally:
             hands.close()
@@ -168,6 +182,7 @@ def _connected(address: str) -> Any:
                 f"Expected a Ray cluster at --ray {address}, which did not answer in {ANSWER:g} s: {error}. "
                 "Start one with `ray start --head`."
             ) from None
+    _require_answer(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -175,7 +190,33 @@ def _connected(address: str) -> Any:
     return ray
 
 
-def _require_same(ray: Any, hands: RayHands) -> None:
+def _require_answer(address: str) -> None:
+    """Raises UserError for an address that does not speak in ANSWER seconds: asked by a process that can be ended.
+
+    Ray itself asks on and on where a port takes a connection and says nothing.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", _ASKS, address], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as asks:
+        assert asks.stdout is not None
+        asks.stdout.readline()  # Ray is imported: what is waited for now is the cluster
+        try:
+            _, said = asks.communicate(timeout=ANSWER)
+        except subprocess.TimeoutExpired:
+            asks.kill()
+            raise UserError(
+                f"Expected a Ray cluster at --ray {address}, which did not answer in {ANSWER:g} s. Start one with "
+                "`ray start --head`."
+            ) from None
+        except BaseException:
+            asks.kill()
+            raise
+    if asks.returncode:
+        why = said.decode(errors="replace").strip().splitlines() or ["nothing"]
+        raise UserError(f"Expected a Ray cluster at --ray {address}, got: {why[-1][:300]}")
+
+
+def _require_started(ray: Any, hands: RayHands) -> None:
     """Raises UserError for workers that do not start, and for other versions there than here."""
     try:
         found = hands.abouts()
@@ -186,11 +227,16 @@ def _require_same(ray: Any, hands: RayHands) -> None:
         ) from None
     except ray.exceptions.RayError as error:
         raise UserError(f"Expected workers to start, got {first_line(error)}. Is del-audit installed there?") from None
-    here = _about()
     for there in found:
-        if other := [name for name in here if here[name] != there.get(name)]:
-            said = ", ".join(f"{name} {there.get(name)} there and {here[name]} here" for name in other)
-            raise UserError(f"Expected workers of this version, got {said}. Install the same everywhere.")
+        require_same(there)
+
+
+def require_same(there: Mapping[str, str]) -> None:
+    """Raises UserError for a worker whose versions, as `RayWorker.about` says them, are not those of here."""
+    here = _about()
+    if other := [name for name in here if here[name] != there.get(name)]:
+        said = ", ".join(f"{name} {there.get(name)} there and {here[name]} here" for name in other)
+        raise UserError(f"Expected workers of this version, got {said}. Install the same everywhere.")
 
 
 def _about() -> dict[str, str]:

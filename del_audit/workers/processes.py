@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from del_audit.workers.hands import Hands
@@ -63,9 +64,9 @@ class ProcessHands:
 
     def close(self) -> None:
         """Ends all workers, whatever they are doing."""
+        processes = [process for executor in self._executors for process in _processes_of(executor)]
         for executor in self._executors:
             executor.shutdown(wait=False, cancel_futures=True)
-        processes = multiprocessing.active_children()
         for process in processes:
             process.terminate()
         for process in processes:
@@ -73,6 +74,11 @@ class ProcessHands:
 
     def _executor(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, self._begin)
+
+
+def _processes_of(executor: ProcessPoolExecutor) -> list[BaseProcess]:
+    """Returns an executor's processes, which Python names in public from 3.14 on (terminate_workers)."""
+    return list((executor._processes or {}).values())
 
 
 @contextmanager

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from del_audit.runs import Run
 from del_audit.workers import cluster
 from del_audit.workers.filling import Workers, filling, keep
-from del_audit.workers.hands import results
+from del_audit.workers.hands import TRIES, results
 from del_audit.workers.work import Part, Work
 from mechanisms.errors import UserError
 from mechanisms.private_folders import private_folders
@@ -115,6 +116,74 @@ def test_an_address_that_does_not_answer_is_said_at_once(tmp_path):
     ):
         pass
     assert time.monotonic() - start < cluster.ANSWER + 2
+
+
+def test_a_port_that_takes_the_connection_and_says_nothing_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "ANSWER", 3.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(UserError, match="did not answer in 3 s"):
+            opened(f"127.0.0.1:{silent.getsockname()[1]}", tmp_path)
+
+
+def test_no_cluster_of_this_machine_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(UserError, match="Expected a Ray cluster at --ray auto"):
+        opened("auto", tmp_path)
+
+
+class FakeRay:
+    """Ray with actors that are lost whenever they are asked anything."""
+
+    class exceptions:  # as Ray names it
+        class RayError(Exception):
+            pass
+
+        class RayTaskError(Exception):
+            pass
+
+    def __init__(self, about):
+        self.about, self.waited = about, 0
+
+    def wait(self, due, num_returns, timeout):
+        self.waited += 1
+        return due[:1], due[1:]
+
+    def get(self, ref):
+        if self.about is None:
+            raise self.exceptions.RayError("lost")
+        return self.about
+
+
+def lost(about):
+    ray = FakeRay(about)
+    actor = SimpleNamespace(
+        make=SimpleNamespace(remote=lambda _: object()), about=SimpleNamespace(remote=lambda: object())
+    )
+    hands = cluster.RayHands(ray, lambda: actor, 1)
+    hands.send(Part("a", "a"))
+    hands._replace(0)
+    hands._flying.clear()
+    return hands, ray
+
+
+def test_a_worker_that_never_starts_again_is_given_up():
+    hands, ray = lost(None)
+    with pytest.raises(UserError, match="after all were lost, got none"):
+        while hands.wait() is None:
+            pass
+    assert ray.waited == TRIES
+    assert hands.idle == 0
+
+
+def test_a_worker_that_is_there_again_in_another_version_is_refused():
+    hands, _ = lost({**cluster._about(), "torch": "0.1"})
+    with pytest.raises(UserError, match=r"torch 0.1 there and"):
+        hands.wait()
+    hands, _ = lost(cluster._about())
+    assert hands.wait() is None
+    assert hands.idle == 1
 
 
 def test_without_ray_the_extra_is_named(tmp_path):
