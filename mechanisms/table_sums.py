@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsyrk
 
 BLOCK_BYTES = 1 << 29
 """Of a block of rows in float64; a table of 49,152 words by 576 is one block."""
@@ -32,6 +31,8 @@ def mean_square(table: NDArray[np.floating], weights: Floats) -> float:
 
 def covariance(table: NDArray[np.floating], weights: Floats, mean: Floats) -> Floats:
     """Returns the weighted covariance about the mean, shape (width, width); its upper triangle alone is set."""
+    from scipy.linalg.blas import dsyrk  # the client imports no SciPy
+
     width = table.shape[1]
     found: Floats = np.zeros((width, width), order="F")
     roots = np.sqrt(weights)

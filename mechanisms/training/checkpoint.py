@@ -46,6 +46,7 @@ def made_once(folder: Path, make: Callable[[Path], object]) -> None:
     try:
         if not folder.exists():
             make(folder)
+        Path(lock.lock_file).unlink(missing_ok=True)  # whoever waits for it finds the folder there
     finally:
         lock.release()
 

@@ -430,6 +430,7 @@ def test_processes_that_want_the_same_folder_wait_for_each_other(tmp_path):
         for each in [several.submit(made_once, place, make) for _ in range(4)]:
             each.result()
     assert made == [place]
+    assert list(place.parent.iterdir()) == [place]
     with pytest.raises(RuntimeError, match="broke"):
         made_once(tmp_path / "cache" / "other", lambda _: (_ for _ in ()).throw(RuntimeError("broke")))
     made_once(tmp_path / "cache" / "other", make)  # the lock was given back
