@@ -20,20 +20,21 @@ from del_audit.frontier.page import page
 from del_audit.frontier.picture import STAGES, picture, standalone
 from del_audit.frontier.points import points_of
 from del_audit.frontier.public_choices import require_known, require_public_text
-from del_audit.frontier.table import first_columns, print_tables, second_columns
+from del_audit.frontier.result_tables import first_columns, print_tables, second_columns
 from del_audit.process.quiet import silence_libraries
 from del_audit.runs import Run
 from del_audit.service.assets import Assets, load_assets
 from del_audit.service.clusters import require_symbols
 from del_audit.service.provenance import commit, versions
 from del_audit.show.console import table_width
-from del_audit.workers.filling import Workers, filling
+from del_audit.workers.filling import Filling, Workers, filling
 from del_audit.workers.work import Work
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.files import PRIVATE, write_file
 from mechanisms.models import words_in
 from mechanisms.private_folders import MARKER
+from mechanisms.registry import DecoderName
 from mechanisms.validation import at_least
 
 RESULT, TABLE, PAGE, PICTURE = "frontier.json", "frontier.parquet", "frontier.html", "frontier.svg"
@@ -67,11 +68,7 @@ def frontier(
         if quick and given:
             raise UserError(f"Expected {name} or --quick, got both: a quick run has no second stage.")
     rows = [Row(point, why=point.why) for point in points_of(base, named, asked, delta)]
-    if not any(row.point.configuration for row in rows):
-        raise UserError(f"Expected a point that can be measured, got none. {rows[0].point.name} is {rows[0].why}.")
-    for point in (row.point for row in rows if row.point.configuration):
-        for decoder in filter(point.takes, choices):
-            point.decoded_by(decoder)  # or refused now
+    _require_measurable(rows, choices)
     require_named(rows, points, full)
     require_symbols(words_in(base.model), named)
     silence_libraries()
@@ -103,18 +100,37 @@ def frontier(
     )
     work = Work("del_audit.frontier.bench:bench_in", FrontierWork(base, delta, choices, train_steps, assets.seed))
     with filling(workers or Workers(), work, run) as others:
-        measured = [row for row in rows if row.point.configuration is not None]
-        others.fill(bench.missing([FIRST], [row.point for row in measured]), "point")
-        for row in measured:
-            row.first = bench.first(row.point)
+        _measure_first(rows, bench, others)
         if not quick:
-            chosen = choose(rows, points, full)
-            others.fill(bench.missing(bench.second_kinds, [row.point for row in chosen]), "measurement")
-            for row in chosen:
-                row.second = bench.second(row.point)
+            _measure_second(choose(rows, points, full), bench, others)
     _finish(base, rows, about, assets.seed, run, console)
     console.print(f"Written: {', '.join(str(path) for path in sorted(out.iterdir()) if path.name != MARKER)}")
     return 0
+
+
+def _require_measurable(rows: Sequence[Row], decoders: Sequence[DecoderName]) -> None:
+    """Raises UserError where no point can be measured, and for a decoder that the configuration does not take."""
+    measured = [row.point for row in rows if row.point.configuration is not None]
+    if not measured:
+        raise UserError(f"Expected a point that can be measured, got none. {rows[0].point.name} is {rows[0].why}.")
+    for point in measured:
+        for decoder in filter(point.takes, decoders):
+            point.decoded_by(decoder)
+
+
+def _measure_first(rows: Sequence[Row], bench: FrontierBench, others: Filling) -> None:
+    """Gives every row that can be measured its first stage; others: who shares the work."""
+    measured = [row for row in rows if row.point.configuration is not None]
+    others.fill(bench.missing([FIRST], [row.point for row in measured]), "point")
+    for row in measured:
+        row.first = bench.first(row.point)
+
+
+def _measure_second(chosen: Sequence[Row], bench: FrontierBench, others: Filling) -> None:
+    """Gives the chosen rows their second stage; others: who shares the work."""
+    others.fill(bench.missing(bench.second_kinds, [row.point for row in chosen]), "measurement")
+    for row in chosen:
+        row.second = bench.second(row.point)
 
 
 def _finish(

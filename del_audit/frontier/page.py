@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from del_audit.frontier.picture import STYLE, Picture
-from del_audit.frontier.table import Columns
+from del_audit.frontier.result_tables import Columns
 from del_audit.show import readout
 from del_audit.show.numbers import number
 

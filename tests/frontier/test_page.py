@@ -8,7 +8,7 @@ import pytest
 from del_audit.configuration.named import DEFAULTS, parse_all
 from del_audit.frontier.page import page
 from del_audit.frontier.picture import STAGES, picture, standalone
-from del_audit.frontier.table import first_columns, second_columns
+from del_audit.frontier.result_tables import first_columns, second_columns
 from tests.frontier.made import first, row, second
 
 HOSTILE = "</script><script>document.title='owned'</script>"

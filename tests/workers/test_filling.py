@@ -95,7 +95,7 @@ def test_one_worker_is_the_command_itself(tmp_path, about):
 
 def test_files_stay_inside_the_folder_and_what_is_there_stays(tmp_path):
     run = Run(tmp_path / "out", {})
-    for name in ("../escaped", "/tmp/escaped", "parts/../../escaped"):
+    for name in ("../escaped", "/escaped", "parts/../../escaped"):
         with pytest.raises(UserError, match="inside the run's folder"):
             keep(run, {"parts/fine.json": b"{}", name: b""})
     assert list((run.folder / "parts").iterdir()) == []
