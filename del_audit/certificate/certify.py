@@ -13,7 +13,7 @@ from attacks.registry import required_by
 from del_audit.certificate.attempts import begin, finish
 from del_audit.certificate.claimed import claimed_sections
 from del_audit.certificate.document import body_of
-from del_audit.certificate.gather import gather
+from del_audit.certificate.gather import Gathering
 from del_audit.certificate.model import Certificate
 from del_audit.certificate.proved import guarantees_of
 from del_audit.certificate.report import render
@@ -27,9 +27,14 @@ from del_audit.configuration.verdict import Verdict
 from del_audit.evidence.readiness import require_ready
 from del_audit.process.exit_codes import DONE, INCONCLUSIVE, REFUSED
 from del_audit.process.quiet import silence_libraries
+from del_audit.runs import Parts
+from del_audit.service.asset_hashes import hashes
 from del_audit.service.assets import Assets, build, load_assets
 from del_audit.service.pipelines import AnyPipeline
-from mechanisms.canonical_json import canonical, parse_canonical
+from del_audit.service.provenance import commit, versions
+from del_audit.workers.filling import Workers, filling
+from del_audit.workers.work import Work
+from mechanisms.canonical_json import Json, canonical, parse_canonical
 from mechanisms.client_certificate import WHAT
 from mechanisms.errors import UserError
 from mechanisms.files import write_files
@@ -43,11 +48,15 @@ from mechanisms.soft_prompt import mechanism_warning
 EXIT_CODES: dict[Verdict, int] = {"certified": DONE, "refused": REFUSED, "inconclusive": INCONCLUSIVE}
 
 
-def certify(config_file: ConfigurationFile, out: Path | None, key: Path | None = None) -> int:
+def certify(
+    config_file: ConfigurationFile, out: Path | None, key: Path | None = None, workers: Workers | None = None
+) -> int:
     """Certifies a configuration, writes certificate.json and report.html to out, and returns the exit code.
 
     out: a folder, `out/NAME` where it is None. Both files are complete or not there: written beside, then renamed.
+    What is measured is kept in OUT.partial until then, so that a run that was cut off goes on.
     key: file of the private key that signs; None for the user's own (mechanisms.keyring), made at its first use.
+    workers: who shares the measuring; None for this process alone.
     Returns 0 for certified, 1 for refused, 3 for inconclusive. Raises UserError for what a user can mend.
     """
     started = time.monotonic()
@@ -68,7 +77,11 @@ def certify(config_file: ConfigurationFile, out: Path | None, key: Path | None =
     sections = claimed_sections(pipeline, configuration.policy.quoted_delta)  # the same: it may be out of range
     _warn_of_prompt(assets, pipeline)
     attempt = begin(texts_sha256(assets.private_corpus.texts), fingerprint(raw_public_key(signer)))
-    evidence = gather(configuration, assets, pipeline)
+    run = Parts(folder, _identity(configuration, assets, pipeline), renew=True)
+    gathering = Gathering(configuration, assets, pipeline, run)
+    with filling(workers or Workers(), Work("del_audit.certificate.gather:bench_in", configuration), run) as others:
+        others.fill(gathering.missing(), "part")
+    evidence = gathering.evidence()
     seconds = time.monotonic() - started
     body = body_of(configuration, assets, pipeline, evidence, attempt, sections, seconds)
     signed = signed_bytes(sign(body.model_dump(mode="json"), signer))
@@ -76,11 +89,23 @@ def certify(config_file: ConfigurationFile, out: Path | None, key: Path | None =
     with shielded():  # a certificate that is there is in the log
         write_results(certificate, signed, folder)
         finish(attempt, hashlib.sha256(signed).hexdigest())
+        run.remove()
     console = Console(force_jupyter=False)  # what is printed can be redirected, in a notebook too
     print_summary(certificate, console)
     console.print(f"\nWritten: {folder / 'certificate.json'}, {folder / 'report.html'} ({seconds:.0f} s)")
     console.print(f"Signed by {fingerprint(raw_public_key(signer))}")
     return EXIT_CODES[certificate.verdict]
+
+
+def _identity(configuration: Configuration, assets: Assets, pipeline: AnyPipeline) -> dict[str, Json]:
+    """Returns everything that decides a figure, for Parts to compare."""
+    return {
+        "command": "certify",
+        **{f"{name} hash": value for name, value in hashes(configuration, assets, pipeline).items()},
+        "seed": assets.seed,
+        "versions": dict[str, Json](versions(assets.language.model)),
+        "commit": commit(),
+    }
 
 
 def _require_privacy(configuration: Configuration) -> None:

@@ -5,7 +5,15 @@ import contextlib
 import sys
 from pathlib import Path
 
-from del_audit.commands.values import Commands, add_config, add_machine, configured, path
+from del_audit.commands.values import (
+    Commands,
+    add_config,
+    add_machine,
+    add_workers,
+    configured,
+    path,
+    workers_of,
+)
 from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.show.console import json_text
 from mechanisms.folder_lock import held
@@ -16,7 +24,8 @@ def add_parser(commands: Commands) -> None:
     certify = commands.add_parser(
         "certify",
         help="attack a configuration and certify it against its policy",
-        description="Exit codes: 0 certified, 1 refused, 3 inconclusive, 2 user error.",
+        description="A run that was cut off goes on where the same command finds its OUT.partial. Exit codes: 0 "
+        "certified, 1 refused, 3 inconclusive, 2 user error.",
         allow_abbrev=False,
     )
     add_config(certify, "the configuration and its policy")
@@ -27,21 +36,22 @@ def add_parser(commands: Commands) -> None:
         help="private key that signs, PEM (default: your own, made at first use; see del-audit key)",
     )
     add_machine(certify)
+    add_workers(certify)
     certify.add_argument("--json", action="store_true", help="print the certificate as JSON; the table goes to stderr")
     certify.set_defaults(run=_certify)
 
 
 def _certify(arguments: argparse.Namespace) -> int:
-    config = configured(arguments.config, arguments)
+    config, workers = configured(arguments.config, arguments), workers_of(arguments)
     folder = arguments.out or Path("out") / _name(config)
     with held(folder, folder):
         _name(config)  # a wrong file is said before the seconds that imports take
         from del_audit.certificate.certify import certify
 
         if not arguments.json:
-            return certify(config, folder, arguments.key)
+            return certify(config, folder, arguments.key, workers)
         with contextlib.redirect_stdout(sys.stderr):
-            code = certify(config, folder, arguments.key)
+            code = certify(config, folder, arguments.key, workers)
         print(json_text((folder / "certificate.json").read_text(encoding="utf8")))
         return code
 

@@ -17,14 +17,25 @@ def inferences_of(
     configuration: Configuration, assets: Assets, pipeline: AnyPipeline
 ) -> tuple[Inference | None, Inference | None]:
     """Returns what the strongest probes tell of the attribute, and what cheap ones tell of the task."""
-    attribute, task = configuration.attribute, configuration.task
-    found: list[Inference | None] = [None, None]
-    if attribute is not None:
-        attacked, classes = at_sends(pipeline, configuration.policy.sends), classes_of(attribute, assets)
-        found[0] = _inference(configuration, assets, attacked, attribute.column, classes, strongest=True)
-    if task is not None:
-        found[1] = _inference(configuration, assets, pipeline, task.column, None, strongest=False)
-    return found[0], found[1]
+    about = (configuration, assets, pipeline)
+    return attribute_inference(*about), task_inference(*about)
+
+
+def attribute_inference(configuration: Configuration, assets: Assets, pipeline: AnyPipeline) -> Inference | None:
+    """Returns what the strongest probes tell of the attribute; None where the configuration names none."""
+    attribute = configuration.attribute
+    if attribute is None:
+        return None
+    attacked, classes = at_sends(pipeline, configuration.policy.sends), classes_of(attribute, assets)
+    return _inference(configuration, assets, attacked, attribute.column, classes, strongest=True)
+
+
+def task_inference(configuration: Configuration, assets: Assets, pipeline: AnyPipeline) -> Inference | None:
+    """Returns what cheap probes tell of the task; None where the configuration names none."""
+    task = configuration.task
+    if task is None:
+        return None
+    return _inference(configuration, assets, pipeline, task.column, None, strongest=False)
 
 
 def _inference(

@@ -116,28 +116,32 @@ def measure_known_context(
     )
 
 
-def known_contexts(
-    knowledge: AttackerKnowledge, sent: Releases, prompt_tokens: int, seed: int, sends: int
-) -> tuple[ContextFigures, ContextFigures]:
-    """Returns the figures of who knows the left side and of who knows both, as a certificate has them.
+def known_context(
+    sides: Sides, knowledge: AttackerKnowledge, sent: Releases, prompt_tokens: int, seed: int, sends: int
+) -> ContextFigures:
+    """Returns the figures of who knows these sides, as a certificate has them.
 
     sent: the first prompt of each document is read, as many as KNOWN_CONTEXTS says. prompt_tokens: of the longest.
     knowledge, seed, sends: as measure_known_context, which says what is raised.
     """
-    left, both = (
-        measure_known_context(
-            knowledge,
-            sent.one_a_document(documents),
-            KnownContext(sides),
-            longest=min(prompt_tokens, ASKED_EACH[sides] or prompt_tokens),
-            seed=seed,
-            sends=sends,
-            each=ASKED_EACH[sides],
-            judged=len(KNOWN_CONTEXTS),
-        )
-        for sides, documents in KNOWN_CONTEXTS.items()
+    return measure_known_context(
+        knowledge,
+        sent.one_a_document(KNOWN_CONTEXTS[sides]),
+        KnownContext(sides),
+        longest=min(prompt_tokens, ASKED_EACH[sides] or prompt_tokens),
+        seed=seed,
+        sends=sends,
+        each=ASKED_EACH[sides],
+        judged=len(KNOWN_CONTEXTS),
     )
-    return left, both
+
+
+def known_contexts(
+    knowledge: AttackerKnowledge, sent: Releases, prompt_tokens: int, seed: int, sends: int
+) -> tuple[ContextFigures, ContextFigures]:
+    """Returns known_context of who knows the left side, and of who knows both."""
+    about = (knowledge, sent, prompt_tokens, seed, sends)
+    return known_context("left", *about), known_context("both sides", *about)
 
 
 def released_reference(

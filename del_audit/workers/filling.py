@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from del_audit.runs import Run
+from del_audit.runs import Parts
 from del_audit.workers.hands import Hands, results
 from del_audit.workers.work import Files, Part, Work
 from mechanisms.errors import UserError
@@ -47,7 +47,7 @@ class Workers:
 class Filling:
     """Workers for one run. hands: None where the command does all itself."""
 
-    def __init__(self, run: Run, hands: Hands | None) -> None:
+    def __init__(self, run: Parts, hands: Hands | None) -> None:
         self._run, self._hands = run, hands
 
     def fill(self, parts: Sequence[Part], unit: str) -> None:
@@ -65,7 +65,7 @@ class Filling:
 
 
 @contextmanager
-def filling(workers: Workers, work: Work, run: Run) -> Iterator[Filling]:
+def filling(workers: Workers, work: Work, run: Parts) -> Iterator[Filling]:
     """Gives what fills the run, with workers that end with the block; raises UserError as their start does."""
     if not workers.several:
         yield Filling(run, None)
@@ -95,7 +95,7 @@ def _own(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(run: Run, files: Files) -> None:
+def keep(run: Parts, files: Files) -> None:
     """Writes a part's files into the run's folder: whole folders first, then single files; what is there stays.
 
     Raises UserError for a path that leads out of it, and where nothing can be written.

@@ -20,6 +20,7 @@ _LOOKS_EVERY = 1.0
 """Seconds between a worker's looks at whether the command that it works for is still there."""
 _ENDS_WITHIN = 5.0
 """Seconds that an ended worker is waited for."""
+_NO_BARS = "TQDM_DISABLE"
 _worker: Worker | None = None
 
 
@@ -84,11 +85,25 @@ def _processes_of(executor: ProcessPoolExecutor) -> list[BaseProcess]:
 @contextmanager
 def process_hands(work: Work, count: int, inside: Path) -> Iterator[Hands]:
     """Gives so many workers, which end with the block. inside: a private folder for theirs."""
-    hands = ProcessHands(work, count, inside)
+    with _without_bars():
+        hands = ProcessHands(work, count, inside)
+        try:
+            yield hands
+        finally:
+            hands.close()
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Has processes that start inside show no bars, which would mix; tqdm asks its environment when it is imported."""
+    before = os.environ.get(_NO_BARS)
+    os.environ[_NO_BARS] = "1"
     try:
-        yield hands
+        yield
     finally:
-        hands.close()
+        del os.environ[_NO_BARS]
+        if before is not None:
+            os.environ[_NO_BARS] = before
 
 
 def _begin(work: Work, threads: int, inside: Path) -> None:

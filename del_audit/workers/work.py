@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from del_audit.runs import Run
+from del_audit.runs import Parts
 
 Files: TypeAlias = Mapping[str, bytes]
 """The files that a part made, by their paths inside the run's folder."""
@@ -14,7 +14,7 @@ class Bench(Protocol):
     """What makes parts: it keeps each in its run's folder, as the command does that asked for them."""
 
     @property
-    def run(self) -> Run:
+    def run(self) -> Parts:
         """The run whose folder holds what is made."""
         ...
 

@@ -1,6 +1,5 @@
 """One worker: it loads what parts share once, in a folder of its own, and gives back the files of each part."""
 
-import os
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp
@@ -19,7 +18,6 @@ class Worker:
     """
 
     def __init__(self, work: Work, threads: int, inside: Path | None = None) -> None:
-        os.environ["TQDM_DISABLE"] = "1"  # before anything imports tqdm: bars of several workers would mix
         self._work, self._threads = work, threads
         self._folder = Path(mkdtemp(prefix="worker-", dir=inside))
         self._bench: Bench | None = None

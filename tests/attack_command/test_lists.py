@@ -6,10 +6,12 @@ from dataclasses import asdict
 import pytest
 
 from attacks.registry import INFORMED_VERSIONS
-from attacks.self_test import References, SelfTest
+from attacks.self_test import SelfTest
 from del_audit.attack.scene import Scene
-from del_audit.certificate.gather import _lists
+from del_audit.certificate.gather import lists_of
 from del_audit.configuration.configuration import load_configuration
+from del_audit.evidence.inversion.readings import Target
+from del_audit.service.private_text import attacked_prompts
 
 SOME = ("--decoys", "300", "--prompt-tokens", "12", "--prompts", "22")
 
@@ -22,10 +24,12 @@ def test_the_figures_are_a_certificates_where_no_option_is_given(attack, configu
     assert attack("lists") == 0
     printed, found = capsys.readouterr().out, read(tmp_path / "out")
     scene = Scene.of(load_configuration(configured()))
-    mine, why = _lists(scene.assets, scene.pipeline, scene.public, References.of(scene.public), 16)
-    assert why == ""
+    private = attacked_prompts(scene.assets, 100, 16)
+    target = Target.of(scene.configuration, scene.assets, scene.pipeline, private)
+    mine = lists_of(scene.assets, scene.pipeline, target, 16)
+    assert mine.why == ""
     version = INFORMED_VERSIONS["candidate-list"]
-    assert found["rows"] == json.loads(json.dumps([{"version": version, **asdict(each)} for each in mine]))
+    assert found["rows"] == json.loads(json.dumps([{"version": version, **asdict(each)} for each in mine.figures]))
     assert (found["format"], found["command"], found["seed"]) == ("del-audit attack 1", "lists", scene.seed)
     assert found["documents"] == 24
     assert found["versions"]["numpy"]

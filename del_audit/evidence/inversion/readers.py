@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
@@ -20,6 +20,7 @@ BASELINE: AttackName = "baseline"
 ADAPTED: AttackName = "adapted-beam"
 CHUNK = 16
 """Prompts that are attacked together, and kept together."""
+T = TypeVar("T")
 
 Ladder = Mapping[AttackName, InversionAttack]
 
@@ -29,6 +30,10 @@ class Kept(Protocol):
 
     def part(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Returns a finished part, as JSON values, computed only where it is missing."""
+        ...
+
+    def value(self, name: str, kind: object, compute: Callable[[], T]) -> T:
+        """Returns a finished value of a type, computed only where it is missing."""
         ...
 
     def outcome(self, name: str, compute: Callable[[], Outcome]) -> Outcome:

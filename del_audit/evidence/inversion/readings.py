@@ -1,20 +1,20 @@
 """What the attack ladder reads of private prompts, and of each slice of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from attacks.base import AttackerKnowledge, InversionAttack
 from attacks.inversion import CommonestWord
-from attacks.ladder import ladder, trained_attackers
 from attacks.outcome import Outcome
 from attacks.registry import AttackName
 from attacks.self_test import References, SelfTest
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inversion.leakage import AttackFigures, Leakage, measure_leakage
 from del_audit.evidence.inversion.meaning import Meaning
-from del_audit.evidence.inversion.readers import AttackReader, equipment, self_tests, usable
+from del_audit.evidence.inversion.readers import AttackReader, Kept, equipment, self_tests
 from del_audit.evidence.inversion.released_again import Worst, measure_worst, released_again
 from del_audit.evidence.inversion.slices import (
     Slice,
@@ -24,10 +24,11 @@ from del_audit.evidence.inversion.slices import (
     spread_of_each,
     text_slices,
 )
-from del_audit.evidence.inversion.stopping import read_until_decided
-from del_audit.service.assets import Assets
+from del_audit.evidence.inversion.stopping import read_until_decided, stopped_rate
+from del_audit.service.assets import Assets, client_of, public_of
 from del_audit.service.pipelines import AnyPipeline
-from del_audit.service.releases import Releases
+from del_audit.service.releases import PrivatePrompts, Releases
+from del_audit.service.shown_prompt import prompt_to_show
 from del_audit.statistics.figure import Figure
 
 SLICE_TOKENS = 8
@@ -42,7 +43,6 @@ class Readings:
     leakage: of private prompts. shown: each attack's reading of the public prompt. unusable: the self-tests that were
     not passed. stopped: attacks that went on only until the limit was decided. worst: the prompt that is read best,
     over repeated releases; empty where the policy does not limit it. trained: sha256 of what was trained for an attack.
-    knowledge: what attackers know, with the language model of the attack that was trained last, where one was.
     """
 
     leakage: Leakage
@@ -51,57 +51,103 @@ class Readings:
     stopped: frozenset[AttackName]
     worst: dict[AttackName, Worst]
     trained: dict[AttackName, str]
-    knowledge: AttackerKnowledge
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the ladder reads. public: what attackers know of the pipeline that released, at the policy's sends.
+
+    references: of self-tests. sent: private prompts, for attacks on single tokens. some: one prompt per document, for
+    those on contexts. show: a public prompt. again: the same prompts again and again; None where the policy does not
+    limit the prompt that is read best. stop_at: the limit that ends an attack on contexts once it is decided; None
+    where all of some is read. longest, context_longest: tokens of one document that there can be at most in sent, and
+    in some.
+    """
+
+    public: AttackerKnowledge
+    references: References
+    sent: Releases
+    some: Releases
+    show: Releases
+    again: Releases | None
+    stop_at: float | None
+    longest: int
+    context_longest: int
+
+    @classmethod
+    def of(cls, configuration: Configuration, assets: Assets, attacked: AnyPipeline, private: PrivatePrompts) -> Self:
+        """Returns what a certificate's attacks read: private prompts, as the attacked pipeline releases them."""
+        plan, policy = configuration.evaluation, configuration.policy
+        sent = private.released(client_of(assets, attacked, assets.seed, "attacked release").release_tokens)
+        some, public = sent.one_a_document(plan.context_prompts), public_of(assets, attacked, assets.seed)
+        return cls(
+            public,
+            References.of(public),
+            sent,
+            some,
+            prompt_to_show(assets, attacked),
+            released_again(configuration, assets, attacked, some) if policy.needs("releases") else None,
+            policy.attack_success_at_most if plan.stop_early else None,
+            private.longest,
+            policy.prompt_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AttackReading:
+    """One attack's part of a ladder. test: its self-test; None for the baseline, which reads no release.
+
+    read: of private prompts. shown: of the public one. again: of the same prompts again and again. stopped: the share,
+    where the attack went on only until the limit was decided. trained: sha256 of what was trained for it, "" where
+    nothing was. All None, and "", where the attack failed its self-test; again also where there is nothing to read.
+    """
+
+    attack: InversionAttack
+    test: SelfTest | None
+    read: Outcome | None = None
+    shown: Outcome | None = None
+    again: Outcome | None = None
+    stopped: Figure | None = None
+    trained: str = ""
+
+
+def attack_reading(key: AttackName, attack: InversionAttack, target: Target, kept: Kept) -> AttackReading:
+    """Returns what one attack recovers of the target; what is finished is kept, so that nothing is read twice.
+
+    An attack that does not pass its self-test reads nothing.
+    """
+    public, again = target.public, target.again
+    test = self_tests({key: attack}, public, public.seed, kept, target.references).get(key)
+    if test is not None and not test.passed:
+        return AttackReading(attack, test)
+    reader, part = AttackReader(attack, public), target.sent if attack.context_free else target.some
+    limit = None if attack.context_free else target.stop_at
+
+    def read() -> Outcome:
+        if limit is None:
+            return reader.read(part)
+        return read_until_decided(reader, part, limit, longest=target.context_longest, seed=public.seed)
+
+    outcome = kept.outcome(f"{key}-read", read)
+    shown = kept.outcome(f"{key}-shown", lambda: reader.read(target.show))
+    worst = None if again is None else kept.outcome(f"{key}-again", lambda: reader.read(again))
+    trained = kept.value(f"{key}-trained", str, lambda: equipment(reader.attacker, public)[0])
+    stopped = None if limit is None else stopped_rate(outcome, len(set(part.documents)), target.context_longest)
+    return AttackReading(attack, test, outcome, shown, worst, stopped, trained)
 
 
 def readings_of(
+    found: Mapping[AttackName, AttackReading],
     configuration: Configuration,
     assets: Assets,
     attacked: AnyPipeline,
-    public: AttackerKnowledge,
-    references: References,
-    sent: Releases,
-    show: Releases,
     longest: int,
 ) -> Readings:
-    """Returns what the ladder recovers of private prompts, and each attack's reading of the public one to show.
-
-    Attacks on single tokens read all of sent, those on contexts one prompt per document, or until the policy's limit is
-    decided where the configuration says so. An attack that does not pass its self-test gives no figure, and is named.
-    attacked: the pipeline whose releases these are, at the policy's sends. public: what attackers know of it.
-    references: of self-tests. longest: tokens of one document in sent that
-    there can be at most.
-    """
-    plan, policy = configuration.evaluation, configuration.policy
-    attacks = ladder(plan.attacks, plan.masked_lm, trained_attackers(plan.attacks), depth=1)
-    some = sent.one_a_document(plan.context_prompts)
-    tests = self_tests(attacks, public, assets.seed, references=references)
-    outcomes: dict[AttackName, tuple[InversionAttack, Outcome]] = {}
-    shown: dict[AttackName, Outcome] = {}
-    sequential: dict[AttackName, Figure] = {}
-    worst: dict[AttackName, Outcome] = {}
-    trained: dict[AttackName, str] = {}
-    knowledge = public
-    again = released_again(configuration, assets, attacked, some) if policy.needs("releases") else None
-    for key, attack in usable(attacks, tests).items():
-        reader, part = AttackReader(attack, public), sent if attack.context_free else some
-        limit = policy.attack_success_at_most
-        if plan.stop_early and limit is not None and not attack.context_free:
-            read, sequential[key] = read_until_decided(
-                reader, part, limit, longest=policy.prompt_tokens, seed=assets.seed
-            )
-        else:
-            read = reader.read(part)
-        outcomes[key] = attack, read
-        shown[key] = reader.read(show)
-        sha256, knows = equipment(reader.attacker, public)
-        if sha256:
-            trained[key], knowledge = sha256, knows
-        if again is not None:
-            worst[key] = reader.read(again)
-    failed = {key: test for key, test in tests.items() if not test.passed}
+    """Returns the ladder's figures. attacked, longest: of the target that was read."""
+    policy = configuration.policy
+    failed = {key: one.test for key, one in found.items() if one.test is not None and not one.test.passed}
     leakage = measure_leakage(
-        outcomes,
+        {key: (one.attack, one.read) for key, one in found.items() if one.read is not None},
         attacked.spec,
         attacked.prior,
         assets.seed,
@@ -109,17 +155,17 @@ def readings_of(
         longest=longest,
         context_longest=policy.prompt_tokens,
         sends=policy.sends,
-        meaning=Meaning(public.table, assets.language.tokenizer),
+        meaning=Meaning(attacked.table, assets.language.tokenizer),
     )
-    figures = tuple(_as_stopped(one, sequential.get(one.key)) for one in leakage.attacks)
+    figures = tuple(_as_stopped(one, found[one.key].stopped) for one in leakage.attacks)
+    again = {key: one.again for key, one in found.items() if one.again is not None}
     return Readings(
         replace(leakage, attacks=figures),
-        shown,
+        {key: one.shown for key, one in found.items() if one.shown is not None},
         failed,
-        frozenset(sequential),
-        measure_worst(worst, plan.worst_releases),
-        trained,
-        knowledge,
+        frozenset(key for key, one in found.items() if one.stopped is not None),
+        measure_worst(again, configuration.evaluation.worst_releases),
+        {key: one.trained for key, one in found.items() if one.trained},
     )
 
 

@@ -22,12 +22,12 @@ def read_until_decided(
     batch: int = 16,
     seed: int = 0,
     confidence: float = 0.95,
-) -> tuple[Outcome, Figure]:
-    """Returns what an attack read, and the share, after as few documents as decide the limit, or after all.
+) -> Outcome:
+    """Returns what an attack read after as few documents as decide the limit, or after all.
 
     Documents are attacked whole, `batch` of them at a time, in an order that the seed alone fixes. Prompts are those
-    attacked, in that order. limit: in (0, 1). longest: the most tokens that one document can have, fixed before
-    documents are drawn. The figure's interval holds in spite of the stopping.
+    attacked, in that order. limit: in (0, 1), of `stopped_rate`. longest: the most tokens that one document can have,
+    fixed before documents are drawn.
     Raises UserError for limit and batch out of range, for fewer than two documents, for one of more than `longest`
     tokens, and as invert does.
     """
@@ -45,9 +45,16 @@ def read_until_decided(
         chosen = np.concatenate(prompts[start : start + batch])
         parts.append(reader.read(sent.chosen(chosen.tolist())))
         outcome = Outcome.joined(parts)
-        figure = sequential_rate(
-            outcome.hits, outcome.clusters, "share of tokens read", "tokens", len(prompts), longest, confidence
-        )
-        if decided(figure, limit) is not None:
+        if decided(stopped_rate(outcome, len(prompts), longest, confidence), limit) is not None:
             break
-    return outcome, figure
+    return outcome
+
+
+def stopped_rate(outcome: Outcome, documents: int, longest: int, confidence: float = 0.95) -> Figure:
+    """Returns the share of tokens that such an attack read; its interval holds in spite of the stopping.
+
+    documents: that there were to read. longest: as of read_until_decided.
+    """
+    return sequential_rate(
+        outcome.hits, outcome.clusters, "share of tokens read", "tokens", documents, longest, confidence
+    )

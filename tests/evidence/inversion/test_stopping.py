@@ -6,7 +6,7 @@ import pytest
 from attacks.base import AttackerKnowledge
 from attacks.ranking import Guesses
 from del_audit.evidence.inversion.readers import AttackReader
-from del_audit.evidence.inversion.stopping import read_until_decided
+from del_audit.evidence.inversion.stopping import read_until_decided, stopped_rate
 from del_audit.service.releases import Releases
 from del_audit.statistics.sequential import decided, sequential_ends
 from mechanisms.errors import UserError
@@ -42,12 +42,13 @@ NOTHING = AttackerKnowledge.__new__(AttackerKnowledge)  # the reader asks for no
 @pytest.mark.parametrize(("share", "limit", "decision"), [(0.1, 0.4, "passed"), (0.6, 0.3, "failed")])
 def test_reading_stops_once_the_limit_is_decided(share, limit, decision):
     attack, sent = Reader(), sent_with(share)
-    outcome, figure = read_until_decided(AttackReader(attack, NOTHING), sent, limit, 10, batch=10)
+    outcome = read_until_decided(AttackReader(attack, NOTHING), sent, limit, 10, batch=10)
+    figure = stopped_rate(outcome, 300, 10)
     assert decided(figure, limit) == decision
     assert len(attack.shown) == len(outcome.documents) == figure.documents
     assert figure.documents in (20, 30, 40, 50, 60)
-    again, same = read_until_decided(AttackReader(Reader(), NOTHING), sent, limit, 10, batch=10)
-    assert (again.documents, same) == (outcome.documents, figure)
+    again = read_until_decided(AttackReader(Reader(), NOTHING), sent, limit, 10, batch=10)
+    assert again.documents == outcome.documents
     hits = outcome.hits.reshape(-1, 10).sum(axis=1).astype(float)
     earlier = sequential_ends(hits[:-10], np.full(len(hits) - 10, 10.0), 10, 300)
     assert earlier[0] <= limit < earlier[1]  # one batch fewer did not decide
@@ -55,7 +56,8 @@ def test_reading_stops_once_the_limit_is_decided(share, limit, decision):
 
 def test_what_is_not_decided_is_read_to_the_end():
     sent = sent_with(0.2, documents=40, prompts_each=2)
-    outcome, figure = read_until_decided(AttackReader(Reader(), NOTHING), sent, 0.2, 20, batch=7)
+    outcome = read_until_decided(AttackReader(Reader(), NOTHING), sent, 0.2, 20, batch=7)
+    figure = stopped_rate(outcome, 40, 20)
     assert (len(outcome), figure.sample, figure.documents) == (800, 800, 40)
     assert decided(figure, 0.2) is None
     assert outcome.documents[0] == outcome.documents[1]  # a document's prompts are attacked together
