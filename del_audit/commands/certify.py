@@ -42,10 +42,11 @@ def add_parser(commands: Commands) -> None:
 
 
 def _certify(arguments: argparse.Namespace) -> int:
-    config, workers = configured(arguments.config, arguments), workers_of(arguments)
+    config = configured(arguments.config, arguments)
     folder = arguments.out or Path("out") / _name(config)
     with held(folder, folder):
         _name(config)  # a wrong file is said before the seconds that imports take
+        workers = workers_of(arguments)
         from del_audit.certificate.certify import certify
 
         if not arguments.json:

@@ -7,6 +7,7 @@ from del_audit.commands.values import (
     add_config,
     add_machine,
     add_new_folder,
+    add_workers,
     configured,
     names,
     path,
@@ -14,6 +15,7 @@ from del_audit.commands.values import (
     reals,
     whole,
     wholes,
+    workers_of,
 )
 from del_audit.process.alone import alone
 from mechanisms.registry import decoder_names
@@ -76,6 +78,7 @@ def add_parser(commands: Commands) -> None:
     )
     tune.add_argument("--seed", type=whole("seed"), help="of the split and the draws (default: the file's)")
     add_machine(tune)
+    add_workers(tune)
     tune.set_defaults(run=alone(_tune))
 
 
@@ -98,4 +101,5 @@ def _tune(arguments: argparse.Namespace) -> int:
         tuning_share=arguments.tuning_share,
         group=arguments.group,
         seed=arguments.seed,
+        workers=workers_of(arguments),
     )

@@ -21,7 +21,7 @@ from del_audit.evidence.inversion.readings import slices_of
 from del_audit.evidence.inversion.released_again import Worst, measure_worst, released_again
 from del_audit.evidence.system import System
 from del_audit.evidence.utility import measure_prediction, paired_gain
-from del_audit.runs import Run
+from del_audit.runs import Parts
 from del_audit.service.assets import Assets, build
 from del_audit.service.clusters import with_clusters
 from del_audit.service.pipelines import AnyPipeline
@@ -38,15 +38,23 @@ from mechanisms.soft_prompt import load_soft_prompt
 KEY_DIGITS = 20
 
 
+class NotMeasuredError(Exception):
+    """A measurement is asked for that is not finished."""
+
+
 @dataclass(slots=True)
 class MeasuringBench:
-    """A bench over one part of the private split. name: of the part; it names its random draws and what is kept."""
+    """A bench over one part of the private split. name: of the part; it names its random draws and what is kept.
+
+    measures: False for a bench that only looks up what is finished, and raises NotMeasuredError for the rest.
+    """
 
     base: Configuration
     assets: Assets
     name: str
-    run: Run
+    run: Parts
     progress: Callable[[str], None] = lambda said: None
+    measures: bool = True
     _built: dict[str, AnyPipeline] = field(default_factory=dict)
 
     def clustered(self, candidate: Candidate) -> Candidate:
@@ -101,6 +109,8 @@ class MeasuringBench:
         settings = {"kind": kind, "part": self.name, "candidate": candidate.to_dict(), **asked}
 
         def made() -> dict[str, Any]:
+            if not self.measures:
+                raise NotMeasuredError(kind)
             self.progress(f"{kind}: {candidate.described()}")
             return {"settings": settings, **measure(candidate, asked)}
 

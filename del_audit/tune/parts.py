@@ -14,7 +14,8 @@ from mechanisms.files import PRIVATE, write_file
 
 FEWEST_DOCUMENTS = 4
 """Of a part: an interval needs two, and another user's prompt must come from another document."""
-HELD_OUT = "held-out"
+TUNING, HELD_OUT = "tuning", "held-out"
+"""The two parts, by their names."""
 _WHOLE = 1 << 64
 
 

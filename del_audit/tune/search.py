@@ -5,8 +5,9 @@ Whatever it measures, it measures on the part to choose on; the part to report o
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from attacks.registry import AttackName, always_run
 from del_audit.evidence.candidate_list import ListFigure
@@ -65,6 +66,18 @@ class Effort:
     finalists: int = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a stage asks for, and what waits for nothing else of that stage: workers can make it.
+
+    kind: a channel's noise, a gain over so many prompts, or all that a finalist is held against. prompts: of a gain.
+    """
+
+    kind: Literal["noise", "gain", "finalist"]
+    candidate: Candidate
+    prompts: int = 0
+
+
 @dataclass(slots=True)
 class Row:
     """A candidate and all that was seen of it. stage: where it left the search; excess: measured over allowed there."""
@@ -99,7 +112,7 @@ class Heard:
 class Search:
     """One search. edges: the least noise of each shape. epsilons: of mechanisms over words, where some are asked for.
 
-    out_of_time: asked before every measurement that can be left out.
+    out_of_time: asked before every measurement that can be left out. share: told before each stage what it asks for.
     """
 
     judge: Judge
@@ -108,6 +121,17 @@ class Search:
     edges: Mapping[Shape, Edge]
     epsilons: tuple[float, ...] = ()
     out_of_time: Callable[[], bool] = lambda: False
+    share: Callable[[Sequence[Asked]], None] = lambda asked: None
+
+    def make(self, asked: Asked) -> None:
+        """Measures what is asked for, so that the bench keeps it; the search itself says what cannot be built."""
+        with suppress(UserError):
+            if asked.kind == "noise":
+                self._loudest(asked.candidate, [])
+            elif asked.kind == "gain":
+                self.bench.gain(asked.candidate, asked.prompts)
+            else:
+                self._meets(Row(asked.candidate))
 
     def run(self, candidates: Sequence[Candidate]) -> list[Row]:
         """Returns every candidate's row; one has status `chosen` unless none was seen to meet the policy."""
@@ -132,6 +156,7 @@ class Search:
         channels: dict[Channel, list[Row]] = {}
         for row in rows:
             channels.setdefault(row.candidate.channel, []).append(row)
+        self.share([Asked("noise", members[0].candidate.undecoded) for members in channels.values()])
         for channel, members in channels.items():
             if self.out_of_time():
                 for row in members:
@@ -207,6 +232,7 @@ class Search:
         for rung, prompts in enumerate(self.effort.prompts[:-1] or self.effort.prompts):
             if rung and (len(alive) <= self.effort.finalists or self.out_of_time()):
                 break
+            self.share([Asked("gain", row.candidate, prompts) for row in alive])
             alive = [row for row in alive if self._measured(row, prompts)]
             keep = max(self.effort.finalists, math.ceil(len(alive) / 2))
             ranked = _ranked(alive)
@@ -226,6 +252,7 @@ class Search:
         """Holds the best against every limit, as many as asked for and on until one meets all, and chooses."""
         met: list[Row] = []
         waiting = _ranked([row for row in rows if row.status in ("waiting", "outpaced") and row.gain is not None])
+        self.share([Asked("finalist", row.candidate) for row in waiting[: self.effort.finalists]])
         for place, row in enumerate(waiting):
             if place >= self.effort.finalists and met:
                 break

@@ -31,11 +31,14 @@ from del_audit.service.splits import grouped_by
 from del_audit.tune.bench import MeasuringBench, certified_documents, with_limited_columns
 from del_audit.tune.channels import DelChannel, Shape, WordChannel
 from del_audit.tune.judge import Judge
-from del_audit.tune.parts import HELD_OUT, Parts, authors_of, part_of, split_private, write_corpus
+from del_audit.tune.parts import HELD_OUT, TUNING, Parts, authors_of, part_of, split_private, write_corpus
 from del_audit.tune.proof import Edge, edge_of
 from del_audit.tune.report import BEST, CORPUS, best_configuration, best_yaml, held_out_report, print_frontier, row_dict
-from del_audit.tune.search import Effort, Row, Search, nearest
+from del_audit.tune.search import Asked, Effort, Row, Search, nearest
+from del_audit.tune.sharing import TuneWork, missing
 from del_audit.tune.space import Candidate, candidates_of, load_space
+from del_audit.workers.filling import Workers, filling
+from del_audit.workers.work import Work
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.files import write_file
@@ -66,6 +69,7 @@ def tune(
     tuning_share: float = 0.5,
     group: str | None = None,
     seed: int | None = None,
+    workers: Workers | None = None,
 ) -> int:
     """Searches, writes out/frontier.json, out/best.yaml and out/corpus.parquet, prints the frontier and returns 0.
 
@@ -91,7 +95,7 @@ def tune(
     asked |= {"seed": seed, "epsilons": list(searched.epsilons), "effort": asdict(effort), "parts": parts.to_dict()}
     run = Run(out, {**_identity(base, assets, wanted), **asked})
     console = Console(markup=False, highlight=False)
-    bench = MeasuringBench(base, tuning, "tuning", run, lambda said: console.print(f"measuring {said}", style="dim"))
+    bench = MeasuringBench(base, tuning, TUNING, run, lambda said: console.print(f"measuring {said}", style="dim"))
 
     def out_of_time() -> bool:
         return minutes is not None and time.monotonic() - started > 60 * minutes
@@ -102,7 +106,14 @@ def tune(
         each.shape: edge_of(each, own, base.policy, searched.epsilons)
         for each in {each.channel.shape: each.channel for each in wanted if not each.unreadable}.values()
     }
-    rows = Search(judge, bench, effort, edges, searched.epsilons, out_of_time).run(wanted)
+    about = TuneWork(base, seed, parts.tuning, judge, effort, searched.epsilons)
+    with filling(workers or Workers(), Work("del_audit.tune.sharing:bench_in", about), run) as others:
+
+        def share(asked: Sequence[Asked]) -> None:
+            if others.there:
+                others.fill(missing(bench, about, asked), "candidate", out_of_time)
+
+        rows = Search(judge, bench, effort, edges, searched.epsilons, out_of_time, share).run(wanted)
     chosen = next((row for row in rows if row.status == "chosen"), None)
     if chosen is None and any("out of time" in row.why for row in rows):
         console.print(

@@ -1,7 +1,7 @@
 """The one seam: before a command's own loop, workers fill its run's folder with the parts that are missing."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -50,15 +50,21 @@ class Filling:
     def __init__(self, run: Parts, hands: Hands | None) -> None:
         self._run, self._hands = run, hands
 
-    def fill(self, parts: Sequence[Part], unit: str) -> None:
+    @property
+    def there(self) -> bool:
+        """Whether there is anybody to fill it."""
+        return self._hands is not None
+
+    def fill(self, parts: Sequence[Part], unit: str, stop: Callable[[], bool] = lambda: False) -> None:
         """Has the parts made, and keeps the files of each as they come; does nothing without workers.
 
-        unit: of the bar. Raises UserError as `results` does.
+        unit: of the bar. stop: asked before each part; once it is so, no more are begun. Raises UserError as `results`
+        does.
         """
         if self._hands is None or not parts:
             return
         with tqdm(total=len(parts), desc=f"{self._hands.count} workers", unit=unit) as bar:
-            for part, files in results(self._hands, parts):
+            for part, files in results(self._hands, parts, stop):
                 keep(self._run, files)
                 bar.set_postfix_str(part.name, refresh=False)
                 bar.update()

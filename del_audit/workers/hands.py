@@ -1,7 +1,7 @@
 """What a cluster of workers does whatever it is made of: parts are sent, tried again elsewhere, and given back."""
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from del_audit.workers.work import Files, Part
@@ -36,14 +36,18 @@ class Hands(Protocol):
         ...
 
 
-def results(hands: Hands, parts: Sequence[Part]) -> Iterator[tuple[Part, Files]]:
-    """Yields each part with its files, as they come.
+def results(
+    hands: Hands, parts: Sequence[Part], stop: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[Part, Files]]:
+    """Yields each part with its files, as they come. stop: asked before each part; once it is so, no more are begun.
 
     Raises UserError as a part does, and for a part that failed TRIES times otherwise, such as by a worker's death: then
     no more parts are begun, and those that are under way are yielded first.
     """
     waiting, flying, failed, ends = deque(parts), dict[int, Part](), Counter[str](), list[UserError]()
     while waiting or flying:
+        if waiting and stop():
+            waiting.clear()
         while waiting and hands.idle:
             part = waiting.popleft()
             flying[hands.send(part)] = part

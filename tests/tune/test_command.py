@@ -15,7 +15,7 @@ from del_audit.service.assets import load_assets
 from del_audit.tune import tune as tuning
 from del_audit.tune.bench import MeasuringBench
 from del_audit.tune.channels import DelChannel
-from del_audit.tune.parts import HELD_OUT, part_of
+from del_audit.tune.parts import HELD_OUT, TUNING, part_of
 from del_audit.tune.space import Candidate
 from mechanisms.corpora import load_corpus
 from mechanisms.errors import UserError
@@ -126,6 +126,17 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(configured, tmp_path, m
     assert len(counted) == everything
     assert frontier(out) == frontier(whole)
     assert "".join(capsys.readouterr().err.splitlines()[-1:]) != "del-audit: interrupted"
+
+
+def test_two_workers_choose_what_one_chooses(configured, tmp_path, counted):
+    path, alone, shared = configured(POLICY), tmp_path / "alone", tmp_path / "shared"
+    assert run(path, alone) == 0
+    tuned = [kind for kind, part in counted if part == TUNING]
+    assert {"_read", "_gain"} <= set(tuned)
+    counted.clear()
+    assert run(path, shared, "--workers", "2") == 0
+    assert {part for _, part in counted} == {HELD_OUT}  # all else was measured by workers
+    assert frontier(shared) == frontier(alone)
 
 
 def test_a_cut_off_run_of_other_settings_is_refused(configured, tmp_path, monkeypatch, capsys):

@@ -48,6 +48,14 @@ def test_every_part_is_made_once_and_kept_as_the_command_keeps_it(tmp_path, abou
         assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_no_part_is_begun_once_it_is_to_stop(tmp_path, about):
+    run, asked = Run(tmp_path / "out", {}), parts(*[(f"p{number}", 0, "") for number in range(5)])
+    with filling(Workers(2), Work("toy_work:ToyBench", str(about)), run) as others:
+        others.fill(asked, "part", lambda: bool(list(about.glob("tried-*"))))
+    made = sorted(path.stem for path in (run.folder / "parts").iterdir())
+    assert made == ["p0", "p1"]  # those under way are waited for
+
+
 @pytest.mark.parametrize("kind", ["killed", "broken"])
 def test_a_part_that_fails_is_made_elsewhere_and_the_others_are_not_touched(tmp_path, about, kind):
     run = Run(tmp_path / "out", {})
