@@ -127,6 +127,11 @@ class Client:
         return self._releaser.spec
 
     @property
+    def account(self) -> Account | None:
+        """Where its releases are entered; None for a simulation."""
+        return self._account
+
+    @property
     def charged(self) -> int:
         """Tokens charged by this object; the same prompt again is charged again, as its guarantees add up.
 
@@ -144,17 +149,42 @@ class Client:
         _require_encodable(text)
         return self.release_tokens(self._tokenizer(text, add_special_tokens=False).input_ids)
 
+    def release_all(self, texts: Sequence[str]) -> tuple[list[bytes], int]:
+        """Returns the message of each prompt, and the tokens of all: they are charged together, all of them or none.
+
+        Raises UserError as release does.
+        """
+        for text in texts:
+            _require_encodable(text)
+        rows = [self._tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+        return self._released(rows), sum(map(len, rows))
+
     def release_tokens(self, tokens: Iterable[int]) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as release does."""
-        row = checked_tokens(tokens, self._words)  # read once: what is counted, checked and sent is this copy
-        if len(row) > self._max_tokens:
-            raise UserError(f"Expected a prompt of at most {self._max_tokens} tokens, got {len(row)}.")
-        self._require_allowed(len(row))
+        (message,) = self._released([tokens])
+        return message
+
+    def charging(self, account: Account) -> "Client":
+        """Returns a client of the same half and terms, whose releases are entered in another account.
+
+        Raises UserError where this one draws from another source than the operating system.
+        """
+        if not isinstance(self._source, SystemRandomness):
+            raise UserError("Expected a client that draws from the operating system, got one of a simulation.")
+        return Client(self._tokenizer, self._releaser, self._max_tokens, None, self._terms, account)
+
+    def _released(self, texts: Sequence[Iterable[int]]) -> list[bytes]:
+        # read once: what is counted, checked and sent are these copies
+        rows = [checked_tokens(tokens, self._words) for tokens in texts]
+        for row in rows:
+            if len(row) > self._max_tokens:
+                raise UserError(f"Expected a prompt of at most {self._max_tokens} tokens, got {len(row)}.")
+            self._require_allowed(len(row))
         if self._account is not None:
-            self._account.charge(row, self._terms)
+            self._account.charge(rows, self._terms)
         with self._lock:
-            self._charged += len(row)
-        return self._releaser.release(row.tolist(), self._source)
+            self._charged += sum(map(len, rows))
+        return [self._releaser.release(row.tolist(), self._source) for row in rows]
 
     def _require_allowed(self, tokens: int) -> None:
         prompt, until = self._terms.prompt_tokens, self._terms.until

@@ -9,7 +9,7 @@ is public.
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -109,12 +109,14 @@ def save_client_bundle(
     max_tokens: int,
     certificate: bytes | None = None,
     trusted: Collection[bytes] | None = None,
+    public: Sequence[str] = (),
 ) -> None:
     """Writes a client's folder, whole or not at all.
 
     half: the client's half of the mechanism. model: the language model that it is for. tokenizer: of that model, from
     transformers (a fast one) or from the tokenizers package. max_tokens: the longest prompt. certificate: a
-    certificate's file, put beside; trusted: as load_client takes it.
+    certificate's file, put beside; trusted: as load_client takes it. public: texts that a proxy may send as they are,
+    such as the operator's own system prompt: their hashes are in the folder, not they.
     Raises UserError for a folder that exists, a half that no folder can hold, a tokenizer that has no tokenizer.json or
     says something else than its own, one with more tokens than the half has words, max_tokens < 1, and as load_client
     does for a certificate.
@@ -135,6 +137,8 @@ def save_client_bundle(
         "max_tokens": max_tokens,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
+    if public:
+        record["public_texts"] = [hashlib.sha256(text.encode()).hexdigest() for text in public]
     if certificate is not None:
         keys = trusted_keys() if trusted is None else trusted
         terms_of(open_signed(certificate, WHAT), bundle.deployment, keys, accept_quick=True)  # whoever sends is asked
@@ -187,6 +191,19 @@ def load_client(
     if source is None or isinstance(source, SystemRandomness):
         account = Account(ledger or Ledger.of_user(), deployment.fingerprint, deployment.tokenizer)
     return Client(bundle.tokenizer, bundle.half, bundle.max_tokens, source, terms, account)
+
+
+def public_texts(folder: Path) -> frozenset[str]:
+    """Returns the hashes of the texts that a client's folder calls public; raises UserError for a damaged folder."""
+    try:
+        listed = json.loads(_file(folder, CARD, LARGEST_CARD)).get("public_texts", [])
+        if not all(isinstance(each, str) and len(each) == 64 for each in listed):
+            raise ValueError("public_texts are not hashes")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"Expected {CARD} in {str(folder)!r} to describe a client: {error}.") from None
+    return frozenset(listed)
 
 
 def _read_bundle(folder: Path) -> _Bundle:

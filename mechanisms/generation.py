@@ -4,7 +4,7 @@ The model's law is used as it is. Of its own generation settings only the end to
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -84,25 +84,88 @@ def _write_batch(
     model: PreTrainedModel, prefixes: dict[int, Tensor], settings: GenerationSettings
 ) -> Iterator[list[tuple[int, int]]]:
     """Yields the steps of one batch; a text that has ended leaves it."""
-    ends, like = end_tokens(model), input_weight(model)
-    rows = [prefix.detach().to(like) for prefix in prefixes.values()]
-    mask = None
-    if len({len(row) for row in rows}) > 1:
-        mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True, 0, "left")
-    draws = {text: simulation_generator(settings.seed, "generation", str(text)) for text in prefixes}
-    reading, going = CachedReader(model), list(prefixes)
-    logits = reading.read(pad_sequence(rows, True, 0.0, "left"), mask)
-    for step in range(settings.new_tokens):
-        uniforms = np.array([draws[text].random() for text in going])
-        tokens = choose(logits, settings, uniforms).tolist()
-        stays = [row for row, token in enumerate(tokens) if token not in ends]
-        going, tokens = [going[row] for row in stays], [tokens[row] for row in stays]
-        yield list(zip(going, tokens, strict=True))
-        if not going or step + 1 == settings.new_tokens:
-            return
-        if len(stays) < len(logits):
-            reading.keep(stays)
-        logits = reading.read(embed(model, tokens)[:, None])
+    orders = [Order(prefix, settings, text) for text, prefix in prefixes.items()]
+    batch, names = WritingBatch(model, orders), list(prefixes)
+    while batch.going:
+        step = batch.step()
+        yield [(names[text], token) for text, token in step.items() if token is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A text to write. prefix: embeddings, shape (>= 1, width). text: its number among those of one seed."""
+
+    prefix: Tensor
+    settings: GenerationSettings
+    text: int = 0
+
+
+class WritingBatch:
+    """Texts that are written side by side, step by step, each by its own settings: what is beside it changes nothing.
+
+    A text leaves the batch with an end token, after its settings' new_tokens, or when it is dropped.
+    """
+
+    def __init__(self, model: PreTrainedModel, orders: Sequence[Order]) -> None:
+        self._model, self._orders, self._ends = model, orders, end_tokens(model)
+        self._draws = [simulation_generator(one.settings.seed, "generation", str(one.text)) for one in orders]
+        self._rows = list(range(len(orders)))  # the text of each row that is still read
+        self._reading, self._last = CachedReader(model), dict[int, int]()
+        self._written = [0] * len(orders)
+        self.going = set(self._rows)
+        """The texts that are not finished, by their place among the orders."""
+
+    def drop(self, text: int) -> None:
+        """Writes no more of a text."""
+        self.going.discard(text)
+
+    def step(self) -> dict[int, int | None]:
+        """Returns the next token of each text that goes on, None where that one ended it; one step of the model."""
+        logits = self._next_logits()
+        tokens = self._choose(logits)
+        found: dict[int, int | None] = {}
+        for text, token in tokens.items():
+            self._written[text] += 1
+            found[text] = None if token in self._ends else token
+            if token in self._ends or self._written[text] == self._orders[text].settings.new_tokens:
+                self.going.discard(text)
+        self._last = tokens
+        return found
+
+    def _next_logits(self) -> Tensor:
+        """Returns the logits of the texts that go on, in the order of the rows."""
+        if self._last:
+            self._forget_finished()
+            return self._reading.read(embed(self._model, [self._last[text] for text in self._rows])[:, None])
+        like = input_weight(self._model)
+        rows = [one.prefix.detach().to(like) for one in self._orders]
+        mask = None
+        if len({len(row) for row in rows}) > 1:
+            mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True, 0, "left")
+        logits = self._reading.read(pad_sequence(rows, True, 0.0, "left"), mask)
+        return logits[self._forget_finished()]
+
+    def _forget_finished(self) -> list[int]:
+        """Forgets the rows whose text is finished, and returns the places that the others had."""
+        stays = [row for row, text in enumerate(self._rows) if text in self.going]
+        if len(stays) < len(self._rows):
+            self._reading.keep(stays)
+            self._rows = [self._rows[row] for row in stays]
+        return stays
+
+    def _choose(self, logits: Tensor) -> dict[int, int]:
+        """Returns the next token of each row's text: rows of the same settings are chosen together."""
+        uniforms = np.array([self._draws[text].random() for text in self._rows])
+        alike: dict[GenerationSettings, list[int]] = {}
+        for row, text in enumerate(self._rows):
+            law = replace(self._orders[text].settings, new_tokens=1, seed=0)
+            alike.setdefault(law, []).append(row)
+        found: dict[int, int] = {}
+        for law, rows in alike.items():
+            part = logits if len(rows) == len(logits) else logits[rows]
+            chosen = choose(part, law, uniforms[rows]).tolist()
+            found |= {self._rows[row]: token for row, token in zip(rows, chosen, strict=True)}
+        return {text: found[text] for text in self._rows}
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ tokenizer, under earlier certificates as well. That is the closed choice, since 
 """
 
 import hmac
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +25,10 @@ from mechanisms.terms import Terms
 WINDOW = 8
 """Tokens of a window. A shorter text has none: it counts towards the token limits only."""
 HASH_BYTES = 16
+
+
+class AllowanceError(UserError):
+    """What the certificate allows is spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +64,27 @@ class Ledger:
         """Returns the ledger in the user's state folder; raises UserError as state_folder does."""
         return cls((state_folder() / "ledger.sqlite").absolute())
 
-    def charge(self, deployment: str, tokenizer: str, tokens: NDArray[np.int64], terms: Terms) -> None:
-        """Enters a release that is about to be made, or raises and enters nothing.
+    def charge(self, deployment: str, tokenizer: str, texts: Sequence[NDArray[np.int64]], terms: Terms) -> None:
+        """Enters releases that are about to be made together, or raises and enters none.
 
-        deployment, tokenizer: hashes, as Deployment has them. tokens: shape (tokens,), at least one. What it checks
-        and what it enters is one transaction, on the disk before this returns.
-        Raises UserError where the deployment's tokens within terms.period would exceed terms.session_tokens, where a
-        window was sent terms.sends times already, and as ledger_file.opened does.
+        deployment, tokenizer: hashes, as Deployment has them. texts: tokens of each, shape (tokens,), at least one.
+        What it checks and what it enters is one transaction, on the disk before this returns.
+        Raises AllowanceError where the deployment's tokens within terms.period would exceed terms.session_tokens, and
+        where a window was sent terms.sends times already; UserError as ledger_file.opened does.
         """
         now = datetime.now(UTC).timestamp()
         with opened(self.path) as (database, key):
-            windows = _windows(tokens, tokenizer, key)
-            _require_tokens(database, deployment, len(tokens), terms, now)
+            windows = [_windows(tokens, tokenizer, key) for tokens in texts]
+            _require_tokens(database, deployment, sum(map(len, texts)), terms, now)
             _require_sends(database, windows, terms.sends)
-            database.execute(
+            database.executemany(
                 "INSERT INTO charges (at, deployment, tokenizer, tokens) VALUES (?, ?, ?, ?)",
-                (now, deployment, tokenizer, len(tokens)),
+                [(now, deployment, tokenizer, len(tokens)) for tokens in texts],
             )
             database.executemany(
                 "INSERT INTO windows (window, sends) VALUES (?, 1) "
                 "ON CONFLICT (window) DO UPDATE SET sends = sends + 1",
-                [(window,) for window in windows],
+                [(window,) for text in windows for window in text],
             )
 
     def summary(self, period: timedelta) -> Summary:
@@ -108,9 +114,9 @@ class Account:
     deployment: str
     tokenizer: str
 
-    def charge(self, tokens: NDArray[np.int64], terms: Terms) -> None:
-        """Enters a release that is about to be made; raises UserError as Ledger.charge does."""
-        self.ledger.charge(self.deployment, self.tokenizer, tokens, terms)
+    def charge(self, texts: Sequence[NDArray[np.int64]], terms: Terms) -> None:
+        """Enters releases that are about to be made together; raises UserError as Ledger.charge does."""
+        self.ledger.charge(self.deployment, self.tokenizer, texts, terms)
 
 
 def _windows(tokens: NDArray[np.int64], tokenizer: str, key: bytes) -> dict[bytes, int]:
@@ -134,7 +140,7 @@ def _require_tokens(database: Connection, deployment: str, tokens: int, terms: T
     if tokens <= left:
         return
     days = f"{terms.period.total_seconds() / 86400:g} days"
-    raise UserError(
+    raise AllowanceError(
         f"Expected at most {max(left, 0)} tokens, the rest of the session's {terms.session_tokens} in {days}, "
         f"got {tokens}. {_room(rows, left, tokens, terms)}"
     )
@@ -150,14 +156,17 @@ def _room(rows: list[tuple[float, int]], left: int, tokens: int, terms: Terms) -
     return "Shorten the text, or certify a policy with a longer session."
 
 
-def _require_sends(database: Connection, windows: dict[bytes, int], sends: int | None) -> None:
+def _require_sends(database: Connection, windows: Sequence[dict[bytes, int]], sends: int | None) -> None:
     if sends is None:
         return
-    for window, start in windows.items():
+    together = Counter[bytes]()  # by the texts that stand before, of those that are sent together
+    for window, start in ((window, start) for text in windows for window, start in text.items()):
         row = database.execute("SELECT sends FROM windows WHERE window = ?", (window,)).fetchone()
-        if row is not None and row[0] >= sends:
-            times = "once" if row[0] == 1 else f"{row[0]} times"
-            raise UserError(
+        before = (row[0] if row is not None else 0) + together[window]
+        together[window] += 1
+        if before >= sends:
+            times = "once" if before == 1 else f"{before} times"
+            raise AllowanceError(
                 f"Expected a text of which no {WINDOW} tokens in a row were sent {sends} times before, the "
                 f"certificate's `sends`, got tokens {start + 1} to {start + WINDOW}, sent {times} (to any service with "
                 "this tokenizer, under earlier certificates as well). Write it in other words, or certify a policy "

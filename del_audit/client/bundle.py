@@ -39,6 +39,8 @@ from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenized
 
+_LONGEST_PUBLIC = 1 << 16
+
 
 def bundle(
     config_file: ConfigurationFile,
@@ -46,13 +48,14 @@ def bundle(
     max_tokens: int | None = None,
     certificate: Path | None = None,
     trust: Sequence[str] = (),
+    public_texts: Sequence[Path] = (),
 ) -> int:
     """Writes the client's folder of a configuration, whole or not at all; returns exit code 0.
 
     No private text is read, only whose it is, where data.group_column says so. max_tokens: the longest prompt; where it
     is None, the model's context less the soft prompt and the most new tokens that the evaluation asks for. certificate:
     put into the folder, where it holds for what is in it. trust: public keys that may have signed it, as
-    mechanisms.keyring.public_key takes them.
+    mechanisms.keyring.public_key takes them. public_texts: files of texts that a proxy may send as they are.
     Raises UserError as load_configuration, pipelines_of and save_client_bundle do, for a max_tokens over the context
     less the soft prompt, and for a certificate that does not hold.
     """
@@ -61,6 +64,7 @@ def bundle(
         raise UserError(f"Expected a folder that does not exist yet, got {str(out)!r}.")
     vouched = _checked(certificate) if certificate is not None else None
     keys = trusted_keys(trust) if certificate is not None else frozenset()
+    public = [_public_text(path) for path in public_texts]
     silence_libraries()
     language = language_of(configuration)
     prompt = configuration.soft_prompt
@@ -70,12 +74,20 @@ def bundle(
     longest = room - max(plan.response_tokens, plan.generated_tokens) if max_tokens is None else max_tokens
     if not 1 <= longest < room:
         raise UserError(f"Expected max_tokens in 1..{room - 1}, what the model's context holds, got {longest}.")
-    public = read_splits(configuration.data).public.texts
-    half = _half(configuration, language, tokenized(language.tokenizer, public, language.context_tokens))
+    texts = read_splits(configuration.data).public.texts
+    half = _half(configuration, language, tokenized(language.tokenizer, texts, language.context_tokens))
     model = ModelName(language.record.name, language.record.sha256)
-    save_client_bundle(out, half, model, language.tokenizer, longest, vouched, keys)
+    save_client_bundle(out, half, model, language.tokenizer, longest, vouched, keys, public)
     print(f"Written: {out} (prompts of up to {longest} tokens, {_sent(half)})")
     return 0
+
+
+def _public_text(path: Path) -> str:
+    """Returns a public text, without the line end that editors put behind it."""
+    try:
+        return read_small(path, _LONGEST_PUBLIC, "public text").decode("utf8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"Expected --public-text {path} in UTF-8: {error}.") from None
 
 
 def _half(configuration: Configuration, language: LanguageModel, documents: Sequence[Sequence[int]]) -> ClientHalf:

@@ -6,12 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mechanisms.client import Client
-from mechanisms.client_bundle import certificate_of, load_client
-from mechanisms.client_certificate import UNCERTIFIED, Requirement, Uncertified, require_format, require_trusted
+from del_audit.client.certified import client_under
+from mechanisms.client_certificate import Requirement, Uncertified
 from mechanisms.errors import UserError
 from mechanisms.files import reserved
-from mechanisms.keyring import trusted_keys
 
 
 def send(
@@ -35,7 +33,7 @@ def send(
     """
     if out.exists():
         raise UserError(f"Expected a file that does not exist yet, got {str(out)!r}.")
-    client = _client(bundle, certificate, trust, accept_quick, require)
+    client = client_under(bundle, certificate, trust, accept_quick, require)
     prompt = _read_prompt() if text is None else _as_given(text)
     with reserved(out, new=True) as place:
         message = client.release(prompt)
@@ -93,25 +91,3 @@ def _as_given(text: str) -> str:
         f"Expected --text in UTF-8, got {got} at offset {at}: convert it, or leave --text out and send UTF-8 on "
         "standard input."
     )
-
-
-def _client(
-    bundle: Path,
-    certificate: Path | Uncertified | None,
-    trust: Sequence[str],
-    accept_quick: bool,
-    require: Requirement | None,
-) -> Client:
-    if isinstance(certificate, Uncertified):
-        return load_client(bundle, certificate=UNCERTIFIED)
-    from del_audit.certificate.attack_versions import require_current_attacks
-    from del_audit.certificate.schema import require_schema
-    from del_audit.certificate.typed import typed_body
-
-    signed = certificate_of(bundle, certificate)
-    trusted = trusted_keys(trust)
-    require_trusted(signed, trusted)  # whatever a stranger wrote is not worth reading
-    require_format(signed.body)
-    require_schema(signed.whole)
-    require_current_attacks(typed_body(signed.body))
-    return load_client(bundle, certificate=signed, trusted=trusted, accept_quick=accept_quick, require=require)

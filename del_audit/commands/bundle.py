@@ -38,6 +38,14 @@ def add_parser(commands: Commands) -> None:
         help="put this certificate into the folder, if it is of this client",
     )
     add_trust(bundle)
+    bundle.add_argument(
+        "--public-text",
+        action="append",
+        default=[],
+        type=path("--public-text"),
+        metavar="FILE",
+        help="a text that `del-audit proxy` may send as it is, such as your own system prompt; may be given again",
+    )
     add_machine(bundle)
     bundle.set_defaults(run=_bundle)
 
@@ -49,4 +57,5 @@ def _bundle(arguments: argparse.Namespace) -> int:
     load_configuration(config)  # a wrong file is said before the seconds that imports take
     from del_audit.client.bundle import bundle
 
-    return bundle(config, arguments.out, arguments.max_tokens, arguments.certificate, arguments.trust)
+    given = (arguments.max_tokens, arguments.certificate, arguments.trust, arguments.public_text)
+    return bundle(config, arguments.out, *given)

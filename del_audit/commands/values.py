@@ -11,6 +11,7 @@ from mechanisms.errors import UserError
 from mechanisms.user_path import new_path, user_path
 
 if TYPE_CHECKING:  # the parser stays light
+    from del_audit.serving.listening import Listening
     from del_audit.workers.filling import Workers
 
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
@@ -152,6 +153,30 @@ def workers_of(arguments: argparse.Namespace) -> "Workers":
     from del_audit.workers.filling import Workers
 
     return Workers(arguments.workers, arguments.ray, arguments.gpus_per_worker)
+
+
+def add_listening(parser: argparse.ArgumentParser, port: int) -> None:
+    """Adds where a service listens and who may ask; port: the default."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    parser.add_argument("--port", type=whole("port"), default=port, help=f"default: {port}")
+    parser.add_argument(
+        "--keys", type=path("--keys"), metavar="FILE", help="who may ask: lines of a name and an API key; mode 600"
+    )
+    parser.add_argument(
+        "--tls-certificate", type=path("--tls-certificate"), metavar="PEM", help="answer over TLS, with --tls-key"
+    )
+    parser.add_argument("--tls-key", type=path("--tls-key"), metavar="PEM", help="private key of --tls-certificate")
+
+
+def listening_of(arguments: argparse.Namespace) -> "Listening":
+    """Returns what add_listening's options say; raises UserError without the extra, and for values out of range."""
+    try:
+        from del_audit.serving.listening import Listening
+    except ImportError as error:
+        raise UserError(
+            f"Expected {error.name} for this command, which is not installed: install del-audit[serve]."
+        ) from None
+    return Listening(arguments.host, arguments.port, arguments.tls_certificate, arguments.tls_key)
 
 
 def add_new_folder(parser: argparse.ArgumentParser, holds: str = "folder for the result") -> None:

@@ -16,7 +16,7 @@ def state(tmp_path, monkeypatch):
 
 def test_what_each_deployment_was_sent_is_shown_without_a_text(state, capsys):
     for deployment, length in (("a" * 64, 12), ("a" * 64, 9), ("b" * 64, 3)):
-        Ledger.of_user().charge(deployment, "t" * 64, np.arange(length), Terms())
+        Ledger.of_user().charge(deployment, "t" * 64, [np.arange(length)], Terms())
     assert main(["ledger"]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[0] == f"Ledger: {state / 'ledger.sqlite'}"

@@ -296,7 +296,7 @@ class TestOneAllowance:
             "sent = 0\n"
             "for number in range(40):\n"
             "    try:\n"
-            "        Ledger.of_user().charge('d', 't', np.arange(9), Terms(sends=25))\n"
+            "        Ledger.of_user().charge('d', 't', [np.arange(9)], Terms(sends=25))\n"
             "        sent += 1\n"
             "    except UserError:\n"
             "        pass\n"
@@ -438,9 +438,9 @@ def test_a_client_that_is_killed_amid_charging_leaves_a_ledger_that_can_be_read(
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
         "        return super().executemany(text, *rest)\n"
         "connect = sqlite3.connect\n"
-        "Ledger.of_user().charge('d', 't', np.arange(9), Terms())\n"
+        "Ledger.of_user().charge('d', 't', [np.arange(9)], Terms())\n"
         "ledger_file.sqlite3.connect = lambda *a, **k: connect(*a, factory=Killed, **k)\n"
-        "Ledger.of_user().charge('d', 't', np.arange(20, 29), Terms())\n"
+        "Ledger.of_user().charge('d', 't', [np.arange(20, 29)], Terms())\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT)
     assert done.returncode == -signal.SIGKILL

@@ -1,0 +1,69 @@
+"""Where a service listens, and how it ends: requests that are open are finished first."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from mechanisms.errors import UserError
+
+GRACE = 30
+"""Seconds that open requests have once it is to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """host, port: where. certificate, key: files of TLS, both or neither. Raises UserError for what cannot be."""
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise UserError(f"Expected --port in 0..65535, got --port {self.port}.")
+        if (self.certificate is None) != (self.key is None):
+            raise UserError("Expected --tls-certificate and --tls-key together, got one of them.")
+        for name, path in (("--tls-certificate", self.certificate), ("--tls-key", self.key)):
+            if path is not None and not path.is_file():
+                raise UserError(f"Expected {name} to be a file, got {str(path)!r}.")
+
+    @property
+    def address(self) -> str:
+        """The address as a URL."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self.certificate is None else 'https'}://{host}:{self.port}"
+
+    def bound(self) -> socket.socket:
+        """Returns a socket that is bound; raises UserError where the port is taken or the host is not here."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((self.host, self.port))
+        except OSError as error:
+            made.close()
+            raise UserError(
+                f"Expected a free port of this machine, got {self.address}: {error.strerror}. Give another --port."
+            ) from None
+        return made
+
+
+def run(app: Starlette, listening: Listening) -> None:
+    """Serves an application until the process is told to stop; raises UserError as `bound` does."""
+    made = listening.bound()
+    configured = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=1 << 16,
+        ssl_certfile=listening.certificate,
+        ssl_keyfile=listening.key,
+    )
+    uvicorn.Server(configured).run(sockets=[made])
