@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class RefusalError(Exception):
     """A request that is refused. status: of HTTP. code: for programs. said: for people, without anything private.
 
