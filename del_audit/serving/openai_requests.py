@@ -108,7 +108,7 @@ def read_completion(body: object) -> Asked:
         prompt = prompt[0]
     if not isinstance(prompt, str):
         raise _wrong("prompt", "one text; send several prompts one by one, and no token numbers")
-    return _asked(fields, (Turn("", prompt),))
+    return _asked(fields, (Turn("", encodable(prompt, "prompt")),))
 
 
 def _fields(body: object, content: str) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _turn(message: object, place: int) -> Turn:
             "Expected messages of text, got tool calls, audio or unknown fields.",
             f"messages[{place}]",
         )
-    return Turn(ROLES[message["role"]], _text(message.get("content"), place))
+    return Turn(ROLES[message["role"]], encodable(_text(message.get("content"), place), f"messages[{place}].content"))
 
 
 def _text(content: object, place: int) -> str:
@@ -190,6 +190,15 @@ def _text(content: object, place: int) -> str:
             400, "unsupported_content", "Expected parts of text: images, audio and files are not released.", param
         )
     raise _wrong(param, "a text, or a list of parts of text")
+
+
+def encodable(text: str, param: str) -> str:
+    """Returns the text; raises RefusalError for half a surrogate pair, which JSON can hold and no text can."""
+    try:
+        text.encode("utf8")
+    except UnicodeEncodeError:
+        raise _wrong(param, "a text that UTF-8 can hold, without half a surrogate pair") from None
+    return text
 
 
 def _stops(given: object) -> tuple[str, ...]:

@@ -29,7 +29,9 @@ from mechanisms.client_bundle import load_client, public_texts
 from mechanisms.ledger import Account, Ledger
 from mechanisms.randomness import simulation_generator
 
-TEMPLATE = "{% for m in messages %}{{ m['role'][0] }}:{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
+)
 SYSTEM = "You help the people of our clinic."
 """The operator's own text, which its bundle lists as public."""
 SENDS = 3
