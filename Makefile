@@ -19,7 +19,7 @@ setup: $(STAMP) ## Builds .venv once; again when pyproject.toml or constraints.t
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setup: installing the tested versions into $(VENV) (the first time one to five minutes, and 2.3 GB on the disk)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,proved,dp,ray,notebooks,docs]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,proved,dp,ray,serve,notebooks,docs]'
 	@touch $@
 
 certify: setup ## Certifies examples/smollm2-reviews.yaml; fails unless the verdict is certified.
