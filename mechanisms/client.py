@@ -127,6 +127,11 @@ class Client:
         return self._releaser.spec
 
     @property
+    def terms(self) -> Terms:
+        """What its certificate allows; all of it without one."""
+        return self._terms
+
+    @property
     def account(self) -> Account | None:
         """Where its releases are entered; None for a simulation."""
         return self._account

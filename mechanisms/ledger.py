@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from sqlite3 import Connection
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,16 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
+class Period:
+    """What a deployment was sent within a day or a month. name: its date."""
+
+    name: str
+    deployment: str
+    releases: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """A whole ledger. windows: how many different ones were sent. sends: how often the most frequent one was."""
 
@@ -60,9 +71,18 @@ class Ledger:
     path: Path
 
     @classmethod
-    def of_user(cls) -> "Ledger":
-        """Returns the ledger in the user's state folder; raises UserError as state_folder does."""
-        return cls((state_folder() / "ledger.sqlite").absolute())
+    def of_user(cls, key: str = "") -> "Ledger":
+        """Returns the ledger in the user's state folder; raises UserError as state_folder does.
+
+        key: the name of an API key of the proxy, which has a ledger of its own; empty for the user's.
+        """
+        return cls((state_folder() / (f"ledger-{key}.sqlite" if key else "ledger.sqlite")).absolute())
+
+    @classmethod
+    def all_of_user(cls) -> dict[str, "Ledger"]:
+        """Returns the user's ledger, whether it is there or not, and those of API keys, by the key's name."""
+        found = sorted(state_folder().glob("ledger-*.sqlite"))
+        return {"": cls.of_user()} | {path.stem.removeprefix("ledger-"): cls(path.absolute()) for path in found}
 
     def charge(self, deployment: str, tokenizer: str, texts: Sequence[NDArray[np.int64]], terms: Terms) -> None:
         """Enters releases that are about to be made together, or raises and enters none.
@@ -86,6 +106,19 @@ class Ledger:
                 "ON CONFLICT (window) DO UPDATE SET sends = sends + 1",
                 [(window,) for text in windows for window in text],
             )
+
+    def periods(self, by: Literal["day", "month"]) -> list[Period]:
+        """Returns what each deployment was sent in each day or month, UTC, the latest first; as `summary`."""
+        if not self.path.exists():
+            return []
+        length = len("2026-12-01" if by == "day" else "2026-12")
+        with opened(self.path) as (database, _):
+            rows = database.execute(
+                "SELECT substr(datetime(at, 'unixepoch'), 1, ?) AS name, deployment, COUNT(*), SUM(tokens) "
+                "FROM charges GROUP BY name, deployment ORDER BY name DESC, deployment",
+                (length,),
+            ).fetchall()
+        return [Period(*row) for row in rows]
 
     def summary(self, period: timedelta) -> Summary:
         """Returns what was entered so far; a ledger that is not there is empty, and is not made.

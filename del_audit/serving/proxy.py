@@ -66,8 +66,7 @@ class _Clients:
         """Returns the client of a user; the user without a name has the ledger that `send` has."""
         with self._lock:
             if user not in self._made:
-                ledger = Ledger.of_user() if not user else Ledger(state_folder() / f"ledger-{user}.sqlite")
-                account = Account(ledger, self.account.deployment, self.account.tokenizer)
+                account = Account(Ledger.of_user(user), self.account.deployment, self.account.tokenizer)
                 self._made[user] = self.first.charging(account)
             return self._made[user]
 
