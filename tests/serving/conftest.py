@@ -4,15 +4,12 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx2
 import openai
 import pytest
-import yaml
-from made_up import some_words, write_rows
+from tiny_service import SYSTEM, certified_service
 
-from del_audit.cli import main
 from del_audit.configuration.configuration import load_configuration
 from del_audit.serving.conversations import Conversations
 from del_audit.serving.deployed import Deployed
@@ -27,73 +24,17 @@ from del_audit.serving.transformers_engine import TransformersEngine
 from del_audit.serving.upstream import Upstream
 from mechanisms.client_bundle import load_client, public_texts
 from mechanisms.ledger import Account, Ledger
-from mechanisms.randomness import simulation_generator
 
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
-)
-SYSTEM = "You help the people of our clinic."
-"""The operator's own text, which its bundle lists as public."""
 SENDS = 3
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """Files of one service. state: the folders of keys and records that made them."""
-
-    config: Path
-    certificate: Path
-    bundle: Path
-    state: dict[str, str]
 
 
 @pytest.fixture(scope="session")
 def deployment(tiny_lm_folder, tiny_bert_folder, tmp_path_factory):
     """Returns a certificate of quick assurance and the client's folder, of a model with a chat template."""
-    folder = tmp_path_factory.mktemp("service")
-    model = folder / "model"
-    model.mkdir()
-    for path in tiny_lm_folder.iterdir():
-        (model / path.name).write_bytes(path.read_bytes())
-    settings = json.loads((model / "tokenizer_config.json").read_text())
-    (model / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": TEMPLATE}))
-    generator = simulation_generator(0, "served")
-    rows = [(" ".join(some_words(generator) for _ in range(3)), "train" if row < 36 else "test") for row in range(60)]
-    content = {
-        "name": "tiny",
-        "model": str(model),
-        "sentence_encoder": str(tiny_bert_folder),
-        "mechanism": {"bits": 4, "dim": 12, "clip": 0.05, "mu": 5.0},
-        "data": {"corpus": str(write_rows(folder / "rows.csv", ("text", "split"), rows)), "text_column": "text"},
-        "evaluation": {
-            "attacks": ["baseline", "map"],
-            "attacked_tokens": 1_000,
-            "context_prompts": 6,
-            "prompts": 6,
-            "response_tokens": 4,
-            "generations": 2,
-            "generated_tokens": 3,
-        },
-        "policy": {
-            "assurance": "quick",
-            "prompt_tokens": 48,
-            "attack_success_at_most": 0.99,
-            "sends": SENDS,
-            "epsilon": {"at_most": 1e5, "unit": "session", "tokens": 2_000},
-        },
-    }
-    config = folder / "tiny.yaml"
-    config.write_text(yaml.safe_dump(content))
-    (folder / "system.txt").write_text(SYSTEM + "\n")
-    state = {"DEL_AUDIT_STATE": str(folder / "state"), "DEL_AUDIT_CONFIG": str(folder / "config")}
     with pytest.MonkeyPatch.context() as patched:
-        for name, value in state.items():
-            patched.setenv(name, value)
-        assert main(["certify", str(config), "--out", str(folder / "out")]) == 0
-        certificate = folder / "out" / "certificate.json"
-        options = ["--certificate", str(certificate), "--public-text", str(folder / "system.txt")]
-        assert main(["bundle", str(config), "--out", str(folder / "client"), *options]) == 0
-    return Deployment(config, certificate, folder / "client", state)
+        return certified_service(
+            tmp_path_factory.mktemp("service"), tiny_lm_folder, tiny_bert_folder, patched.setenv, sends=SENDS
+        )
 
 
 @pytest.fixture
