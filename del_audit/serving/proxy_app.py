@@ -15,6 +15,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from del_audit.serving.bodies import read_body
 from del_audit.serving.conversations import Conversations
 from del_audit.serving.events import Event
 from del_audit.serving.keys import Keys
@@ -55,6 +56,7 @@ class ProxyApp:
     local: bool = True
     measures: Measures = field(default_factory=lambda: Measures.of("proxy"))
     created: int = field(default_factory=lambda: int(time.time()))
+    _turns: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _closed: str = field(default="", init=False)
     _latest: datetime | None = field(default=None, init=False)
 
@@ -124,11 +126,16 @@ class ProxyApp:
                 return Response(status_code=499)
             except RefusalError as error:
                 refusal = error
+            except UserError as error:  # of the ledger or of the conversations: it names no text
+                LOG.error("not sent", extra={"route": route, "why": str(error)})
+                refusal = RefusalError(503, "not_sent", "The proxy cannot keep its records: nothing was sent.")
             except Exception as error:
                 LOG.error("internal error", extra={"route": route, "kind": type(error).__name__})
                 refusal = RefusalError(500, "internal_error", "The proxy failed on this request.")
             self._done(route, refusal.status, refusal.code, begun)
-            headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
+            headers = {"x-should-retry": "false"}  # OpenAI's clients heed it: a repeated request is charged again
+            if refusal.retry_after is not None:
+                headers["retry-after"] = str(refusal.retry_after)
             return JSONResponse(error_body(refusal), refusal.status, headers=headers)
 
         return answered
@@ -185,8 +192,11 @@ class ProxyApp:
         asked = read(await _json(http))
         known_model(asked, [self.model])
         key = http.headers.get(IDEMPOTENCY)
-        client = await asyncio.to_thread(self.client, user)
-        out = await asyncio.to_thread(self.releasing.outgoing, user, client, asked, key)
+        async with self._turns.setdefault(
+            user, asyncio.Lock()
+        ):  # two requests of one key: the second repeats the first
+            client = await asyncio.to_thread(self.client, user)
+            out = await asyncio.to_thread(self.releasing.outgoing, user, client, asked, key)
         self.measures.tokens.labels("released").inc(out.released)
         reply = Reply(out.name.hex(), self.model, f"del-{self.upstream.certificate.hex()[:12]}", route == "chat")
         answering = _Answering(self, asked, out, reply)
@@ -335,12 +345,8 @@ async def _json(http: HttpRequest) -> object:
     """Returns the body; raises RefusalError for one that is too long, or no JSON."""
     if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RefusalError(415, "unsupported_media_type", "Expected a body of the type application/json.")
-    data = bytearray()
-    async for chunk in http.stream():
-        data += chunk
-        if len(data) > LARGEST_BODY:
-            raise RefusalError(413, "request_too_large", f"Expected a body of at most {LARGEST_BODY} bytes.")
+    data = await read_body(http, LARGEST_BODY)
     try:
-        return json.loads(bytes(data))
+        return json.loads(data)
     except (ValueError, RecursionError):
         raise RefusalError(400, "invalid_json", "Expected a body of JSON in UTF-8.") from None

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from torch import Tensor
 
+from del_audit.serving.bodies import read_body
 from del_audit.serving.engine import Engine, Piece
 from del_audit.serving.events import FRAME, TICK, Event, event_bytes
 from del_audit.serving.exchanges import Exchanges
@@ -173,7 +174,7 @@ class ServerApp:
             raise RefusalError(429, "overloaded", "Too many requests at once: try again later.", retry_after=1)
         self._open += 1
         self.measures.waiting.set(self._open)
-        streaming = False
+        answering = False
         try:
             if http.headers.get("content-type", "").partition(";")[0].strip() != REQUEST_TYPE:
                 raise RefusalError(415, "unsupported_media_type", f"Expected a body of the type {REQUEST_TYPE}.")
@@ -186,14 +187,15 @@ class ServerApp:
             prefix = await asyncio.to_thread(self.prefixes.of, turns)
             self._require_room(len(prefix), request.sampling)
             events = self._events(user, request, turns, prefix, begun)
-            streaming = True
+            answering = True
+            first = await anext(events)  # begun: whatever becomes of the reader, its end is reached
             return StreamingResponse(
-                events,
+                _after(first, events),
                 media_type="text/event-stream",
                 headers={CERTIFICATE_HEADER: current.sha256.hex(), "cache-control": "no-store"},
             )
         finally:
-            if not streaming:
+            if not answering:
                 self._leave()
 
     def _leave(self) -> None:
@@ -201,16 +203,7 @@ class ServerApp:
         self.measures.waiting.set(self._open)
 
     async def _body(self, http: HttpRequest) -> bytes:
-        """Returns the body, read no further than a request may be long."""
-        data = bytearray()
-        async with asyncio.timeout(self.limits.seconds):
-            async for chunk in http.stream():
-                data += chunk
-                if len(data) > self.limits.bytes:
-                    raise RefusalError(
-                        413, "request_too_large", f"Expected a request of at most {self.limits.bytes} bytes."
-                    )
-        return bytes(data)
+        return await read_body(http, self.limits.bytes)
 
     def _require_room(self, prompt: int, how: Sampling) -> None:
         if how.max_tokens > self.limits.new_tokens:
@@ -231,7 +224,7 @@ class ServerApp:
 
     async def _events(
         self, user: str, request: Request, turns: tuple[Segment, ...], prefix: Tensor, begun: float
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Yields the padded events of an answer, one per tick; remembers the exchange once it is whole."""
         how = request.sampling
         answers, written, status, code = [""] * how.choices, 0, 200, ""
@@ -265,6 +258,13 @@ class ServerApp:
             released = sum(isinstance(turn.content, bytes) for turn in request.segments)
             self.measures.tokens.labels("written").inc(written)
             self._done("generate", status, code, begun, user=user, tokens=written, kind=f"{released} released")
+
+
+async def _after(first: bytes, events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with contextlib.aclosing(events):
+        yield first
+        async for event in events:
+            yield event
 
 
 def _orders(prefix: Tensor, how: Sampling) -> list[Order]:

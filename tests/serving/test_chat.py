@@ -6,6 +6,7 @@ import openai
 import pytest
 
 from del_audit.serving.openai_requests import Turn
+from del_audit.serving.server_app import Limits
 from mechanisms.client_bundle import load_client
 
 FIRST = "I took it for the pain in my knee"
@@ -118,6 +119,35 @@ def test_an_idempotency_key_repeats_the_same_bits_and_costs_nothing(service):
     with pytest.raises(openai.ConflictError, match="used for another request"):
         service.chat(SECOND, headers=key)
     assert service.spent == once
+
+
+def test_requests_of_one_key_at_once_are_one_release(service):
+    async def asked():
+        async with service.openai() as client:
+            messages = [{"role": "user", "content": FIRST}]
+            headers = {"Idempotency-Key": "one"}
+            return await asyncio.gather(
+                *(
+                    client.chat.completions.create(model="tiny", messages=messages, max_tokens=2, extra_headers=headers)
+                    for _ in range(4)
+                )
+            )
+
+    assert len(asyncio.run(asked())) == 4
+    assert len({segment.content for request in service.wire for segment in request.segments}) == 1
+    assert service.spent == int.from_bytes(service.wire[0].segments[0].content[12:16], "little")
+
+
+def test_a_client_that_is_refused_does_not_ask_again_by_itself(service):
+    service.server.limits = Limits(open=0)
+
+    async def asked():
+        async with service.openai(max_retries=2) as client:
+            return await client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": FIRST}])
+
+    with pytest.raises(openai.RateLimitError):
+        asyncio.run(asked())
+    assert len(service.wire) == 1
 
 
 def test_a_text_is_sent_no_more_often_than_the_certificate_says(service):

@@ -1,6 +1,7 @@
 """The server: what it refuses, when it stops serving, and what it says of it."""
 
 import asyncio
+import gc
 import hashlib
 import json
 import logging
@@ -159,6 +160,44 @@ def test_a_file_of_keys_says_what_is_wrong_with_it(tmp_path, content, said):
     path.chmod(0o600)
     with pytest.raises(UserError, match=said):
         Keys.read(path)
+
+
+def test_an_answer_that_nobody_reads_frees_its_place(service, deployment):
+    body = request_bytes(asked(service, [Segment("user", message(deployment))], replace(HOW, max_tokens=60)))
+    messages = [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
+    headers = [(b"content-type", REQUEST_TYPE.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/generate", "query_string": b"", "headers": headers}
+    scope |= {"asgi": {"spec_version": "2.3"}, "http_version": "1.1"}
+
+    async def leave():
+        async def receive():
+            return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+        async def send(_):
+            await asyncio.sleep(0)
+
+        await service.server.app()(scope, receive, send)
+        gc.collect()
+        await asyncio.sleep(0.2)
+
+    asyncio.run(leave())
+    assert service.server._open == 0
+
+
+def test_a_body_that_does_not_come_is_given_up(service, monkeypatch):
+    monkeypatch.setattr("del_audit.serving.bodies.read_body.__defaults__", (0.05,))
+
+    async def sent():
+        async def slow():
+            yield b"x"
+            await asyncio.sleep(5)
+
+        transport = httpx2.ASGITransport(app=service.server.app())
+        async with httpx2.AsyncClient(transport=transport, base_url="http://server") as connection:
+            return await connection.post("/v1/generate", content=slow(), headers={"content-type": REQUEST_TYPE})
+
+    assert code_of(asyncio.run(sent())) == (408, "timeout")
+    assert service.server._open == 0
 
 
 def test_an_exchange_is_forgotten_by_age_and_by_size():
