@@ -34,7 +34,15 @@ QUESTION = "My knee hurts at night since the operation. Would ibuprofen help?"
 QUICK = {
     "name": "serve-demo",
     "dtype": "float32",
-    "evaluation": {"attacks": ["baseline", "map"], "attacked_tokens": 1_000, "prompts": 4, "generations": 2, "generated_tokens": 2, "context_prompts": 2, "response_tokens": 2},
+    "evaluation": {
+        "attacks": ["baseline", "map"],
+        "attacked_tokens": 1_000,
+        "prompts": 2,
+        "generations": 2,
+        "generated_tokens": 2,
+        "context_prompts": 2,
+        "response_tokens": 2,
+    },
     "policy": {"assurance": "quick", "sends": 1, "prompt_tokens": 64, "attack_success_at_most": 0.99},
 }
 """What the quick certificate asks in place of the example's evaluation and policy."""
