@@ -1,4 +1,4 @@
-"""Shows a private chat on one machine: a server, a proxy, a question from OpenAI's own client, and what crossed the wire.
+"""Shows a private chat on one machine: server, proxy, a question from OpenAI's own client, and what crossed the wire.
 
 It runs under the example's certificate where `make certify` has made it, and otherwise under a quick one that it makes
 of public reviews. All that it starts it also stops, on Ctrl-C too, and the folder that it works in is removed.
@@ -37,11 +37,11 @@ QUICK = {
     "evaluation": {
         "attacks": ["baseline", "map"],
         "attacked_tokens": 1_000,
+        "context_prompts": 2,
         "prompts": 2,
+        "response_tokens": 2,
         "generations": 2,
         "generated_tokens": 2,
-        "context_prompts": 2,
-        "response_tokens": 2,
     },
     "policy": {"assurance": "quick", "sends": 1, "prompt_tokens": 64, "attack_success_at_most": 0.99},
 }

@@ -32,7 +32,8 @@ allowed, new = set(), {canonicalize_name(line) for line in lines if not line.sta
 while new:
     allowed |= new
     needs = [Requirement(need) for name in new for need in requires(name) or ()]
-    new = {canonicalize_name(need.name) for need in needs if not need.marker or need.marker.evaluate({"extra": ""})} - allowed
+    needs = [need for need in needs if not need.marker or need.marker.evaluate({"extra": ""})]
+    new = {canonicalize_name(need.name) for need in needs} - allowed
 owners = packages_distributions()
 
 class Blocked:
