@@ -43,7 +43,7 @@ QUICK = {
         "generations": 2,
         "generated_tokens": 2,
     },
-    "policy": {"assurance": "quick", "sends": 1, "prompt_tokens": 64, "attack_success_at_most": 0.99},
+    "policy": {"assurance": "quick", "sends": 1, "prompt_tokens": 16, "attack_success_at_most": 0.99},
 }
 """What the quick certificate asks in place of the example's evaluation and policy."""
 STARTS_WITHIN, STOPS_WITHIN = 300, 40
