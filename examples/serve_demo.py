@@ -36,7 +36,7 @@ QUICK = {
     "dtype": "float32",
     "evaluation": {
         "attacks": ["baseline", "map"],
-        "attacked_tokens": 1_000,
+        "attacked_tokens": 128,
         "context_prompts": 2,
         "prompts": 2,
         "response_tokens": 2,
@@ -45,7 +45,7 @@ QUICK = {
     },
     "policy": {"assurance": "quick", "sends": 1, "prompt_tokens": 16, "attack_success_at_most": 0.99},
 }
-"""What the quick certificate asks in place of the example's evaluation and policy."""
+"""What stands in place of the example's own keys where a quick certificate is made."""
 STARTS_WITHIN, STOPS_WITHIN = 300, 40
 """Seconds."""
 
