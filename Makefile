@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.del-audit-setup
 OUT    ?= out/smollm2-reviews
 
 .DEFAULT_GOAL := help
-.PHONY: help setup certify test test-all browser docs bench lint mutants gate-mutants weights clean
+.PHONY: help setup certify serve-demo test test-all browser docs bench lint mutants gate-mutants weights clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 certify: setup ## Certifies examples/smollm2-reviews.yaml; fails unless the verdict is certified.
 	@$(BIN)/del-audit certify examples/smollm2-reviews.yaml --out $(OUT)
+
+serve-demo: setup ## Shows a chat on this machine: server, proxy, what crossed the wire, and the answer.
+	@$(BIN)/python examples/serve_demo.py
 
 test: setup ## Runs the tests, without the slow ones.
 	@$(BIN)/python -m pytest -q -m "not slow" $(BOTH)
