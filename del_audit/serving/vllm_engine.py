@@ -124,7 +124,7 @@ class _Said:
 
 def _require_answered(status: int) -> None:
     if status in (429, 503):
-        raise RefusalError(503, "engine_overloaded", "The engine takes no more requests now.", retry_after=1)
+        raise RefusalError(429, "overloaded", "Too many requests wait: try again later.", retry_after=1)
     if status != 200:
         raise RefusalError(502, "engine_failed", f"The engine refused the request with status {status}.")
 
