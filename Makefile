@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.del-audit-setup
 OUT    ?= out/smollm2-reviews
 
 .DEFAULT_GOAL := help
-.PHONY: help setup certify serve-demo test test-all browser docs bench lint mutants gate-mutants weights clean
+.PHONY: help setup certify serve-demo test test-all browser vllm docs bench lint mutants gate-mutants weights clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,13 @@ browser: ## Installs the browser that the report's tests drive; without one they
 		apt-get update -qq && apt-get install -y -qq chromium; \
 	}
 
+vllm: .venv-vllm/.del-audit-vllm ## Installs vLLM for the CPU into .venv-vllm; without it the tests that start it are skipped.
+
+.venv-vllm/.del-audit-vllm: tools/install_vllm.py
+	@echo "vllm: installing it into .venv-vllm (one to five minutes, and 3.4 GB on the disk)"
+	@$(PYTHON) tools/install_vllm.py .venv-vllm
+	@touch $@
+
 docs: setup ## Builds the documentation into out/site, strictly and without a network.
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "docs: out/site/index.html"
 
@@ -68,5 +75,5 @@ weights: setup ## Trains the shipped soft prompt and attacker again, about 20 mi
 	@rm -rf attacks/inversion/adapted/weights/smollm2-reviews && mkdir -p attacks/inversion/adapted/weights
 	@mv out/weights/attacker attacks/inversion/adapted/weights/smollm2-reviews
 
-clean: ## Removes .venv and everything made from it; the cache of assets stays.
-	@rm -rf $(VENV) out build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache mutants
+clean: ## Removes .venv, .venv-vllm and everything made from them; the cache of assets stays.
+	@rm -rf $(VENV) .venv-vllm out build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache mutants

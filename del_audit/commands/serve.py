@@ -33,6 +33,12 @@ def add_parser(commands: Commands) -> None:
     serve.add_argument("--accept-quick", action="store_true", help="serve under a certificate of quick assurance too")
     add_listening(serve, 8700)
     serve.add_argument(
+        "--engine",
+        metavar="URL",
+        help="a vLLM server that writes the answers, such as http://127.0.0.1:8000, started with "
+        "--enable-prompt-embeds --no-enable-prefix-caching (default: the model in this process)",
+    )
+    serve.add_argument(
         "--max-new-tokens", type=whole("max-new-tokens"), default=4096, help="of one answer (default: 4096)"
     )
     serve.add_argument("--max-requests", type=whole("max-requests"), default=256, help="at once (default: 256)")
@@ -58,6 +64,6 @@ def _serve(arguments: argparse.Namespace) -> int:
     from del_audit.serving.server_app import Limits
 
     limits = Limits(new_tokens=arguments.max_new_tokens, open=arguments.max_requests, seconds=arguments.max_seconds)
-    how = Serving(listening, limits, arguments.keys, not arguments.no_padding)
+    how = Serving(listening, limits, arguments.keys, not arguments.no_padding, arguments.engine)
     config = configured(arguments.config, arguments)
     return serve(config, arguments.certificate, how, tuple(arguments.trust), arguments.accept_quick)
