@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mechanisms.library_types import PreTrainedModel
 from mechanisms.model_facts import input_weight
@@ -26,6 +27,10 @@ def _parameters(kind: "type[PreTrainedModel]") -> tuple[frozenset[str], bool]:
     parameters = inspect.signature(kind.forward).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     return frozenset(parameters), takes_any
+
+
+JOINABLE = frozenset({"DynamicLayer"})
+"""Kinds of layers that hold every place of a sequence, and nothing else."""
 
 
 class CachedSequences:
@@ -87,6 +92,30 @@ class CachedSequences:
         self._cache.reorder_cache(chosen)  # of all kinds of layers; batch_select_indices forgets some states
         if self._mask is not None:
             self._mask = self._mask[chosen]
+
+    def join(self, other: "CachedSequences") -> None:
+        """Adds another batch's sequences behind these: the shorter one is padded in front, useless padding is cut off.
+
+        For caches whose layers are all of JOINABLE, of a model that reads padding in front without a trace. The other
+        batch is not to be used any more.
+        """
+        masks = [one._whole_mask() for one in (self, other)]
+        longest = max(mask.shape[1] for mask in masks)
+        mask = torch.cat([pad(mask, (longest - mask.shape[1], 0)) for mask in masks])
+        cut = int(mask.any(0).int().argmax())
+        for own, theirs in zip(self._cache.layers, other._cache.layers, strict=True):
+            own.keys, own.values = (
+                torch.cat([pad(each, (0, 0, longest - each.shape[-2], 0)) for each in both])[..., cut:, :]
+                for both in ((own.keys, theirs.keys), (own.values, theirs.values))
+            )
+        self._mask = mask[:, cut:]
+
+    def _whole_mask(self) -> Tensor:
+        """Returns the mask of all that is cached, also where nothing is hidden."""
+        if self._mask is not None:
+            return self._mask
+        keys = self._cache.layers[0].keys
+        return torch.ones(keys.shape[0], keys.shape[-2], dtype=torch.long, device=self._like.device)
 
     def copied(self, rows: Sequence[int]) -> "CachedSequences":
         """Returns a batch that goes on from these sequences; this one stays."""

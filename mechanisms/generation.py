@@ -107,7 +107,7 @@ class WritingBatch:
     """
 
     def __init__(self, model: PreTrainedModel, orders: Sequence[Order]) -> None:
-        self._model, self._orders, self._ends = model, orders, end_tokens(model)
+        self._model, self._orders, self._ends = model, list(orders), end_tokens(model)
         self._draws = [simulation_generator(one.settings.seed, "generation", str(one.text)) for one in orders]
         self._rows = list(range(len(orders)))  # the text of each row that is still read
         self._reading, self._last = CachedReader(model), dict[int, int]()
@@ -118,6 +118,27 @@ class WritingBatch:
     def drop(self, text: int) -> None:
         """Writes no more of a text."""
         self.going.discard(text)
+
+    @property
+    def joins(self) -> bool:
+        """Whether another batch can be joined to this one now: it has written a token, and its cache allows it."""
+        return bool(self._last) and self._reading.joins
+
+    def join(self, other: "WritingBatch") -> None:
+        """Adds the texts of another batch, whose places follow on; the other is not to be used any more.
+
+        Raises UserError where one of them does not join.
+        """
+        for batch in (self, other):
+            batch._forget_finished()
+        self._reading.join(other._reading)
+        first = len(self._orders)
+        self._orders += other._orders
+        self._draws += other._draws
+        self._written += other._written
+        self._rows += [first + text for text in other._rows]
+        self._last |= {first + text: token for text, token in other._last.items()}
+        self.going |= {first + text for text in other.going}
 
     def step(self) -> dict[int, int | None]:
         """Returns the next token of each text that goes on, None where that one ended it; one step of the model."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mechanisms.abilities import abilities
-from mechanisms.cached_sequences import CachedSequences
+from mechanisms.cached_sequences import JOINABLE, CachedSequences
 from mechanisms.errors import UserError
 from mechanisms.library_types import PreTrainedModel
 from mechanisms.model_facts import input_weight, require_context
@@ -86,6 +86,23 @@ class CachedReader:
         if self._rows is not None:
             cached = self._cached is not None and not self._hides and not self._able.turns
             self._rows = None if cached and len(rows) != 1 else [self._rows[row] for row in rows]
+
+    @property
+    def joins(self) -> bool:
+        """Whether another batch of the same model can be joined to this one, once both have read."""
+        able, cached = self._able, self._cached
+        plain = able.pads_front and not able.turns and not self._hides
+        return cached is not None and plain and cached.layers == JOINABLE
+
+    def join(self, other: "CachedReader") -> None:
+        """Adds the sequences of another batch behind these; the other is not to be used any more.
+
+        Raises UserError where one of them does not join.
+        """
+        if self._cached is None or other._cached is None or not (self.joins and other.joins):
+            raise UserError("Expected two batches that can be joined, got one that cannot.")
+        self._cached.join(other._cached)
+        self._rows, self._places = None, max(self._places, other._places)
 
     def copied(self, rows: Sequence[int]) -> "CachedReader":
         """Returns a batch that goes on from these sequences, each as often as it is named; this reading stays."""

@@ -90,8 +90,12 @@ class Gate:
             back = self._latest is not None and now < self._latest
             self._latest = now if self._latest is None else max(now, self._latest)
             current = self._current
-        if current is None or now >= current.until:
-            raise RefusalError(503, CLOSED, "The certificate does not hold any more: nothing is served.")
+        if current is None:
+            raise RefusalError(
+                503, "checks_failed", "A check of the server fails: nothing is served. Its log says which."
+            )
+        if now >= current.until:
+            raise RefusalError(503, CLOSED, "The certificate has ended: nothing is served.")
         if back and (self._latest - now).total_seconds() > 300:
             raise RefusalError(503, "clock_set_back", "The server's clock was set back: nothing is served.")
         return current

@@ -35,9 +35,10 @@ class _Job:
 
 
 class TransformersEngine:
-    """Runs a model of transformers. A batch that is written takes no new texts; others are written beside it.
+    """Runs a model of transformers. Requests that come are a batch of their own, which joins the one that is written.
 
-    rows, batches: texts of a batch and batches at once, at most. waiting: requests that may wait, at most.
+    Where the model's cache does not allow that, batches are written side by side. rows, batches: texts of a batch and
+    batches at once, at most. waiting: requests that may wait, at most.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class TransformersEngine:
                 running.append(_Running(self._model, self._tokenizer, jobs))
             for batch in running:
                 batch.step()
-            running = [batch for batch in running if batch.goes_on]
+            running = _joined([batch for batch in running if batch.goes_on], self._rows)
         for batch in running:
             batch.fail(RefusalError(503, "stopping", "The server is stopping."))
 
@@ -103,6 +104,18 @@ class TransformersEngine:
                 jobs.append(job)
                 rows += len(job.orders)
         return jobs
+
+
+def _joined(batches: list["_Running"], rows: int) -> list["_Running"]:
+    """Returns the batches, those that can be joined as one: a step of the model reads all weights for each."""
+    found: list[_Running] = []
+    for batch in batches:
+        into = next((one for one in found if one.joins(batch, rows)), None)
+        if into is None:
+            found.append(batch)
+        else:
+            into.join(batch)
+    return found
 
 
 class _Running:
@@ -123,6 +136,23 @@ class _Running:
     def goes_on(self) -> bool:
         """Whether a text is not finished."""
         return self._batch is not None and bool(self._batch.going)
+
+    def joins(self, other: "_Running", rows: int) -> bool:
+        """Returns whether another batch can be joined to this one, to so many texts at most."""
+        if self._batch is None or other._batch is None or not (self._batch.joins and other._batch.joins):
+            return False
+        return len(self._batch.going) + len(other._batch.going) <= rows
+
+    def join(self, other: "_Running") -> None:
+        """Writes the texts of another batch too."""
+        assert self._batch is not None
+        assert other._batch is not None
+        self._batch.join(other._batch)
+        self._places += other._places
+        self._jobs = [*self._jobs, *other._jobs]
+        self._pieces += other._pieces
+        self._most += other._most
+        self._written += other._written
 
     def step(self) -> None:
         """Writes one token of every text that goes on, and tells it."""

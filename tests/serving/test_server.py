@@ -23,7 +23,7 @@ from del_audit.serving.transformers_engine import TransformersEngine
 from mechanisms.client_bundle import load_client
 from mechanisms.continuation import embed
 from mechanisms.errors import UserError
-from mechanisms.generation import GenerationSettings, Order, write
+from mechanisms.generation import GenerationSettings, Order, WritingBatch, write
 
 HOW = Sampling(6, 0.0, 1.0, 1, 1)
 
@@ -95,7 +95,7 @@ def test_a_certificate_that_does_not_hold_any_more_stops_the_service(service, de
 
     gate.check = revoked
     gate.look()
-    assert code_of(posted(service, body)) == (503, "certificate_ended")
+    assert code_of(posted(service, body)) == (503, "checks_failed")
     assert gate.why == "It was revoked."
     gate.check = check
     gate.look()
@@ -249,6 +249,40 @@ def test_the_engine_writes_what_the_model_writes_alone_whatever_is_beside_it(dep
         assert text == language.tokenizer.decode(ids, skip_special_tokens=True)
         assert tokens == len(ids)
         assert finished in ("stop", "length")
+
+
+def test_batches_that_join_write_what_each_writes_alone(deployed):
+    """Texts of other lengths, joined at other steps, some of them finished or dropped before."""
+    model = deployed.language.model
+    how = [
+        GenerationSettings(new_tokens=size, temperature=1.1, top_p=0.95, seed=seed)
+        for seed, size in enumerate((9, 3, 12, 7, 5))
+    ]
+    with torch.no_grad():
+        orders = [
+            Order(embed(model, list(range(2, 2 + size))), one) for size, one in zip((5, 11, 3, 8, 2), how, strict=True)
+        ]
+    alone = [write(model, [one.prefix], one.settings)[0] for one in orders]
+    batch, written = WritingBatch(model, orders[:2]), [[] for _ in orders]
+
+    def step(one, first=0):
+        for text, token in one.step().items():
+            if token is not None:
+                written[first + text].append(token)
+
+    for _ in range(4):
+        step(batch)
+    for first in (2, 4):
+        later = WritingBatch(model, orders[first : first + 2])
+        step(later, first)
+        assert batch.joins
+        batch.join(later)
+        step(batch)
+    batch.drop(2)
+    while batch.going:
+        step(batch)
+    assert [written[place] for place in (0, 1, 3, 4)] == [alone[place] for place in (0, 1, 3, 4)]
+    assert written[2] == alone[2][: len(written[2])]
 
 
 def test_a_reader_who_leaves_frees_the_engine(deployed):
