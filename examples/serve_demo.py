@@ -115,7 +115,10 @@ def shown(folder: Path) -> int:
         say(f"{CERTIFICATE}, which `make certify` made.")
     else:
         environment["DEL_AUDIT_CONFIG"] = str(folder / "config")
-        say(f"There is no {CERTIFICATE}, so a quick one is made of public reviews. It tries two attacks only.")
+        say(
+            f"There is no {CERTIFICATE}, so a quick one is made of public reviews, in some minutes. It "
+            "tries two attacks only."
+        )
         config, certificate = quick(folder, environment), folder / "certified" / "certificate.json"
     command = ["bundle", str(config), "--out", str(folder / "client"), "--certificate", str(certificate)]
     finished(command, environment, folder)
