@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from attacks.attribute.attention import AttentionProbe
 from attacks.attribute.candidates import Candidate, Family, families
-from attacks.attribute.channel_bayes import Rows
+from attacks.attribute.posteriors import Rows
 from attacks.attribute.splits import numbered
 from mechanisms.errors import UserError
 
@@ -222,8 +222,8 @@ def _tried(
         for fitted, validated in folds:
             before, after = rows[fitted], rows[validated]
             if family.prepare is not None:
-                prepare = family.prepare().fit(before, truth[fitted])
-                before, after = prepare.transform(before), prepare.transform(after)
+                prepare = family.prepare()
+                before, after = prepare.fit_transform(before, truth[fitted]), prepare.transform(after)
             for candidate, probabilities in zip(family.candidates, found, strict=True):
                 model = _fit(candidate.make(), before, truth[fitted], groups[fitted])
                 probabilities[validated] = _aligned(model, after, classes)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.attribute import Probe, ProbeResult, fit_probe
-from attacks.attribute.channel_bayes import Rows
+from attacks.attribute.posteriors import Rows
 from del_audit.evidence.classification import classification_figures
 from del_audit.service.prompts import strangers
 from del_audit.statistics.bootstrap import group

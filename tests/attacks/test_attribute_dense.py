@@ -5,8 +5,9 @@ import pytest
 
 from attacks.attribute import Viewer
 from attacks.attribute.candidates import PRIOR_TOKENS, families
+from attacks.attribute.posteriors import KEPT_CANDIDATES, LEAST
 from attacks.attribute.probes import _fitted
-from attacks.attribute.views import BAG, EMBEDDING, KEPT_CANDIDATES, KEPT_WORDS, LEAST, SEQUENCE, TEXT, TOKENS, WORDS
+from attacks.attribute.views import BAG, EMBEDDING, KEPT_WORDS, SEQUENCE, TEXT, TOKENS, WORDS
 from attacks.base import AttackerKnowledge
 from mechanisms.randomness import SimulatedRandomness
 
