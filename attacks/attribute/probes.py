@@ -13,10 +13,9 @@ from threadpoolctl import threadpool_limits
 from attacks.attribute.attention import AttentionProbe
 from attacks.attribute.candidates import Candidate, Family, families
 from attacks.attribute.posteriors import Rows
-from attacks.attribute.splits import numbered
+from attacks.attribute.splits import FOLDS, numbered
 from mechanisms.errors import UserError
 
-FOLDS = 4
 VOTES = (1, 3, 5)
 """How many of the best kinds of probe may vote together: cross-validation says how many do."""
 HEARD = 0.5
