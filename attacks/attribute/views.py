@@ -150,25 +150,30 @@ class Viewer:
         channel, log_prior = self.public.channel, self.public.log_prior
         for bag, message, text in zip(bags, messages, texts, strict=True):
             observed = self.public.mechanism.observed(message)
-            mean, best = self._look(observed, log_prior, bag)
+            mean, best, totals = self._look(observed, log_prior, bag)
             means.append(mean)
             readings.append(best)
-            posteriors.append(TokenPosteriors(partial(posteriors_of, channel, observed, log_prior), prior, text))
+            source = partial(posteriors_of, channel, observed, log_prior, totals)
+            posteriors.append(TokenPosteriors(source, prior, text))
         if self.reader is not None:
             readings = [guesses.best for guesses in self.reader.guess(messages)]
         return self._views(codes, bags, means, readings, posteriors)
 
     def _look(
         self, observed: Observed, log_prior: NDArray[np.float64], bag: Floats
-    ) -> tuple[Floats, NDArray[np.int64]]:
-        """Returns each token's mean reduced embedding and likeliest word, and adds the expected words to the bag."""
-        means, best = [], []
+    ) -> tuple[Floats, NDArray[np.int64], Floats]:
+        """Returns each token's mean reduced embedding, likeliest word and sum of weights; adds expected words to bag.
+
+        A weight is exp(score - largest score), of each word.
+        """
+        means, best, sums = [], [], []
         for _, scores in self.public.channel.scores(observed, log_prior):
             best.append(scores.argmax(axis=1))
             totals, _ = exponentiate(scores)
+            sums.append(totals)
             bag += (1 / totals) @ scores
             means.append(scores @ self._reduced_table / totals[:, None])
-        return np.concatenate(means), np.concatenate(best)
+        return np.concatenate(means), np.concatenate(best), np.concatenate(sums)
 
     def _clean(self, tokens: Sequence[NDArray[np.int64]]) -> Views:
         """Returns the views of a few documents without the mechanism."""
