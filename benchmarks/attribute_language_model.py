@@ -26,7 +26,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__fi
 
 from attacks.attribute import Viewer
 from attacks.attribute.candidates import Candidate, Family, families
-from attacks.attribute.channel_bayes import Rows, TokenPosteriors
+from attacks.attribute.posteriors import Rows, TokenPosteriors
 from attacks.attribute.probes import balanced_accuracy
 from attacks.attribute.views import TOKENS
 from attacks.base import AttackerKnowledge

@@ -1,7 +1,7 @@
 """Attribute inference: what a whole prompt's release tells of its author."""
 
 from attacks.attribute.probes import Probe, ProbeResult, fit_probe
-from attacks.attribute.splits import QuantileClasses, split_by_group
+from attacks.attribute.splits import QuantileClasses, bounded_rows, split_by_group
 from attacks.attribute.views import VIEWS, Viewer, Views
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "QuantileClasses",
     "Viewer",
     "Views",
+    "bounded_rows",
     "fit_probe",
     "split_by_group",
 ]

@@ -24,7 +24,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 
 from attacks.attribute.attention import AttentionProbe
-from attacks.attribute.channel_bayes import ChannelBayes, Labels, Rows, TokenPosteriors
+from attacks.attribute.channel_bayes import ChannelBayes, ClassExcess, Labels
+from attacks.attribute.posteriors import Rows, TokenPosteriors
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse penalties C of logistic regression on scaled numbers."""
@@ -74,7 +75,7 @@ def families(rows: Rows, seed: int) -> tuple[Family, ...]:
     if isinstance(rows[0], str):
         return _of_words(_text_tfidf, nonlinear, seed)
     if isinstance(rows[0], TokenPosteriors):
-        return (Family(None, _channel_bayes()),)
+        return (Family(ClassExcess, _channel_bayes()),)
     return (Family(None, (Candidate("attention", "", lambda: AttentionProbe(seed)),)),)
 
 

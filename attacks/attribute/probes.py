@@ -12,11 +12,10 @@ from threadpoolctl import threadpool_limits
 
 from attacks.attribute.attention import AttentionProbe
 from attacks.attribute.candidates import Candidate, Family, families
-from attacks.attribute.channel_bayes import Rows
-from attacks.attribute.splits import numbered
+from attacks.attribute.posteriors import Rows
+from attacks.attribute.splits import FOLDS, numbered
 from mechanisms.errors import UserError
 
-FOLDS = 4
 VOTES = (1, 3, 5)
 """How many of the best kinds of probe may vote together: cross-validation says how many do."""
 HEARD = 0.5
@@ -222,8 +221,8 @@ def _tried(
         for fitted, validated in folds:
             before, after = rows[fitted], rows[validated]
             if family.prepare is not None:
-                prepare = family.prepare().fit(before, truth[fitted])
-                before, after = prepare.transform(before), prepare.transform(after)
+                prepare = family.prepare()
+                before, after = prepare.fit_transform(before, truth[fitted]), prepare.transform(after)
             for candidate, probabilities in zip(family.candidates, found, strict=True):
                 model = _fit(candidate.make(), before, truth[fitted], groups[fitted])
                 probabilities[validated] = _aligned(model, after, classes)

@@ -13,6 +13,9 @@ from mechanisms.errors import UserError
 from mechanisms.randomness import simulation_generator
 from mechanisms.validation import at_least
 
+FOLDS = 4
+"""Parts of cross-validation: the groups that each class needs at least."""
+
 
 def numbered(names: Sequence[Hashable]) -> NDArray[np.int64]:
     """Returns each name's number, 0, 1, ... in the order of first appearance, int64, shape (names,)."""
@@ -48,6 +51,46 @@ def split_by_group(
     if not held.any():
         held[order[0]] = True
     return np.flatnonzero(~held[numbers]), np.flatnonzero(held[numbers])
+
+
+def bounded_rows(
+    groups: Sequence[Hashable], labels: Sequence[Hashable], most: int, seed: int, least_groups: int = FOLDS
+) -> NDArray[np.int64]:
+    """Returns at most so many rows, rising, all of a group's or none: every row where there are no more than that.
+
+    Groups are drawn at random; each label (a group's commonest) keeps its share of them, and each label keeps
+    least_groups groups with a row of it, or all that it has: for that alone more rows than `most` are returned.
+    Raises UserError for labels of another length, and for most or least_groups below 1.
+    """
+    at_least("most", most, 1)
+    at_least("least_groups", least_groups, 1)
+    if len(labels) != len(groups):
+        raise UserError(f"Expected a label for each of {len(groups)} rows, got {len(labels)}.")
+    numbers, names = numbered(list(groups)), numbered(list(labels))
+    if len(numbers) <= most:
+        return np.arange(len(numbers))
+    order = simulation_generator(seed, "bounded rows").permutation(int(numbers.max()) + 1)
+    place = np.argsort(order)
+    taken = np.zeros(len(order), dtype=bool)
+    for name in np.unique(names):
+        having = np.unique(numbers[names == name])
+        taken[having[np.argsort(place[having])][:least_groups]] = True
+    sizes, strata = np.bincount(numbers), _commonest(numbers, labels, len(order))
+    room = most - int(sizes[taken].sum())
+    for group in _by_shares(order, strata):
+        if not taken[group] and sizes[group] <= room:
+            taken[group] = True
+            room -= int(sizes[group])
+    return np.flatnonzero(taken[numbers])
+
+
+def _by_shares(order: NDArray[np.int64], strata: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the groups in an order of which every beginning has each stratum in its share, nearly."""
+    quantiles = np.empty(len(order))
+    for stratum in np.unique(strata):
+        members = order[strata[order] == stratum]
+        quantiles[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[np.argsort(quantiles[order], kind="stable")]
 
 
 def _commonest(numbers: NDArray[np.int64], labels: Sequence[Hashable] | None, count: int) -> NDArray[np.int64]:

@@ -6,20 +6,20 @@ features (an object array). `attacks/attribute/candidates.py` says what is done 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array, issparse, vstack
 
-from attacks.attribute.channel_bayes import Rows, TokenPosteriors
+from attacks.attribute.posteriors import Rows, TokenPosteriors, posteriors_of
 from attacks.base import Attacker, AttackerKnowledge
 from attacks.inversion import CosineNeighbour, MaximumAPosteriori
 from attacks.ranking import best_words
 from mechanisms.channel import exponentiate
 from mechanisms.errors import UserError
 from mechanisms.library_types import PreTrainedTokenizerBase
-from mechanisms.mechanism import KnownChannel, embeddings_of
+from mechanisms.mechanism import KnownChannel, Observed, embeddings_of
 from mechanisms.models import SentenceEncoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
@@ -34,12 +34,8 @@ VIEWS = (CODES, SPREAD, EMBEDDING, BAG, WORDS, TEXT, SENTENCE, TOKENS, SEQUENCE)
 
 KEPT_WORDS = 1024
 """Words of a prompt's expected bag that are kept, the largest; the posterior-mean embedding is of all words."""
-LEAST, KEPT_CANDIDATES = 1e-5, 1024
-"""Words of a token's posterior that are kept: the likeliest, of at least this probability; 8 kB a token at most.
-
-Rare words tell most of an attribute, so a shorter list is a weaker attack: at mu = 10, d = 18, one release, held-out
-balanced accuracy was .39 with all words above 1e-5 or 1e-6, .37 with these, and .27 (by another probe) with 1e-4.
-"""
+AT_ONCE = 32
+"""Prompts whose whole bags of words are held at once."""
 REDUCED = 32
 """Coordinates of a token's embedding in a sequence: the table's directions of largest variance under the prior."""
 
@@ -76,15 +72,8 @@ class Viewer:
         if not messages or (texts is not None and len(texts) != len(messages)):
             got = f"{len(messages)} messages" + ("" if texts is None else f" and {len(texts)} texts")
             raise UserError(f"Expected at least one message to look at, and as many texts if any, got {got}.")
-        codes = self._released_codes(messages)
-        readings = [guesses.best for guesses in self._attacker.guess(messages)]
-        bags: list[Floats] = []
-        means: list[Floats] = []
-        posteriors = [_one_hot(reading, self.public.words) for reading in readings]
-        if self._known:
-            bags, means, posteriors = self._posteriors(messages)
-        known = None if texts is None else [np.asarray(text, dtype=np.int64) for text in texts]
-        return self._views(codes, bags, means, readings, posteriors, known)
+        known = [None] * len(messages) if texts is None else [np.asarray(text, dtype=np.int64) for text in texts]
+        return _joined([self._released(messages[part], known[part]) for part in _parts(len(messages))])
 
     def clean(self, documents: Sequence[Sequence[int]]) -> Views:
         """Returns the same views without the mechanism, which no attacker sees: the ceiling.
@@ -95,12 +84,7 @@ class Viewer:
         tokens = [np.asarray(document, dtype=np.int64) for document in documents]
         if not tokens or not all(map(len, tokens)):
             raise UserError("Expected at least one document, and tokens in each, got none.")
-        bags, means = [], []
-        if self._known:
-            bags = [np.bincount(row, minlength=self.public.words).astype(np.float32) for row in tokens]
-            means = [self._reduced_table[row] for row in tokens]
-        posteriors = [_one_hot(row, self.public.words) for row in tokens]
-        return self._views([self._clean_codes(row) for row in tokens], bags, means, tokens, posteriors, tokens)
+        return _joined([self._clean(tokens[part]) for part in _parts(len(tokens))])
 
     def plain(self, messages: Sequence[bytes]) -> Views:
         """Returns the two cheapest views of messages, pooled codes and mean embedding of the reading.
@@ -152,38 +136,69 @@ class Viewer:
         mechanism = self.public.mechanism
         return mechanism.encoder.encode(tokens) if isinstance(mechanism, Pipeline) else self.public.table[tokens]
 
-    def _posteriors(self, messages: Sequence[bytes]) -> tuple[list[Floats], list[Floats], list[csr_array]]:
-        """Returns each prompt's expected bag of words, its tokens' mean reduced embeddings, and their posteriors."""
-        bags, means, posteriors, log_prior = [], [], [], self.public.log_prior
-        for message in messages:
+    def _released(self, messages: Sequence[bytes], texts: Sequence[NDArray[np.int64] | None]) -> Views:
+        """Returns the views of a few messages."""
+        codes, prior = self._released_codes(messages), self.public.prior
+        if not self._known:
+            readings = [guesses.best for guesses in self._attacker.guess(messages)]
+            certain = [
+                TokenPosteriors(_one_hot(reading, self.public.words), prior, text)
+                for reading, text in zip(readings, texts, strict=True)
+            ]
+            return self._views(codes, None, [], readings, certain)
+        bags, means, readings, posteriors = np.zeros((len(messages), self.public.words), np.float32), [], [], []
+        channel, log_prior = self.public.channel, self.public.log_prior
+        for bag, message, text in zip(bags, messages, texts, strict=True):
             observed = self.public.mechanism.observed(message)
-            bag, mean, kept = np.zeros(self.public.words, np.float32), [], []
-            for _, scores in self.public.channel.scores(observed, log_prior):
-                totals, _ = exponentiate(scores)
-                bag += (1 / totals) @ scores
-                mean.append(scores @ self._reduced_table / totals[:, None])
-                kept.append(_likeliest(scores, totals))
-            bags.append(bag)
-            means.append(np.concatenate(mean))
-            posteriors.append(vstack(kept, format="csr"))
-        return bags, means, posteriors
+            mean, best, totals = self._look(observed, log_prior, bag)
+            means.append(mean)
+            readings.append(best)
+            source = partial(posteriors_of, channel, observed, log_prior, totals)
+            posteriors.append(TokenPosteriors(source, prior, text))
+        if self.reader is not None:
+            readings = [guesses.best for guesses in self.reader.guess(messages)]
+        return self._views(codes, bags, means, readings, posteriors)
+
+    def _look(
+        self, observed: Observed, log_prior: NDArray[np.float64], bag: Floats
+    ) -> tuple[Floats, NDArray[np.int64], Floats]:
+        """Returns each token's mean reduced embedding, likeliest word and sum of weights; adds expected words to bag.
+
+        A weight is exp(score - largest score), of each word.
+        """
+        means, best, sums = [], [], []
+        for _, scores in self.public.channel.scores(observed, log_prior):
+            best.append(scores.argmax(axis=1))
+            totals, _ = exponentiate(scores)
+            sums.append(totals)
+            bag += (1 / totals) @ scores
+            means.append(scores @ self._reduced_table / totals[:, None])
+        return np.concatenate(means), np.concatenate(best), np.concatenate(sums)
+
+    def _clean(self, tokens: Sequence[NDArray[np.int64]]) -> Views:
+        """Returns the views of a few documents without the mechanism."""
+        words, bags, means = self.public.words, None, []
+        if self._known:
+            bags = np.stack([np.bincount(row, minlength=words) for row in tokens]).astype(np.float32)
+            means = [self._reduced_table[row] for row in tokens]
+        posteriors = [TokenPosteriors(_one_hot(row, words), self.public.prior, row) for row in tokens]
+        return self._views([self._clean_codes(row) for row in tokens], bags, means, tokens, posteriors)
 
     def _views(
         self,
         codes: list[Floats],
-        bags: list[Floats],
+        bags: Floats | None,
         means: list[Floats],
         readings: Sequence[NDArray[np.int64]],
-        posteriors: Sequence[csr_array],
-        texts: Sequence[NDArray[np.int64]] | None,
+        posteriors: Sequence[TokenPosteriors],
     ) -> Views:
         table = self.public.table
         rows: dict[str, Rows] = {
             CODES: _numbers([part.mean(axis=0) for part in codes]),
             SPREAD: _numbers([np.concatenate([part.mean(axis=0), part.std(axis=0)]) for part in codes]),
         }
-        if bags:
-            rows[EMBEDDING] = _numbers([bag @ table / bag.sum() for bag in bags])
+        if bags is not None:
+            rows[EMBEDDING] = (bags @ table / bags.sum(axis=1, keepdims=True)).astype(np.float64)
             rows[BAG] = _sparse(bags)
         rows[WORDS] = _numbers([table[reading].mean(axis=0) for reading in readings])
         if self.tokenizer is not None:
@@ -191,9 +206,7 @@ class Viewer:
             rows[TEXT] = objects(written)
             if self.sentences is not None:
                 rows[SENTENCE] = self.sentences.embed(written).astype(np.float64)
-        known = [None] * len(codes) if texts is None else texts
-        prior = self.public.prior
-        rows[TOKENS] = objects([TokenPosteriors(p, prior, t) for p, t in zip(posteriors, known, strict=True)])
+        rows[TOKENS] = objects(posteriors)
         parts = [np.concatenate(pair, axis=1) for pair in zip(codes, means, strict=True)] if means else codes
         rows[SEQUENCE] = objects(parts)
         return Views(rows, {name: self._reason(name) for name in VIEWS if name not in rows})
@@ -221,28 +234,24 @@ def _one_hot(tokens: NDArray[np.int64], words: int) -> csr_array:
     return csr_array((ones, tokens, np.arange(len(tokens) + 1)), shape=(len(tokens), words))
 
 
-def _likeliest(weights: Floats, totals: Floats) -> csr_array:
-    """Returns the words of each row that are kept with their probabilities, sparse, shape (rows, words).
-
-    weights: probabilities times totals, shape (rows, words).
-    """
-    least = LEAST * totals
-    above = weights >= least[:, None]
-    for row in np.flatnonzero(above.sum(axis=1) > KEPT_CANDIDATES):
-        least[row] = np.partition(weights[row, above[row]], -KEPT_CANDIDATES)[-KEPT_CANDIDATES]
-    rows, words = np.nonzero(weights >= least[:, None])
-    values = weights[rows, words] / totals[rows]
-    ends = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(weights)))])
-    return csr_array((values, words.astype(np.int32), ends), shape=weights.shape)
+def _parts(prompts: int) -> list[slice]:
+    return [slice(start, start + AT_ONCE) for start in range(0, prompts, AT_ONCE)]
 
 
-def _sparse(bags: Sequence[Floats]) -> csr_array:
+def _joined(parts: Sequence[Views]) -> Views:
+    """Returns views of consecutive prompts as one."""
+    rows: dict[str, Rows] = {}
+    for name, first in parts[0].rows.items():
+        of_each = [part.rows[name] for part in parts]
+        rows[name] = vstack(of_each, format="csr") if issparse(first) else np.concatenate(of_each)
+    return Views(rows, parts[0].left_out)
+
+
+def _sparse(bags: Floats) -> csr_array:
     """Returns the bags' KEPT_WORDS largest entries, as one sparse array of shape (bags, words)."""
-    kept = []
-    for bag in bags:
-        words, values = best_words(bag[None], min(KEPT_WORDS, bag.size))
-        kept.append(csr_array((values[0], words[0], [0, words.size]), shape=(1, bag.size)))
-    stacked = vstack(kept, format="csr")
-    stacked.eliminate_zeros()
-    stacked.sort_indices()
-    return stacked
+    words, values = best_words(bags, min(KEPT_WORDS, bags.shape[1]))
+    ends = np.arange(len(bags) + 1) * words.shape[1]
+    kept = csr_array((values.ravel(), words.ravel(), ends), shape=bags.shape)
+    kept.eliminate_zeros()
+    kept.sort_indices()
+    return kept

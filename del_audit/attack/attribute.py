@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from attacks.attribute import QuantileClasses, Viewer
+from attacks.attribute import QuantileClasses, Viewer, bounded_rows
 from attacks.side_channel import SideChannels, side_channels
 from del_audit.attack.scene import Scene, finished
 from del_audit.attack.tables import print_attribute
@@ -84,6 +84,8 @@ def attack_attribute(
     public, private = labelled(scene, asked, bins, count, tokens)
     kept, private = public.first("documents", documents), private.one_of_each().first("prompts", prompts)
     require_classes(asked, kept.labels, kept.groups, private.labels)
+    there = len(kept.texts)
+    kept = kept.only(bounded_rows(kept.groups, kept.labels, plan.probe_rows, scene.seed).tolist())
     settings: dict[str, Json] = {
         "command": "attribute",
         "column": asked,
@@ -103,6 +105,7 @@ def attack_attribute(
         "column": asked,
         "public_rows": len(kept.texts) * times,
         "private_rows": len(private.texts),
+        "labelled_public_documents": there,
         "left_out_rows": scene.assets.removed,
         **measured,
     }

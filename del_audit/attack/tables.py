@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attacks.self_test import SelfTest
+from del_audit.evidence.inferences import rows_used
 from del_audit.show.console import table_width
 from del_audit.show.numbers import at_most, interval, number, percent, printable, upper_end
 
@@ -101,6 +102,9 @@ def print_attribute(document: Mapping[str, Any]) -> None:
         show.table(("size", "bits about the attribute", "of", "p"), rows)
     for name, why in {**sizes["left_out"], **document["views_left_out"]}.items():
         show.note(f"Left out: {name}. {why[:1].upper()}{why[1:].rstrip('.')}.")
+    used, there = document["settings"]["public_documents"], document["labelled_public_documents"]
+    if used < there:
+        show.note(rows_used(document["column"], used, there))
     if document["left_out_rows"]:
         show.note(f"Left out of training: {document['left_out_rows']} public rows of private authors or documents.")
 

@@ -101,6 +101,7 @@ def _identity(configuration: Configuration, assets: Assets, pipeline: AnyPipelin
     """Returns everything that decides a figure, for Parts to compare."""
     return {
         "command": "certify",
+        "probe rows": configuration.evaluation.probe_rows,
         **{f"{name} hash": value for name, value in hashes(configuration, assets, pipeline).items()},
         "seed": assets.seed,
         "versions": dict[str, Json](versions(assets.language.model)),

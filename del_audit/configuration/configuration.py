@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from attacks.registry import AttackName, default_attacks, without_codes
 from del_audit.configuration.asked import FEWEST_PROMPTS
@@ -20,6 +20,8 @@ from mechanisms.spec import QuantizerSpec
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
 """Names of devices, as torch has them."""
+PROBE_ROWS = 5_000
+"""Public rows that probes are fitted on, at most, unless a configuration asks for more."""
 Decoder = Annotated[DecoderName, AfterValidator(checked_decoder)]
 """Name of a row of mechanisms.registry."""
 
@@ -40,8 +42,13 @@ class EncoderChoice(WrittenEncoder):
 
 
 class Evaluation(WrittenEvaluation):
-    """Sample sizes of what is measured; another prompt_tokens or context_tokens than the policy's is refused."""
+    """Sample sizes of what is measured; another prompt_tokens or context_tokens than the policy's is refused.
 
+    probe_rows: public rows that probes are fitted on, at most. It is no part of what is described, hashed and
+    certified, so it may only be raised.
+    """
+
+    probe_rows: int = Field(default=PROBE_ROWS, exclude=True)
     attacks: Annotated[tuple[AttackName, ...], AfterValidator(asked_attacks)] = Field(
         default_factory=default_attacks, strict=False
     )
@@ -55,6 +62,16 @@ class Evaluation(WrittenEvaluation):
                 "and the policy. Remove evaluation.seed"
             )
         return given
+
+    @field_validator("probe_rows")
+    @classmethod
+    def _probes_are_no_weaker(cls, rows: int) -> int:
+        if rows < PROBE_ROWS:
+            raise ValueError(
+                f"expected probe_rows >= {PROBE_ROWS}, got {rows}: no certificate says it, and fewer rows make a weaker "
+                "probe. Take rows out of the public split instead"
+            )
+        return rows
 
     @model_validator(mode="after")
     def _samples_fit(self) -> Self:

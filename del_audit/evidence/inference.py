@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.attribute import Probe, ProbeResult, fit_probe
-from attacks.attribute.channel_bayes import Rows
+from attacks.attribute.posteriors import Rows
 from del_audit.evidence.classification import classification_figures
 from del_audit.service.prompts import strangers
 from del_audit.statistics.bootstrap import group
@@ -122,11 +122,10 @@ def infer(column: str, public: Sample, private: Sample, seed: int) -> Inference:
     if shared:
         raise UserError(f"Expected no document or author in both parts, got {shared[0]!r} and {len(shared) - 1} more.")
     fitted = fit_probe(public.released, public.labels, public.documents, seed)
-    order = strangers(private.documents)
-    others = {kind: rows[order] for kind, rows in private.released.items()}
-    other = fitted.probabilities(others)
+    probabilities = fitted.probabilities(private.released)
+    other = probabilities[strangers(private.documents)]  # each row is looked at alone
     clean = fit_probe(public.clean, public.labels, public.documents, seed)
-    figures = probe_figures(fitted, private.released, private, seed)
+    figures = _figures(fitted, probabilities, private, seed)
     clean_figures = probe_figures(clean, private.clean, private, seed)
     length_figures = None
     if public.lengths:
@@ -152,8 +151,12 @@ def probe_figures(probe: Probe, rows: Mapping[str, Rows], sample: Sample, seed: 
 
     Raises UserError as Probe.judge does, and for a document of more rows than sample.longest.
     """
+    return _figures(probe, probe.probabilities(rows), sample, seed)
+
+
+def _figures(probe: Probe, probabilities: NDArray[np.float64], sample: Sample, seed: int) -> ProbeFigures:
+    """Returns probe_figures of a probe's probabilities, shape (rows, classes)."""
     require_longest(group(sample.documents, len(sample.labels)).sums(np.ones(len(sample.labels))), sample.longest)
-    probabilities = probe.probabilities(rows)
     result = probe.judge(probabilities, sample.labels)
     right = _right(probe, probabilities, sample)
     weighted = _right(probe, probabilities * probe.shares, sample)

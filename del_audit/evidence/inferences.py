@@ -1,16 +1,17 @@
 """What releases of whole prompts tell of the attribute and the task that a configuration names."""
 
+import sys
 from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from attacks.attribute import Viewer
+from attacks.attribute import Viewer, bounded_rows
 from attacks.side_channel import side_channels
 from del_audit.configuration.configuration import Configuration
 from del_audit.evidence.inference import Inference, Sample, infer
 from del_audit.service.assets import Assets, at_sends, client_of, public_of
 from del_audit.service.pipelines import AnyPipeline
-from del_audit.service.private_text import classes_of, labelled_rows
+from del_audit.service.private_text import LabelledRows, classes_of, labelled_rows
 
 
 def inferences_of(
@@ -50,16 +51,20 @@ def _inference(
 
     classes: documents of other ones are left out; None takes every document that has a label. The private sample has
     one document of each group, its first, so that its intervals are exact; public documents of a group stay together.
+    Of more than evaluation.probe_rows public documents so many are drawn, which standard error says.
     """
     plan = configuration.evaluation
     viewer = Viewer(public_of(assets, pipeline, assets.seed), tokenizer=assets.language.tokenizer)
     samples = []
     of_public, of_private = labelled_rows(assets, column, classes)
-    for part, documents, labelled, groups, releases in (
-        ("public", assets.public, of_public, assets.public_groups, plan.probe_releases),
-        ("private", assets.private, of_private, assets.private_groups, 1),
+    learnt = _bounded(of_public, assets, plan.probe_rows)
+    if len(learnt) < len(of_public.rows):
+        print(f"del-audit: {rows_used(column, len(learnt), len(of_public.rows))}", file=sys.stderr)
+    for part, documents, labelled, rows, groups, releases in (
+        ("public", assets.public, of_public, learnt, assets.public_groups, plan.probe_releases),
+        ("private", assets.private, of_private, of_private.rows, assets.private_groups, 1),
     ):
-        chosen = labelled.rows * releases
+        chosen = rows * releases
         texts = [documents[i][: plan.probe_tokens] for i in chosen]
         client = client_of(assets, pipeline, assets.seed, f"{part} probes of {column}")
         with tqdm(texts, desc=f"{part} releases for {column}", unit="prompt") as bar:
@@ -80,3 +85,14 @@ def _inference(
         )
     public, private = samples
     return infer(column, public, private, assets.seed)
+
+
+def rows_used(column: str, used: int, there: int) -> str:
+    """Returns the sentence that says how many of the public rows with a label the probes learn from."""
+    return f"The probes of {column!r} learn from {used:,} of {there:,} public rows (evaluation.probe_rows)."
+
+
+def _bounded(public: LabelledRows, assets: Assets, most: int) -> list[int]:
+    """Returns the public rows that probes are fitted on: all of them, or so many, drawn by the run's seed."""
+    groups, labels = ([of_each[row] for row in public.rows] for of_each in (assets.public_groups, public.labels))
+    return [public.rows[place] for place in bounded_rows(groups, labels, most, assets.seed)]

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from scipy.stats import binomtest
+from sklearn.pipeline import make_pipeline
 
 from attacks.attribute import VIEWS, Viewer, fit_probe
 from attacks.attribute.candidates import SoftTfidf
-from attacks.attribute.channel_bayes import ChannelBayes, TokenPosteriors
-from attacks.attribute.views import BAG, CODES, EMBEDDING, LEAST, SENTENCE, SEQUENCE, SPREAD, TEXT, TOKENS, WORDS
+from attacks.attribute.channel_bayes import ChannelBayes, ClassExcess
+from attacks.attribute.posteriors import LEAST, TokenPosteriors
+from attacks.attribute.views import BAG, CODES, EMBEDDING, SENTENCE, SEQUENCE, SPREAD, TEXT, TOKENS, WORDS
 from attacks.base import AttackerKnowledge
 from attacks.inversion import MaximumLikelihood
 from mechanisms.errors import UserError
@@ -39,6 +41,11 @@ def exact_posterior(pipeline, message):
     ((_, scores),) = pipeline.channel.scores(pipeline.observed(message), np.log(pipeline.prior))
     weights = np.exp(scores.astype(float) - scores.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
+
+
+def through_channel():
+    """Returns an unfitted naive Bayes through the channel, with 5 tokens of the prior."""
+    return make_pipeline(ClassExcess(), ChannelBayes(smoothing=5.0))
 
 
 class TestReleased:
@@ -134,10 +141,10 @@ class TestChannelBayes:
         rows = [
             TokenPosteriors(*pair) for pair in zip(posteriors, [pipeline.prior] * 4, map(np.array, texts), strict=True)
         ]
-        model = ChannelBayes(smoothing=5.0).fit(rows, ["a", "a", "b", "b"])
+        model = through_channel().fit(rows, ["a", "a", "b", "b"])
         counts = [np.bincount(np.concatenate(texts[part]), minlength=15) for part in (slice(0, 2), slice(2, 4))]
         laws = [(count + 5.0 * pipeline.prior) / (count.sum() + 5.0) for count in counts]
-        found = model.log_likelihoods(rows)
+        found = model[-1].log_likelihoods(model[0].transform(rows))
         for row, message in zip(found, messages, strict=True):
             ((_, scores),) = pipeline.channel.scores(pipeline.observed(message))
             exact = [np.log(np.exp(scores.astype(float)) @ law).sum() for law in laws]
@@ -147,17 +154,18 @@ class TestChannelBayes:
     def test_held_out_text_is_never_read(self, pipeline, viewer, release):
         messages, words = release(pipeline, 4, seed=0)
         texts = words.reshape(4, 50).tolist()
-        model = ChannelBayes(5.0).fit(viewer.released(messages, texts).rows[TOKENS], ["a", "a", "b", "b"])
+        model = through_channel().fit(viewer.released(messages, texts).rows[TOKENS], ["a", "a", "b", "b"])
         with_text, without = (viewer.released(messages, t).rows[TOKENS] for t in (texts[::-1], None))
         assert np.array_equal(model.predict_proba(with_text), model.predict_proba(without))
 
     def test_without_text_it_learns_from_expected_counts(self, pipeline, viewer, release):
         messages, _ = release(pipeline, 4, seed=0)
         rows = viewer.released(messages).rows[TOKENS]
-        model = ChannelBayes(5.0).fit(rows, ["a", "a", "b", "b"])
+        model = through_channel().fit(rows, ["a", "a", "b", "b"])
         expected = sum(exact_posterior(pipeline, message).sum(axis=0) for message in messages[:2])
         law = (expected + 5.0 * pipeline.prior) / (expected.sum() + 5.0)
-        assert np.abs((model.excess_[:, 0] + 1) * pipeline.prior - law).max() < LEAST  # what is cut from a posterior
+        mixed = 1 + model[-1].shares_[0] * model[0].excess_[:, 0]
+        assert np.abs(mixed * pipeline.prior - law).max() < LEAST  # what is cut from a posterior
 
 
 class TestAllViewsTogether:

@@ -144,7 +144,7 @@ def world(seed, groups):
     return assets, seen[np.array(who)]
 
 
-def sampled(monkeypatch, seed, groups):
+def sampled(monkeypatch, seed, groups, probe_rows=1000):
     """Returns the public and the private sample that the certifier's probes are given, and what each row looks like."""
     assets, looks = world(seed, groups)
 
@@ -157,7 +157,7 @@ def sampled(monkeypatch, seed, groups):
 
         plain_clean = plain
 
-    plan = SimpleNamespace(probe_releases=2, probe_tokens=8)
+    plan = SimpleNamespace(probe_releases=2, probe_tokens=8, probe_rows=probe_rows)
     client = SimpleNamespace(release_tokens=lambda tokens: tokens[0])
     for name, value in (
         ("Viewer", Viewer),
@@ -204,6 +204,16 @@ def test_probes_are_scored_once_an_author_and_fitted_on_none_of_them(monkeypatch
     assert len(set(public.documents)) == 8
     before, _ = sampled(monkeypatch, 0, None)
     assert len(before.documents) == 2 * 3 * 10
+
+
+def test_a_bound_on_rows_is_kept_and_said(monkeypatch, capsys):
+    every, _ = sampled(monkeypatch, 0, None)
+    assert capsys.readouterr().err == ""
+    public, private = sampled(monkeypatch, 0, None, probe_rows=18)
+    assert "The probes of 'label' learn from 18 of 30 public rows (evaluation.probe_rows)." in capsys.readouterr().err
+    assert len(public.documents) == 2 * 18
+    assert set(public.documents) < set(every.documents)
+    assert len(private.documents) == AUTHORS * ROWS
 
 
 def test_utility_says_how_many_authors_there_are(monkeypatch):

@@ -222,6 +222,14 @@ def test_the_policy_is_the_only_source_of_the_prompts_length(written):
             load_configuration(written(changes))
 
 
+def test_the_bound_on_rows_of_probes_stands_in_no_description_and_only_rises(written):
+    plain, raised = load_configuration(written()), load_configuration(written({"evaluation.probe_rows": 20_000}))
+    assert (plain.evaluation.probe_rows, raised.evaluation.probe_rows) == (5_000, 20_000)
+    assert raised.model_dump(mode="json") == plain.model_dump(mode="json")
+    with pytest.raises(UserError, match="expected probe_rows >= 5000, got 4999: .*Take rows out of the public split"):
+        load_configuration(written({"evaluation.probe_rows": 4_999}))
+
+
 def test_sends_are_in_what_no_limit_may_be_above(written):
     limit = {"policy.epsilon": {"at_most": 2662.0}}
     assert load_configuration(written({**limit, "policy.sends": 2})).policy.sends == 2
