@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from del_audit.accounting import Accountant, Bound, Enclosure, TradeOff
 from mechanisms.spec import QuantizerSpec
@@ -33,6 +34,8 @@ REQUIREMENTS = HERE / "peers-requirements.txt"
 LIMIT_SECONDS = 75
 RUNS = 200
 DELTA = 1e-5
+FEW_TRIALS = 270
+"""Trials of which SciPy's tails of every count are timed in the same process."""
 ROUNDING = 1e-12
 """Relative error from which a figure below the truth is called too low."""
 
@@ -170,10 +173,10 @@ def print_ours() -> None:
     """Prints the times of del_audit.accounting in this process; each call is of another spec, so nothing is cached."""
     print(f"One epsilon query in a running process, delta {DELTA}, mu 8 a unit")
     print(f"  {'trials':>13}{'epsilon':>17}{'Accountant':>13}{'width':>9}{'TradeOff':>13}{'proved':>13}{'width':>9}")
-    for tokens in (1, 10**3, 10**6):
-        specs = [QuantizerSpec.from_mu(1, 1000, 1.0, (8 + i / 1000) / math.sqrt(tokens)) for i in range(RUNS)]
+    for dim, tokens in ((18, 15), (1000, 1), (1000, 10**3), (1000, 10**6)):
+        specs = [QuantizerSpec.from_mu(1, dim, 1.0, (8 + i / 1000) / math.sqrt(tokens)) for i in range(RUNS)]
         floats, proofs = ([Accountant(spec, proved=proved) for spec in specs] for proved in (False, True))
-        curves = [partial(enclose, 1000 * tokens, *accountant.offset) for accountant in floats]
+        curves = [partial(enclose, dim * tokens, *accountant.offset) for accountant in floats]
         of_floats, of_proofs = (
             [partial(accountant.epsilon, DELTA, "session", tokens) for accountant in accountants]
             for accountants in (floats, proofs)
@@ -181,10 +184,19 @@ def print_ours() -> None:
         bound, proved = of_floats[0](), of_proofs[0]()
         of_whole, of_curve, of_proof = (in_words(median_seconds(calls)) for calls in (of_floats, curves, of_proofs))
         print(
-            f"  {1000 * tokens:>13,}{bound.estimate:>17.10f}{of_whole:>13}{width(bound):>9.1e}"
+            f"  {dim * tokens:>13,}{bound.estimate:>17.10f}{of_whole:>13}{width(bound):>9.1e}"
             f"{of_curve:>13}{of_proof:>13}{width(proved):>9.1e}"
         )
-    print(f"  medians of {RUNS} calls, mu 8 to 8.2; width is (upper - lower) / epsilon\n")
+        if dim * tokens == FEW_TRIALS:
+            scipy = [partial(scipy_epsilon, FEW_TRIALS, float(accountant.success)) for accountant in floats]
+            of_scipy = median_seconds(scipy)
+            ratio = median_seconds(of_floats) / of_scipy
+    print(f"  medians of {RUNS} calls, mu 8 to 8.2; width is (upper - lower) / epsilon")
+    print(
+        f"  {FEW_TRIALS} trials: scipy.stats.binom's sf and logsf, without an error bound, {in_words(of_scipy)}; ",
+        end="",
+    )
+    print(f"Accountant / SciPy {ratio:.2f}\n")
     draw = np.random.default_rng(0)
     mus, dims = 10 ** draw.uniform(-0.3, 1.6, 10_000), draw.choice([18, 32, 64, 128, 256], 10_000)
     counts, tokens_each = draw.choice([1, 3, 15, 255], 10_000), draw.integers(1, 513, 10_000)
@@ -199,6 +211,13 @@ def print_ours() -> None:
 def enclose(trials: ArrayLike, offset: ArrayLike, offset_low: ArrayLike = 0.0) -> Enclosure:
     """Returns epsilon without the accountant around it."""
     return TradeOff.of_vertices(trials, offset, offset_low).enclose_epsilon(DELTA)
+
+
+def scipy_epsilon(trials: int, success: float) -> float:
+    """Returns epsilon by SciPy's tails of every count, without an error bound."""
+    counts = np.arange(-1, trials)
+    left = stats.binom.sf(counts, trials, success) - DELTA
+    return float(np.max(np.log(left[left > 0]) - stats.binom.logsf(counts[left > 0], trials, 1 - success)))
 
 
 def width(bound: Bound) -> float:

@@ -6,6 +6,9 @@ Arguments are arrays of one shape: counts `x` in [0, n), trials `n`, the probabi
 full relative precision, and `excess` = x - n p, formed without rounding n p.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,13 +51,13 @@ _HALF_WEIGHTS = (
     0.05435559612914707,
     0.0550235065082376,
 )
-_NODES = np.array(_HALF_NODES + tuple(1 - node for node in reversed(_HALF_NODES)))
-_WEIGHTS = np.array(_HALF_WEIGHTS + _HALF_WEIGHTS[::-1])
-_REACH = 40.0  # the integrand is cut where it has fallen by about exp(-40)
+NODES = np.array(_HALF_NODES + tuple(1 - node for node in reversed(_HALF_NODES)))
+WEIGHTS = np.array(_HALF_WEIGHTS + _HALF_WEIGHTS[::-1])
+REACH = 40.0  # the integrand is cut where it has fallen by about exp(-40)
 _TINY = 1e-300
 
-_STIRLING = (1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12)
-_SMALL_STIRLING = np.array(
+STIRLING = (1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12)
+SMALL_STIRLING = np.array(
     [
         0.0,
         0.08106146679532726,
@@ -74,8 +77,17 @@ _SMALL_STIRLING = np.array(
         0.005554733551962801,
     ]
 )
-_DEVIANCE_TERMS = tuple(1 / Extended(2 * j + 1) for j in range(12, 0, -1))
-_LOG1P_TERMS = tuple(1 / (2 * j + 3) for j in range(11, -1, -1))
+DEVIANCE_TERMS = tuple(1 / Extended(2 * j + 1) for j in range(12, 0, -1))
+LOG1P_TERMS = tuple(1 / (2 * j + 3) for j in range(11, -1, -1))
+
+
+def horner(terms: Sequence[float | Extended], square: Any) -> Any:
+    """Returns the polynomial in `square`, a number or an array, whose coefficients fall from the highest power's."""
+    series = terms[0] * square + terms[1]
+    for term in terms[2:]:
+        series *= square
+        series += term
+    return series
 
 
 def log_density(x: Wide, n: Wide, p: Wide, q: Wide, excess: Wide) -> Wide:
@@ -101,11 +113,11 @@ def relative_integral(x: Wide, n: Wide, p: Wide, q: Wide, excess: Wide, span: Wi
     rest = (n - 1 - x).astype(np.float64)
     slope = ((excess + p) / (p * q)).astype(np.float64)
     width = np.minimum(span.astype(np.float64), _reach(fx / fp**2, rest / fq**2, np.maximum(slope, 0), fq))
-    step = width[..., None] * _NODES
+    step = width[..., None] * NODES
     decay = slope[..., None] * step
-    down, up = _log1p_minus(np.array([-step / fp[..., None], step / fq[..., None]]))
+    down, up = log1p_minus(np.array([-step / fp[..., None], step / fq[..., None]]))
     drop = fx[..., None] * down + rest[..., None] * up
-    total: Floats = width * (np.exp(drop - decay) @ _WEIGHTS)
+    total: Floats = width * (np.exp(drop - decay) @ WEIGHTS)
     return total
 
 
@@ -114,24 +126,21 @@ def _reach(left: Floats, right: Floats, slope: Floats, q: Floats) -> Floats:
 
     From two lower bounds of the fall: slope s + left s^2 / 2, and slope s + 3 right s^2 / (6 + 4 s / q).
     """
-    plain = 2 * _REACH / np.maximum(slope + np.sqrt(slope**2 + 2 * _REACH * left), _TINY)
+    plain = 2 * REACH / np.maximum(slope + np.sqrt(slope**2 + 2 * REACH * left), _TINY)
     square = np.maximum(4 * slope / q + 3 * (left + right), _TINY)
-    linear = 6 * slope - 4 * _REACH / q
-    root = np.sqrt(linear**2 + 24 * square * _REACH)
-    skewed = np.where(linear > 0, 12 * _REACH / np.maximum(root + linear, _TINY), (root - linear) / (2 * square))
+    linear = 6 * slope - 4 * REACH / q
+    root = np.sqrt(linear**2 + 24 * square * REACH)
+    skewed = np.where(linear > 0, 12 * REACH / np.maximum(root + linear, _TINY), (root - linear) / (2 * square))
     reach: Floats = np.minimum(plain, skewed)
     return reach
 
 
-def _log1p_minus(z: Floats) -> Floats:
+def log1p_minus(z: Floats) -> Floats:
     """Returns log(1 + z) - z for z > -1, to full relative precision."""
     r = z / (2 + z)
     near = np.abs(r) < 0.2
     square = np.where(near, r * r, 0)
-    series = _LOG1P_TERMS[0] * square + _LOG1P_TERMS[1]
-    for term in _LOG1P_TERMS[2:]:
-        series = series * square + term
-    value = r * (2 * square * series - z)
+    value = r * (2 * square * horner(LOG1P_TERMS, square) - z)
     return value if near.all() else np.where(near, value, np.log1p(z) - z)
 
 
@@ -140,10 +149,7 @@ def _deviance(count: Wide, mean: Wide, gap: Wide) -> Wide:
     r = gap / (count + mean)
     near = np.abs(r) < 0.15
     square = np.where(near, r * r, 0)
-    series = _DEVIANCE_TERMS[0] * square + _DEVIANCE_TERMS[1]
-    for term in _DEVIANCE_TERMS[2:]:
-        series = series * square + term
-    value = r * (gap + 2 * count * square * series)
+    value = r * (gap + 2 * count * square * horner(DEVIANCE_TERMS, square))
     deviance: Wide = value if near.all() else np.where(near, value, count * np.log(count / mean) - gap)
     return deviance
 
@@ -151,9 +157,6 @@ def _deviance(count: Wide, mean: Wide, gap: Wide) -> Wide:
 def _stirling_error(n: Wide) -> Wide:
     """Returns log n! - log(sqrt(2 pi n) (n / e)^n) for whole n >= 1."""
     big = np.maximum(n, 16)
-    square = 1 / (big * big)
-    series = _STIRLING[0] * square + _STIRLING[1]
-    for term in _STIRLING[2:]:
-        series = series * square + term
-    error: Wide = np.where(n < 16, _SMALL_STIRLING[np.minimum(n, 15).astype(np.intp)], series / big)
+    series = horner(STIRLING, 1 / (big * big))
+    error: Wide = np.where(n < 16, SMALL_STIRLING[np.minimum(n, 15).astype(np.intp)], series / big)
     return error

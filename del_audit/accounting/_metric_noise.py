@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, gammainc
 
-from del_audit.accounting._density import _log1p_minus, _stirling_error
+from del_audit.accounting._density import _stirling_error, log1p_minus
 from del_audit.accounting.composition import Losses
 from mechanisms.errors import UserError
 
@@ -212,5 +212,5 @@ def _log_density(radius: Floats, dim: int) -> Floats:
     """Returns the log density of Gamma(dim), dim >= 2, from its deviance: nothing cancels for large dim."""
     mode = dim - 1.0
     with np.errstate(divide="ignore"):
-        deviance = mode * _log1p_minus(np.maximum(radius / mode - 1, -1 + 1e-300))
+        deviance = mode * log1p_minus(np.maximum(radius / mode - 1, -1 + 1e-300))
     return np.asarray(deviance - 0.5 * math.log(2 * math.pi * mode) - float(_stirling_error(np.array([mode]))[0]))

@@ -10,7 +10,7 @@ from del_audit.accounting._density import Extended, Floats, Wide
 from del_audit.accounting.log_tail import log_tail_difference, log_tail_error, tails
 
 WIDE_UNIT = float(np.finfo(Extended).eps)
-_CLOSE = 1.0  # log-ratio of two tails below which their difference is integrated instead of subtracted
+CLOSE = 1.0  # log-ratio of two tails below which their difference is integrated instead of subtracted
 
 
 class Gain(NamedTuple):
@@ -44,7 +44,7 @@ class Pair(NamedTuple):
         cls, trials: ArrayLike, offset: ArrayLike, offset_low: ArrayLike, null: ArrayLike, null_low: ArrayLike
     ) -> Self:
         """Returns the pair of Bin(trials, 1/2 + offset + offset_low) and Bin(trials, 1/2 + null + null_low)."""
-        n = np.asarray(trials, dtype=np.float64)
+        n = numbers(trials)
         p, p_low, wide = _probability(offset, offset_low)
         r, r_low, wide_null = _probability(null, null_low)
         span = wide - wide_null
@@ -68,7 +68,7 @@ class Pair(NamedTuple):
         p, p_low, r, r_low, _ = np.broadcast_arrays(self.p, self.p_low, self.r, self.r_low, x)
         both, _ = tails(x, self.n, np.array([p, r]), np.array([p_low, r_low]))
         (log_p, log_q), (error_p, error_q) = both, log_tail_error(both.astype(np.float64), rounded=False)
-        close = log_p - log_q < _CLOSE
+        close = log_p - log_q < CLOSE
         gain = log_p
         if close.any():
             difference = log_tail_difference(x, self.n, self.p, self.p_low, self.span)
@@ -87,8 +87,13 @@ class Pair(NamedTuple):
         return value, scale * relative + 4 * WIDE_UNIT * np.abs(value), (left > 0) & np.isfinite(ratio)
 
 
+def numbers(value: ArrayLike) -> Any:
+    """Returns the value as doubles: an array, or a number of NumPy's, many times as fast, where it has no axes."""
+    return np.asarray(value, dtype=np.float64)[()]
+
+
 def _probability(offset: ArrayLike, offset_low: ArrayLike) -> tuple[Floats, Floats, Wide]:
     """Returns 1/2 + offset + offset_low as a double and its remainder, and the offset in wide form."""
-    high, low = np.asarray(offset, dtype=np.float64), np.asarray(offset_low, dtype=np.float64)
+    high, low = numbers(offset), numbers(offset_low)
     p = 0.5 + high
     return p, (high - (p - 0.5)) + low, high.astype(Extended) + low

@@ -11,8 +11,8 @@ from scipy.special import erfcx, ndtri_exp, rel_entr
 from del_audit.accounting._density import Extended, Floats, Wide
 from del_audit.accounting._pair import Pair
 
-_ROOT_HALF = math.sqrt(0.5)
-_ROOT_TWO_OVER_PI = math.sqrt(2 / math.pi)
+ROOT_HALF = math.sqrt(0.5)
+ROOT_TWO_OVER_PI = math.sqrt(2 / math.pi)
 
 
 def largest_epsilon(pair: Pair, log_delta: Wide) -> tuple[Wide, Wide]:
@@ -59,9 +59,9 @@ def guess_step(log_delta: Floats, n: Floats, p: Floats, p_null: Floats, slope: F
     for _ in range(12):
         y = np.minimum(np.maximum(y, first + 0.5), n - 0.5)
         deviance, w, rate = _signed_root(y, n, mean, rest, odds, flat)
-        tail, tail_null = erfcx(np.maximum(w, floor) * _ROOT_HALF)
+        tail, tail_null = erfcx(np.maximum(w, floor) * ROOT_HALF)
         gap = np.maximum(tail - tail_null, 1e-15 * tail)
-        fall = (rate[0] - rate[1]) * _ROOT_TWO_OVER_PI + slope * tail_null
+        fall = (rate[0] - rate[1]) * ROOT_TWO_OVER_PI + slope * tail_null
         step = (np.log(0.5 * gap) - deviance[0] - log_delta) * gap / fall
         y = y + np.minimum(np.maximum(step, -n), n)
         if (np.abs(step) < 0.3).all():

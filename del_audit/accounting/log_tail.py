@@ -1,5 +1,7 @@
 """Logarithms of binomial tails for up to 10^10 trials: vectorised, no underflow, no cancellation."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -9,7 +11,7 @@ from mechanisms.errors import UserError
 MAX_TRIALS = 10**10
 """The accountant's range: counts and trials stay exact in a float, and the error bound was tested up to here."""
 
-_BASE_ERROR = 6e-15
+BASE_ERROR = 6e-15
 _DYADIC = 134217729.0  # 2^27 + 1, Dekker's splitting constant
 
 
@@ -43,7 +45,7 @@ def log_tail_error(log_tail: ArrayLike, rounded: bool = True) -> Floats:
     size = np.abs(np.asarray(log_tail, dtype=np.float64))
     size = np.where(np.isinf(size), 0.0, size)
     units = 8 * float(np.finfo(Extended).eps) + (float(np.finfo(np.float64).eps) / 2 if rounded else 0.0)
-    return np.asarray(_BASE_ERROR + units * size)
+    return np.asarray(BASE_ERROR + units * size)
 
 
 def tails(x: ArrayLike, trials: ArrayLike, p: ArrayLike, p_low: ArrayLike = 0.0) -> tuple[Wide, Wide]:
@@ -81,21 +83,24 @@ def _prepare(
     arrays = (np.asarray(value, dtype=np.float64) for value in (x, trials, p, p_low))
     count, n, high, low = np.broadcast_arrays(*arrays)
     held = np.minimum(np.maximum(count, 0), n - 1)
-    product = n * high
-    n_head, p_head = _head(n), _head(high)
-    n_rest, p_rest = n - n_head, high - p_head
-    lost = n_rest * p_rest - (((product - n_head * p_head) - n_rest * p_head) - n_head * p_rest)
-    excess = ((held.astype(Extended) - product) - lost) - n * low
+    excess = excess_of_mean(held.astype(Extended), n, high, low)
     wide_p = high.astype(Extended) + low
     q = (1 - high.astype(Extended)) - low
     return held.astype(Extended), n.astype(Extended), wide_p, q, excess, np.sign(count - held).astype(Extended)
 
 
-def _head(value: Floats) -> Floats:
+def excess_of_mean(x: Any, n: Any, p: Any, p_low: Any) -> Any:
+    """Returns x - n (p + p_low) for a wide x and doubles, numbers or arrays, without rounding n p (Dekker)."""
+    product, n_head, p_head = n * p, _head(n), _head(p)
+    n_rest, p_rest = n - n_head, p - p_head
+    lost = n_rest * p_rest - (((product - n_head * p_head) - n_rest * p_head) - n_head * p_rest)
+    return ((x - product) - lost) - n * p_low
+
+
+def _head(value: Any) -> Any:
     """Returns the upper 26 bits of each value, so that products of heads and rests are exact (Dekker)."""
     scaled = _DYADIC * value
-    head: Floats = scaled - (scaled - value)
-    return head
+    return scaled - (scaled - value)
 
 
 def _check(x: ArrayLike, trials: ArrayLike, p: ArrayLike) -> None:

@@ -1,5 +1,6 @@
 """The exact privacy curve of two binomial laws: delta, epsilon, total variation and the trade-off function."""
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -7,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from del_audit.accounting._density import Extended, Floats, Wide
-from del_audit.accounting._pair import WIDE_UNIT, Pair
+from del_audit.accounting._one_pair import one_epsilon
+from del_audit.accounting._pair import WIDE_UNIT, Pair, numbers
 from del_audit.accounting._renyi import renyi_divergence
 from del_audit.accounting._search import first_at_most, largest_epsilon
 from del_audit.accounting.log_tail import MAX_TRIALS, tails
@@ -48,7 +50,7 @@ class TradeOff:
 
     def __post_init__(self) -> None:
         """Raises UserError for values outside the ranges above, and prepares the arithmetic of the pair."""
-        n, alternative, null = (np.asarray(v, dtype=np.float64) for v in (self.trials, self.alternative, self.null))
+        n, alternative, null = (numbers(v) for v in (self.trials, self.alternative, self.null))
         if not ((n >= 1) & (n <= MAX_TRIALS) & (n == np.floor(n))).all():
             raise UserError(f"Expected trials to be a whole number in 1..{MAX_TRIALS}, got trials={n}.")
         for name, value in (("alternative", alternative), ("null", null)):
@@ -116,6 +118,8 @@ class TradeOff:
         if not ((delta > 0) & (delta < 1)).all():
             raise UserError(f"Expected delta in (0, 1), got delta={delta}.")
         shape = np.broadcast_shapes(delta.shape, *(field.shape for field in self._pair))
+        if not shape and (found := one_epsilon(self._pair, np.log(Extended(delta)))):
+            return _enclose_number(*found)
         pair = self._pair.select(lambda field: _flat(field, shape))
         log_delta = _flat(np.log(delta.astype(Extended)), shape)
         with np.errstate(all="ignore"):
@@ -226,6 +230,13 @@ def _enclose(lower: Wide, estimate: Wide, upper: Wide) -> Enclosure:
     exact = (lower == upper) & ((upper == 0) | np.isinf(upper))
     down, up = np.nextafter(low, np.where(low > 0, 0.0, -np.inf)), np.nextafter(high, np.inf)
     return Enclosure(np.where(exact, low, down), middle, np.where(exact, high, up))
+
+
+def _enclose_number(estimate: Extended, error: Extended) -> Enclosure:
+    """Returns what `_enclose` does of one estimate > 0 and an error > 0, with a lower end of at least 0."""
+    low, high = max(float(estimate - error), 0.0), float(estimate + error)
+    ends = math.nextafter(low, 0.0 if low > 0 else -math.inf), float(estimate), math.nextafter(high, math.inf)
+    return Enclosure(*(np.array(end) for end in ends))
 
 
 def _flat(field: NDArray[_Real], shape: tuple[int, ...]) -> NDArray[_Real]:

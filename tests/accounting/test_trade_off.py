@@ -250,7 +250,7 @@ def test_the_search_for_epsilon_starts_at_its_end():
         patch.setattr(Pair, "epsilon_at", counted)
         for curve, delta in _random_pairs(7, 300):
             looks.append(0)
-            epsilon = np.asarray(curve.epsilon(delta))
+            epsilon = np.asarray(curve.epsilon([delta]))[0]
             if epsilon > 0:
                 pair = curve._pair.select(np.atleast_1d)
                 log_delta, slope = np.array([math.log(delta)]), pair.slope.astype(np.float64)
