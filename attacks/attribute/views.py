@@ -23,6 +23,7 @@ from mechanisms.mechanism import KnownChannel, Observed, embeddings_of
 from mechanisms.models import SentenceEncoder
 from mechanisms.pipeline import Pipeline
 from mechanisms.quantizer import StochasticQuantizer
+from mechanisms.table_sums import covariance, projected, weighted_sum
 from mechanisms.text_pieces import text_of
 
 CODES, SPREAD = "released codes, mean", "released codes, mean and deviation"
@@ -118,11 +119,11 @@ class Viewer:
     @cached_property
     def _reduced_table(self) -> Floats:
         """The table in REDUCED coordinates of unit variance under the prior, shape (words, at most REDUCED)."""
-        prior = self.public.prior
-        centred = self.public.table - (prior @ self.public.table).astype(np.float32)
-        values, vectors = np.linalg.eigh(centred.T @ (centred * prior[:, None].astype(np.float32)).astype(np.float64))
+        table, prior = self.public.table, self.public.prior
+        mean = weighted_sum(table, prior)
+        values, vectors = np.linalg.eigh(covariance(table, prior, mean).T)  # its lower triangle is set
         kept = np.flatnonzero(values > 1e-6 * values[-1])[-REDUCED:]
-        return np.asarray(centred @ (vectors[:, kept] / np.sqrt(values[kept])), dtype=np.float32)
+        return projected(table, mean, vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
 
     def _released_codes(self, messages: Sequence[bytes]) -> list[Floats]:
         """Returns each token's release as numbers: DEL's codes dequantized, or what a rival's server reads."""
