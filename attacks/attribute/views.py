@@ -7,6 +7,7 @@ features (an object array). `attacks/attribute/candidates.py` says what is done 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -243,7 +244,7 @@ def _joined(parts: Sequence[Views]) -> Views:
     """Returns views of consecutive prompts as one."""
     rows: dict[str, Rows] = {}
     for name, first in parts[0].rows.items():
-        of_each = [part.rows[name] for part in parts]
+        of_each: Any = [part.rows[name] for part in parts]  # all sparse, or none
         rows[name] = vstack(of_each, format="csr") if issparse(first) else np.concatenate(of_each)
     return Views(rows, parts[0].left_out)
 
