@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.ranking import DEPTH, Guesses
+from mechanisms.device_channel import CPU, Scores, scores_on
 from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
 from mechanisms.models import LanguageModel
@@ -45,7 +46,7 @@ class AttackerKnowledge:
     @property
     def device(self) -> str:
         """Where the attacker's language model is, and the law's scores are computed: the CPU where there is none."""
-        return "cpu" if self.language is None else self.language.device
+        return CPU if self.language is None else self.language.device
 
     @property
     def log_prior(self) -> NDArray[np.float64]:
@@ -58,6 +59,13 @@ class AttackerKnowledge:
         if not isinstance(self.mechanism, KnownChannel):
             raise UserError(f"Expected a mechanism whose law is known, got {self.mechanism.name!r}, which has none.")
         return self.mechanism
+
+    def placed_scores(self, log_prior: NDArray[np.float64] | None = None) -> Scores:
+        """Returns what gives the law's scores, in blocks, where the language model is; raises UserError as channel.
+
+        log_prior: added to every token's scores; None adds nothing.
+        """
+        return scores_on(self.channel, self.device, log_prior, self.words)
 
 
 @dataclass(frozen=True, slots=True)

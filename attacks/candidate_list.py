@@ -14,6 +14,8 @@ from scipy.stats import binom
 from attacks.base import AttackerKnowledge, observe
 from attacks.registry import INFORMED_VERSIONS
 from attacks.self_test import ALARM, References, SelfTest
+from mechanisms.channel import MEMORY_LIMIT
+from mechanisms.device_channel import Scores, looked_up
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
 from mechanisms.randomness import SimulatedRandomness, simulation_generator
@@ -44,15 +46,15 @@ class CandidateList:
         A mechanism that sends each text several times (`repeated`, `history`) has the law of all its releases together,
         so they are pooled.
         """
-        _ = public.channel
-        return ListReader(public)
+        return ListReader(public, public.placed_scores())
 
 
 @dataclass(frozen=True, slots=True)
 class ListReader:
-    """The attacker after fitting: shown messages and lists of texts."""
+    """The attacker after fitting: shown messages and lists of texts. scores: the law's, where the model is."""
 
     public: AttackerKnowledge
+    scores: Scores
 
     def log_likelihood(self, message: bytes, candidates: Texts) -> Floats:
         """Returns log P(message | text) of each text, less a constant of the message, nats, shape (texts,).
@@ -75,14 +77,18 @@ class ListReader:
     def running(self, observed: Observed, candidates: Texts) -> Iterator[Floats]:
         """Yields of_observed of the first token, of the first two, and so on: one array, which the next overwrites.
 
-        Each token is scored once against all words, and the scores of the candidates' words are looked up.
+        Each token is scored once against all words, and the scores of the candidates' words are looked up, those of
+        many tokens together.
         """
         columns = self._columns(candidates, len(observed))
         total = np.zeros(columns.shape[1])
-        for rows, block in self.public.channel.scores(observed):
-            for scores, words in zip(block, columns[rows], strict=True):
-                total += scores[words]
-                yield total
+        at_once = max(1, MEMORY_LIMIT // columns[0].nbytes)
+        for rows, block in self.scores(observed):
+            for start in range(0, len(block), at_once):
+                part = slice(start, start + at_once)
+                for scores in looked_up(block[part], columns[rows][part]):
+                    total += scores
+                    yield total
 
     def _columns(self, candidates: Texts, tokens: int) -> Texts:
         """Returns the candidates' words, token by token, shape (tokens, texts)."""

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 
 from attacks.base import AttackerKnowledge, observe
 from attacks.repeated import RepeatedPipeline
-from mechanisms.channel import exponentiate
+from mechanisms.device_channel import Scores, log_sums, looked_up
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
 from mechanisms.pipeline import Pipeline
@@ -67,8 +67,7 @@ class LikelihoodRatio:
         sides = [checked_tokens(side, public.words) for side in (self.first, self.second)]
         if isinstance(public.mechanism, Pipeline):
             return _OfCounts.of(public.mechanism, *sides)
-        _ = public.channel
-        return _OfScores(public, *sides)
+        return _OfScores(public, public.placed_scores(), *sides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +90,10 @@ class Membership:
     def fit(self, public: AttackerKnowledge) -> Distinguisher:
         """Returns the test; raises UserError for a word outside the vocabulary, and where the law is not known."""
         words = checked_tokens(self.phrase, public.words)
-        _ = public.channel
+        scores = public.placed_scores(public.log_prior)
         if public.words < 2:
             raise UserError(f"Expected a vocabulary of 2 words or more, got {public.words}.")
-        return _OfMembership(public, words)
+        return _OfMembership(public, scores, words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,10 @@ class _OfCounts:
 
 @dataclass(frozen=True, slots=True)
 class _OfScores:
+    """scores: the law's, where the model is."""
+
     public: AttackerKnowledge
+    scores: Scores
     first: NDArray[np.int64]
     second: NDArray[np.int64]
 
@@ -133,8 +135,8 @@ class _OfScores:
         rows = np.concatenate([seen[places] for seen in observed])
         pair = np.tile(np.column_stack([self.first, self.second])[places], (len(observed), 1))
         found = np.empty((len(rows), 2))
-        for part, block in self.public.channel.scores(rows):
-            found[part] = np.take_along_axis(block, pair[part], axis=1)
+        for part, block in self.scores(rows):
+            found[part] = looked_up(block, pair[part])
         with np.errstate(invalid="ignore"):
             ratios = found[:, 1] - found[:, 0]
         ratios[np.isneginf(found).all(axis=1)] = 0.0  # neither can have been sent: nothing of these two
@@ -143,7 +145,10 @@ class _OfScores:
 
 @dataclass(frozen=True, slots=True)
 class _OfMembership:
+    """scores: the law's under the prior, where the model is."""
+
     public: AttackerKnowledge
+    scores: Scores
     phrase: NDArray[np.int64]
 
     def statistic(self, messages: Sequence[bytes]) -> Floats:
@@ -158,13 +163,11 @@ class _OfMembership:
         log_prior, words = self.public.log_prior, self.phrase
         left_out = float(self.public.prior[words[0]]) if len(words) == 1 else 0.0
         evidence = np.empty((len(rows), len(words)))
-        for part, block in self.public.channel.scores(rows, log_prior):
-            inside = block[:, words] - log_prior[words]
+        for part, block in self.scores(rows):
+            inside = looked_up(block, np.tile(words, (len(block), 1))) - log_prior[words]
             if len(words) == 1:
-                block[:, words[0]] = -np.inf
-            peak = block.max(axis=1).astype(np.float64)
-            totals, _ = exponentiate(block)
-            evidence[part] = inside - (peak + np.log(totals) - np.log1p(-left_out))[:, None]
+                block[:, int(words[0])] = -np.inf
+            evidence[part] = inside - (log_sums(block) - np.log1p(-left_out))[:, None]
         return evidence
 
     def _over_positions(self, evidence: Floats) -> float:

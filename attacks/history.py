@@ -4,11 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from attacks.repeated import decode_evidence, join, reads_evidence, refitted, sends_once, split
 from mechanisms.channel import BLOCK_ROWS
 from mechanisms.description import Description
+from mechanisms.device_channel import Law, law_of
 from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
 from mechanisms.pipeline import Pipeline
@@ -92,16 +95,31 @@ class HistoryChannel(History):
         for start in range(0, len(observed), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, len(observed)))
             total = np.zeros((0, 0), np.float32)
-            for exchange in reversed(range(self.exchanges)):
-                seen = observed[rows, exchange]
-                places = np.flatnonzero((seen.reshape(len(seen), -1) != NOT_SENT).all(axis=1))
-                for part, block in self.mechanism.scores(seen[places]) if len(places) else ():
+            for places, seen in _exchanges(observed[rows]):
+                for part, block in self.mechanism.scores(seen):
                     if not total.size:
-                        total = np.zeros((len(seen), block.shape[1]), np.float32)
+                        total = np.zeros((rows.stop - rows.start, block.shape[1]), np.float32)
                     total[places[part]] += block
             if log_prior is not None:
                 total += log_prior.astype(np.float32)
             yield rows, total
+
+    def law_on(self, device: str) -> Law:
+        """Returns the law in torch (mechanisms.device_channel): the sum of those of the releases that a token is in."""
+        assert isinstance(self.mechanism, KnownChannel)
+        one = law_of(self.mechanism, device)
+
+        def law(observed: Observed) -> Tensor:
+            total: Tensor | None = None
+            for places, seen in _exchanges(observed):
+                block = one(seen)
+                total = block.new_zeros((len(observed), block.shape[1])) if total is None else total
+                total.index_add_(0, torch.from_numpy(places).to(block.device), block)
+            if total is None:
+                raise UserError("Expected tokens that were sent at least once, got none.")
+            return total
+
+        return law
 
     def embeddings(self, message: bytes) -> NDArray[np.float32]:
         """Returns what the server's decoder makes of the pooled evidence, or the mean where it reads releases alone."""
@@ -132,14 +150,23 @@ class HistoryOfCodes(History):
 
         The offset of a word counts once for each time that a token was sent, as one more count would.
         """
-        channel = self.mechanism.channel
-        weights = np.concatenate([channel.weights, channel.offsets[None]])
+        weights = self._weights()
         for start in range(0, len(observed), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, len(observed)))
             block = observed[rows].astype(np.float32) @ weights
             if log_prior is not None:
                 block += log_prior.astype(np.float32)
             yield rows, block
+
+    def law_on(self, device: str) -> Law:
+        """Returns the law in torch (mechanisms.device_channel)."""
+        weights = torch.from_numpy(self._weights()).to(device)
+        return lambda observed: torch.from_numpy(observed.astype(np.float32)).to(device) @ weights
+
+    def _weights(self) -> NDArray[np.float32]:
+        """Returns what a count of each coordinate adds to a word's score, and each sending, shape (dim + 1, words)."""
+        channel = self.mechanism.channel
+        return np.concatenate([channel.weights, channel.offsets[None]])
 
     def embeddings(self, message: bytes) -> NDArray[np.float32]:
         """Returns what the linear decoder, fitted to as many releases, makes of the mean counts, (tokens, width)."""
@@ -162,6 +189,15 @@ def history(mechanism: ObservableMechanism, exchanges: int) -> History:
     if isinstance(mechanism, Pipeline):
         return HistoryOfCodes(mechanism, exchanges)
     return (HistoryChannel if isinstance(mechanism, KnownChannel) else History)(mechanism, exchanges)
+
+
+def _exchanges(observed: Observed) -> Iterator[tuple[NDArray[np.intp], Observed]]:
+    """Yields the tokens that each exchange sent and what it showed of them, the last exchange first; none of nobody."""
+    for exchange in reversed(range(observed.shape[1])):
+        seen = observed[:, exchange]
+        places = np.flatnonzero((seen.reshape(len(seen), -1) != NOT_SENT).all(axis=1))
+        if len(places):
+            yield places, seen[places]
 
 
 def times_sent(lengths: Sequence[int]) -> NDArray[np.int64]:

@@ -25,8 +25,9 @@ from attacks.ranking import best_words
 from attacks.registry import INFORMED_VERSIONS
 from mechanisms.channel import BLOCK_ROWS
 from mechanisms.decoding.language import mixed
+from mechanisms.device_channel import Scores, as_block, with_prior
 from mechanisms.errors import UserError
-from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
+from mechanisms.mechanism import Observed
 from mechanisms.validation import at_least
 
 Hits = NDArray[np.bool_]
@@ -81,7 +82,7 @@ class KnownContext:
 
         Raises UserError without a language model, a known law, or one vocabulary for both.
         """
-        reader, channel = Reader.of(public, self.tempers[0], self.shares[0]), public.channel
+        reader, scores = Reader.of(public, self.tempers[0], self.shares[0]), public.placed_scores()
         length = min(self.public_tokens, reader.context - len(reader.opening))
         texts = [document[:length] for document in public.documents if len(document)][: self.public_prompts]
         likelihoods = dict.fromkeys(((temper, share) for temper in self.tempers for share in self.shares), 0.0)
@@ -94,7 +95,7 @@ class KnownContext:
                     for share in self.shares:
                         likelihoods[temper, share] += float(mixed(model, reader.unigrams[words], share).sum())
         temper, share = max(likelihoods, key=likelihoods.__getitem__)
-        return ContextReader(public.mechanism, channel, self, replace(reader, temper=temper, share=share))
+        return ContextReader(public, scores, self, replace(reader, temper=temper, share=share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,14 @@ class ContextHits:
 
 @dataclass(frozen=True, slots=True)
 class ContextReader:
-    """The attack on one mechanism. reader: of the language model, with the temper and the share that were chosen."""
+    """The attack on one mechanism.
 
-    mechanism: ObservableMechanism
-    channel: KnownChannel
+    scores: the law's, where the model is. reader: of the language model, with the temper and the share that were
+    chosen.
+    """
+
+    public: AttackerKnowledge
+    scores: Scores
     settings: KnownContext
     reader: Reader
 
@@ -133,7 +138,7 @@ class ContextReader:
         words to the right are known. Raises UserError as observe does, for numbers of prompts or tokens that do not
         agree, for a token both asked for and fixed, and for a prompt that the model's context does not hold.
         """
-        sets = [observe(self.mechanism, each) for each in (messages, others) if each is not None]
+        sets = [observe(self.public.mechanism, each) for each in (messages, others) if each is not None]
         for observed in sets:
             _require_lengths("messages", observed, truths)
         asking = [np.ones(len(row), dtype=bool) for row in truths] if asked is None else asked
@@ -171,10 +176,11 @@ class ContextReader:
         shape = (1 + len(releases), len(places), depth)
         words, scores = np.empty(shape, np.int32), np.empty(shape, np.float32)
         for rows, prior in self._priors(logits, places, len(truth)):
-            words[0, rows], scores[0, rows] = best_words(prior, depth)
+            words[0, rows], scores[0, rows] = best_words(as_block(prior, self.public.device), depth)
             for number, observed in enumerate(releases, 1):
-                for part, block in self.channel.scores(observed[places[rows]]):
-                    words[number, rows][part], scores[number, rows][part] = best_words(block + prior[part], depth)
+                for part, block in self.scores(observed[places[rows]]):
+                    seen = with_prior(block, prior[part])
+                    words[number, rows][part], scores[number, rows][part] = best_words(seen, depth)
         weighed = (scores >= scores[:, :, :1] - self.settings.within) & right[:, None]
         weighed[weighed.sum(axis=2) == 1] = False  # one word alone has nothing to be weighed against
         if weighed.any():
@@ -206,9 +212,7 @@ class ContextReader:
         found = reader.right_of(truth.tolist(), there, word, end, settings.reach, likely, settings.rows)
         return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
-    def _priors(
-        self, logits: Tensor, places: NDArray[np.int64], tokens: int
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    def _priors(self, logits: Tensor, places: NDArray[np.int64], tokens: int) -> Iterator[tuple[slice, Tensor]]:
         """Yields (rows, log prior of every word), float32, shape (rows, words): blocks of places in one prompt.
 
         logits: of the last tokens; a first token that nothing is read before has the unigram prior.
@@ -220,7 +224,7 @@ class ContextReader:
             prior = self.reader.log_prior(logits[here[here >= 0]].float())
             if here[0] < 0:
                 prior = torch.cat([self.reader.unigrams[None], prior])
-            yield rows, prior.cpu().numpy()
+            yield rows, prior
 
 
 def _ends(known: Places) -> NDArray[np.int64]:

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.errors import UserError
+
+if TYPE_CHECKING:  # which needs torch
+    from mechanisms.device_channel import Block
 
 DEPTH = 50
 """Guesses a token that are kept unless told otherwise."""
@@ -44,10 +48,11 @@ class Guesses:
         return [Guesses(words, scores) for words, scores in parts]
 
 
-def rank(blocks: Iterable[tuple[slice, NDArray[np.float32]]], tokens: int, depth: int = DEPTH) -> Guesses:
+def rank(blocks: "Iterable[tuple[slice, Block]]", tokens: int, depth: int = DEPTH) -> Guesses:
     """Returns the best `depth` words of each token, or all words where there are fewer.
 
-    blocks: (rows, scores) as KnownChannel.scores yields them; each is done with before the next is asked for.
+    blocks: (rows, scores) as KnownChannel.scores, or a DeviceChannel's, yields them; each is done with before the next
+    is asked for, and of scores on a device only the best words are moved.
     """
     words: NDArray[np.int32] | None = None
     scores = np.empty((0, 0), np.float32)
@@ -61,12 +66,15 @@ def rank(blocks: Iterable[tuple[slice, NDArray[np.float32]]], tokens: int, depth
     return Guesses(words, scores)
 
 
-def best_words(scores: NDArray[np.float32], depth: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def best_words(scores: "Block", depth: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Returns the best `depth` words of each row and their scores, best first, both of shape (rows, depth).
 
     scores: shape (rows, words). Exact, and far from sorting: the best `depth` words lie within the `depth` strides of
     STRIDE words whose largest scores are largest.
     """
+    if not isinstance(scores, np.ndarray):
+        top = scores.topk(depth)
+        return top.indices.int().cpu().numpy(), top.values.cpu().numpy()
     rows, words = scores.shape
     if depth == 1:
         best = scores.argmax(axis=1)[:, None]

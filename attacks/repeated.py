@@ -3,14 +3,16 @@
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeGuard, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mechanisms.channel import BLOCK_ROWS, Channel, exponentiate
 from mechanisms.decoding import Decoder, LinearDecoder, PooledDecoder
 from mechanisms.description import Description
+from mechanisms.device_channel import Law, law_of
 from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
 from mechanisms.pipeline import Pipeline
@@ -97,6 +99,19 @@ class RepeatedChannel(Repeated):
                         total = np.zeros((rows.stop - rows.start, block.shape[1]), np.float32)
                     total[part] += block
             yield rows, total
+
+    def law_on(self, device: str) -> Law:
+        """Returns the law in torch (mechanisms.device_channel): the sum of one release's, read one after another."""
+        assert isinstance(self.mechanism, KnownChannel)
+        one = law_of(self.mechanism, device)
+
+        def law(observed: Observed) -> Tensor:
+            total = one(observed[:, 0])
+            for release in range(1, self.times):
+                total += one(observed[:, release])
+            return total
+
+        return law
 
     def embeddings(self, message: bytes) -> NDArray[np.float32]:
         """Returns what the server's decoder makes of the pooled evidence, or the mean where it reads releases alone."""
@@ -229,11 +244,15 @@ def _same_tokens(parts: list[NDArray[_Scalar]]) -> list[NDArray[_Scalar]]:
 
 
 def _pooled(decoder: Decoder, channel: KnownChannel, times: int) -> Decoder:
-    """Returns the decoder with the pooled channel in the place of its own, if it has one."""
+    """Returns the decoder with the pooled channel in the place of its own, on whatever device, if it has one."""
     if isinstance(decoder, PooledDecoder) and times > 1:
         return decoder.pooled(channel)
-    has_channel: Any = decoder
-    return replace(has_channel, channel=channel) if hasattr(decoder, "channel") else decoder
+    if not hasattr(decoder, "channel"):
+        return decoder
+    placed, has_channel = getattr(decoder, "on_device", None), cast(Any, decoder)
+    read = {} if placed is None else {"on_device": placed.over(channel)}
+    pooled: Decoder = replace(has_channel, channel=channel, **read)
+    return pooled
 
 
 def refitted(mechanism: Pipeline, times: int) -> LinearDecoder | TrainedDecoder:

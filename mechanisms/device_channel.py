@@ -1,6 +1,7 @@
-"""The exact channel law on a model's device: scores, MAP and the posterior mean, none of which goes to the host.
+"""The exact channel law on a model's device: only what is read of its scores goes to the host.
 
-On the CPU the NumPy blocks of `KnownChannel.scores` stay what is computed; here the same law is float32 in torch.
+On the CPU the NumPy blocks of `KnownChannel.scores` stay what is computed; here the same law is float32 in torch. Who
+reads `Scores` need not ask which of the two it has: `looked_up`, `log_sums` and attacks.ranking read blocks of both.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mechanisms.channel import BLOCK_ROWS, MEMORY_LIMIT
+from mechanisms.channel import BLOCK_ROWS, MEMORY_LIMIT, exponentiate
 from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel, Observed
 
@@ -20,6 +21,10 @@ CPU = "cpu"
 """The device whose scores NumPy computes; `cpu:0` is the same one, read by torch."""
 Law: TypeAlias = Callable[[Observed], Tensor]
 """From what was observed of tokens to log P(observed | word) less a constant of it, float32, shape (tokens, words)."""
+Block: TypeAlias = NDArray[np.float32] | Tensor
+"""Scores of some tokens, float32, shape (tokens, words): NumPy's on the CPU, elsewhere a tensor on the device."""
+Scores: TypeAlias = Callable[[Observed], Iterator[tuple[slice, Block]]]
+"""From what was observed of tokens to blocks of (rows, scores), as `KnownChannel.scores` yields them."""
 
 
 @runtime_checkable
@@ -42,9 +47,7 @@ class DeviceChannel:
     @classmethod
     def of(cls, channel: KnownChannel, log_prior: NDArray[np.float64], device: str) -> "DeviceChannel":
         """Returns the channel on a device; one that has no law in torch is computed by NumPy and moved there."""
-        inner = getattr(channel, "channel", channel)  # a pipeline's is its mechanism's
-        law = inner.law_on(device) if isinstance(inner, LawOnDevice) else _moved(channel, device)
-        return cls(law, torch.from_numpy(log_prior.astype(np.float32)).to(device))
+        return cls(law_of(channel, device), torch.from_numpy(log_prior.astype(np.float32)).to(device))
 
     def scores(self, observed: Observed) -> Iterator[tuple[slice, Tensor]]:
         """Yields (rows, scores): blocks of log P(observed | word) + log_prior[word], float32, shape (rows, words).
@@ -70,14 +73,6 @@ class DeviceChannel:
         """Returns all scores, float32, shape (tokens, words), on the device."""
         blocks = [block for _, block in self.scores(observed)]
         return torch.cat(blocks) if blocks else self.log_prior.new_empty((0, len(self.log_prior)))
-
-    def ranked(self, observed: Observed, depth: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Returns the best `depth` words of each token, or all, and their scores, best first; no others are moved."""
-        best = [block.topk(min(depth, block.shape[1])) for _, block in self.scores(observed)]
-        if not best:
-            raise UserError("Expected tokens to rank words for, got none.")
-        words, scores = (torch.cat(parts).cpu() for parts in zip(*((b.indices, b.values) for b in best), strict=True))
-        return words.int().numpy(), scores.numpy()
 
     def most_likely(self, observed: Observed) -> NDArray[np.int64]:
         """Returns the word of largest score for each token, int64, shape (tokens,)."""
@@ -125,6 +120,49 @@ class DeviceReader:
     def posterior(self, observed: Observed) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Returns the posterior means of the table's rows, shape (tokens, width), and the entropies, nats."""
         return self.channel.posterior(observed, self.table)
+
+
+def law_of(channel: KnownChannel, device: str) -> Law:
+    """Returns a channel's law on a device; one that has none in torch is computed by NumPy and moved there."""
+    inner = getattr(channel, "channel", channel)  # a pipeline's is its mechanism's
+    return inner.law_on(device) if isinstance(inner, LawOnDevice) else _moved(channel, device)
+
+
+def scores_on(channel: KnownChannel, device: str, log_prior: NDArray[np.float64] | None, words: int) -> Scores:
+    """Returns what gives blocks of scores on a device: NumPy's own on the CPU. log_prior, words: as evidence_on."""
+    if device == CPU:
+        return lambda observed: channel.scores(observed, log_prior)
+    return DeviceChannel.of(channel, np.zeros(words) if log_prior is None else log_prior, device).scores
+
+
+def as_block(scores: Tensor, device: str) -> Block:
+    """Returns a model's scores as those of a channel on the device are held; on the CPU they are not copied."""
+    return scores.cpu().numpy() if device == CPU else scores.to(device)
+
+
+def with_prior(block: Block, log_prior: Tensor) -> Block:
+    """Returns a block plus a log prior of each of its tokens, float32, shape (tokens, words); may overwrite block."""
+    if isinstance(block, np.ndarray):
+        return np.asarray(block + log_prior.cpu().numpy())
+    return block.add_(log_prior.to(block.device))
+
+
+def looked_up(block: Block, words: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Returns the scores of some words of each token, shape (tokens, some). words: the same shape; no more is moved."""
+    if isinstance(block, np.ndarray):
+        return np.take_along_axis(block, words, 1)
+    found: NDArray[np.float32] = block.gather(1, torch.from_numpy(words).to(block.device)).cpu().numpy()
+    return found
+
+
+def log_sums(block: Block) -> NDArray[np.float64]:
+    """Returns the logarithm of the sum over all words of exp(score), float64, shape (tokens,); may overwrite block."""
+    if isinstance(block, np.ndarray):
+        peaks = block.max(axis=1).astype(np.float64)
+        totals, _ = exponentiate(block)
+        return np.asarray(peaks + np.log(totals))
+    found: NDArray[np.float64] = block.logsumexp(1).cpu().double().numpy()
+    return found
 
 
 def evidence_on(channel: KnownChannel, device: str, log_prior: NDArray[np.float64] | None, words: int) -> Law:

@@ -8,11 +8,12 @@ from mechanisms.library_types import PreTrainedModel, PreTrainedTokenizerBase
 from mechanisms.load_checks import require_tokens_within
 from mechanisms.model_sources import model_asset
 from mechanisms.models import load_weights, read_tokenizer
+from mechanisms.placement import Placement, usable_device
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedLanguageModel:
-    """A frozen masked language model in eval mode, on the CPU, its tokenizer, and its record."""
+    """A frozen masked language model in eval mode, its tokenizer, and its record."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -30,19 +31,20 @@ class MaskedLanguageModel:
         return min(int(limit) for limit in limits if limit)
 
 
-def load_masked_lm(name: str) -> MaskedLanguageModel:
-    """Returns the masked language model: a hub name or a local folder, as mechanisms.models.load_causal_lm takes it.
+def load_masked_lm(name: str, device: str = "cpu") -> MaskedLanguageModel:
+    """Returns the masked language model, float32. name, device: as mechanisms.models.load_causal_lm takes them.
 
     Raises UserError as that does, and for a model of another kind: a causal one, one without the layer that predicts
     words, an encoder-decoder, and one whose tokenizer has no mask.
     """
     from transformers import AutoModelForMaskedLM
 
+    place = Placement(usable_device(device))
     asset = model_asset(name)
     tokenizer = read_tokenizer(asset)
     if tokenizer.mask_token_id is None:
         raise UserError(f"Expected {name!r} to be a masked language model, got a tokenizer without a mask token.")
-    model = load_weights(AutoModelForMaskedLM, asset, allowed_missing=())
+    model = load_weights(AutoModelForMaskedLM, asset, allowed_missing=(), place=place)
     if getattr(model.config, "is_encoder_decoder", False):
         raise UserError(f"Expected {name!r} to be a masked language model, got an encoder-decoder.")
     require_tokens_within(name, model, tokenizer)

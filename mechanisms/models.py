@@ -125,16 +125,17 @@ def load_causal_lm(
     return LanguageModel(model, tokenizer, asset.record)
 
 
-def load_sentence_encoder(name: str) -> SentenceEncoder:
-    """Returns the sentence encoder: float32, eval mode, no gradients, on the CPU.
+def load_sentence_encoder(name: str, device: str = "cpu") -> SentenceEncoder:
+    """Returns the sentence encoder: float32, eval mode, no gradients. device: as load_causal_lm takes it.
 
     Raises UserError as load_causal_lm does, and for a folder whose own description asks for more than a mean.
     """
     from transformers import AutoModel
 
+    place = Placement(usable_device(device))
     asset = model_asset(name)
     _require_mean_pooling(asset)
-    model = load_weights(AutoModel, asset, allowed_missing=("pooler.",))
+    model = load_weights(AutoModel, asset, allowed_missing=("pooler.",), place=place)
     tokenizer = read_tokenizer(asset)
     require_tokens_within(name, model, tokenizer)
     stated = _read_json(asset, "sentence_bert_config.json").get("max_seq_length")

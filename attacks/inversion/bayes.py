@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from attacks.base import AttackerKnowledge, AttackOptions, TokenByToken
 from attacks.ranking import DEPTH, Guesses, rank
 from attacks.registry import version_of
-from mechanisms.device_channel import CPU, DeviceChannel
 from mechanisms.mechanism import Observed
 
 
@@ -56,8 +55,5 @@ def _ranking(
     public: AttackerKnowledge, log_prior: NDArray[np.float64] | None, depth: int
 ) -> Callable[[Observed], Guesses]:
     """Returns what ranks the words of tokens by the law and a prior, where the attacker's language model is."""
-    channel = public.channel
-    if public.device == CPU:
-        return lambda seen: rank(channel.scores(seen, log_prior), len(seen), depth)
-    placed = DeviceChannel.of(channel, np.zeros(public.words) if log_prior is None else log_prior, public.device)
-    return lambda seen: Guesses(*placed.ranked(seen, depth))
+    scores = public.placed_scores(log_prior)
+    return lambda seen: rank(scores(seen), len(seen), depth)

@@ -185,7 +185,7 @@ def weight_for(public: AttackerKnowledge) -> float:
         return STRONG
     message = public.mechanism.release(text, SimulatedRandomness(public.seed, "beam weight"))
     observed = public.mechanism.observed(message)
-    read = rank(public.channel.scores(observed, public.log_prior), len(text), 1).best
+    read = rank(public.placed_scores(public.log_prior)(observed), len(text), 1).best
     return STRONG if float(np.mean(read == np.asarray(text))) >= READ else WEAK
 
 

@@ -95,7 +95,7 @@ class InputInference:
         if self.masked_lm is None:
             CausalStandIn(language, self.candidates, self.right, self.reach)
         else:
-            _loaded(self.masked_lm)
+            _loaded(self.masked_lm, language.device)
 
     def fit(self, public: AttackerKnowledge) -> "InferringAttacker":
         """Returns the attacker; raises UserError without a public language model, and as load_masked_lm does."""
@@ -105,16 +105,16 @@ class InputInference:
         if self.masked_lm is None:
             filler = CausalStandIn(public.language, min(self.candidates, public.words), self.right, self.reach)
         else:
-            model = _loaded(self.masked_lm)
+            model = _loaded(self.masked_lm, public.language.device)
             pieces = WordPieces.of(model.tokenizer, public.language.tokenizer, public.prior)
             filler = MaskedFiller(model, public.language.tokenizer, pieces, self.depth, self.reach, self.batch)
         return InferringAttacker(self.reading.fit(public), filler)
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(name: str) -> MaskedLanguageModel:
-    """Returns load_masked_lm of the name; of one run's self-tests and attacks the first alone loads it."""
-    return load_masked_lm(name)
+def _loaded(name: str, device: str) -> MaskedLanguageModel:
+    """Returns load_masked_lm of the name on a device; of one run's self-tests and attacks the first alone loads it."""
+    return load_masked_lm(name, device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +177,7 @@ class MaskedFiller:
         filled = self.model.tokenizer.pad_token_id or 0
         padded = torch.tensor([row + [filled] * (longest - len(row)) for row in inputs])
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in inputs])
-        logits = self.model.model(input_ids=padded, attention_mask=mask).logits
-        logs: NDArray[np.float32] = torch.log_softmax(logits[range(len(inputs)), places].float(), 1).numpy()
+        device = self.model.model.device
+        logits = self.model.model(input_ids=padded.to(device), attention_mask=mask.to(device)).logits
+        logs: NDArray[np.float32] = torch.log_softmax(logits[range(len(inputs)), places].float(), 1).cpu().numpy()
         return logs

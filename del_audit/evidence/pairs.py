@@ -14,6 +14,7 @@ from del_audit.accounting import Bound, Composition, Trials
 from del_audit.accounting.vocabulary import Vocabulary
 from mechanisms.channel import Channel
 from mechanisms.decoding import LinearDecoder
+from mechanisms.device_channel import looked_up
 from mechanisms.encoder import Encoder
 from mechanisms.errors import UserError
 from mechanisms.pipeline import Pipeline
@@ -69,7 +70,8 @@ def common_pair(public: AttackerKnowledge) -> Pair:
     common = np.argsort(-public.prior, kind="stable")[:MOST_COMMON]
     source = SimulatedRandomness(0, "common pair")
     seen = public.mechanism.observed(public.mechanism.release([int(word) for word in common], source))
-    scores = np.concatenate([block[:, common].copy() for _, block in public.channel.scores(seen)])
+    blocks = public.placed_scores()(seen)
+    scores = np.concatenate([looked_up(block, np.tile(common, (len(block), 1))) for _, block in blocks])
     for first, second in itertools.combinations(range(len(common)), 2):
         if (scores[:, first] != scores[:, second]).any():
             return (int(common[first]),), (int(common[second]),)

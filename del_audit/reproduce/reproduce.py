@@ -186,7 +186,7 @@ def _bench(protocol: Protocol, sizes: Sizes, request: Mapping[str, Any], run: Ru
             "seed": seed,
         },
     }
-    sentences = None if pairs else load_sentence_encoder(request["sentences"])
+    sentences = None if pairs else load_sentence_encoder(request["sentences"], language.device)
     return Bench(protocol, sizes, language, extractor, sentences, rest, general, attacked, run, seed, identity, **parts)
 
 

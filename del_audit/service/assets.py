@@ -71,7 +71,7 @@ def load_assets(configuration: Configuration, seed: int | None = None) -> Assets
         for warning in (model_warning(soft), mechanism_warning(soft, own) if own else None):
             if warning:
                 print(f"del-audit: warning: {warning}", file=sys.stderr)
-    sentences = load_sentence_encoder(configuration.sentence_encoder)
+    sentences = load_sentence_encoder(configuration.sentence_encoder, language.device)
     public, private = _tokens(language, public_corpus), _tokens(language, private_corpus)
     return Assets(
         language,

@@ -14,8 +14,9 @@ from attacks.inversion.word_pieces import WordPieces
 from attacks.outcome import invert
 from mechanisms.errors import UserError
 from mechanisms.masked_models import load_masked_lm
-from mechanisms.models import load_causal_lm, load_embedding_table
+from mechanisms.models import LanguageModel, load_causal_lm, load_embedding_table
 from mechanisms.pipeline import assemble
+from mechanisms.placement import Placement
 from mechanisms.projection import EncoderSettings
 from mechanisms.randomness import SimulatedRandomness
 from mechanisms.spec import QuantizerSpec
@@ -262,6 +263,23 @@ def test_guesses_depend_on_the_release_through_the_neighbours_alone(world):
     alone = attack.fit(public).guess(messages[1:2])[0]
     assert [len(guess) for guess in together] == [len(document) for document in documents]
     assert np.array_equal(together[1].words, alone.words)
+
+
+def test_the_masked_model_reads_where_the_language_model_is(world, masked_folder, monkeypatch):
+    make, documents = world
+    public, attack = make(50.0), InputInference(str(masked_folder))
+    messages = released(public, documents)
+    wanted = attack.fit(public).guess(messages)
+    monkeypatch.setattr(LanguageModel, "device", property(lambda _self: "cpu:0"))
+    places = []
+    monkeypatch.setattr("mechanisms.models.require_memory", lambda _asset, _dtype, place: places.append(place))
+    attacker = attack.fit(public)
+    assert places == [Placement("cpu:0")]
+    for found, before in zip(attacker.guess(messages), wanted, strict=True):
+        assert np.allclose(found.scores, before.scores, atol=1e-5)
+        assert np.array_equal(found.best, before.best)
+    with pytest.raises(UserError, match="got device='cuda:99'"):
+        load_masked_lm(str(masked_folder), "cuda:99")
 
 
 def test_models_of_another_kind_are_refused(tiny_lm_folder, tiny_bert_folder, masked_folder, tmp_path):

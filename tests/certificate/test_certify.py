@@ -17,6 +17,7 @@ from del_audit.cli import main
 from del_audit.configuration.configuration import load_configuration
 from del_audit.service.assets import load_assets
 from mechanisms.encoder_file import load_encoder
+from mechanisms.models import LanguageModel
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import simulation_generator
 
@@ -220,6 +221,15 @@ def test_a_soft_prompt_of_another_mechanism_is_warned_of(configured, adapter, ti
     printed = capsys.readouterr()
     assert f"del-audit: warning: soft_prompt={str(folder)!r} was trained for" in printed.err
     assert printed.out == ""
+
+
+def test_the_sentence_encoder_is_loaded_where_the_language_model_is(configured, monkeypatch):
+    asked = []
+    monkeypatch.setattr("del_audit.service.assets.load_sentence_encoder", lambda *given: asked.append(given))
+    configuration = load_configuration(configured())
+    monkeypatch.setattr(LanguageModel, "device", property(lambda _self: "cpu:0"))
+    load_assets(configuration)
+    assert asked == [(configuration.sentence_encoder, "cpu:0")]
 
 
 def test_a_soft_prompt_that_names_no_model_is_warned_of(configured, adapter, capsys):

@@ -6,13 +6,34 @@ import sys
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
 
 from attacks.base import AttackerKnowledge
+from attacks.candidate_list import CandidateList
+from attacks.distinguishing import LikelihoodRatio, Membership
+from attacks.history import NOT_SENT, history
 from attacks.inversion.bayes import MaximumAPosteriori, MaximumLikelihood
-from attacks.inversion.language_prior import LanguageBeam, likelihood
+from attacks.inversion.contextual import ContextualInverter, ContextualTraining, NetworkShape
+from attacks.inversion.language_prior import LanguageBeam, likelihood, weight_for
+from attacks.known_context import KnownContext
+from attacks.ranking import best_words, rank
+from attacks.repeated import repeated
+from del_audit.evidence.inversion.leakage import COMMON_WORDS
+from del_audit.evidence.inversion.own_repeats import measure_own_repeats
 from del_audit.service.provenance import fingerprint
+from del_audit.service.releases import Releases
 from mechanisms.channel import Channel, posterior
-from mechanisms.device_channel import CPU, DeviceChannel, DeviceReader, LawOnDevice, evidence_on
+from mechanisms.device_channel import (
+    CPU,
+    DeviceChannel,
+    DeviceReader,
+    LawOnDevice,
+    as_block,
+    evidence_on,
+    log_sums,
+    looked_up,
+    with_prior,
+)
 from mechanisms.errors import UserError
 from mechanisms.models import LanguageModel, load_causal_lm, load_embedding_table
 from mechanisms.pipeline import assemble
@@ -102,11 +123,12 @@ def test_scores_and_what_is_read_from_them(pipeline, world):
     assert {block.dtype for _, block in blocks} == {torch.float32}
     assert_close(placed.evidence(observed).numpy(), wanted)
     assert_same_away_from_ties(placed.most_likely(observed), wanted)
-    words, scores = placed.ranked(observed, 7)
+    best = rank(placed.scores(observed), len(observed), 7)
+    words, scores = best.words, best.scores
     assert (words.dtype, scores.dtype, words.shape) == (np.int32, np.float32, (600, 7))
     assert_same_away_from_ties(words[:, 0], wanted)
     assert_close(scores, -np.sort(-wanted, axis=1)[:, :7])
-    assert placed.ranked(observed, 10 * WORDS)[0].shape == (600, WORDS)
+    assert rank(placed.scores(observed), len(observed), 10 * WORDS).words.shape == (600, WORDS)
     means, entropies = posterior(pipeline, observed, log_prior, world.table)
     reader = DeviceReader.of(pipeline, log_prior, world.table, TORCH)
     found = reader.posterior(observed)
@@ -157,7 +179,7 @@ def test_what_does_not_fit_is_refused_as_on_the_cpu(world):
     with pytest.raises(UserError, match=rf"Expected a prior over {WORDS} words, got shape \({WORDS - 1},\)"):
         short.evidence(np.zeros((3, SPEC.dim), np.uint8))
     with pytest.raises(UserError, match="Expected tokens to rank words for, got none"):
-        placed.ranked(np.zeros((0, SPEC.dim), np.uint8), 3)
+        rank(placed.scores(np.zeros((0, SPEC.dim), np.uint8)), 0, 3)
     assert placed.evidence(np.zeros((0, SPEC.dim), np.uint8)).shape == (0, WORDS)
     assert placed.most_likely(np.zeros((0, SPEC.dim), np.uint8)).shape == (0,)
 
@@ -229,6 +251,179 @@ def test_attacks_read_where_the_model_is(tiny, language, on_torch):
             assert np.mean(found.best == guesses.best) >= 0.9
             assert_close(found.scores, guesses.scores)
     assert_close(likelihood(public, seen, torch.zeros(1)).numpy(), said)
+
+
+@pytest.fixture
+def two_placed(pipeline, world):
+    """Returns a maker of what is known of a mechanism, its scores NumPy's, and its scores torch's."""
+
+    class Placed(AttackerKnowledge):
+        """What an attacker knows whose model is elsewhere."""
+
+        device = TORCH
+
+    def make(mechanism):
+        return tuple(kind(mechanism, world.table, world.prior, world.documents) for kind in (AttackerKnowledge, Placed))
+
+    return make
+
+
+def no_numpy(monkeypatch, *mechanisms):
+    """Forbids NumPy's scores of these mechanisms' classes from here on."""
+    for mechanism in mechanisms:
+        monkeypatch.setattr(type(mechanism), "scores", lambda *_given: pytest.fail("the CPU's scores were asked for"))
+
+
+def turns_of(world):
+    return [world.documents[0][:20], world.documents[1][:30], world.documents[2][:7]]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_pooled_releases_have_the_same_law_there(times, pipeline, world):
+    pooled, log_prior = repeated(pipeline, times), np.log(world.prior)
+    observed = pooled.observed(pooled.release(world.documents[0] * 3, SimulatedRandomness(0, "repeated")))
+    wanted = np.concatenate([block.copy() for _, block in pooled.scores(observed, log_prior)])
+    assert isinstance(getattr(pooled, "channel", pooled), LawOnDevice)
+    placed = DeviceChannel.of(pooled, log_prior, TORCH)
+    assert_close(placed.evidence(observed).numpy(), wanted)
+    assert_same_away_from_ties(placed.most_likely(observed), wanted)
+
+
+def test_a_chat_has_the_same_law_there(pipeline, world):
+    chat, log_prior = history(pipeline, 4), np.log(world.prior)
+    observed = chat.observed(chat.release_turns(turns_of(world), SimulatedRandomness(0, "history")))
+    wanted = np.concatenate([block.copy() for _, block in chat.scores(observed, log_prior)])
+    assert isinstance(chat, LawOnDevice)
+    placed = DeviceChannel.of(chat, log_prior, TORCH)
+    assert_close(placed.evidence(observed).numpy(), wanted)
+    assert_same_away_from_ties(placed.most_likely(observed), wanted)
+    narrow = DeviceChannel(placed.law, placed.log_prior, 5 * 4 * WORDS)
+    assert [len(block) for _, block in narrow.scores(observed)] == [5] * 11 + [2]
+    assert torch.allclose(narrow.evidence(observed), placed.evidence(observed), rtol=1e-5, atol=1e-5)
+
+
+def test_a_token_that_was_never_sent_has_no_law(world):
+    chat = history(assemble_rival(mechanism_of("subset selection"), world), 2)
+    seen = chat.observed(chat.release([1, 2], SimulatedRandomness(0, "history")))
+    with pytest.raises(UserError, match="tokens that were sent at least once"):
+        chat.law_on(TORCH)(np.full_like(seen, NOT_SENT))
+
+
+def test_lists_of_texts_are_scored_there(pipeline, world, two_placed, monkeypatch):
+    texts = np.array([document[:80] for document in world.documents])
+    lists = [CandidateList().fit(public) for public in two_placed(repeated(pipeline, 2))]
+    message = lists[0].public.mechanism.release(texts[3].tolist(), SimulatedRandomness(0, "list"))
+    wanted = [scores.copy() for scores in lists[0].running(lists[0].observed(message), texts)]
+    no_numpy(monkeypatch, lists[1].public.mechanism)
+    found = [scores.copy() for scores in lists[1].running(lists[1].observed(message), texts)]
+    assert_close(np.array(found), np.array(wanted))
+    assert np.array_equal(np.argmax(found, axis=1)[9:], np.argmax(wanted, axis=1)[9:])
+    monkeypatch.setattr("attacks.candidate_list.MEMORY_LIMIT", 3 * texts[:, 0].nbytes)
+    parts = [scores.copy() for scores in lists[1].running(lists[1].observed(message), texts)]
+    assert np.array_equal(parts, found)
+
+
+@pytest.mark.parametrize("phrase", [(5,), (5, 6, 7)])
+def test_distinguishing_games_are_played_there(phrase, pipeline, world, two_placed, monkeypatch):
+    first, second = (tuple(document[:20]) for document in world.documents[:2])
+    known = two_placed(history(pipeline, 1))  # whose law is read by its scores for DEL too
+    games = [[game.fit(public) for game in (LikelihoodRatio(first, second), Membership(phrase))] for public in known]
+    source = SimulatedRandomness(0, "games")
+    messages = [known[0].mechanism.release(text, source) for text in (first, second, second)]
+    wanted = [game.statistic(messages) for game in games[0]]
+    no_numpy(monkeypatch, known[1].mechanism)
+    for game, before in zip(games[1], wanted, strict=True):
+        found = game.statistic(messages)
+        assert np.array_equal(np.isinf(found), np.isinf(before))
+        finite = np.isfinite(before)
+        assert_close(found[finite], before[finite])
+
+
+def test_what_is_read_of_blocks_is_the_same_of_both_kinds(world):
+    generator = np.random.default_rng(0)
+    scores, prior = generator.normal(0, 20, (2, 9, WORDS)).astype(np.float32)
+    words = generator.integers(0, WORDS, (9, 4))
+    block = torch.from_numpy(scores.copy())
+    assert as_block(block, CPU).base is not None  # it is no copy
+    assert isinstance(as_block(block, TORCH), torch.Tensor)
+    assert np.array_equal(looked_up(block, words), looked_up(scores, words))
+    assert [array.dtype for array in best_words(block, 5)] == [np.int32, np.float32]
+    for found, wanted in zip(best_words(block, 5), best_words(scores, 5), strict=True):
+        assert np.array_equal(found, wanted)
+    assert_close(log_sums(block), logsumexp(scores.astype(np.float64), axis=1))
+    assert_close(log_sums(scores.copy()), logsumexp(scores.astype(np.float64), axis=1))
+    said = torch.from_numpy(prior)
+    assert np.array_equal(with_prior(block, said).numpy(), with_prior(scores, said))
+
+
+@pytest.mark.parametrize("sides", ["left", "both sides"])
+def test_the_known_context_is_weighed_where_the_model_is(sides, tiny, language, on_torch):
+    table, documents = tiny
+    pipeline = assemble(table, documents, SPEC, EncoderSettings(), language=language)
+    public = AttackerKnowledge(pipeline, pipeline.table, pipeline.prior, documents, language)
+    truths = [document[:12] for document in documents[:6]]
+    messages, others = (
+        [pipeline.release(text, SimulatedRandomness(seed, str(index))) for index, text in enumerate(truths)]
+        for seed in (0, 1)
+    )
+    attack = KnownContext(sides, public_prompts=4)
+    wanted = attack.fit(public).read(messages, truths, others)
+    on_torch()
+    found = attack.fit(public).read(messages, truths, others)
+    for name in ("given", "without", "other"):
+        assert np.mean(getattr(found, name) == getattr(wanted, name)) >= 0.98  # but for ties up to rounding
+    assert wanted.given.any()
+
+
+def test_a_words_own_repeats_are_pooled_there(tiny, language, on_torch):
+    table, documents = tiny
+    pipeline = assemble(table, documents, SPEC, EncoderSettings(), language=language)
+    public = AttackerKnowledge(pipeline, pipeline.table, pipeline.prior, documents, language)
+    rare = np.argsort(-public.prior, kind="stable")[COMMON_WORDS:]
+    truths = [[*rare[start : start + 5].tolist()] * 4 for start in range(0, 60, 2)]
+    messages = [pipeline.release(text, SimulatedRandomness(0, str(index))) for index, text in enumerate(truths)]
+    sent = Releases(messages, truths, list(range(len(truths))))
+    wanted = [one.to_dict() for one in measure_own_repeats(public, sent, longest=20, seed=0)]
+    assert any(one["pooled"] is not None for one in wanted)
+    on_torch()
+    assert [one.to_dict() for one in measure_own_repeats(public, sent, longest=20, seed=0)] == wanted
+
+
+def test_the_beams_weight_is_measured_there(tiny, language, on_torch):
+    table, documents = tiny
+    pipeline = assemble(table, documents, SPEC, EncoderSettings(), language=language)
+    public = AttackerKnowledge(pipeline, pipeline.table, pipeline.prior, documents, language)
+    wanted = weight_for(public)
+    on_torch()
+    assert weight_for(public) == wanted
+
+
+def test_the_contextual_inverter_is_trained_and_reads_there(pipeline, world, two_placed, monkeypatch, tmp_path):
+    training = ContextualTraining(4, 4, 16, common=50, drawn=20, validation_windows=4, validate_every=2, bfloat16=False)
+    attack = ContextualInverter(shape=NetworkShape(1, 4, 32, 4, 15), training=training, depth=5, folder=tmp_path)
+    known = two_placed(pipeline)
+    messages = [pipeline.release(text[:40], SimulatedRandomness(0, "inverter")) for text in world.documents[:3]]
+    wanted = attack.fit(known[0]).guess(messages)
+    no_numpy(monkeypatch, pipeline, pipeline.channel)
+    fitted = attack.fit(known[1])
+    assert fitted.reader.evidence.device == TORCH
+    for found, before in zip(fitted.guess(messages), wanted, strict=True):
+        clear = before.scores[:, 0] - before.scores[:, 1] > 1e-3
+        assert np.array_equal(found.best[clear], before.best[clear])
+        assert np.abs(found.scores - before.scores).max() <= 1e-3  # four steps of training have rounded in between
+    assert len(list(tmp_path.glob("contextual-*"))) == 2  # a fit of one device is none of another's
+
+
+@pytest.mark.parametrize("decoder", ["most-likely", "mixed", "posterior-mean"])
+def test_pooled_releases_are_decoded_by_their_own_law_there(decoder, tiny, language, on_torch):
+    table, documents = tiny
+    parts = (table, documents, SPEC, EncoderSettings(), decoder)
+    plain = repeated(assemble(*parts, language=language), 3)
+    message = plain.release(documents[0], SimulatedRandomness(0, "device"))
+    wanted = plain.embeddings(message)
+    on_torch()
+    found = repeated(assemble(*parts, language=language), 3).embeddings(message)
+    assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
 def test_without_a_model_everything_is_the_cpus(world):

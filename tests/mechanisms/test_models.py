@@ -14,6 +14,7 @@ from mechanisms.gguf_conversion import convert_gguf
 from mechanisms.model_sources import model_asset
 from mechanisms.models import load_causal_lm, load_embedding_table, load_sentence_encoder, load_tokenizer, words_in
 from mechanisms.own_forward import embedding_table
+from mechanisms.placement import Placement
 
 sys.path.insert(0, str(Path(__file__).parent))
 from families import tiny_models
@@ -319,6 +320,17 @@ def test_sentence_encoder_keeps_the_order_over_batches_and_cuts_long_texts(tiny_
     assert np.allclose(encoder.embed(texts, batch_size=2), encoder.embed(texts), atol=1e-6)
     assert encoder.embed([]).shape == (0, 16)
     assert encoder.max_tokens == 32
+
+
+def test_a_sentence_encoder_is_read_straight_to_its_device(tiny_bert_folder, monkeypatch):
+    places = []
+    monkeypatch.setattr("mechanisms.models.require_memory", lambda _asset, _dtype, place: places.append(place))
+    texts = ["a cat sat", "a dog ran far"]
+    placed = load_sentence_encoder(str(tiny_bert_folder), "cpu:0")
+    assert places == [Placement("cpu:0")]
+    assert np.allclose(placed.embed(texts), load_sentence_encoder(str(tiny_bert_folder)).embed(texts), atol=1e-6)
+    with pytest.raises(UserError, match="got device='cuda:99'"):
+        load_sentence_encoder(str(tiny_bert_folder), "cuda:99")
 
 
 @pytest.mark.parametrize(("texts", "batch_size"), [("one string", 8), (["a", None], 8), (["a"], 0)])

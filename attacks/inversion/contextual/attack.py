@@ -15,6 +15,7 @@ from attacks.inversion.contextual.training import Fitting, require_text
 from attacks.ranking import DEPTH, Guesses, best_words
 from attacks.registry import version_of
 from mechanisms.canonical_json import Json
+from mechanisms.device_channel import as_block
 from mechanisms.mechanism import Observed
 from mechanisms.models import LanguageModel
 
@@ -78,6 +79,6 @@ class ContextualAttacker:
         depth = min(self.depth, len(self.reader.evidence.rows))
         words, scores = np.empty((len(observed), depth), np.int32), np.empty((len(observed), depth), np.float32)
         for part, block in self.reader.blocks(observed):
-            words[part], best = best_words(block.numpy(), depth)
-            scores[part] = best - torch.logsumexp(block, 1, keepdim=True).numpy()
+            words[part], best = best_words(as_block(block, self.reader.evidence.device), depth)
+            scores[part] = best - torch.logsumexp(block, 1, keepdim=True).cpu().numpy()
         return Guesses(words, scores)

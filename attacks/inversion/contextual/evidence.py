@@ -7,6 +7,7 @@ has learned nothing ranks as MAP does. Where it is not, it starts at the log pri
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from attacks.base import AttackerKnowledge
 from mechanisms.channel import BLOCK_ROWS, Channel
+from mechanisms.device_channel import CPU, Scores
 from mechanisms.errors import UserError
 from mechanisms.mechanism import KnownChannel, ObservableMechanism, Observed
 from mechanisms.pipeline import Pipeline
@@ -29,18 +31,22 @@ class Evidence:
     """One mechanism's evidence over one vocabulary.
 
     common: the commonest words, int64, shape (common,). places: of every word among them, -1 for
-    the others, int64, shape (words,). rows: every word's row in principal coordinates of the table,
+    the others, int64, shape (words,). device: where the language model is, and all is computed. law: the scores there
+    of all words; None where they are not known. rows: every word's row in principal coordinates of the table,
     float32, shape (words, rank). centre, spread: of each released number, float32, shape (dim,); None where the
-    release is a word's number. sha256: of everything here, the mechanism as its simulated release shows it.
+    release is a word's number. All three are on the device. sha256: of everything here, the mechanism as its simulated
+    release shows it.
     """
 
     mechanism: ObservableMechanism
     log_prior: NDArray[np.float64]
     common: NDArray[np.int64]
     places: NDArray[np.int64]
+    device: str
+    law: Scores | None
     rows: Tensor
-    centre: NDArray[np.float32] | None
-    spread: NDArray[np.float32] | None
+    centre: Tensor | None
+    spread: Tensor | None
     sha256: str
 
     @classmethod
@@ -54,8 +60,9 @@ class Evidence:
         observed = public.mechanism.observed(message)
         centre = spread = None
         if observed.ndim == 2:
-            centre, spread = observed.mean(axis=0, dtype=np.float32), observed.std(axis=0, dtype=np.float32)
-            spread = np.where(spread > 0, spread, np.float32(1))
+            deviation = observed.std(axis=0, dtype=np.float32)
+            centre = torch.from_numpy(observed.mean(axis=0, dtype=np.float32)).to(public.device)
+            spread = torch.from_numpy(np.where(deviation > 0, deviation, np.float32(1))).to(public.device)
         elif observed.min() < 0 or observed.max() >= public.words:
             raise UserError(f"Expected released words in 0..{public.words - 1}, got {int(observed.max())}.")
         rows = principal_rows(public, rank)
@@ -65,12 +72,24 @@ class Evidence:
             digest.update(public.mechanism.encoder.sha256.encode())
         places = np.full(public.words, -1)
         places[commonest] = np.arange(len(commonest))
-        return cls(public.mechanism, public.log_prior, commonest, places, rows, centre, spread, digest.hexdigest())
+        law = public.placed_scores(public.log_prior) if isinstance(public.mechanism, KnownChannel) else None
+        return cls(
+            public.mechanism,
+            public.log_prior,
+            commonest,
+            places,
+            public.device,
+            law,
+            rows.to(public.device),
+            centre,
+            spread,
+            digest.hexdigest(),
+        )
 
     @property
     def known(self) -> bool:
         """Whether the channel's law is known."""
-        return isinstance(self.mechanism, KnownChannel)
+        return self.law is not None
 
     @property
     def rare(self) -> NDArray[np.int64]:
@@ -97,36 +116,42 @@ class Evidence:
         if self.centre is None or self.spread is None:
             parts = [self.rows[self.released_words(observed)]]
         else:
-            parts = [torch.from_numpy((observed.astype(np.float32) - self.centre) / self.spread)]
+            parts = [(self.placed(observed.astype(np.float32)) - self.centre) / self.spread]
         if self.known:
             log_posterior = torch.log_softmax(common_scores, 1)
-            posterior, rows = log_posterior.exp(), self.rows[torch.from_numpy(self.common)]
+            posterior, rows = log_posterior.exp(), self.rows[self.placed(self.common)]
             entropy = -(posterior * log_posterior).sum(1, keepdim=True)
             parts += [(posterior @ rows).float(), rows[log_posterior.argmax(1)], entropy]
         return torch.cat(parts, 1)
 
     def released_words(self, observed: Observed) -> Tensor:
         """Returns the word that stands for each token where the release is a word's number, int64, shape (tokens,)."""
-        return torch.from_numpy(observed.astype(np.int64))
+        return self.placed(observed.astype(np.int64))
+
+    def placed(self, values: NDArray[Any]) -> Tensor:
+        """Returns values as a tensor on the device; on the CPU they are not copied."""
+        return torch.from_numpy(values).to(self.device)
 
     def scores(self, observed: Observed, words: NDArray[np.int64]) -> Tensor:
         """Returns where the scores of these words start, float32, shape (tokens, words)."""
-        if isinstance(self.mechanism, Pipeline):  # the same law with fewer columns
+        if isinstance(self.mechanism, Pipeline) and self.device == CPU:  # the same law with fewer columns
             whole = self.mechanism.channel
             channel = Channel(whole.spec, np.ascontiguousarray(whole.weights[:, words]), whole.offsets[words])
             blocks = channel.scores(observed, self.log_prior[words])
             return torch.from_numpy(np.concatenate([block.copy() for _, block in blocks]))
-        return torch.from_numpy(np.concatenate([block[:, words] for _, block in self.blocks(observed)]))
+        columns = self.placed(words)
+        return torch.cat([block[:, columns] for _, block in self.blocks(observed)])
 
-    def blocks(self, observed: Observed) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    def blocks(self, observed: Observed) -> Iterator[tuple[slice, Tensor]]:
         """Yields (rows, where the scores of all words start), float32, shape (rows, words), to overwrite."""
-        if isinstance(self.mechanism, KnownChannel):
-            yield from self.mechanism.scores(observed, self.log_prior)
+        if self.law is not None:
+            for rows, block in self.law(observed):
+                yield rows, torch.from_numpy(block) if isinstance(block, np.ndarray) else block
             return
-        prior = self.log_prior.astype(np.float32)
+        prior = self.placed(self.log_prior.astype(np.float32))
         for start in range(0, len(observed), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, len(observed)))
-            yield rows, np.tile(prior, (rows.stop - rows.start, 1))
+            yield rows, prior.repeat(rows.stop - rows.start, 1)
 
 
 def principal_rows(public: AttackerKnowledge, rank: int) -> Tensor:

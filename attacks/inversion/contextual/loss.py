@@ -54,20 +54,21 @@ def sampled_loss(
     starts = evidence.scores(together, words)
     features = evidence.features(together, starts[:, :common])
     corrections, repeated = network(*padded(torch.split(features, [len(part) for part in observed])))
-    rare = evidence.rows[torch.from_numpy(words[common:])]
+    placed = evidence.placed
+    rare = evidence.rows[placed(words[common:])]
     scores = starts + torch.cat([corrections @ network.rows.T + network.bias, corrections @ rare.T], 1)
     if repeated is not None:
-        same = evidence.released_words(together)[:, None] == torch.from_numpy(words)
+        same = evidence.released_words(together)[:, None] == placed(words)
         scores = scores + same * repeated[:, None]
-    sampled = scores[:, common:summed] + torch.from_numpy(negatives.log_weight)
+    sampled = scores[:, common:summed] + placed(negatives.log_weight)
     terms = [scores[:, :common]]
     for mine in own:
         place = evidence.places[mine]
         column = np.where(place < 0, summed + np.searchsorted(looked_up, mine), place)
-        score = scores.gather(1, torch.from_numpy(column)[:, None])
+        score = scores.gather(1, placed(column)[:, None])
         apart = place < 0 if mine is truth else (place < 0) & (mine != truth)
-        terms.append(torch.where(torch.from_numpy(apart)[:, None], score, -torch.inf))
-        sampled = sampled.masked_fill(torch.from_numpy(negatives.words == mine[:, None]), -torch.inf)  # not twice
+        terms.append(torch.where(placed(apart)[:, None], score, -torch.inf))
+        sampled = sampled.masked_fill(placed(negatives.words == mine[:, None]), -torch.inf)  # not twice
         if mine is truth:
             true = score[:, 0]
     return (torch.logsumexp(torch.cat([*terms, sampled], 1), 1) - true).mean()

@@ -25,15 +25,15 @@ class Reader:
         corrections, repeated = self._corrections(observed)
         rows, bias = self._table()
         for part, starts in self.evidence.blocks(observed):
-            scores = torch.from_numpy(starts) + torch.addmm(bias, corrections[part], rows.T)
+            scores = starts + torch.addmm(bias, corrections[part], rows.T)
             if repeated is not None:
                 scores.scatter_add_(1, self.evidence.released_words(observed[part])[:, None], repeated[part, None])
             yield part, scores
 
     def _table(self) -> tuple[Tensor, Tensor]:
         """Returns every word's row and bias, shape (words, rank) and (words,), the trained ones in their places."""
-        places, rows = torch.from_numpy(self.evidence.common), self.evidence.rows.clone()
-        bias = torch.zeros(len(rows))
+        places, rows = self.evidence.placed(self.evidence.common), self.evidence.rows.clone()
+        bias = rows.new_zeros(len(rows))
         rows[places], bias[places] = self.network.rows, self.network.bias
         return rows, bias
 
@@ -43,7 +43,8 @@ class Reader:
         for seen, kept in windows(len(observed), self.window):
             part = observed[seen]
             features = self.evidence.features(part, self.evidence.scores(part, self.evidence.common))
-            said, again = self.network(features[None], torch.ones((1, len(part)), dtype=torch.bool))
+            whole = torch.ones((1, len(part)), dtype=torch.bool, device=features.device)
+            said, again = self.network(features[None], whole)
             corrections.append(said[kept])
             if again is not None:
                 repeated.append(again[kept])

@@ -23,6 +23,7 @@ from attacks.inversion.contextual.reader import Reader
 from attacks.inversion.contextual.settings import ContextualTraining, NetworkShape
 from attacks.public_text import Text
 from mechanisms.canonical_json import Json
+from mechanisms.device_channel import CPU
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Observed
 from mechanisms.randomness import SimulatedRandomness, simulation_generator
@@ -78,14 +79,15 @@ class Fitting:
                 f"got {len(training.tokens)}."
             )
         evidence = Evidence.of(public, settings.common, shape.rank, training.tokens)
-        rows = evidence.rows[torch.from_numpy(evidence.common)]
-        network = ContextNetwork(evidence.width, rows, evidence.repeats, shape, public.seed)
+        rows = evidence.rows[evidence.placed(evidence.common)]
+        network = ContextNetwork(evidence.width, rows, evidence.repeats, shape, public.seed).to(public.device)
         card = {
             **about,
             "mechanism": public.mechanism.name,
             "shape": asdict(shape),
             "training": {key: value for key, value in asdict(settings).items() if key != "checkpoint_every"},
             "seed": public.seed,
+            **({} if public.device == CPU else {"device": public.device}),  # which rounds in its own way
             "evidence_sha256": evidence.sha256,
             "documents_sha256": documents_sha256(public.documents),
         }
@@ -125,7 +127,8 @@ class Fitting:
         generator = simulation_generator(self.seed, "contextual windows", str(number))
         windows = self.training.draw(self.settings.window, self.settings.batch, generator)
         negatives = Negatives.draw(self.reader.evidence, self.settings.drawn, generator)
-        with torch.autocast("cpu", dtype=torch.bfloat16) if self.settings.bfloat16 else nullcontext():
+        kind = self.reader.evidence.rows.device.type
+        with torch.autocast(kind, dtype=torch.bfloat16) if self.settings.bfloat16 else nullcontext():
             return sampled_loss(self.reader, windows, self.released(windows, str(number)), negatives)
 
     def validate(self) -> float:
@@ -135,7 +138,8 @@ class Fitting:
         total = 0.0
         for window, observed in zip(windows, self.released(windows, "validation"), strict=True):
             for rows, scores in self.reader.blocks(observed):
-                total += float(functional.cross_entropy(scores, torch.from_numpy(window[rows]), reduction="sum"))
+                truth = self.reader.evidence.placed(window[rows])
+                total += float(functional.cross_entropy(scores, truth, reduction="sum"))
         return total / sum(map(len, windows))
 
     def released(self, windows: Sequence[NDArray[np.int64]], purpose: str) -> list[Observed]:

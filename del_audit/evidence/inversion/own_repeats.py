@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from attacks.base import AttackerKnowledge, observe
@@ -13,6 +14,7 @@ from del_audit.service.releases import Releases
 from del_audit.statistics.figure import Figure
 from del_audit.statistics.intervals import clustered_rates
 from mechanisms.canonical_json import Json
+from mechanisms.device_channel import CPU, evidence_on
 
 UNIT = "share of repeated words recovered"
 FEWEST_WORDS = 30
@@ -54,12 +56,14 @@ def measure_own_repeats(
     rare[np.argsort(-public.prior, kind="stable")[:COMMON_WORDS]] = False
     hits: dict[int, list[tuple[bool, bool]]] = {number: [] for number in times}
     clusters: dict[int, list[Hashable]] = {number: [] for number in times}
+    evidence = evidence_on(public.channel, public.device, None, public.words)
+    kind = torch.float64 if public.device == CPU else torch.float32  # as the scores, which some devices have alone
+    log_prior = torch.from_numpy(public.log_prior).to(kind)
     for row, seen in enumerate(observe(public.mechanism, sent.messages)):
         for word, places in _repeats(sent.truths[row], rare, min(times)).items():
             most = max(number for number in times if number <= len(places))
-            blocks = [block.copy() for _, block in public.channel.scores(seen[places[:most]])]
-            sums = np.concatenate(blocks).cumsum(axis=0, dtype=np.float64) + public.log_prior
-            guesses = sums.argmax(axis=1)
+            each = evidence(seen[places[:most]])
+            guesses = (each.cumsum(0, dtype=kind) + log_prior.to(each.device)).argmax(1).cpu().numpy()
             for number in times:
                 if number <= len(places):
                     hits[number].append((guesses[number - 1] == word, guesses[0] == word))
