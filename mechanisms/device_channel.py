@@ -150,7 +150,7 @@ def with_prior(block: Block, log_prior: Tensor) -> Block:
 def looked_up(block: Block, words: NDArray[np.int64]) -> NDArray[np.float32]:
     """Returns the scores of some words of each token, shape (tokens, some). words: the same shape; no more is moved."""
     if isinstance(block, np.ndarray):
-        return np.take_along_axis(block, words, 1)
+        return np.array([row[chosen] for row, chosen in zip(block, words, strict=True)])  # faster than whole blocks
     found: NDArray[np.float32] = block.gather(1, torch.from_numpy(words).to(block.device)).cpu().numpy()
     return found
 
