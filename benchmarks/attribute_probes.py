@@ -181,7 +181,9 @@ def row(work: str, count: int) -> dict[str, float]:
     asked = [sys.executable, __file__, "--work", work, "--documents", str(count)]
     found: dict[str, float] = json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE).stdout)
     sizes = f"{found['grown'] / 2**20:8,.0f} MB{found['peak'] / 2**20:8,.0f} MB"
-    print(f"{work:<10}{count:>6}{found['seconds']:9.1f} s{found['processor']:9.1f} s{sizes}  {found['told']}", flush=True)
+    print(
+        f"{work:<10}{count:>6}{found['seconds']:9.1f} s{found['processor']:9.1f} s{sizes}  {found['told']}", flush=True
+    )
     return found
 
 
@@ -197,5 +199,8 @@ if __name__ == "__main__":
     else:
         print("work      documents     time  processor   grown by       peak  told")
         former, now = (row(work, options.few) for work in ("dense", "streamed"))
-        print("dense over streamed: " + ", ".join(f"{name} {former[name] / now[name]:.1f}x" for name in ("seconds", "processor", "grown")))
+        print(
+            "dense over streamed: "
+            + ", ".join(f"{name} {former[name] / now[name]:.1f}x" for name in ("seconds", "processor", "grown"))
+        )
         row("whole", options.documents)

@@ -68,8 +68,8 @@ class Evaluation(WrittenEvaluation):
     def _probes_are_no_weaker(cls, rows: int) -> int:
         if rows < PROBE_ROWS:
             raise ValueError(
-                f"expected probe_rows >= {PROBE_ROWS}, got {rows}: no certificate says it, and fewer rows make a weaker "
-                "probe. Take rows out of the public split instead"
+                f"expected probe_rows >= {PROBE_ROWS}, got {rows}: no certificate says it, and fewer rows make a "
+                "weaker probe. Take rows out of the public split instead"
             )
         return rows
 

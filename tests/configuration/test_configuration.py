@@ -226,7 +226,7 @@ def test_the_bound_on_rows_of_probes_stands_in_no_description_and_only_rises(wri
     plain, raised = load_configuration(written()), load_configuration(written({"evaluation.probe_rows": 20_000}))
     assert (plain.evaluation.probe_rows, raised.evaluation.probe_rows) == (5_000, 20_000)
     assert raised.model_dump(mode="json") == plain.model_dump(mode="json")
-    with pytest.raises(UserError, match="expected probe_rows >= 5000, got 4999: .*Take rows out of the public split"):
+    with pytest.raises(UserError, match=r"expected probe_rows >= 5000, got 4999: .*Take rows out of the public split"):
         load_configuration(written({"evaluation.probe_rows": 4_999}))
 
 
