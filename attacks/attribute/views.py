@@ -7,11 +7,10 @@ features (an object array). `attacks/attribute/candidates.py` says what is done 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, issparse, vstack
+from scipy.sparse import csr_array, vstack
 
 from attacks.attribute.posteriors import Rows, TokenPosteriors, posteriors_of
 from attacks.base import Attacker, AttackerKnowledge
@@ -242,11 +241,14 @@ def _parts(prompts: int) -> list[slice]:
 
 def _joined(parts: Sequence[Views]) -> Views:
     """Returns views of consecutive prompts as one."""
-    rows: dict[str, Rows] = {}
-    for name, first in parts[0].rows.items():
-        of_each: Any = [part.rows[name] for part in parts]  # all sparse, or none
-        rows[name] = vstack(of_each, format="csr") if issparse(first) else np.concatenate(of_each)
-    return Views(rows, parts[0].left_out)
+    return Views({name: _stacked([part.rows[name] for part in parts]) for name in parts[0].rows}, parts[0].left_out)
+
+
+def _stacked(parts: Sequence[Rows]) -> Rows:
+    sparse = [part for part in parts if isinstance(part, csr_array)]
+    return (
+        vstack(sparse, format="csr") if sparse else np.concatenate([p for p in parts if not isinstance(p, csr_array)])
+    )
 
 
 def _sparse(bags: Floats) -> csr_array:
