@@ -15,7 +15,8 @@ Single = NDArray[np.float32]
 _CELLS = 1024
 _MAX_RANK = 8
 _SLACK = 0.05  # nats that the factors of a whole pair may be short by, and are raised by
-_BLOCK = 1024
+_ROWS = 1024
+_NUMBERS = 1 << 26  # in a block of the product: 256 MiB, whatever the number of words
 _KEPT = 1 << 18
 
 
@@ -119,8 +120,12 @@ class AllPairs:
         """
         cut = threshold - self.slack
         pairs, values = np.empty((0, 2), dtype=np.intp), np.empty(0, dtype=np.float32)
-        for first in range(0, len(self.left), _BLOCK):
-            block = self.left[first : first + _BLOCK] @ self.right
+        words = len(self.left)
+        height = max(1, min(_ROWS, _NUMBERS // words))
+        buffer = np.empty((height, words), dtype=np.float32)
+        for first in range(0, words, height):
+            left = self.left[first : first + height]
+            block = np.matmul(left, self.right, out=buffer[: len(left)])
             rows = np.flatnonzero(block.max(axis=1) > cut)
             block = block[rows]
             cut = max(cut, _kth_largest(block))

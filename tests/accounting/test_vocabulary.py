@@ -367,9 +367,23 @@ def test_matrix_product_bounds_every_pair_and_finds_those_above(words, dim, thet
     assert {tuple(pair) for pair in np.argwhere(truth > threshold)} <= {tuple(pair) for pair in pairs}
 
 
+@pytest.mark.parametrize("numbers", [1, 90 * 7 + 1, 1 << 26])
+def test_blocks_of_any_height_find_the_same_pairs(monkeypatch, numbers):
+    monkeypatch.setattr(_all_pairs, "_NUMBERS", numbers)
+    book = Vocabulary.of(codes_of("spread", 90, 4, 3), spec_of(4, 4, 12))
+    cells = Cells.of(book.thresholds / WHOLE)
+    bounds = AllPairs.of(cells, Factors.of(cells.table(0.5), 60), 15)
+    whole = bounds.left @ bounds.right
+    threshold = float(np.quantile(whole, 0.97)) + 2 * bounds.slack
+    pairs, level = bounds.above(threshold)
+    above = np.argwhere(whole > threshold - bounds.slack)
+    assert level == threshold
+    assert {tuple(pair) for pair in pairs} == {(a, b) for a, b in above if a != b} != set()
+
+
 def test_a_full_store_of_pairs_raises_the_level_instead(monkeypatch):
     monkeypatch.setattr(_all_pairs, "_KEPT", 100)
-    monkeypatch.setattr(_all_pairs, "_BLOCK", 16)
+    monkeypatch.setattr(_all_pairs, "_NUMBERS", 16 * 90 + 89)
     book = Vocabulary.of(codes_of("spread", 90, 4, 3), spec_of(4, 4, 12))
     cells = Cells.of(book.thresholds / WHOLE)
     bounds = AllPairs.of(cells, Factors.of(cells.table(0.5), 60), 15)
