@@ -7,8 +7,11 @@ of the encrypted stream sees one frame per tick for as long as the answer is wri
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field, ValidationError
+
+from del_audit.serving.protocol import MOST_CHOICES
 from mechanisms.errors import UserError
 
 FRAME = 256
@@ -16,6 +19,17 @@ FRAME = 256
 TICK = 0.05
 """Seconds between two events."""
 _LARGEST_EVENT = 1 << 20
+CODE = r"^[a-z_]{1,64}$"
+"""A code of an error: a word for programs, which becomes a label of the measures."""
+_Choice = Annotated[int, Field(ge=0, lt=MOST_CHOICES)]
+_Tokens = Annotated[int, Field(ge=0, lt=1 << 40)]
+
+
+class _Said(BaseModel, strict=True):
+    p: tuple[tuple[_Choice, str], ...] = ()
+    f: tuple[tuple[_Choice, str], ...] = ()
+    u: tuple[_Tokens, _Tokens] | None = None
+    e: tuple[Annotated[str, Field(pattern=CODE)], Annotated[str, Field(max_length=1000)]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +67,10 @@ def read_event(block: bytes) -> Event:
     """Returns the event of one block of a stream; raises UserError for anything else."""
     lines = [line[len(b"data: ") :] for line in block.split(b"\n") if line.startswith(b"data: ")]
     try:
-        said = json.loads(b"".join(lines))
-        usage, error = said.get("u"), said.get("e")
-        return Event(
-            tuple((int(choice), str(text)) for choice, text in said.get("p", ())),
-            tuple((int(choice), str(why)) for choice, why in said.get("f", ())),
-            None if usage is None else (int(usage[0]), int(usage[1])),
-            None if error is None else (str(error[0]), str(error[1])),
-        )
-    except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
+        said = _Said.model_validate_json(b"".join(lines))
+    except ValidationError:
         raise UserError("Expected an event of a server of del-audit, got something else.") from None
+    return Event(said.p, said.f, said.u, said.e)
 
 
 async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Event]:

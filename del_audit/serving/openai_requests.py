@@ -1,6 +1,5 @@
 """Requests of OpenAI's API, read strictly: what is taken, what stays in the proxy, what cannot work."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -155,7 +154,8 @@ def _asked(fields: dict[str, Any], turns: tuple[Turn, ...]) -> Asked:
 
 def _turn(message: object, place: int) -> Turn:
     """Returns a message without its name, which says who somebody is."""
-    if not isinstance(message, dict) or message.get("role") not in ROLES:
+    role = message.get("role") if isinstance(message, dict) else None
+    if not isinstance(message, dict) or not isinstance(role, str) or role not in ROLES:
         raise _wrong(f"messages[{place}]", f"an object with a role of {', '.join(ROLES)}")
     unknown = set(message) - {
         "role",
@@ -175,7 +175,7 @@ def _turn(message: object, place: int) -> Turn:
             "Expected messages of text, got tool calls, audio or unknown fields.",
             f"messages[{place}]",
         )
-    return Turn(ROLES[message["role"]], encodable(_text(message.get("content"), place), f"messages[{place}].content"))
+    return Turn(ROLES[role], encodable(_text(message.get("content"), place), f"messages[{place}].content"))
 
 
 def _text(content: object, place: int) -> str:
@@ -224,7 +224,7 @@ def _real(
     value = fields.get(name)
     if value is None:
         return default
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not least <= value <= most or (above and value == least):
         raise _wrong(name, f"a number {'above' if above else 'of'} {least:g} {'and' if above else 'to'} {most:g}")
     return float(value)

@@ -299,6 +299,8 @@ class _Answering:
         """Returns the text of an event that the client is shown, by choice."""
         if event.error is not None:
             raise RefusalError(502, event.error[0], event.error[1])
+        if any(choice >= len(self.texts) for choice, _ in (*event.pieces, *event.finished)):
+            raise RefusalError(502, "upstream_failed", "The server wrote more answers than were asked for.")
         found = []
         for choice, said in event.pieces:
             stops = self._stops[choice]
@@ -322,7 +324,9 @@ class _Answering:
         return ended
 
     async def _remember(self) -> None:
-        """Remembers the answers before the client is told that they are whole."""
+        """Remembers the answers before the client is told that they are whole; raises RefusalError if they are not."""
+        if not all(self.finished):
+            raise RefusalError(502, "upstream_failed", "The server's answer was cut off.")
         answers = [(text, not stops.stopped) for text, stops in zip(self.texts, self._stops, strict=True)]
         self.proxy.measures.tokens.labels("written").inc(self.used[1])
         await asyncio.to_thread(self.proxy.conversations.returned, self.out.name, answers)

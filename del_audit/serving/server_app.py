@@ -39,6 +39,8 @@ from mechanisms.generation import GenerationSettings, Order
 
 LOOKS_EVERY = 60.0
 """Seconds between two looks at the certificate."""
+COLDEST = 1e-5
+"""A temperature below it is 0: logits over it are no numbers any more, and a batch would fail for all who are in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,7 @@ async def _after(first: bytes, events: AsyncGenerator[bytes]) -> AsyncGenerator[
 
 def _orders(prefix: Tensor, how: Sampling) -> list[Order]:
     seed = secrets.randbits(62) if how.seed is None else how.seed
-    greedy = how.temperature == 0
+    greedy = how.temperature < COLDEST
     settings = GenerationSettings(how.max_tokens, 1.0 if greedy else how.temperature, how.top_p, 0, greedy, seed)
     return [Order(prefix, settings, text) for text in range(how.choices)]
 

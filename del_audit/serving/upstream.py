@@ -1,6 +1,7 @@
 """The proxy's one connection to the server: released messages and numbers go out, events come back."""
 
 import json
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from del_audit.serving.events import Event, read_events
+from del_audit.serving.events import CODE, Event, read_events
 from del_audit.serving.protocol import CERTIFICATE_HEADER, PROTOCOL, REQUEST_TYPE, Request, request_bytes
 from del_audit.serving.refusal import RefusalError
 from mechanisms.errors import UserError
@@ -71,7 +72,10 @@ def _refusal(status: int, data: bytes) -> RefusalError:
     """Returns the server's refusal; what it says is the server's own, and is shown."""
     try:
         error = json.loads(data)["error"]
-        code, said = str(error["code"])[:100], str(error["message"])[:1000]
+        code, said = str(error["code"]), str(error["message"])[:1000]
+        said.encode()
+        if not re.match(CODE, code):
+            raise ValueError
     except (ValueError, KeyError, TypeError):
         code, said = "upstream_failed", f"The server answered with status {status}."
     if status in (401, 403):
