@@ -324,7 +324,7 @@ class _Answering:
         return ended
 
     async def _remember(self) -> None:
-        """Remembers the answers before the client is told that they are whole; raises RefusalError if they are not."""
+        """Remembers the answers before the client is told that they are whole; raises RefusalError where they are not."""
         if not all(self.finished):
             raise RefusalError(502, "upstream_failed", "The server's answer was cut off.")
         answers = [(text, not stops.stopped) for text, stops in zip(self.texts, self._stops, strict=True)]
