@@ -1,6 +1,6 @@
 """The files of a ledger: an SQLite database and, beside it, the key that its windows are hashed under.
 
-Both are made at first use, with mode 0600. Whatever is wrong with them later is a UserError, and nothing is sent: a
+Both are made at first use, with mode 0600. Whatever is wrong with them later is a LedgerError, and nothing is sent: a
 record that cannot be read might say that the text was sent already.
 """
 
@@ -35,6 +35,11 @@ CREATE INDEX charges_of ON charges (deployment, at);
 CREATE TABLE windows (window BLOB PRIMARY KEY, sends INTEGER NOT NULL CHECK (sends > 0)) WITHOUT ROWID;
 """
 
+
+class LedgerError(UserError):
+    """The record of what was sent cannot be kept: nothing may be sent."""
+
+
 _ONE_THREAD = threading.RLock()  # and no fork while it is held: a child would roll back what the parent commits
 os.register_at_fork(before=_ONE_THREAD.acquire, after_in_parent=_ONE_THREAD.release, after_in_child=_ONE_THREAD.release)
 
@@ -49,7 +54,7 @@ def opened(path: Path) -> Iterator[tuple[sqlite3.Connection, bytes]]:
     """Yields the database, in a transaction that keeps every other program out, and the key of its windows.
 
     The transaction is on the disk when the block ends, and leaves no trace where the block raises.
-    Raises UserError for files that are damaged, of another version, missing beside each other, not the user's own or
+    Raises LedgerError for files that are damaged, of another version, missing beside each other, not the user's own or
     readable for others, and where another program keeps them busy.
     """
     try:
@@ -65,7 +70,7 @@ def opened(path: Path) -> Iterator[tuple[sqlite3.Connection, bytes]]:
                 yield database, key
                 database.execute("COMMIT")
     except (sqlite3.Error, OSError) as error:
-        raise UserError(
+        raise LedgerError(
             f"Expected a readable ledger of what was sent, got {str(path)!r}: {error}. Nothing was sent. Wait for "
             "other clients to end, free space on the disk, or put the file back from your backup together with its key."
         ) from None
@@ -85,8 +90,11 @@ def _make_once(path: Path) -> None:
                 database.execute("INSERT INTO keyed VALUES (?)", (_proof(key),))
                 database.commit()
                 empty = database.serialize()
-            for place, content in ((key_path(path), key), (path, empty)):
-                write_file(place, content, mode=PRIVATE, new=True, what="a ledger of what was sent", hint=_UNSENT)
+            try:
+                for place, content in ((key_path(path), key), (path, empty)):
+                    write_file(place, content, mode=PRIVATE, new=True, what="a ledger of what was sent", hint=_UNSENT)
+            except UserError as error:
+                raise LedgerError(str(error)) from None
             os.fsync(folder)
     finally:
         os.close(folder)
@@ -96,23 +104,25 @@ def _key(path: Path) -> bytes:
     place = key_path(path)
     for one, other in ((place, path), (path, place)):
         if not one.exists():
-            raise UserError(
+            raise LedgerError(
                 f"Expected {str(one)!r} beside {str(other)!r}, got none: what was sent is not known without it. "
                 "Put it back from your backup. Nothing was sent."
             )
     _require_private(place)
     key = read_small(place, KEY_BYTES, "ledger's key")
     if len(key) != KEY_BYTES:
-        raise UserError(f"Expected a ledger's key of {KEY_BYTES} bytes, got {len(key)} in {str(place)!r}: restore it.")
+        raise LedgerError(
+            f"Expected a ledger's key of {KEY_BYTES} bytes, got {len(key)} in {str(place)!r}: restore it."
+        )
     return key
 
 
 def _require_private(path: Path) -> None:
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-        raise UserError(f"Expected a ledger that is a regular file of your own, got {str(path)!r}. Nothing was sent.")
+        raise LedgerError(f"Expected a ledger that is a regular file of your own, got {str(path)!r}. Nothing was sent.")
     if mode := found.st_mode & 0o077:
-        raise UserError(
+        raise LedgerError(
             f"Expected a ledger that its owner alone may read (mode 600), got {mode | 0o600:o}: {path}. "
             f"Mend it with chmod 600 {path}. Nothing was sent."
         )
@@ -121,12 +131,12 @@ def _require_private(path: Path) -> None:
 def _require_own(database: sqlite3.Connection, path: Path, key: bytes) -> None:
     found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     if found != [_APPLICATION, _VERSION]:
-        raise UserError(
+        raise LedgerError(
             f"Expected {str(path)!r} to be a ledger of version {_VERSION}, got {found[1]} of {found[0]:#x}: it is "
             "damaged or of another release of del-audit. Put it back from your backup. Nothing was sent."
         )
     if database.execute("SELECT proof FROM keyed").fetchall() != [(_proof(key),)]:
-        raise UserError(
+        raise LedgerError(
             f"Expected the key of {str(path)!r} in {str(key_path(path))!r}, got another one: put back both files from "
             "one backup. Nothing was sent."
         )

@@ -11,6 +11,8 @@ from mechanisms.errors import UserError
 
 GRACE = 30
 """Seconds that open requests have once it is to stop."""
+GONE = 60
+"""Seconds after which a peer that takes no byte, or is not there any more, is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Listening:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         made = socket.socket(family, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        give_up_the_gone(made)
         try:
             made.bind((self.host, self.port))
         except OSError as error:
@@ -50,6 +53,15 @@ class Listening:
                 f"Expected a free port of this machine, got {self.address}: {error.strerror}. Give another --port."
             ) from None
         return made
+
+
+def give_up_the_gone(listening: socket.socket) -> None:
+    """Makes the system close connections to peers that are gone without a word: they inherit it of their listener."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {"TCP_KEEPIDLE": GONE, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": GONE * 1_000}
+    for name, value in options.items():
+        if hasattr(socket, name):  # as the system has them
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def run(app: Starlette, listening: Listening) -> None:

@@ -5,6 +5,7 @@ Segments are tokenized apart: no token spans two of them, so that a released tur
 
 import secrets
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,10 +14,18 @@ from del_audit.serving.protocol import Segment
 from del_audit.serving.refusal import RefusalError
 from mechanisms.continuation import embed
 from mechanisms.library_types import PreTrainedTokenizerBase
-from mechanisms.mechanism import Receiver
+from mechanisms.mechanism import Observed, Receiver
 from mechanisms.model_facts import opening_tokens
 from mechanisms.models import LanguageModel
 from mechanisms.soft_prompt import SoftPrompt
+
+
+class Reader(Receiver, Protocol):
+    """The server's half of a mechanism, which also says what was released of each token."""
+
+    def observed(self, message: bytes) -> Observed:
+        """Returns what was released of each token, one row per token; raises UserError as `embeddings` does."""
+        ...
 
 
 class Prefixes:
@@ -26,35 +35,52 @@ class Prefixes:
     and a chat with whatever its template begins with.
     """
 
-    def __init__(self, language: LanguageModel, receiver: Receiver, soft_prompt: SoftPrompt | None) -> None:
+    def __init__(self, language: LanguageModel, receiver: Reader, soft_prompt: SoftPrompt | None) -> None:
         self._model, self._tokenizer, self._receiver = language.model, language.tokenizer, receiver
+        self._most = language.context_tokens
         self._opening = embed(self._model, opening_tokens(self._model))
         self._soft = None if soft_prompt is None else soft_prompt.vectors.to(self._opening)
 
     def of(self, turns: Sequence[Segment]) -> Tensor:
         """Returns what the model reads before it answers, shape (tokens, width), in its number format.
 
-        Raises RefusalError for a chat without a template, or of roles that it does not take, and UserError for a
-        message that the mechanism did not make.
+        Raises RefusalError for a chat without a template, or of roles that it does not take, for no token at all, and
+        for more than the model reads, before any is decoded; UserError for a message that the mechanism did not make.
         """
+        front, parts = self._parts(turns)
+        tokens = sum(len(part) if isinstance(part, list) else len(self._receiver.observed(part)) for part in parts)
+        if tokens > self._most:
+            raise RefusalError(
+                400, "context_length_exceeded", f"Expected a prompt of at most {self._most} tokens, got {tokens}."
+            )
+        if not tokens + len(front):
+            raise RefusalError(400, "invalid_request", "Expected a prompt of at least one token, got none.")
         with torch.no_grad():
-            if all(not turn.role for turn in turns):
-                front = self._opening if self._soft is None else self._soft
-                return torch.cat([front, *(self._content(turn) for turn in turns)])
-            front = self._opening[:0] if self._soft is None else self._soft
-            between = template_pieces(self._tokenizer, [turn.role for turn in turns])
-            parts = [self._clear(between[0])]
-            for turn, piece in zip(turns, between[1:], strict=True):
-                parts += [self._content(turn), self._clear(piece)]
-            return torch.cat([front, *parts])
+            return torch.cat([front, *map(self._embedded, parts)])
 
-    def _content(self, turn: Segment) -> Tensor:
-        if isinstance(turn.content, str):
-            return self._clear(turn.content)
-        return torch.from_numpy(self._receiver.embeddings(turn.content)).to(self._opening)
+    def _parts(self, turns: Sequence[Segment]) -> tuple[Tensor, list[list[int] | bytes]]:
+        """Returns the embeddings in front, and behind them tokens of clear text, or a released message."""
+        if all(not turn.role for turn in turns):
+            front = self._opening if self._soft is None else self._soft
+            return front, [self._content(turn) for turn in turns]
+        front = self._opening[:0] if self._soft is None else self._soft
+        between = template_pieces(self._tokenizer, [turn.role for turn in turns])
+        parts: list[list[int] | bytes] = [self._clear(between[0])]
+        for turn, piece in zip(turns, between[1:], strict=True):
+            parts += [self._content(turn), self._clear(piece)]
+        return front, parts
 
-    def _clear(self, text: str) -> Tensor:
-        return embed(self._model, self._tokenizer(text, add_special_tokens=False).input_ids)
+    def _content(self, turn: Segment) -> list[int] | bytes:
+        return self._clear(turn.content) if isinstance(turn.content, str) else turn.content
+
+    def _clear(self, text: str) -> list[int]:
+        found: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        return found
+
+    def _embedded(self, part: list[int] | bytes) -> Tensor:
+        if isinstance(part, list):
+            return embed(self._model, part)
+        return torch.from_numpy(self._receiver.embeddings(part)).to(self._opening)
 
 
 def template_pieces(tokenizer: PreTrainedTokenizerBase, roles: Sequence[str]) -> list[str]:

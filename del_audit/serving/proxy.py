@@ -112,6 +112,7 @@ def proxy(
         date(signed.body["expires"], "expires"),
         check,
         local=how.listening.host in ("127.0.0.1", "localhost", "::1"),
+        seconds=how.seconds,
     )
     print(
         f"OpenAI's API for model {name} on {how.listening.address}/v1, before {how.upstream}, under certificate "

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from del_audit.serving.bodies import read_body
@@ -26,6 +26,7 @@ from del_audit.serving.openai_requests import Asked, known_model, read_chat, rea
 from del_audit.serving.protocol import Request, Segment
 from del_audit.serving.refusal import RefusalError
 from del_audit.serving.releasing import Outgoing, Releasing
+from del_audit.serving.streams import MARGIN, Stream
 from del_audit.serving.upstream import Upstream
 from mechanisms.client import Client
 from mechanisms.errors import UserError
@@ -42,7 +43,7 @@ class ProxyApp:
 
     until: when the certificate expires. check: asks whether it still holds, and raises UserError where not. local:
     reachable from this machine alone; then a request must be addressed to it by a name of this machine, so that no web
-    page reaches it.
+    page reaches it. seconds: of one answer, at most.
     """
 
     model: str
@@ -54,6 +55,7 @@ class ProxyApp:
     until: datetime
     check: Callable[[], None]
     local: bool = True
+    seconds: float = 600.0
     measures: Measures = field(default_factory=lambda: Measures.of("proxy"))
     created: int = field(default_factory=lambda: int(time.time()))
     _turns: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
@@ -115,10 +117,14 @@ class ProxyApp:
 
         async def answered(http: HttpRequest) -> Response:
             begun = time.monotonic()
+            self.measures.waiting.inc()
+            ended = self.measures.waiting.dec
             try:
                 self._require_addressed(http)
                 response = await answer(http)
-                if not isinstance(response, StreamingResponse):
+                if isinstance(response, Stream):
+                    response.ended, ended = ended, _nothing
+                else:
                     self._done(route, response.status_code, "", begun)
                 return response
             except ClientDisconnect:
@@ -132,6 +138,8 @@ class ProxyApp:
             except Exception as error:
                 LOG.error("internal error", extra={"route": route, "kind": type(error).__name__})
                 refusal = RefusalError(500, "internal_error", "The proxy failed on this request.")
+            finally:
+                ended()
             self._done(route, refusal.status, refusal.code, begun)
             headers = {"x-should-retry": "false"}  # OpenAI's clients heed it: a repeated request is charged again
             if refusal.retry_after is not None:
@@ -228,8 +236,8 @@ class ProxyApp:
             finally:
                 self._done(route, status, code, begun, user=user, tokens=out.released)
 
-        headers = {"cache-control": "no-store", "x-request-id": reply.name}
-        return StreamingResponse(streamed(), media_type="text/event-stream", headers=headers)
+        rest = streamed()
+        return Stream(await anext(rest), rest, {"x-request-id": reply.name}, self.seconds + 2 * MARGIN)
 
 
 @dataclass(slots=True)
@@ -324,12 +332,16 @@ class _Answering:
         return ended
 
     async def _remember(self) -> None:
-        """Remembers the answers before the client is told that they are whole; raises RefusalError where they are not."""
+        """Remembers the answers before the client is told that they are whole; raises RefusalError for others."""
         if not all(self.finished):
             raise RefusalError(502, "upstream_failed", "The server's answer was cut off.")
         answers = [(text, not stops.stopped) for text, stops in zip(self.texts, self._stops, strict=True)]
         self.proxy.measures.tokens.labels("written").inc(self.used[1])
         await asyncio.to_thread(self.proxy.conversations.returned, self.out.name, answers)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _as_asked(earlier: tuple[Segment, ...], asked: Asked) -> tuple[Segment, ...]:

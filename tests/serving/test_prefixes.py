@@ -20,6 +20,9 @@ class Exact:
     def __init__(self, language):
         self._model = language.model
 
+    def observed(self, message):
+        return np.frombuffer(message, np.int32)
+
     def embeddings(self, message):
         tokens = np.frombuffer(message, "<i4").tolist()
         with torch.no_grad():
@@ -74,6 +77,21 @@ def test_text_to_go_on_with_has_no_template(language):
     assert torch.equal(found[: len(opening)], opening)
     both = [*language.tokenizer("Once upon").input_ids, *language.tokenizer(" a time").input_ids]
     assert torch.equal(found[len(opening) :], embed(language.model, both))
+
+
+def test_what_is_longer_than_the_model_reads_is_refused_before_it_is_decoded(language, monkeypatch):
+    monkeypatch.setattr(Exact, "embeddings", lambda *_: pytest.fail("it was decoded"))
+    many = Segment("", np.zeros(language.context_tokens + 1, "<i4").tobytes())
+    for segments in ([many], [Segment("", "word " * language.context_tokens)]):
+        with pytest.raises(RefusalError, match=f"at most {language.context_tokens} tokens") as raised:
+            Prefixes(language, Exact(language), None).of(segments)
+        assert raised.value.code == "context_length_exceeded"
+
+
+def test_a_prompt_of_nothing_is_refused(language, monkeypatch):
+    monkeypatch.setattr("del_audit.serving.prefixes.opening_tokens", lambda _: [])
+    with pytest.raises(RefusalError, match="at least one token"):
+        Prefixes(language, Exact(language), None).of([Segment("", "")])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 import torch
 
+from del_audit.serving.events import read_event
 from del_audit.serving.exchanges import Exchanges
 from del_audit.serving.gate import Certified, Gate, certified
 from del_audit.serving.keys import Keys, require_keys_for
@@ -283,6 +284,29 @@ def test_batches_that_join_write_what_each_writes_alone(deployed):
         step(batch)
     assert [written[place] for place in (0, 1, 3, 4)] == [alone[place] for place in (0, 1, 3, 4)]
     assert written[2] == alone[2][: len(written[2])]
+
+
+@pytest.mark.parametrize("heat", [5e-324, 1e-30, 1e-4])
+def test_a_temperature_near_zero_writes_the_likeliest_word_and_fails_nobody_beside_it(service, deployment, heat):
+    released = Segment("user", message(deployment))
+    cold = request_bytes(asked(service, [released], replace(HOW, temperature=heat, top_p=5e-324)))
+    likeliest = request_bytes(asked(service, [released], HOW))
+
+    async def both():
+        transport = httpx2.ASGITransport(app=service.server.app())
+        async with httpx2.AsyncClient(transport=transport, base_url="http://server") as connection:
+            headers = {"content-type": REQUEST_TYPE}
+            posts = (connection.post("/v1/generate", content=body, headers=headers) for body in (cold, likeliest))
+            return [said(response) for response in await asyncio.gather(*posts)]
+
+    first, second = asyncio.run(both())
+    assert first == second
+
+
+def said(response):
+    events = [read_event(block) for block in response.content.split(b"\n\n") if block]
+    assert events[-1].usage is not None, response.text
+    return "".join(text for event in events for _, text in event.pieces)
 
 
 def test_a_reader_who_leaves_frees_the_engine(deployed):
