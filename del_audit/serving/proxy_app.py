@@ -118,7 +118,7 @@ class ProxyApp:
         async def answered(http: HttpRequest) -> Response:
             begun = time.monotonic()
             self.measures.waiting.inc()
-            ended = self.measures.waiting.dec
+            ended: Callable[[], None] = self.measures.waiting.dec
             try:
                 self._require_addressed(http)
                 response = await answer(http)

@@ -80,7 +80,6 @@ def test_fields_that_name_people_or_ask_for_nothing_change_nothing():
         ({"max_tokens": True}, "invalid_value", "max_tokens"),
         ({"temperature": 2.5}, "invalid_value", "temperature"),
         ({"temperature": "hot"}, "invalid_value", "temperature"),
-        ({"temperature": 10**400}, "invalid_value", "temperature"),
         ({"top_p": 0}, "invalid_value", "top_p"),
         ({"n": 17}, "invalid_value", "n"),
         ({"seed": 0.5}, "invalid_value", "seed"),
