@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Self, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mechanisms.canonical_json import Json
 from mechanisms.description import Description
 from mechanisms.encoder import Encoder
@@ -162,11 +165,11 @@ class Client:
         for text in texts:
             _require_encodable(text)
         rows = [self._tokenizer(text, add_special_tokens=False).input_ids for text in texts]
-        return self._released(rows), sum(map(len, rows))
+        return self._released(rows)
 
     def release_tokens(self, tokens: Iterable[int]) -> bytes:
         """Returns the message for a tokenized prompt; raises UserError as release does."""
-        (message,) = self._released([tokens])
+        (message,), _ = self._released([tokens])
         return message
 
     def charging(self, account: Account) -> "Client":
@@ -178,18 +181,24 @@ class Client:
             raise UserError("Expected a client that draws from the operating system, got one of a simulation.")
         return Client(self._tokenizer, self._releaser, self._max_tokens, None, self._terms, account)
 
-    def _released(self, texts: Sequence[Iterable[int]]) -> list[bytes]:
+    def _released(self, texts: Sequence[Iterable[int]]) -> tuple[list[bytes], int]:
         # read once: what is counted, checked and sent are these copies
         rows = [checked_tokens(tokens, self._words) for tokens in texts]
-        for row in rows:
-            if len(row) > self._max_tokens:
-                raise UserError(f"Expected a prompt of at most {self._max_tokens} tokens, got {len(row)}.")
-            self._require_allowed(len(row))
+        filled = [self._filled(row) for row in rows]
+        lengths = [len(row) for row in filled]
+        for length in lengths:
+            if length > self._max_tokens:
+                raise UserError(f"Expected a prompt of at most {self._max_tokens} tokens, got {length}.")
+            self._require_allowed(length)
         if self._account is not None:
-            self._account.charge(rows, self._terms)
+            self._account.charge(rows, self._terms, lengths)
         with self._lock:
-            self._charged += sum(map(len, rows))
-        return [self._releaser.release(row.tolist(), self._source) for row in rows]
+            self._charged += sum(lengths)
+        return [self._releaser.release(row.tolist(), self._source) for row in filled], sum(lengths)
+
+    def _filled(self, row: NDArray[np.int64]) -> NDArray[np.int64]:
+        padding = self._terms.padding
+        return row if padding is None else checked_tokens(padding.filled(row), self._words)
 
     def _require_allowed(self, tokens: int) -> None:
         prompt, until = self._terms.prompt_tokens, self._terms.until

@@ -9,6 +9,7 @@ from mechanisms.canonical_json import LARGEST
 from mechanisms.curve_point import require_sound
 from mechanisms.errors import UserError
 from mechanisms.keyring import require_not_revoked
+from mechanisms.padding import SECTION, Padding
 from mechanisms.registry import described
 from mechanisms.signed_document import SignedDocument, fingerprint, open_signed
 from mechanisms.small_file import read_small
@@ -116,7 +117,7 @@ def terms_of(
         policy = body["configuration"]["policy"]
         for level in (policy["assurance"], body.get("assurance", policy["assurance"])):  # asked for, and reached
             _require_assurance(level, accept_quick if require is None else require.accepts_quick)
-        terms = _terms(policy, expires)
+        terms = _terms(policy, expires, Padding.of_section(body.get("sections", {}).get(SECTION)))
         if require is not None:
             require.require_met(body)
     except (LookupError, TypeError, AttributeError) as error:
@@ -148,7 +149,7 @@ def _require_assurance(found: object, accept_quick: bool) -> None:
         )
 
 
-def _terms(policy: Mapping[str, Any], expires: datetime) -> Terms:
+def _terms(policy: Mapping[str, Any], expires: datetime, padding: Padding | None) -> Terms:
     limits = {unit: [_count(policy["prompt_tokens"], "prompt_tokens")] if unit == "prompt" else [] for unit in UNITS}
     for limit in policy["epsilon"]:
         if limit["unit"] not in limits:
@@ -160,6 +161,7 @@ def _terms(policy: Mapping[str, Any], expires: datetime) -> Terms:
         session_tokens=min(limits["session"], default=None),
         period=timedelta(days=_count(policy["session_days"], "session_days", MOST_DAYS)),
         until=expires,
+        padding=padding,
     )
 
 

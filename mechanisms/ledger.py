@@ -84,10 +84,18 @@ class Ledger:
         found = sorted(state_folder().glob("ledger-*.sqlite"))
         return {"": cls.of_user()} | {path.stem.removeprefix("ledger-"): cls(path.absolute()) for path in found}
 
-    def charge(self, deployment: str, tokenizer: str, texts: Sequence[NDArray[np.int64]], terms: Terms) -> None:
+    def charge(
+        self,
+        deployment: str,
+        tokenizer: str,
+        texts: Sequence[NDArray[np.int64]],
+        terms: Terms,
+        sent: Sequence[int] | None = None,
+    ) -> None:
         """Enters releases that are about to be made together, or raises and enters none.
 
         deployment, tokenizer: hashes, as Deployment has them. texts: tokens of each, shape (tokens,), at least one.
+        sent: tokens of each message, with what fills a text up; None where nothing does.
         What it checks and what it enters is one transaction, on the disk before this returns.
         Raises AllowanceError where the deployment's tokens within terms.period would exceed terms.session_tokens, and
         where a window was sent terms.sends times already; UserError as ledger_file.opened does.
@@ -95,11 +103,12 @@ class Ledger:
         now = datetime.now(UTC).timestamp()
         with opened(self.path) as (database, key):
             windows = [_windows(tokens, tokenizer, key) for tokens in texts]
-            _require_tokens(database, deployment, sum(map(len, texts)), terms, now)
+            lengths = [len(tokens) for tokens in texts] if sent is None else list(sent)
+            _require_tokens(database, deployment, sum(lengths), terms, now)
             _require_sends(database, windows, terms.sends)
             database.executemany(
                 "INSERT INTO charges (at, deployment, tokenizer, tokens) VALUES (?, ?, ?, ?)",
-                [(now, deployment, tokenizer, len(tokens)) for tokens in texts],
+                [(now, deployment, tokenizer, length) for length in lengths],
             )
             database.executemany(
                 "INSERT INTO windows (window, sends) VALUES (?, 1) "
@@ -147,9 +156,9 @@ class Account:
     deployment: str
     tokenizer: str
 
-    def charge(self, texts: Sequence[NDArray[np.int64]], terms: Terms) -> None:
+    def charge(self, texts: Sequence[NDArray[np.int64]], terms: Terms, sent: Sequence[int] | None = None) -> None:
         """Enters releases that are about to be made together; raises UserError as Ledger.charge does."""
-        self.ledger.charge(self.deployment, self.tokenizer, texts, terms)
+        self.ledger.charge(self.deployment, self.tokenizer, texts, terms, sent)
 
 
 def _windows(tokens: NDArray[np.int64], tokenizer: str, key: bytes) -> dict[bytes, int]:

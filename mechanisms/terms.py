@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
+from mechanisms.padding import Padding
 from mechanisms.validation import whole_at_least
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Terms:
 
     prompt_tokens: of the longest prompt. sends: how often a text may be sent, by this user, to any service with this
     tokenizer. session_tokens: of all prompts within one period, which is what a session is. until: when the certificate
-    expires, with a zone. Raises UserError for counts below 1, a period that is none, and a date without a zone.
+    expires, with a zone. padding: the lengths that prompts are filled up to. Raises UserError for counts below 1, a
+    period that is none, and a date without a zone.
     """
 
     prompt_tokens: int | None = None
@@ -55,6 +57,7 @@ class Terms:
     session_tokens: int | None = None
     period: timedelta = SESSION
     until: datetime | None = None
+    padding: Padding | None = None
 
     def __post_init__(self) -> None:
         for name in ("prompt_tokens", "sends", "session_tokens"):

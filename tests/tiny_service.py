@@ -36,6 +36,7 @@ def certified_service(
     sends: int,
     prompt_tokens: int = 48,
     session_tokens: int = 2_000,
+    pad_to: tuple[int, ...] | None = None,
 ) -> Deployment:
     """Returns the service, made in a folder; setenv: sets the environment in which it is made."""
     model = folder / "model"
@@ -71,6 +72,8 @@ def certified_service(
             "epsilon": {"at_most": 500.0 * session_tokens, "unit": "session", "tokens": session_tokens},
         },
     }
+    if pad_to is not None:
+        content["pad_to"] = list(pad_to)
     config = folder / "tiny.yaml"
     config.write_text(yaml.safe_dump(content))
     (folder / "system.txt").write_text(SYSTEM + "\n")

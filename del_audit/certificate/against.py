@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from attacks.registry import current_name
 from del_audit.certificate.model import Body
+from del_audit.certificate.padding import padding_of
 from del_audit.certificate.schema import FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5
 from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
@@ -16,6 +17,7 @@ from mechanisms.canonical_json import canonical_sha256
 from mechanisms.errors import UserError
 from mechanisms.hashes import texts_sha256
 from mechanisms.models import LanguageModel
+from mechanisms.padding import SECTION
 from mechanisms.soft_prompt import load_soft_prompt
 from mechanisms.splits import Splits
 from mechanisms.tokens import tokenized, tokenizer_sha256
@@ -33,6 +35,7 @@ def compare(body: Body, config_file: ConfigurationFile) -> Iterator[Found]:
     configuration = load_configuration(config_file)
     found = _compared("configuration", body, lambda: canonical_sha256(_named_as_in(body, configuration)))
     yield found
+    yield from _padding(body, configuration)
     if found[1] != "passed":
         return
     silence_libraries()
@@ -61,6 +64,18 @@ def _compared(name: str, body: Body, ask: Callable[[], str]) -> Found:
     if here != certified:
         return title, "failed", f"Expected the {title} {certified[:12]} of the certificate, got {here[:12]}."
     return title, "passed", f"It is {here[:12]}, as certified."
+
+
+def _padding(body: Body, configuration: Configuration) -> Iterator[Found]:
+    """Yields whether prompts are filled up to the same lengths, where either side fills them up."""
+    certified = padding_of(body.sections.get(SECTION))
+    theirs, here = certified.lengths if certified is not None else None, configuration.pad_to
+    if theirs == here:
+        if here is not None:
+            yield "pad_to", "passed", f"It is {', '.join(map(str, here))} tokens, as certified."
+        return
+    said = [", ".join(map(str, lengths)) if lengths else "none" for lengths in (theirs, here)]
+    yield "pad_to", "failed", f"Expected the certificate's lengths ({said[0]}), got pad_to: {said[1]}."
 
 
 class _Assets:

@@ -15,6 +15,7 @@ from del_audit.certificate.claimed import claimed_sections
 from del_audit.certificate.document import body_of
 from del_audit.certificate.gather import Gathering
 from del_audit.certificate.model import Certificate
+from del_audit.certificate.padding import padding_sections
 from del_audit.certificate.proved import guarantees_of
 from del_audit.certificate.report import render
 from del_audit.certificate.signing_keys import own_signing_key
@@ -74,7 +75,10 @@ def certify(
     require_ready(configuration, assets)
     pipeline = build(configuration, assets)
     guarantees_of(pipeline.spec, configuration.policy)  # the same for a mechanism that the vocabulary decides
-    sections = claimed_sections(pipeline, configuration.policy.quoted_delta)  # the same: it may be out of range
+    sections = {
+        **claimed_sections(pipeline, configuration.policy.quoted_delta),  # the same: it may be out of range
+        **padding_sections(configuration.pad_to, assets.language.tokenizer),
+    }
     _warn_of_prompt(assets, pipeline)
     attempt = begin(texts_sha256(assets.private_corpus.texts), fingerprint(raw_public_key(signer)))
     run = Parts(folder, _identity(configuration, assets, pipeline), renew=True)

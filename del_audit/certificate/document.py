@@ -45,13 +45,16 @@ from del_audit.service.pipelines import AnyPipeline
 from del_audit.service.provenance import commit, versions
 from mechanisms.assets import AssetRecord
 from mechanisms.description import Description
+from mechanisms.padding import SECTION
 from mechanisms.rivals.message_sizes import counted_sizes, described_sizes
 from mechanisms.spec import QuantizerSpec
 
+LENGTH = "The number of tokens of a prompt, its time and its sender: the message shows them."
+FILLED_LENGTH = "The length that a prompt was filled up to, its time and its sender: the message shows them."
 NOT_PROTECTED = (
     "Which text it was, from an attacker who holds a list of texts that it may be: the certificate says how often "
     "that one picks it out.",
-    "The number of tokens of a prompt, its time and its sender: the message shows them.",
+    LENGTH,
     "A text sent more often than the policy's `sends`: each sending is a fresh release, and their guarantees add up.",
     "A user with two machines: each keeps a ledger of its own, and neither knows what the other sent.",
     "A whole prompt: its epsilon is that of as many trials as its tokens have together (unit: prompt).",
@@ -60,6 +63,11 @@ NOT_PROTECTED = (
     "An attacker who knows more of a token than its frequency, such as the words beside it: what that one recovers is "
     "measured, and bounded only by what the same attacker recovers without the release.",
 )
+
+
+def not_protected(filled: bool) -> tuple[str, ...]:
+    """Returns what the certificate does not speak of; filled: whether prompts are filled up to a few lengths."""
+    return tuple(FILLED_LENGTH if filled and said == LENGTH else said for said in NOT_PROTECTED)
 
 
 def body_of(
@@ -86,7 +94,7 @@ def body_of(
         seconds=round(seconds, 1),
         assurance=policy.assurance,
         requires=required_by(policy.assurance, isinstance(pipeline.spec, QuantizerSpec)),
-        not_protected=NOT_PROTECTED,
+        not_protected=not_protected(filled=SECTION in sections),
         configuration=configuration,
         spec=pipeline.spec,
         guarantees=guarantees_of(pipeline.spec, policy),

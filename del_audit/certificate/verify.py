@@ -10,12 +10,14 @@ from del_audit.certificate.checks import checks_of
 from del_audit.certificate.claimed_text import CLAIMED_EPSILON, claimed_text
 from del_audit.certificate.consistency import require_consistent
 from del_audit.certificate.model import Body, Section
+from del_audit.certificate.padding import padding_text
 from del_audit.certificate.schema import FORMAT_2, require_schema
 from del_audit.certificate.typed import typed_body
 from del_audit.configuration.changed_file import ConfigurationFile
 from mechanisms.canonical_json import Json
 from mechanisms.client_certificate import WHAT, require_in_date, require_trusted
 from mechanisms.errors import UserError
+from mechanisms.padding import SECTION
 from mechanisms.signed_document import SignedDocument, WrongSignatureError, open_signed
 
 if TYPE_CHECKING:
@@ -170,8 +172,12 @@ def _attempts(body: Body) -> Iterator[Step]:
     yield Step("attempts", "passed", f"{said} {most:.3g}.")
 
 
+_SAID = {CLAIMED_EPSILON: claimed_text, SECTION: padding_text}
+"""What is said of the sections that are known here."""
+
+
 def _shown(name: str, section: Section) -> Step:
-    said = claimed_text(section) if name == CLAIMED_EPSILON else None
+    said = _SAID[name](section) if name in _SAID else None
     unknown = f"Version {section.version}: unknown here, shown only; no limit rests on it."
     return Step(f"section {name}", "passed", said or unknown)
 

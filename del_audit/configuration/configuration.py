@@ -15,6 +15,7 @@ from del_audit.configuration.written import WrittenConfiguration, WrittenEncoder
 from del_audit.configuration.yaml_file import load_yaml
 from mechanisms.errors import UserError
 from mechanisms.model_sources import stored_number_format
+from mechanisms.padding import require_rising
 from mechanisms.registry import DECODERS, DecoderName, checked_decoder
 from mechanisms.spec import QuantizerSpec
 
@@ -91,7 +92,8 @@ class Configuration(WrittenConfiguration):
     """Everything that decides what is served, and what is asked of it.
 
     device, device_map, max_memory: where this machine holds the language model. They are no part of what is described,
-    hashed and certified; a certificate names the device among its versions.
+    hashed and certified; a certificate names the device among its versions. pad_to: tokens that the client fills each
+    prompt up to; a certificate states them in a section of their own.
     """
 
     device: Annotated[str, AfterValidator(_device)] = Field(default="auto", exclude=True)
@@ -99,6 +101,7 @@ class Configuration(WrittenConfiguration):
         default=None, exclude=True
     )
     max_memory: dict[int | str, int | str] | None = Field(default=None, exclude=True)
+    pad_to: tuple[int, ...] | None = Field(default=None, exclude=True, strict=False)
     encoder: EncoderChoice = EncoderChoice()
     decoder: Decoder = "posterior-mean"
     evaluation: Evaluation = Evaluation()
@@ -121,6 +124,21 @@ class Configuration(WrittenConfiguration):
             raise ValueError("expected max_memory with device_map, which keeps to it: add device_map: auto")
         if self.device_map is not None and self.device != "auto":
             raise ValueError(f"expected device: auto beside device_map, which names the devices, got {self.device}")
+        return self
+
+    @model_validator(mode="after")
+    def _lengths_fit_the_policy(self) -> Self:
+        if self.pad_to is None:
+            return self
+        try:
+            require_rising(self.pad_to)
+        except UserError as error:
+            raise ValueError(f"pad_to: {error}") from None
+        if self.pad_to[-1] != (longest := self.policy.prompt_tokens):
+            raise ValueError(
+                f"expected pad_to to end with policy.prompt_tokens={longest}, the longest prompt that is sent, got "
+                f"{self.pad_to[-1]}: add {longest}, or set policy.prompt_tokens: {self.pad_to[-1]}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -45,6 +45,12 @@ def test_the_keys_are_read_and_stand_in_no_description(written):
     assert not set(KEYS) & set(certified.model_json_schema(mode="serialization")["properties"])
 
 
+def test_lengths_to_fill_prompts_up_to_change_no_description(written):
+    plain, filled = load_configuration(written()), load_configuration(written(pad_to=[16, 48]))
+    assert (plain.pad_to, filled.pad_to) == (None, (16, 48))
+    assert filled.model_dump(mode="json") == plain.model_dump(mode="json")
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:1", "cuda:12"])
 def test_devices_have_the_names_that_torch_gives_them(written, device):
     assert load_configuration(written(device=device)).device == device
@@ -63,6 +69,12 @@ def test_devices_have_the_names_that_torch_gives_them(written, device):
         ({"device_map": ["cuda:0"]}, "device_map"),
         ({"max_memory": {"cpu": "1GiB"}}, "expected max_memory with device_map"),
         ({"device_map": "auto", "max_memory": "1GiB"}, "max_memory"),
+        ({"pad_to": []}, "pad_to: Expected at least one length"),
+        ({"pad_to": [64, 32]}, "pad_to: Expected lengths that rise, got 64, 32"),
+        ({"pad_to": [0, 64]}, "length to be a whole number >= 1"),
+        ({"pad_to": [32]}, "expected pad_to to end with policy.prompt_tokens=48.*got 32: add 48"),
+        ({"pad_to": 64}, "pad_to"),
+        ({"pad_to": [32.5, 64]}, "pad_to"),
         ({"device_map": "auto", "device": "cuda"}, "expected device: auto beside device_map.*got cuda"),
     ],
 )

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from del_audit.certificate.claimed_text import CLAIMED_EPSILON, claimed_text
 from del_audit.certificate.model import Body, Curve, Reading
+from del_audit.certificate.padding import PADDING, padding_text
 from del_audit.certificate.report import plots
 from del_audit.certificate.rows import (
     MEANS,
@@ -118,6 +119,8 @@ def _caveats(certificate: Body) -> Iterator[str]:
         )
     if (claimed := certificate.sections.get(CLAIMED_EPSILON)) and (said := claimed_text(claimed)):
         yield said
+    if filled := padding_text(certificate.sections.get(PADDING)):
+        yield filled
     limit, allowed = policy.attack_success_at_most, upper_end(inversion.allowed) if inversion.allowed else 1.0
     strongest = next(a.success for a in inversion.attacks if a.name == inversion.strongest)
     if limit is not None and strongest.upper <= limit < allowed:
