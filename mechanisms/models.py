@@ -20,6 +20,7 @@ from mechanisms.model_sources import model_asset, number_format
 from mechanisms.own_forward import embedding_table
 from mechanisms.placement import ON_CPU, Placement, missing_package, require_memory, require_on_device, usable_device
 from mechanisms.validation import at_least
+from mechanisms.wide_products import widen
 
 if TYPE_CHECKING:
     from transformers.models.auto.auto_factory import _BaseAutoModelClass
@@ -211,6 +212,8 @@ def load_weights(
     require_finite(asset.record.name, model)
     if place.device_map is None and not getattr(model, "is_quantized", False):  # unpacked where no kernel is for it
         model.to(dtype=dtype)  # what is no weight too, such as a table of rotary frequencies
+    if place.device_map is None:
+        widen(model)
     return model.eval().requires_grad_(False)
 
 

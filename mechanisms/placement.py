@@ -15,6 +15,7 @@ from mechanisms.channel import MEMORY_LIMIT
 from mechanisms.errors import UserError, first_line
 from mechanisms.library_types import PreTrainedModel
 from mechanisms.model_facts import input_weight
+from mechanisms.wide_products import WideLinear
 
 DeviceMap: TypeAlias = str | Mapping[str, int | str]
 MaxMemory: TypeAlias = Mapping[int | str, int | str]
@@ -126,10 +127,15 @@ def require_on_device(name: str, model: PreTrainedModel) -> None:
 
 
 def device_line(model: PreTrainedModel) -> str:
-    """Returns the devices that hold a model's weights, as a certificate names them: `cpu`, `cuda:0 (NVIDIA H200)`."""
+    """Returns the devices that hold a model's weights, as a certificate names them: `cpu`, `cuda:0 (NVIDIA H200)`.
+
+    It also says where a CPU multiplies 16-bit weights in float32 (mechanisms.wide_products).
+    """
     devices = sorted({str(weights.device) for weights in model.parameters() if not weights.is_meta})
+    wide = "cpu" in devices and any(isinstance(layer, WideLinear) for layer in model.modules())
+    widened = " (16-bit products in float32)" if wide else ""
     return ", ".join(
-        f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
+        f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device + widened
         for device in devices
     )
 

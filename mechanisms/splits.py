@@ -1,7 +1,8 @@
 """The public and the private part of a corpus, with nobody in both."""
 
+import hashlib
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mechanisms.cell_text import chosen_name
@@ -81,6 +82,33 @@ def split_corpus(corpus: Corpus, public: str, private: str, group_column: str | 
     return Splits(
         corpus, corpus.take(rows[place] for place in kept), left, len(rows) - len(kept), private, group_column
     )
+
+
+def named_split(corpus: Corpus, column: str) -> Corpus:
+    """Returns the corpus with another column's values as its splits; raises UserError as Corpus.column does."""
+    return replace(corpus, columns={**corpus.columns, "split": corpus.column(column)})
+
+
+def drawn_split(
+    corpus: Corpus, public_share: float, public: str, private: str, group_column: str | None = None
+) -> Corpus:
+    """Returns the corpus with splits of these names, drawn by the hash of each row's group: a group is in one of them.
+
+    public_share: of the groups, in (0, 1). Without a group column rows of the same text are one group. The draw depends
+    on names alone, so the same file is always split alike, and whoever joins later changes nobody's side.
+    Raises UserError for a share out of range, and as Corpus.groups does.
+    """
+    if not 0 < public_share < 1:
+        raise UserError(f"Expected public_share in (0, 1), got {public_share}.")
+    groups = corpus.texts if group_column is None else corpus.groups(group_column)
+    names = [public if _place(group) < public_share else private for group in groups]
+    return replace(corpus, columns={**corpus.columns, "split": names})
+
+
+def _place(group: str) -> float:
+    """Returns where a group's name falls in [0, 1), as if drawn."""
+    digest = hashlib.sha256(b"del-audit split 1\0" + group.encode("utf8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
 def first_of_each(groups: Iterable[Hashable]) -> list[int]:

@@ -45,7 +45,7 @@ class TokenPosteriors:
 
 
 def posteriors_of(
-    channel: KnownChannel, observed: Observed, log_prior: NDArray[np.float64], totals: Floats
+    channel: KnownChannel, observed: Observed, totals: Floats, log_prior: NDArray[np.float64]
 ) -> csr_array:
     """Returns the words that are kept of each token's posterior, with their probabilities, shape (tokens, words).
 

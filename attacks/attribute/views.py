@@ -4,9 +4,10 @@ A view has one row a prompt: numbers of shape (prompts, width), a sparse bag of 
 features (an object array). `attacks/attribute/candidates.py` says what is done with each kind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,8 @@ KEPT_WORDS = 1024
 """Words of a prompt's expected bag that are kept, the largest; the posterior-mean embedding is of all words."""
 AT_ONCE = 32
 """Prompts whose whole bags of words are held at once."""
+ALIKE = 2
+"""How often a release must be sent on average before each different one is looked at once."""
 REDUCED = 32
 """Coordinates of a token's embedding in a sequence: the table's directions of largest variance under the prior."""
 
@@ -49,6 +52,16 @@ class Views:
 
     rows: dict[str, Rows]
     left_out: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A few messages, looked at: expected words of each, and each token's mean, likeliest word and posterior."""
+
+    bags: Floats
+    means: list[Floats]
+    readings: list[NDArray[np.int64]]
+    sources: Sequence[Callable[[], csr_array]]
 
 
 @dataclass(frozen=True)
@@ -147,32 +160,48 @@ class Viewer:
                 for reading, text in zip(readings, texts, strict=True)
             ]
             return self._views(codes, None, [], readings, certain)
-        bags, means, readings, posteriors = np.zeros((len(messages), self.public.words), np.float32), [], [], []
-        channel, log_prior = self.public.channel, self.public.log_prior
-        for bag, message, text in zip(bags, messages, texts, strict=True):
-            observed = self.public.mechanism.observed(message)
-            mean, best, totals = self._look(observed, log_prior, bag)
-            means.append(mean)
-            readings.append(best)
-            source = partial(posteriors_of, channel, observed, log_prior, totals)
-            posteriors.append(TokenPosteriors(source, prior, text))
+        looked = self._looked([self.public.mechanism.observed(message) for message in messages])
+        means, readings = looked.means, looked.readings
+        posteriors = [TokenPosteriors(source, prior, text) for source, text in zip(looked.sources, texts, strict=True)]
+        bags = looked.bags
         if self.reader is not None:
             readings = [guesses.best for guesses in self.reader.guess(messages)]
         return self._views(codes, bags, means, readings, posteriors)
 
-    def _look(
-        self, observed: Observed, log_prior: NDArray[np.float64], bag: Floats
-    ) -> tuple[Floats, NDArray[np.int64], Floats]:
-        """Returns each token's mean reduced embedding, likeliest word and sum of weights; adds expected words to bag.
+    def _looked(self, observed: Sequence[Observed]) -> "_Looked":
+        """Returns what is seen of a few messages; where releases are often alike, each is looked at once."""
+        together = np.concatenate(observed)
+        distinct, places = np.unique(together, axis=0, return_inverse=True)
+        channel, log_prior = self.public.channel, self.public.log_prior
+        bags = np.zeros((len(observed), self.public.words), np.float32)
+        if ALIKE * len(distinct) > len(together):
+            looks = [self._look(part, log_prior, bag) for part, bag in zip(observed, bags, strict=True)]
+            means, readings, totals = (list(parts) for parts in zip(*looks, strict=True))
+            each = zip(observed, totals, strict=True)
+            return _Looked(bags, means, readings, [partial(posteriors_of, channel, *seen, log_prior) for seen in each])
+        ends = np.cumsum([0, *map(len, observed)])
+        sent = csr_array((np.ones(len(together), np.float32), places.ravel(), ends), (len(observed), len(distinct)))
+        mean, best, total = self._look(distinct, log_prior, bags, sent)
+        kept = cache(partial(posteriors_of, channel, distinct, total, log_prior))
+        rows = [places.ravel()[start:end] for start, end in pairwise(ends)]
+        sources = [partial(_rows_of, kept, row) for row in rows]
+        return _Looked(bags, [mean[row] for row in rows], [best[row] for row in rows], sources)
 
-        A weight is exp(score - largest score), of each word.
+    def _look(
+        self, observed: Observed, log_prior: NDArray[np.float64], bags: Floats, sent: csr_array | None = None
+    ) -> tuple[Floats, NDArray[np.int64], Floats]:
+        """Returns each token's mean reduced embedding, likeliest word and sum of weights; adds expected words to bags.
+
+        A weight is exp(score - largest score), of each word. bags: of one message, shape (words,); with sent of
+        several, shape (messages, words), where sent says how often each has each token, shape (messages, tokens).
         """
         means, best, sums = [], [], []
-        for _, scores in self.public.channel.scores(observed, log_prior):
+        for rows, scores in self.public.channel.scores(observed, log_prior):
             best.append(scores.argmax(axis=1))
             totals, _ = exponentiate(scores)
             sums.append(totals)
-            bag += (1 / totals) @ scores
+            shares = 1 / totals
+            bags += shares @ scores if sent is None else sent[:, rows].multiply(shares).tocsr() @ scores
             means.append(scores @ self._reduced_table / totals[:, None])
         return np.concatenate(means), np.concatenate(best), np.concatenate(sums)
 
@@ -216,6 +245,11 @@ class Viewer:
         if name in (EMBEDDING, BAG):
             return f"the law of {self.public.mechanism.name} is not known"
         return "no tokenizer was given" if self.tokenizer is None else "no sentence encoder was given"
+
+
+def _rows_of(kept: Callable[[], csr_array], rows: NDArray[np.int64]) -> csr_array:
+    """Returns some rows of what is computed once for several prompts."""
+    return kept()[rows]
 
 
 def objects(parts: Sequence[object]) -> NDArray[np.object_]:

@@ -19,6 +19,7 @@ from del_audit.certificate.padding import padding_sections
 from del_audit.certificate.proved import guarantees_of
 from del_audit.certificate.report import render
 from del_audit.certificate.signing_keys import own_signing_key
+from del_audit.certificate.split_section import split_sections
 from del_audit.certificate.summary import print_summary
 from del_audit.certificate.typed import typed
 from del_audit.configuration.changed_file import ConfigurationFile
@@ -78,6 +79,7 @@ def certify(
     sections = {
         **claimed_sections(pipeline, configuration.policy.quoted_delta),  # the same: it may be out of range
         **padding_sections(configuration.pad_to, assets.language.tokenizer),
+        **split_sections(configuration.data),
     }
     _warn_of_prompt(assets, pipeline)
     attempt = begin(texts_sha256(assets.private_corpus.texts), fingerprint(raw_public_key(signer)))

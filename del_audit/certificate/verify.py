@@ -12,6 +12,7 @@ from del_audit.certificate.consistency import require_consistent
 from del_audit.certificate.model import Body, Section
 from del_audit.certificate.padding import padding_text
 from del_audit.certificate.schema import FORMAT_2, require_schema
+from del_audit.certificate.split_section import SPLIT, split_text
 from del_audit.certificate.typed import typed_body
 from del_audit.configuration.changed_file import ConfigurationFile
 from mechanisms.canonical_json import Json
@@ -172,7 +173,7 @@ def _attempts(body: Body) -> Iterator[Step]:
     yield Step("attempts", "passed", f"{said} {most:.3g}.")
 
 
-_SAID = {CLAIMED_EPSILON: claimed_text, SECTION: padding_text}
+_SAID = {CLAIMED_EPSILON: claimed_text, SECTION: padding_text, SPLIT: split_text}
 """What is said of the sections that are known here."""
 
 

@@ -11,6 +11,7 @@ from del_audit.commands import (
     curve,
     export,
     frontier,
+    init,
     key,
     ledger,
     plan,
@@ -35,6 +36,7 @@ class Command(Protocol):
 
 
 COMMANDS: tuple[Command, ...] = (
+    init,
     account,
     calibrate,
     certify,

@@ -14,7 +14,7 @@ from del_audit.commands.values import (
     path,
     workers_of,
 )
-from del_audit.configuration.changed_file import ConfigurationFile
+from del_audit.configuration.changed_file import ChangedFile, ConfigurationFile
 from del_audit.show.console import json_text
 from mechanisms.folder_lock import held
 
@@ -35,6 +35,11 @@ def add_parser(commands: Commands) -> None:
         type=path("--key"),
         help="private key that signs, PEM (default: your own, made at first use; see del-audit key)",
     )
+    certify.add_argument(
+        "--quick",
+        action="store_true",
+        help="the short list of attacks in place of the file's; clients accept it only where they are told to",
+    )
     add_machine(certify)
     add_workers(certify)
     certify.add_argument("--json", action="store_true", help="print the certificate as JSON; the table goes to stderr")
@@ -43,6 +48,8 @@ def add_parser(commands: Commands) -> None:
 
 def _certify(arguments: argparse.Namespace) -> int:
     config = configured(arguments.config, arguments)
+    if arguments.quick:
+        config = _quick(config)
     folder = arguments.out or Path("out") / _name(config)
     with held(folder, folder):
         _name(config)  # a wrong file is said before the seconds that imports take
@@ -55,6 +62,15 @@ def _certify(arguments: argparse.Namespace) -> int:
             code = certify(config, folder, arguments.key, workers)
         print(json_text((folder / "certificate.json").read_text(encoding="utf8")))
         return code
+
+
+def _quick(config: ConfigurationFile) -> ConfigurationFile:
+    """Returns a configuration's file with the assurance quick, and the attacks that it requires."""
+    from attacks.registry import required_by
+
+    file, changes = (config.path, config.changes) if isinstance(config, ChangedFile) else (config, {})
+    quick = {"policy.assurance": "quick", "evaluation.attacks": list(required_by("quick"))}
+    return ChangedFile(file, {**changes, **quick})
 
 
 def _name(config: ConfigurationFile) -> str:

@@ -8,10 +8,13 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class ChangedFile:
-    """A YAML file. changes: keys at its top, with values as the file would have them, which stand in for its own."""
+    """A YAML file. changes: values as the file would have them, which stand in for its own.
+
+    They are named by their keys, with a point between a key and the one below it: policy.assurance.
+    """
 
     path: Path
-    changes: Mapping[str, str]
+    changes: Mapping[str, object]
 
 
 ConfigurationFile: TypeAlias = Path | ChangedFile

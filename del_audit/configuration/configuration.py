@@ -11,7 +11,13 @@ from del_audit.configuration.attack_names import asked_attacks
 from del_audit.configuration.changed_file import ChangedFile, ConfigurationFile
 from del_audit.configuration.mechanisms import DelMechanism, OwnMechanism, RivalMechanism
 from del_audit.configuration.policy import Policy
-from del_audit.configuration.written import WrittenConfiguration, WrittenEncoder, WrittenEvaluation
+from del_audit.configuration.written import (
+    CorpusName,
+    Data,
+    WrittenConfiguration,
+    WrittenEncoder,
+    WrittenEvaluation,
+)
 from del_audit.configuration.yaml_file import load_yaml
 from mechanisms.errors import UserError
 from mechanisms.model_sources import stored_number_format
@@ -39,6 +45,26 @@ class EncoderChoice(WrittenEncoder):
         barred = {"whitening", "prior_power", "fill", "rotate", *(["kind"] if trained else [])}
         if source and (given := sorted(barred & self.model_fields_set)):
             raise ValueError(f"expected only seed beside {source}, got {', '.join(given)}: it would change nothing")
+        return self
+
+
+class DataChoice(Data):
+    """split_column, public_share: where the splits' names come from, `split` unless one says otherwise.
+
+    They are no part of what is described and hashed, since the hashes of both parts' texts say what they made of the
+    corpus; a certificate states them in a section of their own.
+    """
+
+    split_column: CorpusName | None = Field(default=None, exclude=True)
+    public_share: float | None = Field(default=None, gt=0, lt=1, exclude=True)
+
+    @model_validator(mode="after")
+    def _splits_come_from_one_place(self) -> Self:
+        if self.split_column is not None and self.public_share is not None:
+            raise ValueError(
+                f"expected one of split_column and public_share, got both: the column {self.split_column!r} says the "
+                "split already, or a share is drawn"
+            )
         return self
 
 
@@ -102,6 +128,7 @@ class Configuration(WrittenConfiguration):
     )
     max_memory: dict[int | str, int | str] | None = Field(default=None, exclude=True)
     pad_to: tuple[int, ...] | None = Field(default=None, exclude=True, strict=False)
+    data: DataChoice
     encoder: EncoderChoice = EncoderChoice()
     decoder: Decoder = "posterior-mean"
     evaluation: Evaluation = Evaluation()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -64,11 +64,11 @@ def not_null(schema: JsonDict) -> None:
 Model = TypeVar("Model", bound=Strict)
 
 
-def load_yaml(path: Path, model: type[Model], what: str, changes: Mapping[str, str] | None = None) -> Model:
+def load_yaml(path: Path, model: type[Model], what: str, changes: Mapping[str, object] | None = None) -> Model:
     """Returns the model in a YAML file; `what` names it in errors: a configuration, a session.
 
-    changes: keys at the top, with values that stand in for the file's. Raises UserError for a file that cannot be read,
-    is no YAML, is too much of it, or has an unknown key or a value out of range.
+    changes: keys, those below another with a point between, and values that stand in for the file's. Raises UserError
+    for a file that cannot be read, is no YAML, is too much of it, or has an unknown key or a value out of range.
     """
     text = read_small_text(path, LARGEST_FILE, what)
     if (lines := len(text.splitlines())) > MOST_LINES:
@@ -81,9 +81,22 @@ def load_yaml(path: Path, model: type[Model], what: str, changes: Mapping[str, s
     if not isinstance(content, dict):
         raise UserError(f"Expected {str(path)!r} to hold keys and values, got {type(content).__name__}.")
     try:
-        return model.model_validate({**content, **(changes or {})})
+        return model.model_validate(_changed(content, changes or {}))
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(_said(each, what) for each in error.errors()) + ".") from None
+
+
+def _changed(content: Mapping[str, Any], changes: Mapping[str, object]) -> dict[str, Any]:
+    """Returns a file's content with other values; what is no mapping stays, and the model refuses it."""
+    changed = dict(content)
+    for key, value in changes.items():
+        first, _, rest = key.partition(".")
+        below = changed.get(first, {})
+        if not rest:
+            changed[first] = value
+        elif isinstance(below, Mapping):
+            changed[first] = _changed(below, {rest: value})
+    return changed
 
 
 def _resolvers() -> _Resolvers:

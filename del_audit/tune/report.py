@@ -92,6 +92,8 @@ def best_configuration(base: Configuration, chosen: Candidate, held_out: Assets,
     name = base.name if base.name.endswith(SUFFIX) else base.name[: LONGEST_NAME - len(SUFFIX)] + SUFFIX
     content = chosen.configuration(base).model_dump(mode="json", exclude_unset=True)
     content |= {"name": name, "data": data.model_dump(mode="json", exclude_none=True)}
+    if base.pad_to is not None:
+        content["pad_to"] = list(base.pad_to)
     if changed:
         content["evaluation"] = {**content.get("evaluation", {}), **changed}
     return Configuration.model_validate(content)

@@ -4,7 +4,7 @@ from scipy.sparse import csr_array
 from scipy.stats import binomtest
 from sklearn.pipeline import make_pipeline
 
-from attacks.attribute import VIEWS, Viewer, fit_probe
+from attacks.attribute import VIEWS, Viewer, fit_probe, views
 from attacks.attribute.candidates import SoftTfidf
 from attacks.attribute.channel_bayes import ChannelBayes, ClassExcess
 from attacks.attribute.posteriors import LEAST, TokenPosteriors
@@ -14,7 +14,7 @@ from attacks.inversion import MaximumLikelihood
 from mechanisms.errors import UserError
 from mechanisms.quantizer import StochasticQuantizer
 from mechanisms.randomness import SimulatedRandomness
-from mechanisms.rivals import Points, RanText, RanTextSpec
+from mechanisms.rivals import Points, RandomizedResponse, RandomizedResponseSpec, RanText, RanTextSpec
 from mechanisms.spec import QuantizerSpec
 from mechanisms.wire import pack
 
@@ -66,6 +66,34 @@ class TestReleased:
             assert rows[TOKENS][index].text is None
             assert np.allclose(rows[SEQUENCE][index][:, :3], codes, rtol=1e-5)
             assert rows[SEQUENCE][index].shape == (50, 3 + 3)  # the table has rank 3
+
+    @pytest.mark.parametrize("kind", ["quantizer", "words"])
+    def test_releases_that_are_often_alike_are_looked_at_once_and_alike(self, kind, random_public, monkeypatch):
+        pipeline = random_public(bits=1, dim=2, mu=8.0, words=15, seed=0)
+        mechanism = pipeline
+        if kind == "words":
+            spec = RandomizedResponseSpec.from_epsilon(15, 1.5)
+            mechanism = RandomizedResponse(spec, pipeline.table, pipeline.prior)
+        viewer = Viewer(AttackerKnowledge(mechanism, pipeline.table, pipeline.prior), tokenizer=Words())
+        source, words = SimulatedRandomness(1), np.random.default_rng(1).integers(0, 15, (4, 30))
+        messages = [mechanism.release(row.tolist(), source) for row in words]
+        looked = []
+        scores = type(viewer.public.channel).scores
+        monkeypatch.setattr(
+            type(viewer.public.channel), "scores", lambda *given: looked.append(len(given[1])) or scores(*given)
+        )
+        once, shared = viewer.released(messages).rows, max(looked)
+        monkeypatch.setattr(views, "ALIKE", 1 << 30)
+        apart = viewer.released(messages).rows
+        assert shared <= 15 < 30 == max(looked)  # distinct releases, beside the tokens of each message
+        for view in (CODES, SPREAD, EMBEDDING, WORDS):
+            assert np.allclose(once[view], apart[view], rtol=1e-5, atol=1e-6), view
+        assert np.allclose(once[BAG].toarray(), apart[BAG].toarray(), rtol=1e-5, atol=1e-6)
+        assert once[TEXT].tolist() == apart[TEXT].tolist()
+        for a, b in zip(once[SEQUENCE], apart[SEQUENCE], strict=True):
+            assert np.allclose(a, b, rtol=1e-5, atol=1e-6)
+        for a, b in zip(once[TOKENS], apart[TOKENS], strict=True):
+            assert np.allclose(a.words.toarray(), b.words.toarray(), rtol=1e-5, atol=1e-7)
 
     def test_a_row_depends_on_its_message_alone(self, pipeline, viewer, release):
         messages, _ = release(pipeline, 3, seed=0)

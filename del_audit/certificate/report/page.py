@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import ROUND_CEILING
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from del_audit.certificate.claimed_text import CLAIMED_EPSILON, claimed_text
 from del_audit.certificate.model import Body, Curve, Reading
-from del_audit.certificate.padding import PADDING, padding_text
+from del_audit.certificate.padding import PADDING, padding_of, padding_text
 from del_audit.certificate.report import plots
 from del_audit.certificate.rows import (
     MEANS,
@@ -30,6 +30,7 @@ from del_audit.certificate.rows import (
     states_meaning,
     terms,
 )
+from del_audit.certificate.split_section import SPLIT, split_keys
 from del_audit.configuration.yaml_file import dump_yaml
 from del_audit.show import readout
 from del_audit.show.mechanism_line import mechanism_line
@@ -98,13 +99,22 @@ def render(certificate: Body) -> str:
         limited=any(row.limit is not None for row in slices),
         readings=[_reading(reading) for reading in c.examples.readings],
         wire=_grouped(c.examples.sent),
-        configuration=dump_yaml(c.configuration.model_dump(mode="json"), width=100),
+        configuration=dump_yaml(_written(c), width=100),
         soft_prompt=dump_yaml(c.soft_prompt, width=80) if c.soft_prompt else None,
         allowed_kind=KINDS[c.inversion.allowed.kind] if c.inversion.allowed else "",
         style=Markup(_read("report.css")),
         scripts=[Markup(script) for script in scripts],
         script_hashes=Markup(" ".join(map(readout.source, scripts))),
     )
+
+
+def _written(certificate: Body) -> dict[str, Any]:
+    """Returns the configuration as a file says it, with the keys that certificates state in sections of their own."""
+    described: dict[str, Any] = certificate.configuration.model_dump(mode="json")
+    described["data"] |= split_keys(certificate.sections.get(SPLIT))
+    if padding := padding_of(certificate.sections.get(PADDING)):
+        described["pad_to"] = list(padding.lengths)
+    return described
 
 
 def _caveats(certificate: Body) -> Iterator[str]:

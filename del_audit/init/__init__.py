@@ -1,0 +1,1 @@
+"""`init`: a table in, a configuration that runs out."""
