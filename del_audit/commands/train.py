@@ -13,6 +13,14 @@ TRAINED_IN = "float32"
 """Number format of the frozen model behind what is trained, whatever the configuration serves it in."""
 _LOOP = ("steps", "batch", "learning_rate", "warm_up", "window", "seed", "validate_every", "patience")
 _PROMPT = ("virtual_tokens", "shortest_prompt", "shortest_response", "prompt_share", "init", "initial_text", "decay")
+_QUANTIZE = {
+    "kernel": "kernel",
+    "quantized_share": "share",
+    "selection_share": "selection_share",
+    "selection_batch": "batch",
+    "selection_every": "every",
+    "selection_clip": "clip",
+}
 _CODES = (
     *("virtual_tokens", "shortest_prompt", "shortest_response", "initial_text", "decay"),
     *("decoder", "information", "squared_error", "common", "drawn"),
@@ -60,7 +68,31 @@ def _add_prompt(parts: Commands) -> None:
     private.add_argument("--private-epsilon", type=real("private-epsilon"), help="target, nats, for one document")
     private.add_argument("--private-delta", type=real("private-delta"), help="in [1e-10, 1) (default: 1e-5)")
     private.add_argument("--clip-norm", type=real("clip-norm"), help="of a document's gradient (default: 1)")
+    private.add_argument("--method", choices=("dp-sgd",), help="how private text trains (default: dp-sgd)")
+    _add_quantize(prompt.add_argument_group("low precision of the frozen model's layers, with --private-corpus"))
     prompt.set_defaults(run=alone(_train_prompt))
+
+
+def _add_quantize(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--quantize",
+        choices=("none", "static", "dynamic"),
+        help="layers in low precision: none, always the same, or others each epoch (default: none)",
+    )
+    group.add_argument(
+        "--kernel", help="auto, int8, bf16, fp8 (a GPU), simulated-int8 or simulated-int4 (default: auto)"
+    )
+    group.add_argument("--quantized-share", type=real("quantized-share"), help="of the layers (default: 0.75)")
+    group.add_argument(
+        "--selection-share",
+        type=real("selection-share"),
+        help="of epsilon, for the losses that choose layers; 0 draws them uniformly (default: 0.01)",
+    )
+    group.add_argument("--selection-batch", type=whole("selection-batch"), help="documents a release (default: 4)")
+    group.add_argument("--selection-every", type=whole("selection-every"), help="epochs a release (default: 2)")
+    group.add_argument(
+        "--selection-clip", type=real("selection-clip"), help="of a document's losses, nats (default: 0.05)"
+    )
 
 
 def _add_projection(parts: Commands) -> None:
@@ -161,9 +193,20 @@ def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, A
 
 
 def _train_prompt(arguments: argparse.Namespace) -> int:
-    private = _given(arguments, ("private_corpus", "private_split", "private_column", "private_delta", "clip_norm"))
+    private = _given(
+        arguments,
+        ("private_corpus", "private_split", "private_column", "private_delta", "clip_norm", "method"),
+    )
+    low = {_QUANTIZE[name]: value for name, value in _given(arguments, tuple(_QUANTIZE)).items()}
+    quantized = arguments.quantize not in (None, "none")
+    if low and not quantized:
+        raise UserError(
+            "Expected --quantize static or dynamic with --kernel, --quantized-share and --selection options."
+        )
+    if arguments.quantize == "static" and set(low) - {"kernel", "share"}:
+        raise UserError("Expected --quantize dynamic with --selection options, got static, which measures nothing.")
     if (arguments.private_epsilon is None) != (arguments.private_corpus is None) or (
-        private and arguments.private_epsilon is None
+        (private or quantized) and arguments.private_epsilon is None
     ):
         raise UserError(
             "Expected --private-epsilon and --private-corpus together, and other private options with them."
@@ -172,6 +215,7 @@ def _train_prompt(arguments: argparse.Namespace) -> int:
     if "prompt_share" in settings and len(settings["prompt_share"]) != 2:
         raise UserError(f"Expected --prompt-share LEAST,MOST, got {len(settings['prompt_share'])} numbers.")
     from del_audit.training.parts import PrivateText, train_prompt
+    from del_audit.training.quantize import Quantize
 
     text = None
     if arguments.private_epsilon is not None:
@@ -182,6 +226,7 @@ def _train_prompt(arguments: argparse.Namespace) -> int:
             arguments.private_epsilon,
             private.get("private_delta", 1e-5),
             private.get("clip_norm", 1.0),
+            Quantize(arguments.quantize, **low) if quantized else None,
         )
     return train_prompt(
         _configured(arguments),

@@ -1,17 +1,19 @@
 """`del-audit train`: trains a configuration's soft prompt, linear pair or codes on the configuration's public text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from del_audit.accounting.dp_sgd import TrainingGuarantee, training_guarantee
+from del_audit.accounting.layer_selection import ChargedSelection
 from del_audit.configuration.changed_file import ConfigurationFile
 from del_audit.configuration.configuration import Configuration, load_configuration
 from del_audit.process.quiet import silence_libraries
 from del_audit.service.language import language_of
 from del_audit.service.pipelines import AnyPipeline, pipeline_of, pipelines_of, public_file_sha256
 from del_audit.service.splits import read_splits
+from del_audit.training.quantize import Quantize
 from mechanisms.canonical_json import Json
 from mechanisms.corpora import Corpus, load_corpus
 from mechanisms.errors import UserError
@@ -21,6 +23,8 @@ from mechanisms.soft_prompt import SoftPrompt, load_soft_prompt
 from mechanisms.spec import QuantizerSpec
 from mechanisms.tokens import tokenized
 from mechanisms.training import History, ProjectionTraining, PromptTraining, perplexity, train_projection
+from mechanisms.training.kernels import Kernel
+from mechanisms.training.layer_selection import LowPrecision
 from mechanisms.training.private_prompt import DpSgdSettings, calibrated_noise, sample_rate, train_private_prompt
 from mechanisms.training.prompt import train_soft_prompt
 
@@ -32,7 +36,10 @@ _NOISE_STEP = 1.002
 
 @dataclass(frozen=True, slots=True)
 class PrivateText:
-    """Private training text, and the guarantee that each of its documents is to have."""
+    """Private training text, and the guarantee that each of its documents is to have.
+
+    quantize: which layers of the model run in low precision while it trains; None for none.
+    """
 
     corpus: str
     split: str | None
@@ -40,6 +47,7 @@ class PrivateText:
     epsilon: float
     delta: float
     clip_norm: float
+    quantize: Quantize | None = None
 
 
 def train_prompt(
@@ -67,6 +75,8 @@ def train_prompt(
             "Expected a decoder that does not read the soft prompt that is trained, got "
             f"decoder={configuration.decoder}; posterior-mean is the nearest."
         )
+    quantize = private.quantize if private is not None else None
+    kernel = quantize.kernel_on(configuration.device, configuration.device_map is not None) if quantize else None
     silence_libraries()
     public, language, rows = _public_text(configuration, documents)
     tokens = [row[: language.context_tokens] for row in rows]
@@ -90,7 +100,7 @@ def train_prompt(
     if private is None:
         history = train_soft_prompt(language, pipelines, tokens, plan, out, about, start=start, fresh=fresh)
     else:
-        history = _train_privately(language, pipelines, tokens, plan, out, about, private, start, fresh)
+        history = _train_privately(language, pipelines, tokens, plan, out, about, private, start, fresh, kernel)
     print(f"Written: {out}{_result(history)}")
     return 0
 
@@ -194,13 +204,27 @@ def _train_privately(
     private: PrivateText,
     start: SoftPrompt | None,
     fresh: bool,
+    kernel: Kernel | None,
 ) -> History:
-    """Trains on the private documents that are long enough; the public ones held out validate."""
+    """Trains on the private documents that are long enough; the public ones held out validate.
+
+    kernel: of private.quantize, where there is one.
+    """
     corpus = load_corpus(private.corpus, private.column, private.split)
     shortest = plan.shortest_prompt + plan.shortest_response
     documents = tokenized(language.tokenizer, corpus.texts, language.context_tokens, shortest)
     held_out = [row for row in public if len(row) >= shortest][: plan.validation_documents]
-    noise, found = _noise_for(private, sample_rate(plan, documents), plan.steps)
+    asked, quantize, low = private, private.quantize, None
+    if quantize is not None:
+        asked = replace(private, epsilon=quantize.training_epsilon(private.epsilon))
+    noise, found = _noise_for(asked, sample_rate(plan, documents), plan.steps)
+    guarantee: dict[str, Json] = found.to_dict()
+    if quantize is not None and kernel is not None:
+        low, charged = quantize.charged(kernel, found, len(documents), private.epsilon)
+        if charged is not None:
+            found = charged.total
+            guarantee = {**found.to_dict(), "selection_cost": charged.to_dict()}
+        print(_said_of(low, charged))
     print(
         f"Private text: {len(documents)} documents of {shortest} tokens or more; epsilon <= {found.epsilon.upper:.4g} "
         f"at delta={private.delta:g} for each, by a noise multiplier of {noise:.4g}"
@@ -213,10 +237,24 @@ def _train_privately(
         plan,
         DpSgdSettings(noise, private.clip_norm),
         out,
-        {**about, "guarantee": found.to_dict()},
+        {**about, "guarantee": guarantee},
         start=start,
         fresh=fresh,
+        low=low,
     )
+
+
+def _said_of(low: LowPrecision, charged: ChargedSelection | None) -> str:
+    """Returns a line of which layers run in low precision, how, and what choosing them takes of epsilon."""
+    how = "simulated, so no time is saved" if low.kernel.simulated else "a kernel of this machine"
+    cost = "choosing them takes nothing of epsilon"
+    if charged is not None and charged.total.selection is not None:
+        selection = charged.total.selection
+        cost = (
+            f"{selection.steps} releases of losses choose them, by a noise multiplier of "
+            f"{selection.noise_multiplier:.4g}, and take {charged.share:.2%} of epsilon"
+        )
+    return f"Low precision: {low.kernel.name} ({how}) in {low.share:.0%} of the layers, {low.schedule}; {cost}"
 
 
 def _noise_for(private: PrivateText, rate: float, steps: int) -> tuple[float, TrainingGuarantee]:

@@ -65,6 +65,7 @@ class RunFolder:
         self._identity = json.loads(json.dumps(identity, allow_nan=False))
         self._fresh = fresh
         self._held = ExitStack()
+        self._named = ""  # the file that the card on disk names
 
     def __enter__(self) -> Self:
         if self.out.exists():
@@ -104,6 +105,7 @@ class RunFolder:
                 f"Expected the run in {self.partial} to be this one, got another: {difference}. "
                 f"Give the same settings to go on with it, or delete {self.partial} to start again."
             )
+        self._named = file
         tensors = self.partial / file
         if not tensors.is_file() or file_sha256(tensors) != digest:
             raise self._unusable(f"another content of {file} than its card names")
@@ -115,10 +117,13 @@ class RunFolder:
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, object], step: int) -> None:
         """Replaces the checkpoint. A process that dies here leaves the old one or the new one, whole."""
         file = f"checkpoint-{step:08d}.safetensors"
+        if file == self._named:  # saved twice at one step: the file that the card names stays whole until it names this
+            file = f"checkpoint-{step:08d}-again.safetensors"
         written = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
         write_file(self.partial / file, lambda part: save_tensors(written, part))
         card = {**state, "file": file, "sha256": file_sha256(self.partial / file), "identity": self._identity}
         write_file(self.partial / STATE, (json.dumps(card, allow_nan=False) + "\n").encode())
+        self._named = file
         for path in self.partial.glob("checkpoint-*"):
             if path.name != file:
                 path.unlink()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Protocol
 
 import torch
 from safetensors.torch import save_file
@@ -74,6 +74,22 @@ class Own:
     weight_decay: float
 
 
+class Carried(Protocol):
+    """What a run carries from step to step besides its parameters and the optimiser's moments."""
+
+    def prepare(self, step: int) -> bool:
+        """Makes ready for a step; True where what is carried has changed, and is to be kept before the step."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns what a checkpoint keeps."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes what a checkpoint has kept."""
+
+    def summary(self) -> dict[str, Json]:
+        """Returns what the result's card says of it."""
+
+
 @dataclass(slots=True)
 class History:
     """What a run has done: the loss of each step, and the validations as (steps done, loss), all in nats a token.
@@ -115,6 +131,7 @@ def run(
     fresh: bool = False,
     keep_losses: bool = True,
     unpublished: Mapping[str, Json] | None = None,
+    carried: Carried | None = None,
 ) -> History:
     """Trains parameters in place, makes folder appear with the result and a card, and returns the history.
 
@@ -124,6 +141,7 @@ def run(
     validate: returns the held-out loss of the parameters as they are, and draws the same each time. write: puts
     the result into the folder it is given; without it, PARAMETERS_FILE. keep_losses: False where losses are private.
     unpublished: what a checkpoint must agree with besides, and the card must not show, such as a hash of private text.
+    carried: kept in each checkpoint, and at once where it has changed.
 
     A run that stopped is gone on with where the same call finds its FOLDER.partial; fresh discards that.
     Raises UserError for a folder that exists, a checkpoint of another run, and a loss or result that is not finite.
@@ -132,11 +150,12 @@ def run(
     shapes = {name: list(tensor.shape) for name, tensor in parameters.items()}
     identity = {"card": dict(card), "loop": settings, "parameters": shapes, "unpublished": dict(unpublished or {})}
     with RunFolder(folder, identity, fresh) as kept:
-        history = fit(step, parameters, plan, kept, validate=validate, keep_losses=keep_losses)
+        history = fit(step, parameters, plan, kept, validate=validate, keep_losses=keep_losses, carried=carried)
+        more = carried.summary() if carried is not None else {}
         versions = {name: version(name) for name in ("torch", "transformers")}
         kept.publish(
             write or (lambda beside: save_file(_copies(parameters), beside / PARAMETERS_FILE)),
-            {**card, "loop": settings, **history.summary(), "versions": versions},
+            {**card, "loop": settings, **history.summary(), **more, "versions": versions},
         )
     return history
 
@@ -151,15 +170,16 @@ def fit(
     keep_losses: bool = True,
     keep: Literal["best", "last"] = "best",
     own: Mapping[str, Own] | None = None,
+    carried: Carried | None = None,
 ) -> History:
     """Trains parameters in place and returns the history; where and how the result is written is the caller's.
 
-    step, parameters, validate, keep_losses: as run takes them. kept: an entered folder, whose checkpoint is gone on
-    from; None keeps nothing. keep: the values of least validation loss, or the last ones, which then no patience cuts
-    short. own: of parameters that have another learning rate or weight decay than the plan's.
+    step, parameters, validate, keep_losses, carried: as run takes them. kept: an entered folder, whose checkpoint is
+    gone on from; None keeps nothing. keep: the values of least validation loss, or the last ones, which then no
+    patience cuts short. own: of parameters that have another learning rate or weight decay than the plan's.
     Raises UserError for a checkpoint of another run, and a loss or result that is not finite.
     """
-    trainer = _Trainer(step, parameters, plan, kept, validate, keep_losses, keep, own or {})
+    trainer = _Trainer(step, parameters, plan, kept, validate, keep_losses, keep, own or {}, carried)
     trainer.advance()
     trainer.restore_best()
     trainer.require_finite()
@@ -184,10 +204,12 @@ class _Trainer:
         keep_losses: bool,
         keep: Literal["best", "last"],
         own: Mapping[str, Own],
+        carried: Carried | None,
     ) -> None:
         self._step, self._parameters, self._plan, self._kept = step, parameters, plan, kept
         self._validate = validate if plan.validate_every else None
         self._keep_losses, self._keep_best = keep_losses, keep == "best"
+        self._carried = carried
         common = Own(plan.learning_rate, plan.weight_decay)
         groups: dict[Own, list[Tensor]] = {}
         for name, tensor in parameters.items():
@@ -215,6 +237,8 @@ class _Trainer:
             with tqdm(total=plan.steps, initial=history.step, desc=plan.title, unit="step", disable=silent) as bar:
                 self._validate_if_due(bar)
                 while history.step < plan.steps and not (patience and history.stale() >= patience):
+                    if self._carried is not None and self._carried.prepare(history.step):
+                        self._save()
                     self._update(bar)
                     if history.step % plan.checkpoint_every == 0:
                         self._save()
@@ -292,6 +316,8 @@ class _Trainer:
         for name, tensor in self._parameters.items():
             moments = self._optimiser.state.get(tensor, {})
             tensors |= {f"{moment}.{name}": moments[moment] for moment in _MOMENTS if moment in moments}
+        if self._carried is not None:
+            tensors |= {f"carried.{name}": tensor for name, tensor in self._carried.tensors().items()}
         self._kept.save(tensors, {"history": asdict(self.history)}, self.history.step)
         self._saved_step = self.history.step
 
@@ -301,6 +327,9 @@ class _Trainer:
         self.history = History(history["step"], history["losses"], validations, history["best_step"])
         self._saved_step = self.history.step
         _copy_into(self._parameters, {name: tensors[f"parameter.{name}"] for name in self._parameters})
+        if self._carried is not None:
+            kept = {name.removeprefix("carried."): tensor for name, tensor in tensors.items() if "carried." in name}
+            self._carried.restore(kept)
         if self._validate is not None:
             self._best = {name: tensors[f"best.{name}"] for name in self._parameters}
         for name, tensor in self._parameters.items():

@@ -8,23 +8,33 @@ deviation z C to the sum: DP-SGD, by Opacus's optimiser and accountant.
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
 from torch import Tensor
 
 from mechanisms.canonical_json import Json
 from mechanisms.errors import UserError
 from mechanisms.mechanism import Mechanism
 from mechanisms.models import LanguageModel
-from mechanisms.randomness import RandomSource, SimulatedRandomness, SystemRandomness, uniforms
+from mechanisms.randomness import RandomSource, SimulatedRandomness, SystemRandomness
 from mechanisms.soft_prompt import SoftPrompt, save_soft_prompt
 from mechanisms.training.documents import documents_sha256, require_tokens
+from mechanisms.training.layer_selection import (
+    Epochs,
+    LowPrecision,
+    ScheduledLayers,
+    loss_differences,
+    released_mean,
+)
 from mechanisms.training.loop import History, run
+from mechanisms.training.low_precision import LayerPrecision
+from mechanisms.training.private_draws import normals, poisson_sample
 from mechanisms.training.prompt import prompt_card
 from mechanisms.training.prompt_examples import PromptExamples, initial_vectors
 from mechanisms.training.prompt_settings import PromptTraining
@@ -111,13 +121,15 @@ def train_private_prompt(
     *,
     start: SoftPrompt | None = None,
     fresh: bool = False,
+    low: LowPrecision | None = None,
 ) -> History:
     """Trains a soft prompt on private documents, writes it to folder as train_soft_prompt does, returns the history.
 
     private: tokenized documents of settings.shortest_prompt + shortest_response tokens or more; their number is public.
     public: those to validate on, none for no validation. about, start: as of train_soft_prompt; they must hold nothing
     of the private text. Neither
-    the card nor the history has a training loss, which would be outside the guarantee.
+    the card nor the history has a training loss, which would be outside the guarantee. low: which layers of the model
+    run in low precision while it trains; validation is in full precision.
 
     Noise and batches come from the system's cipher stream, so that a run that was cut off draws new ones when it goes
     on: its guarantee is the same, its bits are not.
@@ -132,13 +144,24 @@ def train_private_prompt(
     virtual = initial_vectors(language, settings, start).requires_grad_()
     gradient = PrivateGradient(virtual, privacy, settings.batch)
 
+    def source(purpose: str, number: int) -> RandomSource:
+        return SimulatedRandomness(settings.seed, purpose, str(number)) if privacy.simulate else SystemRandomness()
+
     def step(number: int) -> Tensor:
-        simulated = SimulatedRandomness(settings.seed, "private training", str(number))
-        source = simulated if privacy.simulate else SystemRandomness()
-        chosen = poisson_sample(len(private), rate, source)
+        drawn = source("private training", number)
+        chosen = poisson_sample(len(private), rate, drawn)
         documents = [private[index] for index in chosen.tolist()]
-        gradient.fill(document_gradients(examples, virtual, documents, number), source)
+        at_once = DOCUMENTS_AT_ONCE if low is None else 1
+        gradient.fill(document_gradients(examples, virtual, documents, number, at_once), drawn)
         return torch.zeros(())
+
+    def measure(number: int, drawn: RandomSource) -> NDArray[np.float64]:
+        assert low is not None
+        assert low.selection is not None
+        assert layers is not None
+        chosen = poisson_sample(len(private), low.selection.batch / len(private), drawn)
+        documents = [private[index] for index in chosen.tolist()]
+        return released_mean(loss_differences(examples, virtual, documents, number, layers), low.selection, drawn)
 
     dp_sgd: dict[str, Json] = {
         "noise_multiplier": privacy.noise_multiplier,
@@ -148,50 +171,59 @@ def train_private_prompt(
         "unit": "training document",
         "noise_from": "a seed: NOT private" if privacy.simulate else "the system's cipher stream",
     }
-    return run(
-        step,
-        {"prompt_embeddings": virtual},
-        replace(settings.plan, validate_every=settings.validate_every if public else 0),
-        folder,
-        {**prompt_card(language, mechanisms, settings, about, start), "dp_sgd": dp_sgd},
-        unpublished={"private": documents_sha256(private), "public": documents_sha256(public)},
-        validate=examples.validation(virtual, public) if public else None,
-        write=lambda beside: save_soft_prompt(virtual, language, beside),
-        fresh=fresh,
-        keep_losses=False,
-    )
+    with LayerPrecision(language.model, low.kernel) if low is not None else nullcontext() as layers:
+        carried = None
+        if low is not None and layers is not None:
+            draws = partial(source, "private layers")
+            carried = ScheduledLayers(layers, low, Epochs.of(settings.steps, rate), settings.seed, draws, measure)
+        score = examples.validation(virtual, public) if public else None
 
+        def validate() -> float:
+            assert score is not None
+            with layers.only([]) if layers is not None else nullcontext():
+                return score()
 
-def poisson_sample(count: int, rate: float, source: RandomSource) -> NDArray[np.int64]:
-    """Returns which of count documents are in a batch, int64: each on its own with probability rate, so maybe none."""
-    return np.flatnonzero(uniforms((count,), source) < rate)
+        return run(
+            step,
+            {"prompt_embeddings": virtual},
+            replace(settings.plan, validate_every=settings.validate_every if public else 0),
+            folder,
+            {
+                **prompt_card(language, mechanisms, settings, about, start),
+                "dp_sgd": dp_sgd,
+                **({"quantization": low.to_dict()} if low is not None else {}),
+            },
+            unpublished={"private": documents_sha256(private), "public": documents_sha256(public)},
+            validate=validate if public else None,
+            write=lambda beside: save_soft_prompt(virtual, language, beside),
+            fresh=fresh,
+            keep_losses=False,
+            carried=carried,
+        )
 
 
 def document_gradients(
-    examples: PromptExamples, virtual: Tensor, documents: Sequence[Sequence[int]], step: int
+    examples: PromptExamples,
+    virtual: Tensor,
+    documents: Sequence[Sequence[int]],
+    step: int,
+    at_once: int = DOCUMENTS_AT_ONCE,
 ) -> Tensor:
     """Returns the gradient of each document's mean response loss, shape (documents, virtual tokens, width).
 
     Each document reads a copy of the virtual tokens of its own, so the gradient of that copy is the document's alone.
     Its cut and its noise are named by its own text, not by its place: one document more or less moves no other's.
+    at_once: documents in one pass. In low precision it is 1: side by side, another's document moves the last bits of a
+    number, and where those decide a rounding they move it by a whole level.
     """
     found = [torch.zeros((0, *virtual.shape), device=virtual.device)]
-    for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
-        part = [(documents_sha256([one]), one) for one in documents[start : start + DOCUMENTS_AT_ONCE]]
+    for start in range(0, len(documents), at_once):
+        part = [(documents_sha256([one]), one) for one in documents[start : start + at_once]]
         copies = virtual.detach().expand(len(part), -1, -1).clone().requires_grad_()
         losses = examples.losses(copies, part, step)
         (gradients,) = torch.autograd.grad(torch.stack([loss.mean() for loss in losses]).sum(), copies)
         found.append(gradients)
     return torch.cat(found)
-
-
-def normals(shape: tuple[int, ...], source: RandomSource) -> Tensor:
-    """Returns standard normal numbers, float64: sums of four draws over 2.
-
-    The sum of several is what keeps the noise from being read off its last bits (Holohan and Braghin, 2021).
-    """
-    draws = ndtri(uniforms((4, *shape), source))
-    return torch.from_numpy(np.asarray(draws.sum(axis=0) / 2))
 
 
 class PrivateGradient:

@@ -40,11 +40,17 @@ class PromptExamples:
         virtual: shape (virtual tokens, width), or (documents, virtual tokens, width) with a copy for each document.
         documents: each with the label that names its random draws.
         """
+        return self.repeated(virtual, documents, step)()
+
+    def repeated(
+        self, virtual: Tensor, documents: Sequence[tuple[str, Sequence[int]]], step: int
+    ) -> Callable[[], list[Tensor]]:
+        """Returns a function of what `losses` returns, each call of which scores the same releases."""
         level = simulation_generator(self._settings.seed, "soft prompt level", str(step))
         mechanism = self._mechanisms[int(level.integers(len(self._mechanisms)))]
         copies = virtual if virtual.ndim == 3 else virtual.expand(len(documents), -1, -1)
         made = [self._example(mechanism, document, f"{step} {label}") for label, document in documents]
-        return self._scored(copies, made)
+        return lambda: self._scored(copies, made)
 
     def validation(self, virtual: Tensor, documents: Sequence[Sequence[int]]) -> Callable[[], float]:
         """Returns a function of the mean loss a token on documents that are always released and cut the same way.

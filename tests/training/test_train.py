@@ -204,6 +204,9 @@ def test_a_decoder_that_reads_the_prompt_does_not_train_it(config, tmp_path, cap
         ("prompt", ("--validation-documents", "44"), "48 documents"),
         ("prompt", ("--private-epsilon", "3"), "--private-corpus together"),
         ("prompt", ("--clip-norm", "3"), "--private-corpus together"),
+        ("prompt", ("--quantize", "dynamic"), "--private-corpus together"),
+        ("prompt", ("--kernel", "int8"), "--quantize static or dynamic with --kernel"),
+        ("prompt", ("--quantize", "sometimes"), "invalid choice"),
         ("codes", ("--window", "300"), "window <= 236"),
         ("codes", ("--information", "-1"), "information >= 0"),
         ("codes", ("--levels", "5,none"), "levels to be a finite number"),
@@ -218,6 +221,58 @@ def test_options_that_do_not_fit_end_with_code_2(config, tmp_path, capsys, part,
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--kernel", "fp8"), "a CUDA GPU of compute capability 8.9 or later for kernel=fp8"),
+        (("--kernel", "int3"), "kernel to be auto or one of"),
+        (("--quantize", "static", "--selection-share", "0.1"), "got static, which measures nothing"),
+        (("--quantized-share", "1.5"), r"quantized-share in (0, 1], got 1.5"),
+        (("--selection-share", "0.9"), r"selection-share in [0, 0.5], got 0.9"),
+        (("--selection-batch", "0"), "batch >= 1"),
+        (("--selection-clip", "-1"), "clip of the selection > 0"),
+    ],
+)
+def test_a_quantization_that_does_not_fit_ends_before_any_work(
+    config, texts, tmp_path, capsys, monkeypatch, options, message
+):
+    monkeypatch.setattr(train_module, "_public_text", None)  # nothing is read or loaded
+    if "fp8" in options:
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    private = ("--private-corpus", str(texts[1]), "--private-epsilon", "4", "--quantize", "dynamic")
+    assert main(["train", "prompt", config, "--out", str(tmp_path / "out"), *PROMPT, *private, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_quantized_private_prompt_states_what_its_selection_cost(config, texts, tmp_path, capsys):
+    pytest.importorskip("opacus")
+    private = ("--private-corpus", str(texts[1]), "--private-split", "train", "--private-epsilon", "4")
+    low = ("--method", "dp-sgd", "--quantize", "dynamic", "--kernel", "simulated-int8", "--selection-share", "0.05")
+    command = ["train", "prompt", config, "--out", str(tmp_path / "out"), *PROMPT, *private, *low, "--batch", "20"]
+    assert main([*command, "--steps", "4", "--selection-every", "1"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "Low precision: simulated-int8 (simulated, so no time is saved) in 75% of the layers, dynamic; 2 releases"
+        in said
+    )
+    card = card_of(tmp_path / "out")
+    guarantee, selection = card["guarantee"], card["quantization"]["selection"]
+    assert 0.97 * 4 < guarantee["epsilon"]["upper"] <= 4
+    assert guarantee["selection"] == {
+        "noise_multiplier": selection["noise_multiplier"],
+        "sample_rate": 4 / 40,
+        "steps": card["selection_releases"],
+    }
+    assert guarantee["training"]["noise_multiplier"] == card["dp_sgd"]["noise_multiplier"]
+    cost = guarantee["selection_cost"]
+    assert cost["share_of_epsilon"] == pytest.approx(1 - cost["epsilon_without"] / guarantee["epsilon"]["upper"])
+    assert f"take {cost['share_of_epsilon']:.2%} of epsilon" in said
+    spent = training_guarantee(card["dp_sgd"]["noise_multiplier"], 0.5, 4, 1e-5).epsilon
+    assert cost["epsilon_without"] == spent.upper <= 0.95 * 4
 
 
 def test_documents_of_no_token_end_with_code_2(config, tmp_path, monkeypatch, capsys):
