@@ -127,9 +127,9 @@ def train_private_prompt(
 
     private: tokenized documents of settings.shortest_prompt + shortest_response tokens or more; their number is public.
     public: those to validate on, none for no validation. about, start: as of train_soft_prompt; they must hold nothing
-    of the private text. Neither
-    the card nor the history has a training loss, which would be outside the guarantee. low: which layers of the model
-    run in low precision while it trains; validation is in full precision.
+    of the private text. low: which layers of the model run in low precision while it trains; validation is in full
+    precision, and what its selection costs is the caller's to account for (del_audit.accounting.layer_selection).
+    Neither the card nor the history has a training loss, which would be outside the guarantee.
 
     Noise and batches come from the system's cipher stream, so that a run that was cut off draws new ones when it goes
     on: its guarantee is the same, its bits are not.

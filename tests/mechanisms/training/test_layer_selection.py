@@ -50,13 +50,13 @@ def examples(own_language, tiny_pipeline):
 
 @pytest.fixture(scope="module")
 def train(own_language, tiny_pipeline, public_documents):
-    def run(folder, low=DYNAMIC, privacy=SIMULATED, **options):
+    def run(folder, low=DYNAMIC, privacy=SIMULATED, settings=SETTINGS, **options):
         return train_private_prompt(
             own_language,
             (tiny_pipeline,),
             public_documents,
             public_documents[:2],
-            SETTINGS,
+            settings,
             privacy,
             folder,
             {},
@@ -251,20 +251,24 @@ def test_a_run_that_dies_while_it_saves_a_choice_goes_on(train, tmp_path, monkey
     """Two checkpoints are written at one step, before the choice and after it: the second must not break the first."""
     from mechanisms.training import checkpoint
 
+    often = replace(SETTINGS, checkpoint_every=2)
     train(tmp_path / "whole")
     real, written = checkpoint.write_file, []
 
     def write(path, content):
         written.append(path.name)
-        if len(written) == 4:  # the card of the second choice: its tensors are there
+        if len(written) == 6:  # the card of the second choice: its tensors are there
             raise Killed
         real(path, content)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write_file", write)
         with pytest.raises(Killed):
-            train(tmp_path / "cut")
-    train(tmp_path / "cut")
+            train(tmp_path / "cut", settings=often)
+    assert [name for name in written if name.endswith("s")][1:] == [
+        f"checkpoint-00000002{a}.safetensors" for a in ("", "-again")
+    ]
+    train(tmp_path / "cut", settings=often)
     for path in (tmp_path / "whole").iterdir():
         assert (tmp_path / "cut" / path.name).read_bytes() == path.read_bytes()
 
