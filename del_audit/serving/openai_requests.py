@@ -67,7 +67,7 @@ ROLES: dict[str, Role] = {
     "user": "user",
 }
 """Roles of the API, and what the model's template calls them."""
-MOST_STOPS, LONGEST_STOP, MOST_MESSAGES = 4, 1 << 10, 512
+MOST_STOPS, LONGEST_STOP, MOST_MESSAGES, MOST_TOKENS = 4, 1 << 10, 512, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,11 @@ def _asked(fields: dict[str, Any], turns: tuple[Turn, ...]) -> Asked:
         turns,
         Sampling(
             _whole(
-                fields | {"max_tokens": most} if most is not None else fields, "max_tokens", 1, 1 << 20, DEFAULT_TOKENS
+                fields | {"max_tokens": most} if most is not None else fields,
+                "max_tokens",
+                1,
+                MOST_TOKENS,
+                DEFAULT_TOKENS,
             ),
             _real(fields, "temperature", 0.0, 2.0, 1.0),
             _real(fields, "top_p", 0.0, 1.0, 1.0, above=True),

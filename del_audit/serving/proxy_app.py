@@ -22,6 +22,7 @@ from del_audit.serving.logs import LOG
 from del_audit.serving.measures import Measures
 from del_audit.serving.openai_replies import DONE, Reply, Stopping, error_body, error_event
 from del_audit.serving.openai_requests import Asked, known_model, read_chat, read_completion
+from del_audit.serving.openapi import proxy_page
 from del_audit.serving.protocol import Request, Segment
 from del_audit.serving.refusal import RefusalError
 from del_audit.serving.releasing import Outgoing, Releasing
@@ -73,6 +74,7 @@ class ProxyApp:
             Route("/v1/models/{name:path}", self._route("models", self._one_model)),
             Route("/v1/chat/completions", self._route("chat", self._chat), methods=["POST"]),
             Route("/v1/completions", self._route("completions", self._complete), methods=["POST"]),
+            Route("/openapi.json", self._route("openapi", self._page)),
             Route("/health", self.routes.health(self._require_open)),
             Route("/metrics", self.routes.metrics(lambda: not self._closed and datetime.now(UTC) < self.until)),
             Route(
@@ -131,6 +133,9 @@ class ProxyApp:
         host = http.headers.get("host", "").rsplit(":", 1)[0] if self.local else HERE[0]
         if host not in HERE and http.headers.get("host") not in HERE:
             raise RefusalError(403, "wrong_host", "Expected a request to localhost: this proxy serves its own machine.")
+
+    async def _page(self, _: HttpRequest) -> Response:
+        return JSONResponse(proxy_page(self.model, bool(self.keys.names)))
 
     async def _unknown(self, _: HttpRequest) -> Response:
         raise RefusalError(404, "unknown_url", "Expected /v1/chat/completions, /v1/completions or /v1/models.")

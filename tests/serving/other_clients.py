@@ -1,4 +1,4 @@
-"""Run by an interpreter that has LiteLLM and LangChain: each asks the proxy, and one line of JSON says what it was told."""
+"""Run by an interpreter that has LiteLLM and LangChain: both ask the proxy, and a line of JSON says what they were told."""
 
 import asyncio
 import json
