@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.del-audit-setup
 OUT    ?= out/smollm2-reviews
 
 .DEFAULT_GOAL := help
-.PHONY: help setup certify serve-demo test test-all browser vllm docs bench lint mutants gate-mutants weights clean
+.PHONY: help setup certify serve-demo test test-all browser vllm clients docs bench lint mutants gate-mutants weights clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,14 @@ vllm: .venv-vllm/.del-audit-vllm ## Installs vLLM for the CPU into .venv-vllm; w
 	@$(PYTHON) tools/install_vllm.py .venv-vllm
 	@touch $@
 
+clients: .venv-clients/.del-audit-clients ## Installs LiteLLM and LangChain into .venv-clients; without them the test of other clients is skipped.
+
+.venv-clients/.del-audit-clients: Makefile
+	@echo "clients: installing them into .venv-clients (a minute, and 430 MB on the disk)"
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check litellm==1.110.2 langchain-openai==1.7.4
+	@touch $@
+
 docs: setup ## Builds the documentation into out/site, strictly and without a network.
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "docs: out/site/index.html"
 
@@ -75,5 +83,5 @@ weights: setup ## Trains the shipped soft prompt and attacker again, about 20 mi
 	@rm -rf attacks/inversion/adapted/weights/smollm2-reviews && mkdir -p attacks/inversion/adapted/weights
 	@mv out/weights/attacker attacks/inversion/adapted/weights/smollm2-reviews
 
-clean: ## Removes .venv, .venv-vllm and everything made from them; the cache of assets stays.
-	@rm -rf $(VENV) .venv-vllm out build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache mutants
+clean: ## Removes .venv, .venv-vllm, .venv-clients and everything made from them; the cache of assets stays.
+	@rm -rf $(VENV) .venv-vllm .venv-clients out build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache mutants

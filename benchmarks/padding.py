@@ -5,16 +5,18 @@ to 64 and 128 tokens, by both examples. --prompts N takes fewer of them.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
+
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]  # `attacks` is a package
 
 from del_audit.accounting.any_mechanism import proved_guarantee
 from del_audit.certificate.padding import PADDING, padding_of, padding_sections
 from del_audit.configuration.configuration import load_configuration
 from del_audit.process.quiet import silence_libraries
-from del_audit.service.assets import load_assets
-from del_audit.service.pipelines import build
+from del_audit.service.assets import build, load_assets
 from del_audit.service.prompts import cut_prompts, strangers
 from del_audit.statistics.gain_interval import gain_mean
 from mechanisms.client import Client

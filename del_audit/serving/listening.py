@@ -1,8 +1,10 @@
 """Where a service listens, and how it ends: requests that are open are finished first."""
 
+import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
@@ -78,4 +80,15 @@ def run(app: Starlette, listening: Listening) -> None:
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.key,
     )
-    uvicorn.Server(configured).run(sockets=[made])
+    _Stoppable(configured).run(sockets=[made])
+
+
+class _Stoppable(uvicorn.Server):
+    """A server that SIGTERM stops as it is meant to be stopped: what was open is finished, and the exit code is 0."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ends the loop; uvicorn raises the signals that it keeps again afterwards, which SIGTERM is not one of."""
+        if sig == signal.SIGTERM:
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)

@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -20,12 +19,13 @@ from del_audit.serving.conversations import Conversations
 from del_audit.serving.events import Event
 from del_audit.serving.keys import Keys
 from del_audit.serving.logs import LOG
-from del_audit.serving.measures import CONTENT_TYPE, Measures
+from del_audit.serving.measures import Measures
 from del_audit.serving.openai_replies import DONE, Reply, Stopping, error_body, error_event
 from del_audit.serving.openai_requests import Asked, known_model, read_chat, read_completion
 from del_audit.serving.protocol import Request, Segment
 from del_audit.serving.refusal import RefusalError
 from del_audit.serving.releasing import Outgoing, Releasing
+from del_audit.serving.routes import Answer, Routes
 from del_audit.serving.streams import MARGIN, Stream
 from del_audit.serving.upstream import Upstream
 from mechanisms.client import Client
@@ -58,22 +58,26 @@ class ProxyApp:
     seconds: float = 600.0
     measures: Measures = field(default_factory=lambda: Measures.of("proxy"))
     created: int = field(default_factory=lambda: int(time.time()))
+    routes: Routes = field(init=False)
     _turns: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _closed: str = field(default="", init=False)
     _latest: datetime | None = field(default=None, init=False)
 
+    def __post_init__(self) -> None:
+        self.routes = Routes("proxy", self.measures, _refused, _not_sent, self._enter)
+
     def app(self) -> Starlette:
         """Returns the application."""
         routes = [
-            Route("/v1/models", self._answered("models", self._models)),
-            Route("/v1/models/{name:path}", self._answered("models", self._one_model)),
-            Route("/v1/chat/completions", self._answered("chat", self._chat), methods=["POST"]),
-            Route("/v1/completions", self._answered("completions", self._complete), methods=["POST"]),
-            Route("/health", self._health),
-            Route("/metrics", self._metrics),
+            Route("/v1/models", self._route("models", self._models)),
+            Route("/v1/models/{name:path}", self._route("models", self._one_model)),
+            Route("/v1/chat/completions", self._route("chat", self._chat), methods=["POST"]),
+            Route("/v1/completions", self._route("completions", self._complete), methods=["POST"]),
+            Route("/health", self.routes.health(self._require_open)),
+            Route("/metrics", self.routes.metrics(lambda: not self._closed and datetime.now(UTC) < self.until)),
             Route(
                 "/{path:path}",
-                self._answered("unknown", self._unknown),
+                self._route("unknown", self._unknown),
                 methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             ),
         ]
@@ -110,67 +114,23 @@ class ProxyApp:
         if back:
             raise RefusalError(503, "clock_set_back", "This machine's clock was set back: nothing is sent.")
 
-    def _answered(
-        self, route: str, answer: Callable[[HttpRequest], Awaitable[Response]]
-    ) -> Callable[[HttpRequest], Awaitable[Response]]:
-        """Returns a route that answers refusals in OpenAI's shape, counts them, and says nothing of other errors."""
+    def _route(self, name: str, answer: Answer) -> Answer:
+        """Returns a route for requests that are addressed to this machine."""
 
-        async def answered(http: HttpRequest) -> Response:
-            begun = time.monotonic()
-            self.measures.waiting.inc()
-            ended: Callable[[], None] = self.measures.waiting.dec
-            try:
-                self._require_addressed(http)
-                response = await answer(http)
-                if isinstance(response, Stream):
-                    response.ended, ended = ended, _nothing
-                else:
-                    self._done(route, response.status_code, "", begun)
-                return response
-            except ClientDisconnect:
-                self._done(route, 499, "client_gone", begun)
-                return Response(status_code=499)
-            except RefusalError as error:
-                refusal = error
-            except UserError as error:  # of the ledger or of the conversations: it names no text
-                LOG.error("not sent", extra={"route": route, "why": str(error)})
-                refusal = RefusalError(503, "not_sent", "The proxy cannot keep its records: nothing was sent.")
-            except Exception as error:
-                LOG.error("internal error", extra={"route": route, "kind": type(error).__name__})
-                refusal = RefusalError(500, "internal_error", "The proxy failed on this request.")
-            finally:
-                ended()
-            self._done(route, refusal.status, refusal.code, begun)
-            headers = {"x-should-retry": "false"}  # OpenAI's clients heed it: a repeated request is charged again
-            if refusal.retry_after is not None:
-                headers["retry-after"] = str(refusal.retry_after)
-            return JSONResponse(error_body(refusal), refusal.status, headers=headers)
+        async def addressed(http: HttpRequest) -> Response:
+            self._require_addressed(http)
+            return await answer(http)
 
-        return answered
+        return self.routes.route(name, addressed)
+
+    def _enter(self) -> Callable[[], None]:
+        self.measures.waiting.inc()
+        return self.measures.waiting.dec
 
     def _require_addressed(self, http: HttpRequest) -> None:
         host = http.headers.get("host", "").rsplit(":", 1)[0] if self.local else HERE[0]
         if host not in HERE and http.headers.get("host") not in HERE:
             raise RefusalError(403, "wrong_host", "Expected a request to localhost: this proxy serves its own machine.")
-
-    def _done(self, route: str, status: int, code: str, begun: float, **told: object) -> None:
-        seconds = time.monotonic() - begun
-        self.measures.requests.labels(route, str(status), code).inc()
-        self.measures.whole.observe(seconds)
-        LOG.info(
-            "request", extra={"route": route, "status": status, "code": code, "seconds": round(seconds, 3), **told}
-        )
-
-    async def _health(self, _: HttpRequest) -> Response:
-        try:
-            self._require_open()
-        except RefusalError as error:
-            return JSONResponse({"status": error.code}, 503)
-        return JSONResponse({"status": "ok"})
-
-    async def _metrics(self, _: HttpRequest) -> Response:
-        self.measures.open.set(not self._closed and datetime.now(UTC) < self.until)
-        return Response(self.measures.text(), media_type=CONTENT_TYPE)
 
     async def _unknown(self, _: HttpRequest) -> Response:
         raise RefusalError(404, "unknown_url", "Expected /v1/chat/completions, /v1/completions or /v1/models.")
@@ -230,11 +190,11 @@ class ProxyApp:
                 status, code = 499, "client_gone"
                 raise
             except Exception as error:
-                LOG.error("internal error", extra={"route": route, "kind": type(error).__name__})
-                status, code = 500, "internal_error"
-                yield error_event(RefusalError(500, code, "The proxy failed on this request."))
+                refusal = self.routes.internal(route, error)
+                status, code = refusal.status, refusal.code
+                yield error_event(refusal)
             finally:
-                self._done(route, status, code, begun, user=user, tokens=out.released)
+                self.routes.done(route, status, code, begun, user=user, tokens=out.released)
 
         rest = streamed()
         return Stream(await anext(rest), rest, {"x-request-id": reply.name}, self.seconds + 2 * MARGIN)
@@ -340,8 +300,15 @@ class _Answering:
         await asyncio.to_thread(self.proxy.conversations.returned, self.out.name, answers)
 
 
-def _nothing() -> None:
-    pass
+def _refused(refusal: RefusalError) -> Response:
+    """Returns a refusal in OpenAI's shape, whose clients heed the header: a repeated request is charged again."""
+    return JSONResponse(error_body(refusal), refusal.status, headers={"x-should-retry": "false"})
+
+
+def _not_sent(route: str, error: UserError) -> RefusalError:
+    """Returns the refusal of what the ledger or the conversations refuse, which name no text."""
+    LOG.error("not sent", extra={"route": route, "why": str(error)})
+    return RefusalError(503, "not_sent", "The proxy cannot keep its records: nothing was sent.")
 
 
 def _as_asked(earlier: tuple[Segment, ...], asked: Asked) -> tuple[Segment, ...]:

@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -21,7 +20,7 @@ from del_audit.serving.exchanges import Exchanges
 from del_audit.serving.gate import Gate
 from del_audit.serving.keys import Keys
 from del_audit.serving.logs import LOG
-from del_audit.serving.measures import CONTENT_TYPE, Measures
+from del_audit.serving.measures import Measures
 from del_audit.serving.prefixes import Prefixes
 from del_audit.serving.protocol import (
     CERTIFICATE_HEADER,
@@ -34,6 +33,7 @@ from del_audit.serving.protocol import (
     read_request,
 )
 from del_audit.serving.refusal import RefusalError
+from del_audit.serving.routes import Routes
 from del_audit.serving.streams import MARGIN, Stream
 from mechanisms.errors import UserError
 from mechanisms.generation import GenerationSettings, Order
@@ -73,15 +73,19 @@ class ServerApp:
     tick: float = TICK
     looks_every: float = LOOKS_EVERY
     measures: Measures = field(default_factory=lambda: Measures.of("server"))
+    routes: Routes = field(init=False)
     _open: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.routes = Routes("server", self.measures, _refused, _invalid)
 
     def app(self) -> Starlette:
         """Returns the application."""
         routes = [
-            Route("/v1/about", self._answered("about", self._about)),
-            Route("/v1/generate", self._answered("generate", self._generate), methods=["POST"]),
-            Route("/health", self._health),
-            Route("/metrics", self._metrics),
+            Route("/v1/about", self.routes.route("about", self._about)),
+            Route("/v1/generate", self.routes.route("generate", self._generate), methods=["POST"]),
+            Route("/health", self.routes.health(self.gate.require)),
+            Route("/metrics", self.routes.metrics(self._is_open)),
         ]
         return Starlette(routes=routes, lifespan=self._lifespan)
 
@@ -102,43 +106,12 @@ class ServerApp:
             if self.gate.why != before:
                 LOG.warning("certificate", extra={"why": self.gate.why or "it holds again"})
 
-    def _answered(
-        self, route: str, answer: Callable[[HttpRequest], Awaitable[Response]]
-    ) -> Callable[[HttpRequest], Awaitable[Response]]:
-        """Returns a route that answers refusals as JSON, counts them, and says nothing of other errors."""
-
-        async def answered(http: HttpRequest) -> Response:
-            begun = time.monotonic()
-            try:
-                response = await answer(http)
-                if not isinstance(response, Stream):
-                    self._done(route, 200, "", begun)
-                return response
-            except ClientDisconnect:
-                self._done(route, 499, "client_gone", begun)
-                return Response(status_code=499)
-            except RefusalError as error:
-                refusal = error
-            except UserError as error:  # of the mechanism, or of what the request holds: it names no text
-                refusal = RefusalError(400, "invalid_request", str(error))
-            except Exception as error:
-                LOG.error("internal error", extra={"route": route, "kind": type(error).__name__})
-                refusal = RefusalError(500, "internal_error", "The server failed on this request.")
-            self._done(route, refusal.status, refusal.code, begun)
-            headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
-            return JSONResponse(
-                {"error": {"code": refusal.code, "message": refusal.said}}, refusal.status, headers=headers
-            )
-
-        return answered
-
-    def _done(self, route: str, status: int, code: str, begun: float, **told: object) -> None:
-        seconds = time.monotonic() - begun
-        self.measures.requests.labels(route, str(status), code).inc()
-        self.measures.whole.observe(seconds)
-        LOG.info(
-            "request", extra={"route": route, "status": status, "code": code, "seconds": round(seconds, 3), **told}
-        )
+    def _is_open(self) -> bool:
+        try:
+            self.gate.require()
+        except RefusalError:
+            return False
+        return True
 
     async def _about(self, http: HttpRequest) -> Response:
         self.keys.user(http.headers.get("authorization"))
@@ -154,21 +127,6 @@ class ServerApp:
             },
             headers={CERTIFICATE_HEADER: current.sha256.hex()},
         )
-
-    async def _health(self, _: HttpRequest) -> Response:
-        try:
-            self.gate.require()
-        except RefusalError as error:
-            return JSONResponse({"status": error.code}, 503)
-        return JSONResponse({"status": "ok"})
-
-    async def _metrics(self, _: HttpRequest) -> Response:
-        try:
-            self.gate.require()
-            self.measures.open.set(1)
-        except RefusalError:
-            self.measures.open.set(0)
-        return Response(self.measures.text(), media_type=CONTENT_TYPE)
 
     async def _generate(self, http: HttpRequest) -> Response:
         begun, user = time.monotonic(), self.keys.user(http.headers.get("authorization"))
@@ -249,14 +207,14 @@ class ServerApp:
             status, code = 499, "client_gone"
             raise
         except Exception as error:
-            LOG.error("internal error", extra={"route": "generate", "kind": type(error).__name__})
-            status, code = 500, "internal_error"
-            yield event_bytes(Event(error=(code, "The server failed on this request.")), self.frame)
+            refusal = self.routes.internal("generate", error)
+            status, code = refusal.status, refusal.code
+            yield event_bytes(Event(error=(code, refusal.said)), self.frame)
         finally:
             self._leave()
             released = sum(isinstance(turn.content, bytes) for turn in request.segments)
             self.measures.tokens.labels("written").inc(written)
-            self._done("generate", status, code, begun, user=user, tokens=written, kind=f"{released} released")
+            self.routes.done("generate", status, code, begun, user=user, tokens=written, kind=f"{released} released")
 
 
 def _orders(prefix: Tensor, how: Sampling) -> list[Order]:
@@ -312,3 +270,12 @@ async def _ticks(pieces: AsyncGenerator[Piece], tick: float, seconds: float) -> 
         listening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await listening
+
+
+def _refused(refusal: RefusalError) -> Response:
+    return JSONResponse({"error": {"code": refusal.code, "message": refusal.said}}, refusal.status)
+
+
+def _invalid(_: str, error: UserError) -> RefusalError:
+    """Returns the refusal of what the mechanism, or what the request holds, is refused for: it names no text."""
+    return RefusalError(400, "invalid_request", str(error))

@@ -183,6 +183,9 @@ def test_the_line_names_the_accelerator(monkeypatch):
 
             return [Weights("cuda:0"), Weights("cpu"), Weights("cuda:0")]
 
+        def modules(self):
+            return []
+
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
     assert device_line(Spread()) == "cpu, cuda:0 (card of cuda:0)"
 

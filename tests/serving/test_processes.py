@@ -266,3 +266,12 @@ def test_a_restart_forgets_no_allowance_and_no_conversation(proxied, relay):
     assert relay.requests[-1].after == (relay.requests[0].exchange, 0)
     assert Conversations(proxied.state / "conversations.sqlite").of(relay.requests[0].exchange) is not None
     assert os.stat(proxied.state / "conversations.sqlite").st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_service_that_is_told_to_stop_ends_as_its_help_says(deployment, proxied, sent, code):
+    arguments = ["serve", str(deployment.config), "--certificate", str(deployment.certificate)]
+    with started(arguments, free_port(), deployment.state) as server, proxied() as proxy:
+        for process in (proxy, server):
+            process.send_signal(sent)
+            assert process.wait(30) == code, b"".join(process.said).decode()
