@@ -49,8 +49,8 @@ def measured(name: str, prompts: int) -> None:
         epsilon = proved_guarantee(pipeline.spec, "prompt", length, 1e-5).epsilon.upper
         print(
             f"{name:<22} {length:>4} tokens {len(messages[0]):>5} bytes, epsilon {epsilon:.1f}; loss {own.mean():.4f}, "
-            f"beside 40's {change.estimate:+.4f} [{change.lower:+.4f}, {change.upper:+.4f}]; "
-            f"gain over another's {gain.estimate:.4f} [{gain.lower:.4f}, {gain.upper:.4f}] nats per token"
+            f"beside 40's {change.value:+.4f} [{change.lower:+.4f}, {change.upper:+.4f}]; "
+            f"gain over another's {gain.value:.4f} [{gain.lower:.4f}, {gain.upper:.4f}] nats per token"
         )
 
 

@@ -213,8 +213,13 @@ def _stops(given: object) -> tuple[str, ...]:
     return tuple(stops)
 
 
+def _integer(value: object) -> object:
+    """Returns 1 for 1.0, which JSON does not tell apart; everything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _whole(fields: Mapping[str, Any], name: str, least: int, most: int, default: int) -> int:
-    value = fields.get(name)
+    value = _integer(fields.get(name))
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -235,7 +240,7 @@ def _real(
 
 
 def _seed(fields: Mapping[str, Any]) -> int | None:
-    value = fields.get("seed")
+    value = _integer(fields.get("seed"))
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:

@@ -1,4 +1,4 @@
-"""Run by an interpreter that has LiteLLM and LangChain: both ask the proxy, and a line of JSON says what they were told."""
+"""Run where LiteLLM and LangChain are: both ask the proxy, and a line of JSON says what they were told."""
 
 import asyncio
 import json
