@@ -10,8 +10,8 @@ from del_audit.init.roles import Roles
 from del_audit.init.sizes import ATTACK_LIMIT, EXPECTED, Sizes
 
 MECHANISMS = ("words", "del")
-PACKAGED = "package:smollm2-135m-instruct"
-"""A small model that stands in for the one that is served."""
+PACKAGED, SHIPPED = "package:smollm2-135m-instruct", "shipped:smollm2-reviews"
+"""A small model that stands in for the one that is served, and a soft prompt of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,24 @@ mechanism: # DEL: each token becomes 18 numbers, and each number 2 noisy bits
   clip: 0.05
   mu: 7.0 # larger is less noise: more utility, and attacks recover more
 decoder: posterior-mean
-"""
+""" + _soft_prompt(p)
     return """\
 mechanism: # each token becomes one of 64 clusters of words, right or wrong by randomised response
   kind: coarse-words
   symbols: 64
   inner: {kind: randomized-response, epsilon: 4.0} # larger is less noise: more utility, and attacks recover more
 decoder: most-likely
-"""
+""" + _soft_prompt(p)
+
+
+def _soft_prompt(p: Proposal) -> str:
+    """Returns the key of the shipped soft prompt, which is of the packaged model, or how to train one."""
+    if _packaged(p):
+        return f"soft_prompt: {SHIPPED} # trained on drug reviews; `del-audit train prompt` trains one on your text\n"
+    return (
+        "# soft_prompt: out/prompt # made by `del-audit train prompt THIS.yaml --out out/prompt`. Without one a\n"
+        "# released prompt can be worse for the server than none, which paired_gain_at_least refuses.\n"
+    )
 
 
 def _data(p: Proposal) -> str:

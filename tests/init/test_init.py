@@ -48,6 +48,7 @@ def test_it_writes_a_configuration_that_says_what_each_column_is_for(table, caps
     assert (data.text_column, data.group_column, data.public_share) == ("review", "user_id", 0.5)
     assert (written.attribute.column, written.attribute.classes, written.task.column) == ("gender", 2, "stars")
     assert written.mechanism.kind == "coarse-words"
+    assert written.soft_prompt == "shipped:smollm2-reviews"
     assert written.policy.prompt_tokens == 64
     people = len(set(read_splits(data).private_groups))
     assert written.evaluation.prompts == written.evaluation.context_prompts == people
@@ -88,6 +89,14 @@ def test_a_column_that_says_the_split_is_taken_with_its_names(tmp_path, monkeypa
     assert main(["init", str(path), "--split", "none", "--force"]) == 0
     data = load_configuration(tmp_path / "t.yaml").data
     assert (data.split_column, data.public_share) == (None, 0.5)
+
+
+def test_another_model_has_no_soft_prompt_and_the_file_says_how_to_train_one(table, tiny_lm_folder):
+    assert main(["init", str(table), "--model", str(tiny_lm_folder)]) == 0
+    path = table.parent / "my-reviews.yaml"
+    written = load_configuration(path)
+    assert (written.model, written.soft_prompt, written.dtype) == (str(tiny_lm_folder), None, "float32")
+    assert "del-audit train prompt" in path.read_text()
 
 
 def test_on_a_terminal_it_asks_and_enter_takes_what_it_proposes(table, monkeypatch, capsys):
