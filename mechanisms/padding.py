@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from mechanisms.errors import UserError
 from mechanisms.validation import whole_at_least
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SECTION = "padding"
 """Its name among the sections of a certificate."""
@@ -59,8 +60,10 @@ class Padding:
             f"got {tokens}: shorten it."
         )
 
-    def filled(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    def filled(self, tokens: "NDArray[np.int64]") -> "NDArray[np.int64]":
         """Returns tokens, shape (tokens,), with the filler behind them; raises UserError as length does."""
+        import numpy as np  # verifying a certificate does without it
+
         filled = np.full(self.length(len(tokens)), self.filler, dtype=np.int64)
         filled[: len(tokens)] = tokens
         return filled

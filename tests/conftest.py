@@ -194,3 +194,17 @@ def attacks_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(ATTACKS, "adapted-beam", replace(ATTACKS["adapted-beam"], required_by=(), version=1))
     monkeypatch.setitem(INFORMED_VERSIONS, "known-context", 1)
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """One thread here and in processes that start: with another number sums are rounded in another order."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(before)

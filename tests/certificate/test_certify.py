@@ -20,6 +20,7 @@ from mechanisms.encoder_file import load_encoder
 from mechanisms.models import LanguageModel
 from mechanisms.quantizer import StochasticQuantizer, level_thresholds
 from mechanisms.randomness import simulation_generator
+from mechanisms.wide_products import has_products
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "mechanisms"))
 from families import tiny_models
@@ -381,7 +382,8 @@ def test_one_run_reads_the_model_once_and_names_the_device(configured, tiny_lm_f
     assert main(["certify", str(path), "--out", str(out), *options]) == 3
     assert asked == [torch.bfloat16]
     certificate = json.loads((out / "certificate.json").read_text())
-    assert certificate["versions"]["device"] == "cpu"
+    wide = "" if has_products(torch.bfloat16) else " (16-bit products in float32)"
+    assert certificate["versions"]["device"] == f"cpu{wide}"
     assert certificate["configuration"]["dtype"] == "bfloat16"
     assert not {"device", "device_map", "max_memory"} & set(certificate["configuration"])
     capsys.readouterr()

@@ -9,7 +9,7 @@ from scipy.stats import norm
 import del_audit.evidence.inferences as evidence
 from del_audit.certificate import against
 from del_audit.client import bundle
-from del_audit.configuration.written import Data
+from del_audit.configuration.configuration import DataChoice
 from del_audit.evidence.inference import _share
 from del_audit.service.private_text import answered_prompts, attacked_prompts, attacked_rounds, one_of_each_group
 from del_audit.service.splits import grouped_by, read_splits
@@ -32,7 +32,7 @@ def reviews(tmp_path):
         lines.append(f"text {index},{'train' if index < 10 else 'test'},{author if index < 18 else 'p0'}")
     path = tmp_path / "reviews.csv"
     path.write_text("\n".join(lines))
-    return Data(corpus=str(path), text_column="text", group_column="author")
+    return DataChoice(corpus=str(path), text_column="text", group_column="author")
 
 
 LEFT = [f"text {index}" for index in (2, 5, 6, 7, 8, 9)]

@@ -120,7 +120,7 @@ def test_a_damaged_part_is_named(path, tmp_path, monkeypatch, capsys):
     assert "lists.json to hold a finished part" in capsys.readouterr().err
 
 
-def test_two_workers_certify_what_one_certifies(path, tmp_path, measured):
+def test_two_workers_certify_what_one_certifies(path, tmp_path, measured, one_thread):
     main(["certify", str(path), "--out", str(tmp_path / "alone")])
     assert measured
     measured.clear()

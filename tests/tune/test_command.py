@@ -128,7 +128,7 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(configured, tmp_path, m
     assert "".join(capsys.readouterr().err.splitlines()[-1:]) != "del-audit: interrupted"
 
 
-def test_two_workers_choose_what_one_chooses(configured, tmp_path, counted):
+def test_two_workers_choose_what_one_chooses(configured, tmp_path, counted, one_thread):
     path, alone, shared = configured(POLICY), tmp_path / "alone", tmp_path / "shared"
     assert run(path, alone) == 0
     tuned = [kind for kind, part in counted if part == TUNING]

@@ -267,7 +267,9 @@ def test_a_logit_that_is_no_number_counts_as_low_and_none_leaves_the_clip(made, 
     mechanism = made[name]
     weights = mechanism.weights(np.array([0.0, np.nan, -np.inf, np.inf, LOW - 1, HIGH + 1]))
     least, most = mechanism.spec.least_weight, mechanism.spec.most_weight
-    assert weights.tolist() == [0, least, least, most, least, most]
+    lowest = weights[[1, 2, 4]].astype(object)  # exp of an array may round another way than exp of a number
+    assert all(least <= weight <= least * (1 + 1e-15) for weight in lowest)
+    assert weights[[0, 3, 5]].tolist() == [0, most, most]
     assert least == pytest.approx(most * np.exp((LOW - HIGH) / TEMPERATURE))
 
 
