@@ -1,6 +1,7 @@
 """The proxy's OpenAPI page: it says what requests are read by, and bodies made from it break nothing."""
 
 import asyncio
+import json
 import logging
 from functools import cache
 
@@ -118,10 +119,7 @@ def fuzzed(service, caplog, count):
         body = data.draw(good(path) | other(path))
         if isinstance(body, dict) and isinstance(body.get("max_tokens"), int):
             body = {**body, "max_tokens": min(body["max_tokens"], 4), "max_completion_tokens": None, "n": 1}
-        try:
-            answer = service.post(path, body)
-        except (TypeError, ValueError, UnicodeEncodeError):
-            return  # no JSON can hold it
+        answer = service.post(path, json.dumps(body).encode())  # encoded here: whatever the request raises fails
         seen.add(answer.status_code)
         assert answer.status_code < 500, answer.text
         if answer.status_code != 200:
